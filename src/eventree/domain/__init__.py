@@ -1,0 +1,7 @@
+"""Values and pure functions of the domain: no asyncio, no I/O."""
+
+from eventree.domain.aggregate import Aggregate, AggregateType
+from eventree.domain.events import Commit, EventEnvelope
+from eventree.domain.snapshots import Snapshot, SnapshotConfig
+
+__all__ = ["Aggregate", "AggregateType", "Commit", "EventEnvelope", "Snapshot", "SnapshotConfig"]

@@ -1,0 +1,131 @@
+"""What an aggregate is: how it decides, how it changes, and what it was at the beginning."""
+
+import typing
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from inspect import Parameter, signature
+from typing import Generic, TypeVar
+
+from eventree.domain.codec import Codec, classes_of
+from eventree.domain.limits import check_id
+from eventree.errors import InvalidArgument
+from eventree.result import Result
+
+StateT = TypeVar("StateT")
+StateT_co = TypeVar("StateT_co", covariant=True)
+CommandT = TypeVar("CommandT")
+EventT = TypeVar("EventT")
+ErrorT = TypeVar("ErrorT")
+
+
+@dataclass(frozen=True, slots=True)
+class Aggregate(Generic[StateT_co]):
+    """Hold an aggregate as it was loaded.
+
+    Attributes:
+        aggregate_id: The aggregate.
+        state: Its state after all its events.
+        sequence: The sequence of its last event.
+    """
+
+    aggregate_id: str
+    state: StateT_co
+    sequence: int
+
+
+class AggregateType(Generic[StateT, CommandT, EventT, ErrorT]):
+    """Describe one type of aggregate by two pure functions and a beginning (the decider pattern).
+
+    Attributes:
+        name: The stable name under which its events are stored.
+        handle: Decides a command on a state: events, or a business error.
+        apply: Returns the state after an event; must not refuse, what happened has happened.
+        empty_state: Makes the state before the first event.
+        events: Turns events into their stored form and back.
+        states: Turns states into their stored form and back, for snapshots; None where the state's type is unknown.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        handle: Callable[[StateT, CommandT], Result[Sequence[EventT], ErrorT]],
+        apply: Callable[[StateT, EventT], StateT],
+        empty_state: Callable[[], StateT],
+        events: Iterable[type[EventT]] | None = None,
+        state: Iterable[type[StateT]] | None = None,
+    ) -> None:
+        """Describe an aggregate type.
+
+        Args:
+            name: 1 to 255 bytes of UTF-8; it never changes once events are stored.
+            handle: `(state, command) -> Ok([event, ...]) | Err(reason)`; no I/O, no clock, no chance.
+            apply: `(state, event) -> state`; its annotations name the classes of events and states.
+            empty_state: Makes a new state, so that no two aggregates share one.
+            events: The event classes, where the annotations of `apply` cannot tell.
+            state: The state classes, where the annotations of `apply` cannot tell.
+
+        Raises:
+            InvalidArgument: A function is missing, or the event classes cannot be told.
+        """
+        self.name = check_id("name", name)
+        for role, function in (("handle", handle), ("apply", apply), ("empty_state", empty_state)):
+            if not callable(function):
+                raise InvalidArgument(role, f"must be a function, got {function!r}")
+        self.handle = handle
+        self.apply = apply
+        self.empty_state = empty_state
+        hints = _Hints(apply)
+        self.events: Codec[EventT] = Codec(events if events is not None else hints.events())
+        self.states: Codec[StateT] | None = _state_codec(state, hints)
+
+    def __repr__(self) -> str:
+        return f"AggregateType({self.name!r})"
+
+    def replay(self, state: StateT, events: Iterable[EventT]) -> StateT:
+        """Return the state after applying events in order."""
+        apply = self.apply
+        for event in events:
+            state = apply(state, event)
+        return state
+
+
+class _Hints:
+    """Read the annotations of an `apply` function."""
+
+    def __init__(self, apply: Callable[..., object]) -> None:
+        self._apply = apply
+
+    def events(self) -> list[type]:
+        return classes_of(self._annotation(1))
+
+    def states(self) -> list[type]:
+        return classes_of(self._annotation(0))
+
+    def _annotation(self, index: int) -> object:
+        function = self._apply if hasattr(self._apply, "__annotations__") else type(self._apply).__call__
+        parameters = [p for p in signature(self._apply).parameters.values() if p.kind is not Parameter.KEYWORD_ONLY]
+        expected = 2
+        if len(parameters) < expected:
+            raise InvalidArgument("apply", "must take a state and an event")
+        try:
+            hints = typing.get_type_hints(function)
+        except NameError as error:
+            raise InvalidArgument(
+                "apply", f"its annotations cannot be resolved ({error}); give events=[...] and state=[...]"
+            ) from error
+        if parameters[index].name not in hints:
+            raise InvalidArgument(
+                "apply",
+                f"its parameter {parameters[index].name!r} has no annotation; annotate it, or give events=[...]",
+            )
+        return hints[parameters[index].name]
+
+
+def _state_codec(state: Iterable[type[StateT]] | None, hints: _Hints) -> Codec[StateT] | None:
+    try:
+        return Codec(state if state is not None else hints.states())
+    except InvalidArgument:
+        if state is not None:
+            raise
+        return None

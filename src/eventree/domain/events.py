@@ -1,0 +1,52 @@
+"""What happened: an event as it was stored, and what one command stored."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Generic, TypeVar
+
+EventT_co = TypeVar("EventT_co", covariant=True)
+
+
+@dataclass(frozen=True, slots=True)
+class EventEnvelope(Generic[EventT_co]):
+    """Hold one stored event and where it stands.
+
+    Attributes:
+        aggregate_type: The name of the aggregate's type.
+        aggregate_id: The aggregate.
+        sequence: Its place in the aggregate, from 1, without gaps.
+        position: Its place in the whole store, from 1, without gaps, in the order of commits.
+        payload: The event.
+        metadata: What was given with the command.
+        event_type: The stable name under which the event's class is stored.
+        event_version: The version of its form, from 1.
+        recorded_at: When it was stored, aware UTC; information only, never an order.
+    """
+
+    aggregate_type: str
+    aggregate_id: str
+    sequence: int
+    position: int
+    payload: EventT_co
+    metadata: Mapping[str, str] = field(hash=False)
+    event_type: str
+    event_version: int
+    recorded_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Commit(Generic[EventT_co]):
+    """Say what a command stored.
+
+    Attributes:
+        aggregate_id: The aggregate.
+        sequence: The sequence of the aggregate's last event after this command; 0 if it has none.
+        position: The position of that event in the store; 0 if there is none.
+        events: The events of this command, in order; empty if it decided nothing.
+    """
+
+    aggregate_id: str
+    sequence: int
+    position: int
+    events: tuple[EventT_co, ...]

@@ -1,0 +1,74 @@
+"""What may be stored: sizes and texts, the same on every store."""
+
+from collections.abc import Mapping
+from typing import Final
+from uuid import UUID
+
+from eventree.errors import InvalidArgument
+
+MAX_ID_BYTES: Final = 255
+"""The longest aggregate id, aggregate type or command id, in bytes of UTF-8."""
+
+MAX_PAYLOAD_BYTES: Final = 1024 * 1024
+"""The largest event or snapshot, in bytes of JSON."""
+
+MAX_METADATA_BYTES: Final = 64 * 1024
+"""The largest metadata of a command, in bytes of JSON."""
+
+
+def check_id(name: str, value: str) -> str:
+    """Return an id as it is, if every store can keep it.
+
+    Args:
+        name: What to call it in the error.
+        value: 1 to 255 bytes of UTF-8 without NUL or lone surrogates.
+
+    Raises:
+        InvalidArgument: It is something else.
+    """
+    if not isinstance(value, str):
+        raise InvalidArgument(name, f"must be a str, got {type(value).__name__}")
+    if not value:
+        raise InvalidArgument(name, "must not be empty")
+    if "\0" in value:
+        raise InvalidArgument(name, "must not contain NUL")
+    check_text(name, value, MAX_ID_BYTES)
+    return value
+
+
+def check_text(name: str, value: str, max_bytes: int) -> None:
+    """Raise `InvalidArgument` if a text has lone surrogates or too many bytes of UTF-8."""
+    if value.isascii():
+        size = len(value)
+    else:
+        try:
+            size = len(value.encode())
+        except UnicodeEncodeError:
+            raise InvalidArgument(name, "must not contain lone surrogates") from None
+    if size > max_bytes:
+        raise InvalidArgument(name, f"must be at most {max_bytes} bytes of UTF-8, got {size}")
+
+
+def check_command_id(value: "str | UUID | None") -> str | None:
+    """Return a command id as text, None for none; raises `InvalidArgument` like `check_id`."""
+    if value is None:
+        return None
+    return check_id("command_id", str(value) if isinstance(value, UUID) else value)
+
+
+def check_metadata(metadata: Mapping[str, str] | None) -> Mapping[str, str]:
+    """Return metadata as it is, empty for none.
+
+    Raises:
+        InvalidArgument: It is not a mapping from str to str.
+    """
+    if metadata is None:
+        return {}
+    if not isinstance(metadata, Mapping):
+        raise InvalidArgument("metadata", f"must be a mapping from str to str, got {type(metadata).__name__}")
+    for key, value in metadata.items():
+        if not isinstance(key, str) or not isinstance(value, str):
+            raise InvalidArgument(
+                "metadata", f"must map str to str, got {type(key).__name__} to {type(value).__name__}"
+            )
+    return metadata

@@ -1,0 +1,49 @@
+"""The two outcomes of an operation that is expected to fail sometimes."""
+
+from dataclasses import dataclass
+from typing import Generic, NoReturn, TypeAlias, TypeVar, final
+
+from eventree.errors import DomainError
+
+T_co = TypeVar("T_co", covariant=True)
+E_co = TypeVar("E_co", covariant=True)
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Ok(Generic[T_co]):
+    """Hold the value of an operation that succeeded.
+
+    Attributes:
+        value: What the operation produced; also the positional pattern: `case Ok(value)`.
+    """
+
+    value: T_co
+
+    def unwrap(self) -> T_co:
+        """Return the value."""
+        return self.value
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Err(Generic[E_co]):
+    """Hold the reason why an operation was refused or failed.
+
+    Attributes:
+        error: The reason; also the positional pattern: `case Err(error)`.
+    """
+
+    error: E_co
+
+    def unwrap(self) -> NoReturn:
+        """Raise the error, for callers who prefer exceptions.
+
+        Raises:
+            BaseException: The error itself where it is an exception, as all errors of this library are.
+            DomainError: Around an error that is a plain value, such as the reason a `handle` function gives.
+        """
+        raise self.error if isinstance(self.error, BaseException) else DomainError(self.error)
+
+
+Result: TypeAlias = Ok[T_co] | Err[E_co]

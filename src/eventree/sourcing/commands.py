@@ -1,0 +1,260 @@
+"""The command path: take what waits, load what is missing, decide, commit once, answer."""
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Generic, TypeVar
+
+from eventree.actors.actor import Actor, ActorContext
+from eventree.actors.mailbox import Request
+from eventree.actors.ref import ActorRef
+from eventree.domain.aggregate import AggregateType
+from eventree.domain.events import Commit
+from eventree.domain.snapshots import SnapshotConfig
+from eventree.errors import (
+    ActorError,
+    CodecError,
+    CommandIdReused,
+    CommitOutcomeUnknown,
+    ConcurrencyConflict,
+    DomainError,
+    EventreeError,
+    StoreUnavailable,
+    TransactionRolledBack,
+)
+from eventree.result import Err, Ok
+from eventree.sourcing.batch import Batch, Decided, Draft, Execute, Executed, Work
+from eventree.sourcing.loading import Live, Loader
+from eventree.sourcing.statistics import Counters
+from eventree.stores.contract import (
+    Appended,
+    Conflict,
+    EventStore,
+    Outcome,
+    RecordedCommand,
+    StoredSnapshot,
+    StreamRead,
+)
+
+logger = logging.getLogger("eventree")
+
+StateT = TypeVar("StateT")
+CommandT = TypeVar("CommandT")
+EventT = TypeVar("EventT")
+ErrorT = TypeVar("ErrorT")
+
+MAX_BATCH = 1_024
+"""Commands in one transaction at most."""
+
+MAX_ROUNDS = 8
+"""How often a command is decided again because somebody else wrote to its aggregate first."""
+
+WEATHER = (StoreUnavailable, TransactionRolledBack, CommitOutcomeUnknown)
+"""Errors of a store that pass by themselves: they are answers, not crashes."""
+
+
+class EventSourcingActor(Actor[Execute[CommandT], Executed[EventT, ErrorT]], Generic[StateT, CommandT, EventT, ErrorT]):
+    """Own the live states of one aggregate type and decide its commands, as many in one commit as are waiting."""
+
+    max_batch = MAX_BATCH
+
+    def __init__(
+        self,
+        aggregate_type: AggregateType[StateT, CommandT, EventT, ErrorT],
+        store: EventStore,
+        loader: Loader[StateT, CommandT, EventT, ErrorT],
+        counters: Counters,
+        *,
+        cache_size: int,
+        snapshots: SnapshotConfig | None,
+        snapshot_writer: ActorRef[StoredSnapshot, None],
+    ) -> None:
+        """Begin without any state in memory.
+
+        Args:
+            aggregate_type: Decides.
+            store: Keeps the events.
+            loader: Loads aggregates from it.
+            counters: What to count in.
+            cache_size: How many states stay in memory; the least recently used go first.
+            snapshots: When snapshots fall due; None for never.
+            snapshot_writer: Who saves them.
+        """
+        self._type = aggregate_type
+        self._store = store
+        self._loader = loader
+        self._counters = counters
+        self._cache_size = cache_size
+        self._snapshots = snapshots
+        self._snapshot_writer = snapshot_writer
+        self._states: dict[str, Live[StateT]] = {}
+
+    async def receive_batch(
+        self,
+        requests: Sequence[Request[Execute[CommandT], Executed[EventT, ErrorT]]],
+        ctx: ActorContext[Execute[CommandT], Executed[EventT, ErrorT]],
+    ) -> None:
+        """Answer every command, in as many rounds as it takes; conflicts are decided again, a bounded number of times.
+
+        A store that is away is an answer for all that wait; anything else it raises crashes the actor.
+        """
+        pending: list[Work[CommandT, EventT, ErrorT]] = list(requests)
+        conflicts = 0
+        try:
+            while pending:
+                pending, lost = await self._round(pending, last=conflicts == MAX_ROUNDS - 1)
+                conflicts += lost
+        except WEATHER as error:
+            self._states.clear()
+            for work in pending:
+                if not work.answered:
+                    self._answer(work, Err(error))
+        self._evict()
+
+    async def _round(
+        self, work: list[Work[CommandT, EventT, ErrorT]], *, last: bool
+    ) -> tuple[list[Work[CommandT, EventT, ErrorT]], bool]:
+        """Decide and commit once; return what is left for the next round and whether there was a conflict."""
+        states, work = await self._load(work)
+        batch = Batch(self._type, states)
+        batch.decide(work)
+        drafts = list(batch.drafts.values())
+        if not drafts:
+            return batch.postponed, False
+        outcomes = await self._store.append([draft.request(self._type.name) for draft in drafts])
+        settled = list(zip(drafts, outcomes, strict=True))
+        conflict = any(isinstance(outcome, Conflict) for outcome in outcomes)
+        self._counters.conflicts += conflict
+        # What was kept is answered first: whatever fails after this, it was stored.
+        open_ = [decided for draft, outcome in settled for decided in self._settle(draft, outcome, last=last)]
+        again = await self._answer_repeated(open_)
+        return again + batch.postponed, conflict
+
+    async def _load(
+        self, work: list[Work[CommandT, EventT, ErrorT]]
+    ) -> tuple[Mapping[str, Live[StateT]], list[Work[CommandT, EventT, ErrorT]]]:
+        """Take the states of a batch out of the cache or the store; answer those whose aggregate cannot be loaded.
+
+        A state comes back into the cache only with its commit: `apply` may have changed it in place.
+        """
+        ids = dict.fromkeys(request.message.aggregate_id for request in work)
+        states = {id: self._states.pop(id) for id in ids if id in self._states}
+        missing = [id for id in ids if id not in states]
+        if not missing:
+            return states, work
+        broken: dict[str, EventreeError] = {}
+        for id, loaded in (await self._loader.load(missing)).items():
+            if isinstance(loaded, Live):
+                states[id] = loaded
+            else:
+                broken[id] = loaded
+        for request in work:
+            if request.message.aggregate_id in broken:
+                self._answer(request, Err(broken[request.message.aggregate_id]))
+        return states, [request for request in work if request.message.aggregate_id in states]
+
+    def _settle(
+        self, draft: Draft[StateT, CommandT, EventT, ErrorT], outcome: Outcome, *, last: bool
+    ) -> list[tuple[Decided[CommandT, EventT, ErrorT], bool]]:
+        """Answer what can be answered now; return the rest, each with whether it is to be decided again.
+
+        Left over are the commands of a refused request, and failed commands with an id: a repeated command easily
+        fails on the state that it led to itself, and then its first answer counts.
+        """
+        match outcome:
+            case Appended():
+                self._keep(draft, outcome)
+                failed = [decided for decided in draft.decided if decided.is_suspect]
+                for decided in draft.decided:
+                    if not decided.is_suspect:
+                        self._answer(decided.work, draft.answer(decided, outcome))
+                return [(decided, False) for decided in failed]
+            case Conflict(sequence) if last:
+                error = ConcurrencyConflict(self._type.name, draft.aggregate_id, draft.base.sequence, sequence)
+                for decided in draft.decided:
+                    self._answer(decided.work, Err(error))
+                return []
+            case _:
+                return [(decided, True) for decided in draft.decided]
+
+    def _keep(self, draft: Draft[StateT, CommandT, EventT, ErrorT], outcome: Appended) -> None:
+        if draft.closed:
+            return
+        self._states[draft.aggregate_id] = Live(draft.state, outcome.sequence, outcome.position)
+        if self._snapshots is not None and self._snapshots.is_due(draft.base.sequence, outcome.sequence):
+            self._snapshot(draft, outcome.sequence)
+
+    async def _answer_repeated(
+        self, left: Sequence[tuple[Decided[CommandT, EventT, ErrorT], bool]]
+    ) -> list[Work[CommandT, EventT, ErrorT]]:
+        """Give commands that were stored before their first answer; return those to be decided again."""
+        ids = {decided.command_id for decided, _ in left if decided.command_id is not None}
+        found: Mapping[str, RecordedCommand] = await self._store.find_commands(ids) if ids else {}
+        again: list[Work[CommandT, EventT, ErrorT]] = []
+        for decided, undecided in left:
+            first = found.get(decided.command_id or "")
+            if first is not None:
+                self._answer(decided.work, await self._first_answer(first, decided.work.message.aggregate_id))
+            elif undecided:
+                again.append(decided.work)
+            elif decided.error is not None:
+                self._answer(decided.work, Err(decided.error))
+        return again
+
+    async def _first_answer(self, command: RecordedCommand, aggregate_id: str) -> Executed[EventT, ErrorT]:
+        if (command.aggregate_type, command.aggregate_id) != (self._type.name, aggregate_id):
+            return Err(CommandIdReused(command.command_id, aggregate_id))
+        count = command.last_sequence - command.first_sequence + 1
+        after = command.last_sequence - max(count, 1)
+        [page] = await self._store.read_streams(
+            [StreamRead(self._type.name, aggregate_id, max(after, 0), max(count, 1))]
+        )
+        if not command.last_sequence:
+            return Ok(Commit(aggregate_id, 0, 0, ()))
+        try:
+            events = tuple(self._loader.envelope(event).payload for event in page.events) if count else ()
+        except CodecError as error:
+            return Err(error)
+        return Ok(Commit(aggregate_id, command.last_sequence, page.events[-1].position, events))
+
+    def _snapshot(self, draft: Draft[StateT, CommandT, EventT, ErrorT], sequence: int) -> None:
+        """Hand a snapshot over to be written some time; the command path never waits for it."""
+        if self._type.states is None:
+            return
+        try:
+            form = self._type.states.encode(draft.state)
+            self._snapshot_writer.tell(
+                StoredSnapshot(
+                    self._type.name,
+                    draft.aggregate_id,
+                    self._loader.state_version,
+                    sequence,
+                    form.type,
+                    form.payload,
+                    datetime.now(UTC),
+                )
+            )
+        except ActorError:  # the writer is behind: the next multiple of the frequency is soon enough
+            self._counters.snapshots_dropped += 1
+        except CodecError as error:
+            self._counters.snapshots_dropped += 1
+            logger.warning("%s: no snapshot of the state at sequence %d: %s", self._type.name, sequence, error)
+
+    def _answer(self, work: Work[CommandT, EventT, ErrorT], answer: Executed[EventT, ErrorT]) -> None:
+        self._counters.commands += 1
+        if isinstance(answer, Err):
+            if isinstance(answer.error, DomainError):
+                self._counters.refused += 1
+            else:
+                self._counters.failed += 1
+        work.reply(answer)
+
+    def _evict(self) -> None:
+        """Forget the states used least recently; a state that was used came back at the end."""
+        excess = len(self._states) - self._cache_size
+        for id in _first(self._states, excess):
+            del self._states[id]
+
+
+def _first(ids: Iterable[str], count: int) -> list[str]:
+    return [id for id, _ in zip(ids, range(max(count, 0)), strict=False)]

@@ -1,0 +1,241 @@
+"""The actor that follows the log for one query: read on, hand over, move the checkpoint, again."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Generic, TypeAlias, TypeVar
+
+from eventree.actors.actor import Actor, ActorContext
+from eventree.actors.mailbox import Request
+from eventree.actors.policy import Backoff, ExitReason
+from eventree.actors.ref import ActorRef
+from eventree.domain.events import EventEnvelope
+from eventree.errors import ActorError, CheckpointFenced, QueryStopped
+from eventree.sourcing.commands import WEATHER
+from eventree.sourcing.queries.subscription import Progress, QueryStatus, Subscription
+from eventree.stores.contract import Checkpoint, EventStore, RecordedEvent
+
+logger = logging.getLogger("eventree")
+
+EventT = TypeVar("EventT")
+
+PAGE = 500
+"""Positions to read at once."""
+
+TURN = 0.1
+"""Seconds of handing over after which the checkpoint is saved, so that a crash repeats little."""
+
+STORE_BACKOFF = Backoff(initial=0.1, maximum=5.0)
+
+
+@dataclass(frozen=True, slots=True)
+class ReadOn:
+    """There may be new events."""
+
+
+@dataclass(frozen=True, slots=True)
+class CaughtUp:
+    """Ask for an answer once the checkpoint has reached a position."""
+
+    position: int
+
+
+QueryMessage: TypeAlias = ReadOn | CaughtUp
+READ_ON = ReadOn()
+
+
+class QueryActor(Actor[QueryMessage, None], Generic[EventT]):
+    """Pull events for one query.
+
+    Messages are only hints: what is handed over always comes from the log, from the checkpoint on, so nothing is lost
+    when a hint, the actor or the process is.
+    """
+
+    max_batch = 1_000
+
+    def __init__(
+        self,
+        subscription: Subscription[EventT],
+        store: EventStore,
+        aggregate_types: Sequence[str],
+        decode: Callable[[RecordedEvent], EventEnvelope[EventT]],
+        progress: Progress,
+    ) -> None:
+        """Remember what to follow where.
+
+        Args:
+            subscription: Gets the events.
+            store: Has the log.
+            aggregate_types: Whose events it follows.
+            decode: Turns a stored event into an envelope.
+            progress: Where to show how far it is.
+        """
+        self._subscription = subscription
+        self._store = store
+        self._types = aggregate_types
+        self._decode = decode
+        self._progress = progress
+        self._checkpoint: Checkpoint | None = None
+        self._cursor = 0
+        self._waiting: list[tuple[int, Request[QueryMessage, None]]] = []
+        self._hinted = False
+        self._pause_until = 0.0
+        self._store_failures = 0
+        self._timer: asyncio.TimerHandle | None = None
+        self._unwatch: Callable[[], None] = lambda: None
+
+    async def init(self, ctx: ActorContext[QueryMessage, None]) -> None:
+        """Listen for commits and begin to read."""
+        self._progress.status = QueryStatus.RUNNING
+        self._progress.failures = 0
+        self._unwatch = self._store.watch(lambda _: self._hint(ctx.ref))
+        self._hint(ctx.ref)
+
+    async def receive_batch(
+        self, requests: Sequence[Request[QueryMessage, None]], ctx: ActorContext[QueryMessage, None]
+    ) -> None:
+        """Read one page, whatever the hints were, and answer whoever waits for what it reached."""
+        self._hinted = False
+        for request in requests:
+            if isinstance(request.message, CaughtUp):
+                self._waiting.append((request.message.position, request))
+        delay = await self._turn()
+        self._answer_waiting()
+        if self._progress.status is not QueryStatus.STOPPED:
+            self._come_back(ctx.ref, delay)
+
+    async def on_stop(self, reason: ExitReason) -> None:
+        """Stop listening; the checkpoint was saved at the end of the last page."""
+        self.on_kill()
+
+    def on_kill(self) -> None:
+        """Stop listening."""
+        self._unwatch()
+        if self._timer is not None:
+            self._timer.cancel()
+
+    async def _turn(self) -> float:
+        """Read and hand over one page; return after how many seconds to come back."""
+        now = asyncio.get_running_loop().time()
+        if self._progress.status is QueryStatus.STOPPED or now < self._pause_until:
+            return self._pause_until - now
+        try:
+            more = await self._read_page()
+        except WEATHER as error:
+            self._store_failures += 1
+            if self._store_failures == 1:
+                logger.warning("query %s waits for its store: %s", self._subscription.name, error)
+            return STORE_BACKOFF.delay(self._store_failures)
+        except CheckpointFenced as error:
+            self._stop(error)
+            return 0.0
+        self._store_failures = 0
+        if self._progress.status is QueryStatus.RETRYING:
+            return self._pause_until - asyncio.get_running_loop().time()
+        return 0.0 if more else self._subscription.poll_interval
+
+    async def _read_page(self) -> bool:
+        """Hand over what one read gives and save the checkpoint; return whether there may be more at once."""
+        if self._checkpoint is None:
+            self._checkpoint = await self._store.claim_checkpoint(self._subscription.name, self._subscription.version)
+            self._cursor = self._progress.position = self._checkpoint.position
+        page = await self._store.read(self._cursor, PAGE, self._types)
+        full = page.position - self._cursor >= PAGE
+        finished = await self._hand_over(page.events)
+        if finished:
+            self._cursor = page.position
+        if self._cursor != self._checkpoint.position:
+            await self._save(Checkpoint(self._cursor, self._checkpoint.fence))
+        return full or not finished
+
+    async def _hand_over(self, events: Sequence[RecordedEvent]) -> bool:
+        """Hand commits over until all are, one fails, or the turn is over; return whether all are."""
+        clock = asyncio.get_running_loop().time
+        end_of_turn = clock() + TURN
+        for commit in _commits(events):
+            try:
+                envelopes = [self._decode(event) for event in commit]
+                await self._subscription.project(commit[0].aggregate_id, envelopes)
+            except Exception as error:  # noqa: BLE001 - a failing handler is tried again, by rule
+                self._failed(error, commit[0].position)
+                return False
+            self._cursor = commit[-1].position
+            if self._progress.failures:
+                self._recovered()
+            if clock() >= end_of_turn:
+                return commit[-1].position == events[-1].position
+        return True
+
+    async def _save(self, checkpoint: Checkpoint) -> None:
+        await self._store.save_checkpoint(self._subscription.name, self._subscription.version, checkpoint)
+        self._checkpoint = checkpoint
+        self._progress.position = checkpoint.position
+
+    def _failed(self, error: Exception, position: int) -> None:
+        """Count a failure of the handler: try again later, or stop visibly."""
+        progress = self._progress
+        progress.failures += 1
+        progress.last_error = error
+        limit = self._subscription.max_attempts
+        if progress.failures >= limit:
+            self._stop(error)
+            return
+        delay = self._subscription.backoff.delay(progress.failures)
+        progress.status = QueryStatus.RETRYING
+        self._pause_until = asyncio.get_running_loop().time() + delay
+        logger.warning(
+            "query %s failed at position %d, attempt %d of %d, next in %.2f s",
+            self._subscription.name,
+            position,
+            progress.failures,
+            limit,
+            delay,
+            exc_info=error,
+        )
+
+    def _recovered(self) -> None:
+        self._progress.failures = 0
+        self._progress.last_error = None
+        self._progress.status = QueryStatus.RUNNING
+
+    def _stop(self, error: Exception) -> None:
+        self._progress.status = QueryStatus.STOPPED
+        self._progress.last_error = error
+        logger.error("query %s stopped after position %d", self._subscription.name, self._cursor, exc_info=error)
+
+    def _answer_waiting(self) -> None:
+        """Answer those whose position the checkpoint has reached, or all with an error when we gave up."""
+        reached = self._checkpoint.position if self._checkpoint is not None else 0
+        stopped = self._progress.status is QueryStatus.STOPPED
+        waiting, self._waiting = self._waiting, []
+        for position, request in waiting:
+            if position <= reached and self._checkpoint is not None:
+                request.reply(None)
+            elif stopped:
+                request.fail(QueryStopped(self._subscription.name, reached, self._progress.last_error))
+            elif not request.abandoned:
+                self._waiting.append((position, request))
+
+    def _come_back(self, ref: ActorRef[QueryMessage, None], delay: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if delay > 0:
+            self._timer = asyncio.get_running_loop().call_later(delay, self._hint, ref)
+        else:
+            self._hint(ref)
+
+    def _hint(self, ref: ActorRef[QueryMessage, None]) -> None:
+        """Put one hint into the mailbox, unless one is there already."""
+        if not self._hinted:
+            with suppress(ActorError):
+                ref.tell(READ_ON)
+                self._hinted = True
+
+
+def _commits(events: Sequence[RecordedEvent]) -> Iterator[list[RecordedEvent]]:
+    for _, commit in groupby(events, key=lambda event: event.commit_id):
+        yield list(commit)

@@ -1,0 +1,68 @@
+"""What a running system counts."""
+
+from dataclasses import dataclass
+
+
+@dataclass(slots=True)
+class Counters:
+    """Count what the actors of one system do; they outlive restarts.
+
+    Attributes:
+        commands: Commands that were answered, refused ones included.
+        refused: Commands that a business rule refused.
+        failed: Commands that ended in any other error.
+        conflicts: Requests that met an aggregate somebody else had written to.
+        snapshots_written: Snapshots saved.
+        snapshots_dropped: Snapshots that fell due and were not saved.
+    """
+
+    commands: int = 0
+    refused: int = 0
+    failed: int = 0
+    conflicts: int = 0
+    snapshots_written: int = 0
+    snapshots_dropped: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class SystemStats:
+    """Tell how a system is doing.
+
+    Attributes:
+        query_actors_count: How many queries are registered.
+        total_commands_processed: Commands answered since the system was made, refused and failed ones included.
+        commands_refused: Those that a business rule refused.
+        commands_failed: Those that ended in any other error.
+        conflicts: How often somebody else had written to an aggregate first.
+        snapshots_written: Snapshots saved.
+        snapshots_dropped: Snapshots that fell due and were not saved.
+        actor_restarts: How often a supervisor restarted an actor of the system.
+        uptime_seconds: Seconds since the system was started; 0 before.
+    """
+
+    query_actors_count: int
+    total_commands_processed: int
+    commands_refused: int
+    commands_failed: int
+    conflicts: int
+    snapshots_written: int
+    snapshots_dropped: int
+    actor_restarts: int
+    uptime_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class AggregateStats:
+    """Tell about one aggregate.
+
+    Attributes:
+        aggregate_id: The aggregate.
+        event_count: How many events it has.
+        current_sequence: The sequence of its last event.
+        has_snapshot: Whether a snapshot of it is stored that this code can read.
+    """
+
+    aggregate_id: str
+    event_count: int
+    current_sequence: int
+    has_snapshot: bool

@@ -1,0 +1,361 @@
+"""The client of a running system: what a user holds to execute commands and to read aggregates."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping, Sequence
+from functools import partial
+from types import TracebackType
+from typing import Generic, Self, TypeAlias, TypeVar
+from uuid import NAMESPACE_OID, UUID, uuid4, uuid5
+
+from eventree.actors.policy import ChildSpec, check_positive
+from eventree.actors.supervisor import Supervisor, SupervisorMessage
+from eventree.domain.aggregate import Aggregate, AggregateType
+from eventree.domain.codec import encode_metadata
+from eventree.domain.events import EventEnvelope
+from eventree.domain.limits import check_command_id, check_id, check_metadata
+from eventree.domain.snapshots import Snapshot, SnapshotConfig
+from eventree.errors import ActorTimeout, DomainError, EventreeError, InvalidArgument
+from eventree.result import Err, Ok, Result
+from eventree.sourcing.batch import Execute, Executed
+from eventree.sourcing.queries.handle import QueryHandle
+from eventree.sourcing.queries.subscription import Subscription
+from eventree.sourcing.reader import Reader
+from eventree.sourcing.statistics import AggregateStats, SystemStats
+from eventree.sourcing.tree import Tree
+from eventree.stores.contract import EventStore
+
+logger = logging.getLogger("eventree")
+
+StateT = TypeVar("StateT")
+CommandT = TypeVar("CommandT")
+EventT = TypeVar("EventT")
+ErrorT = TypeVar("ErrorT")
+T = TypeVar("T")
+
+CommandId: TypeAlias = str | UUID
+
+
+class EventSourcing(Generic[StateT, CommandT, EventT, ErrorT]):
+    """Execute commands on the aggregates of one type and keep queries up to date.
+
+    The object is the client: it exists before the system is started, and stays valid while its actors restart. Run it
+    with `async with`, or as `child_spec()` under a supervisor of your own. Expected outcomes, errors included, are
+    returned as `Ok` or `Err`; `.unwrap()` turns an `Err` into an exception.
+    """
+
+    def __init__(
+        self,
+        aggregate_type: AggregateType[StateT, CommandT, EventT, ErrorT],
+        store: EventStore,
+        *,
+        queries: Iterable[Subscription[EventT]] = (),
+        snapshots: SnapshotConfig | None = None,
+        cache_size: int = 10_000,
+        mailbox_size: int = 10_000,
+    ) -> None:
+        """Describe a system; nothing is started yet.
+
+        Args:
+            aggregate_type: Decides the commands.
+            store: Keeps the events; entered by you, before the system is started. Several systems may share it.
+            queries: What to keep up to date; see also `register_queries`.
+            snapshots: When to take snapshots; default never.
+            cache_size: How many aggregates stay in memory; default 10,000.
+            mailbox_size: How many commands may wait; default 10,000.
+
+        Raises:
+            InvalidArgument: One of them cannot work.
+        """
+        check_positive("cache_size", cache_size)
+        if snapshots is not None and aggregate_type.states is None:
+            raise InvalidArgument("snapshots", "the class of the state is unknown; give AggregateType state=[...]")
+        self._type = aggregate_type
+        self._store = store
+        self._root: Supervisor | None = None
+        self._tree = Tree(
+            aggregate_type, store, queries, snapshots=snapshots, cache_size=cache_size, mailbox_size=mailbox_size
+        )
+        self._reader = Reader(aggregate_type, store, self._tree.loader)
+
+    def __repr__(self) -> str:
+        return f"<EventSourcing {self._type.name!r} {self._tree.commands.status.value}>"
+
+    # --- running
+
+    async def __aenter__(self) -> Self:
+        """Start the system on its own.
+
+        Raises:
+            ChildStartError: A part of it did not start.
+        """
+        self._root = self._tree.build()
+        await self._root.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Stop the system; commands that still wait are answered with `ActorStopped`: nothing happened.
+
+        Raises:
+            RestartIntensityExceeded: It had given up because its actors crashed too often.
+        """
+        if self._root is not None:
+            await self._root.__aexit__(kind, error, traceback)
+
+    def child_spec(self) -> ChildSpec[SupervisorMessage, object]:
+        """Return the system as a child of your own supervisor."""
+        return self._tree.spec()
+
+    # --- commands
+
+    async def execute(
+        self,
+        aggregate_id: str,
+        command: CommandT,
+        *,
+        metadata: Mapping[str, str] | None = None,
+        command_id: CommandId | None = None,
+        timeout: float = 5.0,
+    ) -> Executed[EventT, ErrorT]:
+        """Decide a command and store its events durably.
+
+        Args:
+            aggregate_id: 1 to 255 bytes of UTF-8.
+            command: Anything but None, for the aggregate type's `handle`.
+            metadata: Stored with each event; at most 64 KiB of JSON.
+            command_id: Makes the command idempotent for good: a repetition is answered with the first commit.
+            timeout: How long to wait, for room in the mailbox and the answer together, in seconds; default 5.
+
+        Returns:
+            `Ok(Commit)` once the events are durable, or why nothing was stored. After an `ActorTimeout`,
+            `ActorCrashed` or `CommitOutcomeUnknown` the command may have been stored all the same: repeat it with
+            the same `command_id`.
+        """
+        try:
+            message = _message(aggregate_id, command, metadata, command_id)
+            return await self._tree.commands.ask(message, timeout=timeout, operation="execute")
+        except EventreeError as error:
+            return Err(error)
+
+    def execute_nowait(
+        self,
+        aggregate_id: str,
+        command: CommandT,
+        *,
+        metadata: Mapping[str, str] | None = None,
+        command_id: CommandId | None = None,
+    ) -> None:
+        """Hand a command over and wait for nothing; a later failure is logged and counted.
+
+        Args:
+            aggregate_id: As for `execute`.
+            command: As for `execute`.
+            metadata: As for `execute`.
+            command_id: As for `execute`.
+
+        Raises:
+            InvalidArgument: An argument cannot be accepted.
+            MailboxFull: There is no room.
+            ActorStopped: The system is not running.
+        """
+        answer = self._tree.commands.ask_nowait(_message(aggregate_id, command, metadata, command_id))
+        answer.add_done_callback(partial(_log_failure, self._type.name, aggregate_id))
+
+    async def execute_many(
+        self,
+        commands: Iterable[tuple[str, CommandT]],
+        *,
+        metadata: Mapping[str, str] | Sequence[Mapping[str, str] | None] | None = None,
+        command_ids: Sequence[CommandId | None] | None = None,
+        timeout: float = 5.0,
+    ) -> list[Executed[EventT, ErrorT]]:
+        """Execute many commands; each stands for itself, as if given to `execute` in order.
+
+        Args:
+            commands: Pairs of aggregate id and command.
+            metadata: One for all, or one per command.
+            command_ids: One per command; None for those without.
+            timeout: How long to wait for all of them together, in seconds; default 5.
+
+        Returns:
+            One result per command, in order.
+        """
+        pairs = list(commands)
+        try:
+            check_positive("timeout", timeout)
+            details = _details(len(pairs), metadata, command_ids)
+        except InvalidArgument as error:
+            return [Err(error) for _ in pairs]
+        prepared = [_prepare(*pair, *its) for pair, its in zip(pairs, details, strict=True)]
+        messages = [message for message in prepared if isinstance(message, Execute)]
+        answers = iter(await self._tree.commands.ask_many(messages, timeout=timeout, operation="execute_many"))
+        return [_as_result(next(answers) if isinstance(each, Execute) else each) for each in prepared]
+
+    # --- reading: straight from the store, never behind commands that wait
+
+    async def load_aggregate(
+        self, aggregate_id: str, *, timeout: float = 5.0
+    ) -> Result[Aggregate[StateT], EventreeError]:
+        """Return the current state of an aggregate.
+
+        Args:
+            aggregate_id: The aggregate.
+            timeout: How long to wait, in seconds; default 5.
+
+        Returns:
+            The aggregate, or why not: `EntityNotFound` if it has no events.
+        """
+        return await _answer("load_aggregate", timeout, self._reader.aggregate(aggregate_id))
+
+    async def load_events(
+        self, aggregate_id: str, *, start_from: int = 1, timeout: float = 5.0
+    ) -> Result[list[EventEnvelope[EventT]], EventreeError]:
+        """Return the events of an aggregate; see `stream_events` for very many.
+
+        Args:
+            aggregate_id: The aggregate.
+            start_from: The first sequence to return; default 1, the first event.
+            timeout: How long to wait, in seconds; default 5.
+
+        Returns:
+            The events in order, none if there are none.
+        """
+        return await _answer("load_events", timeout, self._reader.events(aggregate_id, start_from))
+
+    def stream_events(self, aggregate_id: str, *, start_from: int = 1) -> AsyncIterator[EventEnvelope[EventT]]:
+        """Iterate over the events of an aggregate, a page in memory at a time.
+
+        Args:
+            aggregate_id: The aggregate.
+            start_from: The first sequence to yield; default 1.
+
+        Raises:
+            EventreeError: While iterating: the store failed, or an event cannot be read.
+        """
+        return self._reader.stream(aggregate_id, start_from)
+
+    async def latest_snapshot(
+        self, aggregate_id: str, *, timeout: float = 5.0
+    ) -> Result[Snapshot[StateT] | None, EventreeError]:
+        """Return the newest snapshot of an aggregate, None if there is none that this code can read.
+
+        Args:
+            aggregate_id: The aggregate.
+            timeout: How long to wait, in seconds; default 5.
+        """
+        return await _answer("latest_snapshot", timeout, self._reader.snapshot(aggregate_id))
+
+    async def aggregate_stats(
+        self, aggregate_id: str, *, timeout: float = 5.0
+    ) -> Result[AggregateStats, EventreeError]:
+        """Return the numbers of an aggregate.
+
+        Args:
+            aggregate_id: The aggregate.
+            timeout: How long to wait, in seconds; default 5.
+
+        Returns:
+            The numbers, or why not: `EntityNotFound` if it has no events.
+        """
+        return await _answer("aggregate_stats", timeout, self._reader.stats(aggregate_id))
+
+    async def system_stats(self) -> SystemStats:
+        """Return the numbers of this system, counted since this object was made."""
+        return self._tree.stats()
+
+    # --- queries
+
+    async def register_queries(self, queries: Iterable[Subscription[EventT]]) -> None:
+        """Add queries; in a running system they start at once, and with it otherwise.
+
+        Raises:
+            InvalidArgument: A name is taken; none was added.
+        """
+        await self._tree.register(queries)
+
+    def query(self, name: str) -> QueryHandle:
+        """Return the handle of a query.
+
+        Raises:
+            InvalidArgument: There is none with this name.
+        """
+        registered = self._tree.queries.get(name)
+        if registered is None:
+            known = ", ".join(self._tree.queries) or "none"
+            raise InvalidArgument("name", f"there is no query {name!r}; there are: {known}")
+        return QueryHandle(name, self._store, registered.ref, registered.progress)
+
+
+def _message(
+    aggregate_id: str, command: CommandT, metadata: Mapping[str, str] | None, command_id: CommandId | None
+) -> Execute[CommandT]:
+    """Check the arguments of a command before anything happens."""
+    check_id("aggregate_id", aggregate_id)
+    if command is None:
+        raise InvalidArgument("command", "must not be None")
+    text = check_command_id(command_id)
+    commit_id = uuid4() if text is None else command_id if isinstance(command_id, UUID) else uuid5(NAMESPACE_OID, text)
+    return Execute(aggregate_id, command, encode_metadata(check_metadata(metadata)), text, commit_id)
+
+
+def _prepare(
+    aggregate_id: str, command: CommandT, metadata: Mapping[str, str] | None, command_id: CommandId | None
+) -> Execute[CommandT] | EventreeError:
+    try:
+        return _message(aggregate_id, command, metadata, command_id)
+    except EventreeError as error:
+        return error
+
+
+def _details(
+    count: int,
+    metadata: Mapping[str, str] | Sequence[Mapping[str, str] | None] | None,
+    command_ids: Sequence[CommandId | None] | None,
+) -> list[tuple[Mapping[str, str] | None, CommandId | None]]:
+    """Return metadata and id for each of a number of commands."""
+    each = [metadata] * count if metadata is None or isinstance(metadata, Mapping) else list(metadata)
+    ids = [None] * count if command_ids is None else list(command_ids)
+    for name, values in (("metadata", each), ("command_ids", ids)):
+        if len(values) != count:
+            raise InvalidArgument(name, f"must have one entry per command, got {len(values)} for {count}")
+    return list(zip(each, ids, strict=True))
+
+
+def _as_result(answer: Executed[EventT, ErrorT] | BaseException) -> Executed[EventT, ErrorT]:
+    if isinstance(answer, Ok | Err):
+        return answer
+    if isinstance(answer, EventreeError):
+        return Err(answer)
+    raise answer
+
+
+async def _answer(operation: str, timeout: float, question: Coroutine[object, object, T]) -> Result[T, EventreeError]:
+    """Wait for an answer from the store; whatever goes wrong is an answer too."""
+    try:
+        try:
+            check_positive("timeout", timeout)
+            async with asyncio.timeout(timeout):
+                return Ok(await question)
+        except TimeoutError as error:
+            if isinstance(error, EventreeError):
+                raise
+            raise ActorTimeout(operation, timeout) from None
+    except EventreeError as error:
+        return Err(error)
+    finally:
+        question.close()
+
+
+def _log_failure(name: str, aggregate_id: str, answer: "asyncio.Future[Executed[EventT, ErrorT]]") -> None:
+    """Log how a command failed that nobody waits for, without what was in it."""
+    if answer.cancelled():
+        return
+    error = answer.exception()
+    if error is None and isinstance(result := answer.result(), Err):
+        error = result.error
+    if isinstance(error, DomainError):
+        logger.warning("%s %r: a command given to execute_nowait was refused", name, aggregate_id)
+    elif error is not None:
+        logger.error("%s %r: a command given to execute_nowait failed: %s", name, aggregate_id, error)

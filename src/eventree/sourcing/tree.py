@@ -1,0 +1,161 @@
+"""The tree of actors behind one `EventSourcing`, and the addresses that stay valid while it restarts."""
+
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Generic, Never, TypeVar
+
+from eventree.actors.policy import ChildSpec
+from eventree.actors.ref import ActorRef
+from eventree.actors.supervisor import Supervisor, SupervisorMessage
+from eventree.domain.aggregate import AggregateType
+from eventree.domain.snapshots import SnapshotConfig
+from eventree.errors import InvalidArgument
+from eventree.sourcing.batch import Execute, Executed
+from eventree.sourcing.commands import EventSourcingActor
+from eventree.sourcing.loading import Loader
+from eventree.sourcing.queries.actor import QueryActor, QueryMessage
+from eventree.sourcing.queries.subscription import Progress, Subscription
+from eventree.sourcing.snapshots import SnapshotWriter
+from eventree.sourcing.statistics import Counters, SystemStats
+from eventree.stores.contract import EventStore, StoredSnapshot
+
+StateT = TypeVar("StateT")
+CommandT = TypeVar("CommandT")
+EventT = TypeVar("EventT")
+ErrorT = TypeVar("ErrorT")
+
+SNAPSHOT_QUEUE = 256
+"""Snapshots that wait to be written; more are dropped."""
+
+
+@dataclass(frozen=True, slots=True)
+class Registered(Generic[EventT]):
+    """A query of the system: what it is, where to reach its actor, and how far it is."""
+
+    subscription: Subscription[EventT]
+    ref: ActorRef[QueryMessage, None]
+    progress: Progress
+
+
+class Tree(Generic[StateT, CommandT, EventT, ErrorT]):
+    """Build the supervisors and actors of one system, as often as they are restarted.
+
+    ```
+    event sourcing <name>      one_for_one
+    ├── commands               EventSourcingActor: decides and commits
+    ├── snapshots              SnapshotWriter: saves what falls due, if snapshots are on
+    └── queries                one_for_one, so that queries cannot harm each other or the commands
+        └── <query>            QueryActor: follows the log, one per query
+    ```
+    """
+
+    def __init__(
+        self,
+        aggregate_type: AggregateType[StateT, CommandT, EventT, ErrorT],
+        store: EventStore,
+        queries: Iterable[Subscription[EventT]],
+        *,
+        snapshots: SnapshotConfig | None,
+        cache_size: int,
+        mailbox_size: int,
+    ) -> None:
+        """Make the addresses; nothing runs yet."""
+        self._type = aggregate_type
+        self._store = store
+        self._snapshots = snapshots
+        self._cache_size = cache_size
+        self._counters = Counters()
+        self._started_at: float | None = None
+        self._query_supervisor: Supervisor | None = None
+        self.loader = Loader(aggregate_type, store, snapshots=snapshots is not None)
+        self.commands: ActorRef[Execute[CommandT], Executed[EventT, ErrorT]] = ActorRef(
+            f"{aggregate_type.name} commands", mailbox_size=mailbox_size
+        )
+        self._writer: ActorRef[StoredSnapshot, None] = ActorRef(
+            f"{aggregate_type.name} snapshots", mailbox_size=SNAPSHOT_QUEUE
+        )
+        self.queries: dict[str, Registered[EventT]] = {}
+        self._add(queries)
+
+    def spec(self) -> ChildSpec[SupervisorMessage, object]:
+        """Describe the tree as a child of any supervisor."""
+        return ChildSpec(id=f"event sourcing {self._type.name}", start=self.build)
+
+    def build(self) -> Supervisor:
+        """Make the supervisor at the top, with everything below described anew."""
+        if self._started_at is None:
+            self._started_at = time.monotonic()
+        children: list[ChildSpec[Never, object]] = [
+            ChildSpec(id="commands", start=self._command_actor, ref=self.commands),
+            ChildSpec(id="queries", start=self._build_queries),
+        ]
+        if self._snapshots is not None:
+            children.insert(
+                1,
+                ChildSpec(id="snapshots", start=lambda: SnapshotWriter(self._store, self._counters), ref=self._writer),
+            )
+        return Supervisor(children, name=f"event sourcing {self._type.name}")
+
+    async def register(self, queries: Iterable[Subscription[EventT]]) -> None:
+        """Add queries and, if the tree is running, start them.
+
+        Raises:
+            InvalidArgument: A name is taken; none was added.
+        """
+        added = self._add(queries)
+        if self._query_supervisor is not None and self._query_supervisor.is_running:
+            for registered in added:
+                await self._query_supervisor.start_child(self._query_spec(registered))
+
+    def stats(self) -> SystemStats:
+        """Return what was counted so far."""
+        counters = self._counters
+        starts = [self.commands.incarnation, self._writer.incarnation]
+        starts += [query.ref.incarnation for query in self.queries.values()]
+        return SystemStats(
+            query_actors_count=len(self.queries),
+            total_commands_processed=counters.commands,
+            commands_refused=counters.refused,
+            commands_failed=counters.failed,
+            conflicts=counters.conflicts,
+            snapshots_written=counters.snapshots_written,
+            snapshots_dropped=counters.snapshots_dropped,
+            actor_restarts=sum(max(count - 1, 0) for count in starts),
+            uptime_seconds=0.0 if self._started_at is None else time.monotonic() - self._started_at,
+        )
+
+    def _add(self, queries: Iterable[Subscription[EventT]]) -> Sequence[Registered[EventT]]:
+        added: dict[str, Registered[EventT]] = {}
+        for query in queries:
+            if not isinstance(query, Subscription):
+                raise InvalidArgument("queries", f"must hold Query objects, got {type(query).__name__}")
+            if query.name in self.queries or query.name in added:
+                raise InvalidArgument("queries", f"there are two called {query.name!r}; give each its own name")
+            added[query.name] = Registered(query, ActorRef(f"query {query.name}"), Progress())
+        self.queries.update(added)
+        return list(added.values())
+
+    def _command_actor(self) -> EventSourcingActor[StateT, CommandT, EventT, ErrorT]:
+        return EventSourcingActor(
+            self._type,
+            self._store,
+            self.loader,
+            self._counters,
+            cache_size=self._cache_size,
+            snapshots=self._snapshots,
+            snapshot_writer=self._writer,
+        )
+
+    def _build_queries(self) -> Supervisor:
+        specs = [self._query_spec(registered) for registered in self.queries.values()]
+        self._query_supervisor = Supervisor(specs, name=f"{self._type.name} queries")
+        return self._query_supervisor
+
+    def _query_spec(self, registered: Registered[EventT]) -> ChildSpec[QueryMessage, None]:
+        def start() -> QueryActor[EventT]:
+            return QueryActor(
+                registered.subscription, self._store, [self._type.name], self.loader.envelope, registered.progress
+            )
+
+        return ChildSpec(id=registered.subscription.name, start=start, ref=registered.ref)

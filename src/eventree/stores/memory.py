@@ -1,0 +1,163 @@
+"""The reference store: the contract in plain Python, for tests and as the specification of the others."""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Self
+
+from eventree.errors import CheckpointFenced, StoreUnavailable
+from eventree.stores.contract import (
+    Appended,
+    AppendRequest,
+    Checkpoint,
+    Conflict,
+    DuplicateCommand,
+    LogPage,
+    Outcome,
+    RecordedCommand,
+    RecordedEvent,
+    StoredSnapshot,
+    StreamPage,
+    StreamRead,
+)
+from eventree.stores.watchers import Watchers
+
+
+class MemoryStore:
+    """Keep events in memory, for as long as the object lives; see `EventStore` for what each method promises."""
+
+    def __init__(self) -> None:
+        """Make an empty store."""
+        self._log: list[RecordedEvent] = []
+        self._streams: dict[tuple[str, str], list[RecordedEvent]] = {}
+        self._commands: dict[str, RecordedCommand] = {}
+        self._checkpoints: dict[tuple[str, int], Checkpoint] = {}
+        self._snapshots: dict[tuple[str, str, str], StoredSnapshot] = {}
+        self._watchers = Watchers()
+        self._users = 0
+
+    def __repr__(self) -> str:
+        return f"<MemoryStore with {len(self._log)} events>"
+
+    async def __aenter__(self) -> Self:
+        """See `EventStore`."""
+        self._users += 1
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """See `EventStore`; what the store holds stays."""
+        self._users -= 1
+
+    async def append(self, requests: Sequence[AppendRequest]) -> Sequence[Outcome]:
+        """See `EventStore.append`."""
+        self._check_open()
+        head = len(self._log)
+        outcomes = [self._append_one(request) for request in requests]
+        if len(self._log) > head:
+            self._watchers.tell(len(self._log))
+        return outcomes
+
+    def _append_one(self, request: AppendRequest) -> Outcome:
+        key = (request.aggregate_type, request.aggregate_id)
+        stream = self._streams.get(key, [])
+        if len(stream) != request.expected_sequence:
+            return Conflict(len(stream))
+        known = frozenset(c.command_id for c in request.commands if c.command_id in self._commands)
+        if known:
+            return DuplicateCommand(known)
+        now = datetime.now(UTC)
+        for event in request.events:
+            recorded = RecordedEvent(
+                len(self._log) + 1,
+                *key,
+                len(stream) + 1,
+                event.event_type,
+                event.event_version,
+                event.payload,
+                event.metadata,
+                event.commit_id,
+                now,
+            )
+            self._log.append(recorded)
+            stream.append(recorded)
+        if stream:
+            self._streams[key] = stream
+        for command in request.commands:
+            self._commands[command.command_id] = RecordedCommand(
+                command.command_id, *key, command.first_sequence, command.last_sequence
+            )
+        return Appended(len(stream), stream[-1].position if stream else 0)
+
+    async def find_commands(self, command_ids: Collection[str]) -> Mapping[str, RecordedCommand]:
+        """See `EventStore.find_commands`."""
+        self._check_open()
+        return {id: self._commands[id] for id in command_ids if id in self._commands}
+
+    async def read_streams(self, reads: Sequence[StreamRead]) -> Sequence[StreamPage]:
+        """See `EventStore.read_streams`."""
+        self._check_open()
+        return [self._read_stream(read) for read in reads]
+
+    def _read_stream(self, read: StreamRead) -> StreamPage:
+        stream = self._streams.get((read.aggregate_type, read.aggregate_id), [])
+        events = stream[read.after : read.after + read.limit]
+        return StreamPage(len(stream), stream[-1].position if stream else 0, events)
+
+    async def read(self, after: int, limit: int, types: Collection[str] | None = None) -> LogPage:
+        """See `EventStore.read`."""
+        self._check_open()
+        end = min(after + limit, len(self._log))
+        while after < end < len(self._log) and self._log[end].commit_id == self._log[end - 1].commit_id:
+            end += 1
+        events = self._log[after:end]
+        if types is not None:
+            events = [event for event in events if event.aggregate_type in types]
+        return LogPage(max(after, end), events)
+
+    async def head(self) -> int:
+        """See `EventStore.head`."""
+        self._check_open()
+        return len(self._log)
+
+    def watch(self, listener: Callable[[int], None]) -> Callable[[], None]:
+        """See `EventStore.watch`."""
+        return self._watchers.add(listener)
+
+    async def claim_checkpoint(self, name: str, version: int) -> Checkpoint:
+        """See `EventStore.claim_checkpoint`."""
+        self._check_open()
+        held = self._checkpoints.get((name, version), Checkpoint(0, 0))
+        claimed = Checkpoint(held.position, held.fence + 1)
+        self._checkpoints[name, version] = claimed
+        return claimed
+
+    async def save_checkpoint(self, name: str, version: int, checkpoint: Checkpoint) -> None:
+        """See `EventStore.save_checkpoint`."""
+        self._check_open()
+        held = self._checkpoints.get((name, version))
+        if held is None or held.fence != checkpoint.fence:
+            raise CheckpointFenced(name, checkpoint.fence)
+        self._checkpoints[name, version] = checkpoint
+
+    async def save_snapshots(self, snapshots: Sequence[StoredSnapshot]) -> None:
+        """See `EventStore.save_snapshots`."""
+        self._check_open()
+        for snapshot in snapshots:
+            key = (snapshot.aggregate_type, snapshot.aggregate_id, snapshot.state_version)
+            held = self._snapshots.get(key)
+            if held is None or held.sequence <= snapshot.sequence:
+                self._snapshots[key] = snapshot
+
+    async def load_snapshots(
+        self, aggregate_type: str, aggregate_ids: Sequence[str], state_version: str
+    ) -> Mapping[str, StoredSnapshot]:
+        """See `EventStore.load_snapshots`."""
+        self._check_open()
+        found = ((id, self._snapshots.get((aggregate_type, id, state_version))) for id in aggregate_ids)
+        return {id: snapshot for id, snapshot in found if snapshot is not None}
+
+    def _check_open(self) -> None:
+        if not self._users:
+            raise StoreUnavailable("the memory store is not open; use it inside `async with store:`")

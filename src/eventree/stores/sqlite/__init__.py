@@ -1,0 +1,5 @@
+"""The embedded store: one SQLite file in WAL mode, through aiosqlite."""
+
+from eventree.stores.sqlite.store import SQLiteStore
+
+__all__ = ["SQLiteStore"]

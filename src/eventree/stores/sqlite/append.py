@@ -1,0 +1,117 @@
+"""The append as one function on the writer's thread: classify all requests, then write what is kept."""
+
+import sqlite3
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
+
+import msgspec
+
+from eventree.stores.contract import Appended, AppendRequest, Conflict, DuplicateCommand, Outcome
+from eventree.stores.sqlite.connection import writing
+
+_STREAMS = """
+SELECT stream, sequence, position FROM json_each(?) AS r
+LEFT JOIN streams ON aggregate_type = r.value ->> 0 AND aggregate_id = r.value ->> 1
+ORDER BY r.key
+"""
+_KNOWN_COMMANDS = "SELECT command_id FROM commands WHERE command_id IN (SELECT value FROM json_each(?))"
+_HEAD = "SELECT coalesce(max(position), 0) FROM events"
+_LAST_STREAM = "SELECT coalesce(max(stream), 0) FROM streams"
+_PUT_STREAM = """
+INSERT INTO streams (stream, aggregate_type, aggregate_id, sequence, position) VALUES (?, ?, ?, ?, ?)
+ON CONFLICT (stream) DO UPDATE SET sequence = excluded.sequence, position = excluded.position
+"""
+_PUT_EVENT = """
+INSERT INTO events
+  (position, stream, sequence, event_type, event_version, payload, metadata, commit_id, recorded_at)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+"""
+_PUT_COMMAND = "INSERT INTO commands (command_id, stream, first_sequence, last_sequence) VALUES (?, ?, ?, ?)"
+
+
+def append(db: sqlite3.Connection, requests: Sequence[AppendRequest], busy_timeout: float) -> tuple[list[Outcome], int]:
+    """Store what fits and return the outcomes and the newest position, 0 if nothing was stored."""
+    known: frozenset[str] = frozenset()
+    while True:
+        try:
+            with writing(db, busy_timeout):
+                return _Append(db, requests, known).run()
+        except sqlite3.IntegrityError:
+            # Ids are looked up only now, so that new commands pay for no read. Another error of that kind stays one.
+            found = known_commands(db, (c.command_id for request in requests for c in request.commands))
+            if found <= known:
+                raise
+            known = frozenset(found)
+
+
+def known_commands(db: sqlite3.Connection, command_ids: Iterable[str]) -> set[str]:
+    """Return those of the ids that are recorded."""
+    return {row[0] for row in db.execute(_KNOWN_COMMANDS, (_json(list(command_ids)),))}
+
+
+class _Append:
+    """One attempt, inside a transaction that holds the write lock."""
+
+    def __init__(self, db: sqlite3.Connection, requests: Sequence[AppendRequest], known: frozenset[str]) -> None:
+        self._db = db
+        self._requests = requests
+        self._known = known
+        self._position = self._head = db.execute(_HEAD).fetchone()[0]
+        self._last_stream = db.execute(_LAST_STREAM).fetchone()[0]
+        self._now = time.time_ns() // 1_000
+        self._streams: list[tuple[int, str, str, int, int]] = []
+        self._events: list[Iterator[tuple[object, ...]]] = []
+        self._commands: list[tuple[str, int, int, int]] = []
+
+    def run(self) -> tuple[list[Outcome], int]:
+        keys = _json([(request.aggregate_type, request.aggregate_id) for request in self._requests])
+        rows = self._db.execute(_STREAMS, (keys,)).fetchall()
+        outcomes = [self._classify(request, row) for request, row in zip(self._requests, rows, strict=True)]
+        self._db.executemany(_PUT_STREAM, self._streams)
+        self._db.executemany(_PUT_EVENT, chain.from_iterable(self._events))
+        self._db.executemany(_PUT_COMMAND, self._commands)
+        return outcomes, self._position if self._position > self._head else 0
+
+    def _classify(self, request: AppendRequest, row: tuple[int | None, int | None, int | None]) -> Outcome:
+        """Judge one request and, if it is kept, put its rows down to be written."""
+        stream, sequence, position = row[0], row[1] or 0, row[2] or 0
+        if sequence != request.expected_sequence:
+            return Conflict(sequence)
+        duplicates = self._known and self._known.intersection(c.command_id for c in request.commands)
+        if duplicates:
+            return DuplicateCommand(frozenset(duplicates))
+        if not request.events and not request.commands:
+            return Appended(sequence, position)
+        if stream is None:
+            self._last_stream += 1
+            stream = self._last_stream
+        if request.events:
+            self._events.append(_rows(request, stream, self._position, self._now))
+            self._position += len(request.events)
+            sequence, position = sequence + len(request.events), self._position
+        self._streams.append((stream, request.aggregate_type, request.aggregate_id, sequence, position))
+        self._commands.extend(
+            (command.command_id, stream, command.first_sequence, command.last_sequence) for command in request.commands
+        )
+        return Appended(sequence, position)
+
+
+def _rows(request: AppendRequest, stream: int, position: int, now: int) -> Iterator[tuple[object, ...]]:
+    sequence = request.expected_sequence
+    for number, event in enumerate(request.events, 1):
+        yield (
+            position + number,
+            stream,
+            sequence + number,
+            event.event_type,
+            event.event_version,
+            event.payload,
+            event.metadata,
+            event.commit_id.bytes,
+            now,
+        )
+
+
+def _json(value: Sequence[object] | Mapping[str, object]) -> str:
+    return msgspec.json.encode(value).decode()

@@ -1,0 +1,119 @@
+"""A connection that runs whole functions on its own thread, and the one place where SQLite's errors become ours."""
+
+import contextlib
+import random
+import sqlite3
+import time
+from collections.abc import Awaitable, Callable, Generator
+from typing import Concatenate, ParamSpec, Self, TypeVar
+
+import aiosqlite
+
+from eventree.errors import (
+    EventStoreError,
+    StoreBusy,
+    StoreFull,
+    StoreUnavailable,
+    StoreUnusable,
+    TransactionFailed,
+)
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_UNAVAILABLE = {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_PROTOCOL, sqlite3.SQLITE_NOMEM}
+_UNUSABLE = {sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM}
+_PRIMARY_CODE = 0xFF
+
+
+class Connection(aiosqlite.Connection):
+    """Run functions on the connection's thread: a transaction is one function, so no cancellation can split it."""
+
+    def __init__(self, path: str) -> None:
+        """Make a connection in autocommit mode: transactions begin and end where we say so."""
+        super().__init__(lambda: sqlite3.connect(path, isolation_level=None, timeout=0.0), iter_chunk_size=64)
+        self._path = path
+
+    @classmethod
+    async def open(cls, path: str) -> Self:
+        """Return an open connection.
+
+        Raises:
+            EventStoreError: SQLite could not open the file.
+        """
+        connection = cls(path)
+        try:
+            await connection
+        except sqlite3.Error as error:
+            raise translate(error, path) from error
+        return connection
+
+    async def run(
+        self, function: Callable[Concatenate[sqlite3.Connection, P], R], *args: P.args, **kwargs: P.kwargs
+    ) -> R:
+        """Call a function with the raw connection, on the connection's thread, in one hop.
+
+        Raises:
+            EventStoreError: What SQLite raised, in our words.
+        """
+        execute: Callable[..., Awaitable[R]] = self._execute  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+        try:
+            return await execute(function, self._conn, *args, **kwargs)
+        except sqlite3.Error as error:
+            raise translate(error, self._path) from error
+        except ValueError as error:
+            raise StoreUnavailable(f"{self._path} is not open; use the store inside `async with store:`") from error
+
+
+def translate(error: sqlite3.Error, path: str) -> EventStoreError:
+    """Return what an error of SQLite means for a user of the store."""
+    code = getattr(error, "sqlite_errorcode", 0) & _PRIMARY_CODE
+    if code in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
+        return StoreBusy(f"{path} is locked by another process; nothing was stored, try again")
+    if code == sqlite3.SQLITE_FULL:
+        return StoreFull(f"the disk of {path} is full; nothing was stored, free space and try again")
+    if code in _UNAVAILABLE:
+        return StoreUnavailable(f"{path} cannot be opened, read or written ({error}); nothing was stored")
+    if code in _UNUSABLE:
+        return StoreUnusable(path, f"{error}; is it an intact database that this user may write?")
+    return TransactionFailed(f"{path} refused a statement ({error}); nothing was stored")
+
+
+@contextlib.contextmanager
+def writing(db: sqlite3.Connection, busy_timeout: float) -> Generator[None, None, None]:
+    """Hold SQLite's write lock for one transaction: commit at the end, roll back if anything is raised.
+
+    Waiting for another process is our own: SQLite's handler sleeps up to 100 ms at a time and starves.
+    """
+    deadline = time.monotonic() + busy_timeout
+    while True:
+        try:
+            db.execute("BEGIN IMMEDIATE")
+            break
+        except sqlite3.OperationalError as error:
+            if getattr(error, "sqlite_errorcode", 0) & _PRIMARY_CODE != sqlite3.SQLITE_BUSY:
+                raise
+            if time.monotonic() >= deadline:
+                raise
+            time.sleep(random.uniform(0.0003, 0.001))  # noqa: S311 - spreads waiters, guards nothing
+    with _ending(db):
+        yield
+
+
+@contextlib.contextmanager
+def reading(db: sqlite3.Connection) -> Generator[None, None, None]:
+    """See the database as it is at one moment for several statements."""
+    db.execute("BEGIN")
+    with _ending(db):
+        yield
+
+
+@contextlib.contextmanager
+def _ending(db: sqlite3.Connection) -> Generator[None, None, None]:
+    try:
+        yield
+        db.execute("COMMIT")
+    except BaseException:
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+        raise

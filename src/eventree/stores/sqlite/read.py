@@ -1,0 +1,142 @@
+"""What the SQLite store reads: each a function on the reader's thread."""
+
+import sqlite3
+import zlib
+from collections.abc import Collection, Sequence
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import msgspec
+
+from eventree.stores.contract import (
+    LogPage,
+    RecordedCommand,
+    RecordedEvent,
+    StoredSnapshot,
+    StreamPage,
+    StreamRead,
+)
+from eventree.stores.sqlite.connection import reading
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+_STREAM = "SELECT stream, sequence, position FROM streams WHERE aggregate_type = ? AND aggregate_id = ?"
+_STREAM_EVENTS = """
+SELECT position, sequence, event_type, event_version, payload, metadata, commit_id, recorded_at
+FROM events WHERE stream = ? AND sequence > ? ORDER BY sequence LIMIT ?
+"""
+_HEAD = "SELECT coalesce(max(position), 0) FROM events"
+_FROM = "SELECT position, commit_id FROM events WHERE position >= ? ORDER BY position"
+_LOG = """
+SELECT e.position, s.aggregate_type, s.aggregate_id, e.sequence, e.event_type, e.event_version, e.payload, e.metadata,
+       e.commit_id, e.recorded_at
+FROM events e JOIN streams s ON s.stream = e.stream
+WHERE e.position > ? AND e.position <= ?
+"""
+_OF_TYPES = " AND s.aggregate_type IN (SELECT value FROM json_each(?))"
+_COMMANDS = """
+SELECT command_id, aggregate_type, aggregate_id, first_sequence, last_sequence
+FROM commands JOIN streams USING (stream) WHERE command_id IN (SELECT value FROM json_each(?))
+"""
+_SNAPSHOTS = """
+SELECT aggregate_id, n.sequence, state_type, payload, checksum, taken_at
+FROM json_each(?) JOIN streams s ON s.aggregate_type = ? AND s.aggregate_id = value
+JOIN snapshots n ON n.stream = s.stream AND n.state_version = ?
+"""
+
+
+def head(db: sqlite3.Connection) -> int:
+    """Return the newest position."""
+    return int(db.execute(_HEAD).fetchone()[0])
+
+
+def read_streams(db: sqlite3.Connection, reads: Sequence[StreamRead]) -> list[StreamPage]:
+    """Return one page per read, all seen at one moment."""
+    with reading(db):
+        return [_read_stream(db, read) for read in reads]
+
+
+def _read_stream(db: sqlite3.Connection, read: StreamRead) -> StreamPage:
+    row = db.execute(_STREAM, (read.aggregate_type, read.aggregate_id)).fetchone()
+    if row is None:
+        return StreamPage(0, 0, ())
+    stream, sequence, position = row
+    if read.after >= sequence or not read.limit:
+        return StreamPage(sequence, position, ())
+    rows = db.execute(_STREAM_EVENTS, (stream, read.after, read.limit))
+    key = (read.aggregate_type, read.aggregate_id)
+    return StreamPage(
+        sequence,
+        position,
+        [
+            RecordedEvent(at, *key, number, kind, version, payload, metadata, UUID(bytes=commit), from_micros(stored))
+            for at, number, kind, version, payload, metadata, commit, stored in rows
+        ],
+    )
+
+
+def read_log(db: sqlite3.Connection, after: int, limit: int, types: Collection[str] | None) -> LogPage:
+    """Return the next stretch of the log, never ending inside the events of one command."""
+    with reading(db):
+        end = min(after + limit, head(db))
+        if end <= after:
+            return LogPage(after, ())
+        end = _end_of_commit(db, end)
+        if types is None:
+            rows = db.execute(_LOG + " ORDER BY e.position", (after, end))
+        else:
+            rows = db.execute(_LOG + _OF_TYPES + " ORDER BY e.position", (after, end, _json(list(types))))
+        return LogPage(end, [_recorded(row) for row in rows])
+
+
+def _end_of_commit(db: sqlite3.Connection, position: int) -> int:
+    rows = db.execute(_FROM, (position,))
+    commit_id = next(rows)[1]
+    for later, other in rows:
+        if other != commit_id:
+            break
+        position = later
+    return position
+
+
+def find_commands(db: sqlite3.Connection, command_ids: Collection[str]) -> dict[str, RecordedCommand]:
+    """Return where commands were stored."""
+    rows = db.execute(_COMMANDS, (_json(list(command_ids)),))
+    return {row[0]: RecordedCommand(*row) for row in rows}
+
+
+def load_snapshots(
+    db: sqlite3.Connection, aggregate_type: str, aggregate_ids: Sequence[str], state_version: str
+) -> dict[str, StoredSnapshot]:
+    """Return snapshots by aggregate id; one whose checksum is wrong is as good as none."""
+    rows = db.execute(_SNAPSHOTS, (_json(list(aggregate_ids)), aggregate_type, state_version))
+    return {
+        id: StoredSnapshot(aggregate_type, id, state_version, sequence, state_type, payload, from_micros(taken_at))
+        for id, sequence, state_type, payload, checksum, taken_at in rows
+        if checksum == checksum_of(payload)
+    }
+
+
+def checksum_of(payload: str) -> int:
+    """Return a number that changes when a stored text is damaged."""
+    return zlib.crc32(payload.encode())
+
+
+def from_micros(micros: int) -> datetime:
+    """Return the moment that is this many microseconds after 1970, UTC."""
+    return _EPOCH + timedelta(microseconds=micros)
+
+
+def to_micros(moment: datetime) -> int:
+    """Return the microseconds from 1970, UTC, to a moment."""
+    return (moment - _EPOCH) // timedelta(microseconds=1)
+
+
+def _recorded(row: tuple[int, str, str, int, str, int, str, str, bytes, int]) -> RecordedEvent:
+    position, kind, id, sequence, event_type, version, payload, metadata, commit, stored = row
+    at = from_micros(stored)
+    return RecordedEvent(position, kind, id, sequence, event_type, version, payload, metadata, UUID(bytes=commit), at)
+
+
+def _json(value: list[str]) -> str:
+    return msgspec.json.encode(value).decode()

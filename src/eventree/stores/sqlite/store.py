@@ -1,0 +1,201 @@
+"""The SQLite store: which function runs on which connection."""
+
+import sqlite3
+from collections.abc import Callable, Collection, Mapping, Sequence
+from os import PathLike, fspath
+from types import TracebackType
+from typing import Concatenate, ParamSpec, Self, TypeVar
+
+from eventree.errors import CheckpointFenced, InvalidArgument, NonPositiveArgument, StoreUnavailable
+from eventree.stores.contract import (
+    AppendRequest,
+    Checkpoint,
+    LogPage,
+    Outcome,
+    RecordedCommand,
+    StoredSnapshot,
+    StreamPage,
+    StreamRead,
+)
+from eventree.stores.sqlite import read as queries
+from eventree.stores.sqlite.append import append
+from eventree.stores.sqlite.connection import Connection, writing
+from eventree.stores.sqlite.schema import open_reader, open_writer
+from eventree.stores.watchers import Watchers
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_CLAIM = """
+INSERT INTO checkpoints (name, version, position, fence) VALUES (?, ?, 0, 1)
+ON CONFLICT (name, version) DO UPDATE SET fence = fence + 1 RETURNING position, fence
+"""
+_MOVE = "UPDATE checkpoints SET position = ? WHERE name = ? AND version = ? AND fence = ?"
+_PUT_SNAPSHOT = """
+INSERT INTO snapshots (stream, state_version, sequence, state_type, payload, checksum, taken_at)
+SELECT stream, ?, ?, ?, ?, ?, ? FROM streams WHERE aggregate_type = ? AND aggregate_id = ?
+ON CONFLICT (stream, state_version) DO UPDATE SET sequence = excluded.sequence, state_type = excluded.state_type,
+  payload = excluded.payload, checksum = excluded.checksum, taken_at = excluded.taken_at
+WHERE excluded.sequence >= snapshots.sequence
+"""
+
+
+class SQLiteStore:
+    """Keep events in one SQLite file; see `EventStore` for what each method promises.
+
+    WAL mode with `synchronous=FULL`, both read back: what is acknowledged survives a power failure. Everything that
+    writes goes through one connection, each transaction as one function on its thread; reads have their own. Any
+    number of processes of one machine may share the file; network file systems do not work.
+    """
+
+    def __init__(self, path: str | PathLike[str], *, busy_timeout: float = 5.0) -> None:
+        """Name the file; nothing is opened yet.
+
+        Args:
+            path: The database file, created if it is missing. Its folder must exist.
+            busy_timeout: How long to wait for the write lock of another process, in seconds; default 5.
+
+        Raises:
+            InvalidArgument: The path is empty or an in-memory database, which is what `MemoryStore` is for.
+            NonPositiveArgument: The timeout is not positive.
+        """
+        self._path = fspath(path)
+        if not self._path or self._path.startswith((":memory:", "file:")):
+            raise InvalidArgument("path", f"must be the path of a file, got {self._path!r}; MemoryStore() needs none")
+        if not busy_timeout > 0:
+            raise NonPositiveArgument("busy_timeout", busy_timeout)
+        self._busy_timeout = busy_timeout
+        self._writer: Connection | None = None
+        self._reader: Connection | None = None
+        self._users = 0
+        self._watchers = Watchers()
+
+    def __repr__(self) -> str:
+        return f"<SQLiteStore {self._path!r} {'open' if self._users else 'closed'}>"
+
+    async def __aenter__(self) -> Self:
+        """See `EventStore`; entering it again while it is open only counts."""
+        self._users += 1
+        if self._users == 1:
+            try:
+                await self._open()
+            except BaseException:
+                self._users = 0
+                await self._close()
+                raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """See `EventStore`; the last one out closes the file."""
+        self._users -= 1
+        if not self._users:
+            await self._close()
+
+    async def append(self, requests: Sequence[AppendRequest]) -> Sequence[Outcome]:
+        """See `EventStore.append`."""
+        outcomes, head = await self._write(append, requests, self._busy_timeout)
+        if head:
+            self._watchers.tell(head)
+        return outcomes
+
+    async def find_commands(self, command_ids: Collection[str]) -> Mapping[str, RecordedCommand]:
+        """See `EventStore.find_commands`."""
+        return await self._read(queries.find_commands, command_ids)
+
+    async def read_streams(self, reads: Sequence[StreamRead]) -> Sequence[StreamPage]:
+        """See `EventStore.read_streams`."""
+        return await self._read(queries.read_streams, reads)
+
+    async def read(self, after: int, limit: int, types: Collection[str] | None = None) -> LogPage:
+        """See `EventStore.read`."""
+        return await self._read(queries.read_log, after, limit, types)
+
+    async def head(self) -> int:
+        """See `EventStore.head`."""
+        return await self._read(queries.head)
+
+    def watch(self, listener: Callable[[int], None]) -> Callable[[], None]:
+        """See `EventStore.watch`."""
+        return self._watchers.add(listener)
+
+    async def claim_checkpoint(self, name: str, version: int) -> Checkpoint:
+        """See `EventStore.claim_checkpoint`."""
+        return await self._write(_claim_checkpoint, name, version, self._busy_timeout)
+
+    async def save_checkpoint(self, name: str, version: int, checkpoint: Checkpoint) -> None:
+        """See `EventStore.save_checkpoint`."""
+        if not await self._write(_save_checkpoint, name, version, checkpoint, self._busy_timeout):
+            raise CheckpointFenced(name, checkpoint.fence)
+
+    async def save_snapshots(self, snapshots: Sequence[StoredSnapshot]) -> None:
+        """See `EventStore.save_snapshots`."""
+        await self._write(_save_snapshots, snapshots, self._busy_timeout)
+
+    async def load_snapshots(
+        self, aggregate_type: str, aggregate_ids: Sequence[str], state_version: str
+    ) -> Mapping[str, StoredSnapshot]:
+        """See `EventStore.load_snapshots`."""
+        return await self._read(queries.load_snapshots, aggregate_type, aggregate_ids, state_version)
+
+    async def _open(self) -> None:
+        self._writer = await Connection.open(self._path)
+        await self._write(open_writer, self._path, self._busy_timeout)
+        self._reader = await Connection.open(self._path)
+        await self._read(open_reader, self._busy_timeout)
+
+    async def _close(self) -> None:
+        reader, self._reader = self._reader, None
+        writer, self._writer = self._writer, None
+        for connection in (reader, writer):  # the writer last: the last connection moves the WAL into the file
+            if connection is not None:
+                await connection.close()
+
+    async def _write(
+        self, function: Callable[Concatenate[sqlite3.Connection, P], R], *args: P.args, **kwargs: P.kwargs
+    ) -> R:
+        return await self._opened(self._writer).run(function, *args, **kwargs)
+
+    async def _read(
+        self, function: Callable[Concatenate[sqlite3.Connection, P], R], *args: P.args, **kwargs: P.kwargs
+    ) -> R:
+        return await self._opened(self._reader).run(function, *args, **kwargs)
+
+    def _opened(self, connection: Connection | None) -> Connection:
+        if connection is None:
+            raise StoreUnavailable(f"{self._path} is not open; use the store inside `async with store:`")
+        return connection
+
+
+def _claim_checkpoint(db: sqlite3.Connection, name: str, version: int, busy_timeout: float) -> Checkpoint:
+    with writing(db, busy_timeout):
+        return Checkpoint(*db.execute(_CLAIM, (name, version)).fetchone())
+
+
+def _save_checkpoint(
+    db: sqlite3.Connection, name: str, version: int, checkpoint: Checkpoint, busy_timeout: float
+) -> bool:
+    with writing(db, busy_timeout):
+        moved = db.execute(_MOVE, (checkpoint.position, name, version, checkpoint.fence))
+        return moved.rowcount == 1
+
+
+def _save_snapshots(db: sqlite3.Connection, snapshots: Sequence[StoredSnapshot], busy_timeout: float) -> None:
+    with writing(db, busy_timeout):
+        db.executemany(
+            _PUT_SNAPSHOT,
+            (
+                (
+                    snapshot.state_version,
+                    snapshot.sequence,
+                    snapshot.state_type,
+                    snapshot.payload,
+                    queries.checksum_of(snapshot.payload),
+                    queries.to_micros(snapshot.taken_at),
+                    snapshot.aggregate_type,
+                    snapshot.aggregate_id,
+                )
+                for snapshot in snapshots
+            ),
+        )
