@@ -1,0 +1,38 @@
+"""The README's code runs and prints what it says."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
+
+
+def test_the_python_blocks_run_in_order_as_one_program(tmp_path: Path) -> None:
+    program = tmp_path / "readme.py"
+    program.write_text("\n".join(blocks("python")), encoding="utf-8")
+    result = subprocess.run(
+        [sys.executable, "-W", "error", str(program)],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    assert result.stderr == ""
+    assert sorted(result.stdout.splitlines()) == sorted(
+        ["refused: not enough money", "100", "anna 1 Deposited(amount=Decimal('100')) {'user': '456'}"]
+    )
+
+
+def test_there_are_two_commands_and_each_makes_its_own_environment() -> None:
+    commands = [line for block in blocks("sh") for line in block.splitlines()]
+    assert len(commands) == 2
+    assert all(command.startswith("python3 -m venv .venv && .venv/bin/pip install ") for command in commands)
+    assert commands[0].endswith("python examples/01_bank_account.py")
+    assert "-m pytest" in commands[1]
