@@ -20,7 +20,6 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[2] / "examples"))
 
 from bank import Deposit, OpenAccount, bank_account
-
 from eventree import EventSourcing, EventStore, MemoryStore, SQLiteStore
 
 CALLERS = (1, 64, 1024)
