@@ -32,6 +32,11 @@ class ActorContext(Generic[MessageT_contra, ReplyT_co]):
     ref: ActorRef[MessageT_contra, ReplyT_co]
     incarnation: int
 
+    @property
+    def is_current(self) -> bool:
+        """Whether no newer incarnation took over from this one, left behind because it would not end."""
+        return self.incarnation == self.ref.incarnation
+
 
 class Actor(Generic[MessageT_contra, ReplyT_co]):
     """Handle messages one at a time, in a task of its own, under a supervisor.
@@ -108,7 +113,8 @@ async def run_actor(
         reason = ExitReason(ExitKind.KILLED)
     except BaseException as error:  # noqa: BLE001 - every end of a child is a result for its supervisor
         reason = ExitReason(ExitKind.CRASH, error)
-    ctx.ref.mailbox.fail_in_work(_answer_after(ctx.ref, reason))
+    if ctx.is_current:
+        ctx.ref.mailbox.fail_in_work(_answer_after(ctx.ref, reason))
     return reason
 
 
@@ -116,7 +122,7 @@ async def _receive_until_stopped(actor: Actor[MessageT, ReplyT], ctx: ActorConte
     mailbox = ctx.ref.mailbox
     limit = actor.max_batch
     try:
-        while await mailbox.wait():
+        while ctx.is_current and await mailbox.wait():
             await actor.receive_batch(mailbox.take(limit), ctx)
             mailbox.settle()
     except StopActor:

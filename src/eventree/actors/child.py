@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar
 from eventree.actors.actor import Actor, ActorContext, run_actor
 from eventree.actors.policy import ChildSpec, ExitKind, ExitReason
 from eventree.actors.ref import ActorRef, Status
-from eventree.errors import ActorTimeout, ChildAlreadyExists, ChildStartError, InvalidArgument
+from eventree.errors import ActorCrashed, ActorTimeout, ChildAlreadyExists, ChildStartError, InvalidArgument
 
 logger = logging.getLogger("eventree")
 
@@ -160,6 +160,7 @@ class Child(Generic[MessageT, ReplyT]):
         except asyncio.CancelledError:
             task.cancel()
             raise
+        self._report_odd_end(task)
         self.ref.status = Status.RESTARTING
 
     def kill(self) -> None:
@@ -179,3 +180,9 @@ class Child(Generic[MessageT, ReplyT]):
         await asyncio.wait({task}, timeout=KILL_GRACE)
         if not task.done():
             logger.error("actor %r does not end although it was cancelled; it is left behind", self.spec.id)
+            self.ref.mailbox.fail_in_work(ActorCrashed(self.ref.id, None))
+
+    def _report_odd_end(self, task: "asyncio.Task[ExitReason]") -> None:
+        if task.done() and not task.cancelled() and (error := task.result().error) is not None:
+            self.last_crash = error
+            logger.error("actor %r crashed while it stopped", self.spec.id, exc_info=error)
