@@ -81,8 +81,11 @@ class Actor(Generic[MessageT_contra, ReplyT_co]):
         It also runs after a crash, but not when the task was cancelled. An exception here is a crash.
         """
 
-    def on_kill(self) -> None:
-        """Let go of what must not outlive the actor; called when its task was cancelled. Must not wait."""
+    async def on_kill(self) -> None:
+        """Let go of what must not outlive the actor; runs in the actor's task when that was cancelled.
+
+        There is about a second for it; a further cancellation cuts it short.
+        """
 
 
 async def run_actor(
@@ -109,7 +112,7 @@ async def run_actor(
         reason = await _receive_until_stopped(actor, ctx)
         await actor.on_stop(reason)
     except asyncio.CancelledError:
-        actor.on_kill()
+        await actor.on_kill()
         reason = ExitReason(ExitKind.KILLED)
     except BaseException as error:  # noqa: BLE001 - every end of a child is a result for its supervisor
         reason = ExitReason(ExitKind.CRASH, error)

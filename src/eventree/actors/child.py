@@ -95,7 +95,7 @@ class Child(Generic[MessageT, ReplyT]):
             awaited: set[asyncio.Future[Any]] = {started, task, give_up}
             await asyncio.wait(awaited, timeout=self.spec.start_timeout, return_when=asyncio.FIRST_COMPLETED)
         except asyncio.CancelledError:
-            task.cancel()
+            await self._kill(task)
             raise
         if started.done() and not task.done():
             task.add_done_callback(lambda ended: self._exited(ended, on_exit))
@@ -123,7 +123,7 @@ class Child(Generic[MessageT, ReplyT]):
     async def _failed_start(self, task: "asyncio.Task[ExitReason]") -> None:
         """Clean up after a start that did not succeed, and raise why."""
         if task.done():
-            error = task.result().error
+            error = None if task.cancelled() else task.result().error
         else:
             error = ActorTimeout("start", self.spec.start_timeout)
             await self._kill(task)
@@ -163,11 +163,12 @@ class Child(Generic[MessageT, ReplyT]):
         self._report_odd_end(task)
         self.ref.status = Status.RESTARTING
 
-    def kill(self) -> None:
-        """Cancel the incarnation without waiting for its end."""
-        if self._task is not None:
-            self._task.cancel()
+    async def kill(self) -> None:
+        """Cancel the incarnation and give the place up; waits for its end for a moment only."""
+        task = self._task
         self.close()
+        if task is not None:
+            await self._kill(task)
 
     def close(self) -> None:
         """Give the place up: whoever waits for an answer gets one, and nobody can send any more."""

@@ -1,5 +1,6 @@
 """The supervisor: an actor that starts other actors, watches them, restarts them and stops them in order."""
 
+import asyncio
 import logging
 import math
 import time
@@ -21,7 +22,7 @@ from eventree.actors.policy import (
     is_restarted,
     restart_group,
 )
-from eventree.actors.ref import ActorRef, Status
+from eventree.actors.ref import ActorRef
 from eventree.actors.root import Root
 from eventree.errors import (
     ActorStopped,
@@ -170,11 +171,6 @@ class Supervisor(Actor[SupervisorMessage, object]):
         """Return what there is to know about each child, in start order."""
         return [child.info for child in self._children.values()]
 
-    @property
-    def is_running(self) -> bool:
-        """Whether it supervises: its `init` has returned and it was not told to stop."""
-        return self._ref is not None and self._ref.status is Status.RUNNING
-
     async def _call(self, message: SupervisorMessage) -> object:
         if self._ref is None:
             raise ActorStopped(self.name)
@@ -190,9 +186,6 @@ class Supervisor(Actor[SupervisorMessage, object]):
                 await self._start(child)
         except SupervisorError:
             await self._stop_children()
-            raise
-        except BaseException:
-            self.on_kill()
             raise
 
     async def receive_batch(
@@ -214,10 +207,9 @@ class Supervisor(Actor[SupervisorMessage, object]):
         """Stop the children in reverse order."""
         await self._stop_children()
 
-    def on_kill(self) -> None:
-        """Cancel the children."""
-        for child in reversed(self._children.values()):
-            child.kill()
+    async def on_kill(self) -> None:
+        """Cancel the children, all at once."""
+        await asyncio.gather(*(child.kill() for child in self._children.values()))
 
     async def _handle(self, message: StartChild | TerminateChild | RestartChild) -> object:
         match message:

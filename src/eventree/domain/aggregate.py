@@ -3,7 +3,7 @@
 import typing
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from inspect import Parameter, signature
+from inspect import Parameter, iscoroutinefunction, signature
 from typing import Generic, TypeVar
 
 from eventree.domain.codec import Codec, classes_of
@@ -72,6 +72,8 @@ class AggregateType(Generic[StateT, CommandT, EventT, ErrorT]):
         for role, function in (("handle", handle), ("apply", apply), ("empty_state", empty_state)):
             if not callable(function):
                 raise InvalidArgument(role, f"must be a function, got {function!r}")
+            if iscoroutinefunction(function):
+                raise InvalidArgument(role, "must be a plain function: it decides on what it is given, without I/O")
         self.handle = handle
         self.apply = apply
         self.empty_state = empty_state

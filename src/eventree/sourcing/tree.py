@@ -2,15 +2,16 @@
 
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Generic, Never, TypeVar
 
 from eventree.actors.policy import ChildSpec
 from eventree.actors.ref import ActorRef
-from eventree.actors.supervisor import Supervisor, SupervisorMessage
+from eventree.actors.supervisor import StartChild, Supervisor, SupervisorMessage
 from eventree.domain.aggregate import AggregateType
 from eventree.domain.snapshots import SnapshotConfig
-from eventree.errors import InvalidArgument
+from eventree.errors import ActorCrashed, ActorStopped, ChildAlreadyExists, InvalidArgument
 from eventree.sourcing.batch import Execute, Executed
 from eventree.sourcing.commands import EventSourcingActor
 from eventree.sourcing.loading import Loader
@@ -27,6 +28,9 @@ ErrorT = TypeVar("ErrorT")
 
 SNAPSHOT_QUEUE = 256
 """Snapshots that wait to be written; more are dropped."""
+
+REGISTER_TIMEOUT = 30.0
+"""Seconds to wait for a query that was added to a running system."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +71,7 @@ class Tree(Generic[StateT, CommandT, EventT, ErrorT]):
         self._cache_size = cache_size
         self._counters = Counters()
         self._started_at: float | None = None
-        self._query_supervisor: Supervisor | None = None
+        self._query_supervisor: ActorRef[SupervisorMessage, object] = ActorRef(f"{aggregate_type.name} queries")
         self.loader = Loader(aggregate_type, store, snapshots=snapshots is not None)
         self.commands: ActorRef[Execute[CommandT], Executed[EventT, ErrorT]] = ActorRef(
             f"{aggregate_type.name} commands", mailbox_size=mailbox_size
@@ -88,7 +92,7 @@ class Tree(Generic[StateT, CommandT, EventT, ErrorT]):
             self._started_at = time.monotonic()
         children: list[ChildSpec[Never, object]] = [
             ChildSpec(id="commands", start=self._command_actor, ref=self.commands),
-            ChildSpec(id="queries", start=self._build_queries),
+            ChildSpec(id="queries", start=self._build_queries, ref=self._query_supervisor),
         ]
         if self._snapshots is not None:
             children.insert(
@@ -103,10 +107,11 @@ class Tree(Generic[StateT, CommandT, EventT, ErrorT]):
         Raises:
             InvalidArgument: A name is taken; none was added.
         """
-        added = self._add(queries)
-        if self._query_supervisor is not None and self._query_supervisor.is_running:
-            for registered in added:
-                await self._query_supervisor.start_child(self._query_spec(registered))
+        for registered in self._add(queries):
+            # The supervisor is built from what is registered, and its mailbox opens in the same step: while that is
+            # closed there is nothing to do, and what it says it has already, it was built with.
+            with suppress(ActorStopped, ActorCrashed, ChildAlreadyExists):
+                await self._query_supervisor.ask(StartChild(self._query_spec(registered)), timeout=REGISTER_TIMEOUT)
 
     def stats(self) -> SystemStats:
         """Return what was counted so far."""
@@ -149,8 +154,7 @@ class Tree(Generic[StateT, CommandT, EventT, ErrorT]):
 
     def _build_queries(self) -> Supervisor:
         specs = [self._query_spec(registered) for registered in self.queries.values()]
-        self._query_supervisor = Supervisor(specs, name=f"{self._type.name} queries")
-        return self._query_supervisor
+        return Supervisor(specs, name=f"{self._type.name} queries")
 
     def _query_spec(self, registered: Registered[EventT]) -> ChildSpec[QueryMessage, None]:
         def start() -> QueryActor[EventT]:

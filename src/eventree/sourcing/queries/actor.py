@@ -109,9 +109,9 @@ class QueryActor(Actor[QueryMessage, None], Generic[EventT]):
 
     async def on_stop(self, reason: ExitReason) -> None:
         """Stop listening; the checkpoint was saved at the end of the last page."""
-        self.on_kill()
+        await self.on_kill()
 
-    def on_kill(self) -> None:
+    async def on_kill(self) -> None:
         """Stop listening."""
         self._unwatch()
         if self._timer is not None:

@@ -1,5 +1,6 @@
 """The SQLite store: which function runs on which connection."""
 
+import asyncio
 import sqlite3
 from collections.abc import Callable, Collection, Mapping, Sequence
 from os import PathLike, fspath
@@ -68,6 +69,7 @@ class SQLiteStore:
         self._writer: Connection | None = None
         self._reader: Connection | None = None
         self._users = 0
+        self._doorway = asyncio.Lock()
         self._watchers = Watchers()
 
     def __repr__(self) -> str:
@@ -75,23 +77,24 @@ class SQLiteStore:
 
     async def __aenter__(self) -> Self:
         """See `EventStore`; entering it again while it is open only counts."""
-        self._users += 1
-        if self._users == 1:
-            try:
-                await self._open()
-            except BaseException:
-                self._users = 0
-                await self._close()
-                raise
+        async with self._doorway:
+            if not self._users:
+                try:
+                    await self._open()
+                except BaseException:
+                    await self._close()
+                    raise
+            self._users += 1
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """See `EventStore`; the last one out closes the file."""
-        self._users -= 1
-        if not self._users:
-            await self._close()
+        async with self._doorway:
+            self._users -= 1
+            if not self._users:
+                await self._close()
 
     async def append(self, requests: Sequence[AppendRequest]) -> Sequence[Outcome]:
         """See `EventStore.append`."""
@@ -148,9 +151,12 @@ class SQLiteStore:
     async def _close(self) -> None:
         reader, self._reader = self._reader, None
         writer, self._writer = self._writer, None
-        for connection in (reader, writer):  # the writer last: the last connection moves the WAL into the file
-            if connection is not None:
-                await connection.close()
+        try:
+            if reader is not None:
+                await reader.close()
+        finally:  # the writer last: the last connection moves the WAL into the file
+            if writer is not None:
+                await writer.close()
 
     async def _write(
         self, function: Callable[Concatenate[sqlite3.Connection, P], R], *args: P.args, **kwargs: P.kwargs
