@@ -99,21 +99,21 @@ async def run_actor(
     Args:
         actor: A new one.
         ctx: What it is told about itself.
-        started: Done when `init` has returned.
+        started: Done when `init` has returned; cancelled by whoever will not wait for that any more.
 
     Returns:
         Why it ended.
     """
     try:
         await actor.init(ctx)
+        if started.cancelled():
+            raise asyncio.CancelledError  # noqa: TRY301 - the start was given up while `init` would not end
         ctx.ref.status = Status.RUNNING
-        if not started.done():
-            started.set_result(None)
+        started.set_result(None)
         reason = await _receive_until_stopped(actor, ctx)
         await actor.on_stop(reason)
     except asyncio.CancelledError:
-        await actor.on_kill()
-        reason = ExitReason(ExitKind.KILLED)
+        reason = await _killed(actor)
     except BaseException as error:  # noqa: BLE001 - every end of a child is a result for its supervisor
         reason = ExitReason(ExitKind.CRASH, error)
     if ctx.is_current:
@@ -126,17 +126,28 @@ async def _receive_until_stopped(actor: Actor[MessageT, ReplyT], ctx: ActorConte
     limit = actor.max_batch
     try:
         while ctx.is_current and await mailbox.wait():
-            await actor.receive_batch(mailbox.take(limit), ctx)
-            mailbox.settle()
+            if batch := mailbox.take(limit):
+                await actor.receive_batch(batch, ctx)
+                mailbox.settle()
     except StopActor:
         return ExitReason(ExitKind.NORMAL)
     except asyncio.CancelledError:
         raise
     except BaseException as error:
-        mailbox.fail_in_work(_answer_after(ctx.ref, ExitReason(ExitKind.CRASH, error)))
-        await actor.on_stop(ExitReason(ExitKind.CRASH, error))
+        reason = ExitReason(ExitKind.CRASH, error)
+        if ctx.is_current:
+            mailbox.fail_in_work(_answer_after(ctx.ref, reason))
+        await actor.on_stop(reason)
         raise
     return ExitReason(ExitKind.SHUTDOWN)
+
+
+async def _killed(actor: Actor[MessageT, ReplyT]) -> ExitReason:
+    try:
+        await actor.on_kill()
+    except BaseException as error:  # noqa: BLE001 - it is at its end, one way or another
+        return ExitReason(ExitKind.KILLED, error)
+    return ExitReason(ExitKind.KILLED)
 
 
 def _answer_after(ref: ActorRef[MessageT, ReplyT], reason: ExitReason) -> ActorError:

@@ -46,7 +46,7 @@ class Child(Generic[MessageT, ReplyT]):
     Attributes:
         spec: What it was described as.
         ref: The address it answers to.
-        restarts: How often it was started again.
+        restarts: How often its supervisor started it again.
         last_crash: What it crashed with the last time.
     """
 
@@ -57,6 +57,7 @@ class Child(Generic[MessageT, ReplyT]):
         self.restarts = 0
         self.last_crash: BaseException | None = None
         self._task: asyncio.Task[ExitReason] | None = None
+        self._holds_ref = False
         self._shutdown = spec.shutdown
 
     @property
@@ -95,11 +96,13 @@ class Child(Generic[MessageT, ReplyT]):
             awaited: set[asyncio.Future[Any]] = {started, task, give_up}
             await asyncio.wait(awaited, timeout=self.spec.start_timeout, return_when=asyncio.FIRST_COMPLETED)
         except asyncio.CancelledError:
+            started.cancel()
             await self._kill(task)
             raise
-        if started.done() and not task.done():
+        if started.done():
             task.add_done_callback(lambda ended: self._exited(ended, on_exit))
             return
+        started.cancel()
         await self._failed_start(task)
 
     def _make_actor(self) -> Actor[MessageT, ReplyT]:
@@ -112,6 +115,7 @@ class Child(Generic[MessageT, ReplyT]):
         loop = asyncio.get_running_loop()
         if self.spec.shutdown is None:
             self._shutdown = actor.default_shutdown
+        self._holds_ref = True
         self.ref.incarnation += 1
         self.ref.status = Status.STARTING
         self.ref.mailbox.open()
@@ -129,6 +133,7 @@ class Child(Generic[MessageT, ReplyT]):
             await self._kill(task)
         self._task = None
         self.last_crash = error
+        self.ref.status = Status.RESTARTING
         raise ChildStartError(self.spec.id, error)
 
     def _exited(
@@ -171,8 +176,14 @@ class Child(Generic[MessageT, ReplyT]):
             await self._kill(task)
 
     def close(self) -> None:
-        """Give the place up: whoever waits for an answer gets one, and nobody can send any more."""
+        """Give the place up: whoever waits for an answer gets one, and nobody can send any more.
+
+        A child that was refused because another runs under its reference leaves that one alone.
+        """
         self._task = None
+        if not self._holds_ref:
+            return
+        self._holds_ref = False
         self.ref.status = Status.STOPPED
         self.ref.mailbox.close()
 

@@ -3,12 +3,13 @@
 import asyncio
 import time
 from collections.abc import Callable, Hashable
+from contextlib import suppress
 from typing import Generic, TypeVar, cast
 
 from eventree.actors.policy import ChildSpec
 from eventree.actors.ref import ActorRef
 from eventree.actors.supervisor import Supervisor
-from eventree.errors import ChildAlreadyExists
+from eventree.errors import ChildAlreadyExists, ChildNotFound
 
 KeyT = TypeVar("KeyT", bound=Hashable)
 MessageT = TypeVar("MessageT")
@@ -49,11 +50,12 @@ class DynamicSupervisor(Supervisor, Generic[KeyT, MessageT, ReplyT]):
             ChildStartError: It did not start.
         """
         spec = self._template(key)
-        try:
-            return await self.start_child(spec)
-        except ChildAlreadyExists:
-            await self.restart_child(spec.id)
-            return cast("ActorRef[MessageT, ReplyT]", self._find(spec.id).ref)
+        while True:
+            try:
+                return await self.start_child(spec)
+            except ChildAlreadyExists:
+                with suppress(ChildNotFound):  # a temporary one ended between the two: begin again
+                    return cast("ActorRef[MessageT, ReplyT]", await self.restart_child(spec.id))
 
     async def _stop_children(self) -> None:
         children = list(self._children.values())

@@ -109,8 +109,11 @@ class Backoff:
         Returns:
             Seconds, at most `maximum` and its jitter.
         """
-        exponent = min(failures - 1, 64)
-        return min(self.initial * self.factor**exponent, self.maximum) * (1 + self.jitter * spread())
+        try:
+            wait = min(self.initial * self.factor ** (failures - 1), self.maximum)
+        except OverflowError:
+            wait = self.maximum
+        return wait * (1 + self.jitter * spread())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,6 +139,8 @@ class ChildSpec(Generic[MessageT_contra, ReplyT_co]):
 
     def __post_init__(self) -> None:
         """Refuse what could never start or stop."""
+        if not isinstance(self.id, Hashable):
+            raise InvalidArgument("id", f"must be hashable, got {type(self.id).__name__}")
         if not callable(self.start):
             raise InvalidArgument("start", f"must be a function that makes a new actor, got {self.start!r}")
         if self.shutdown is not None and not self.shutdown >= 0:

@@ -146,7 +146,10 @@ class ActorRef(Generic[MessageT_contra, ReplyT_co]):
             for message in messages:
                 answers.append(loop.create_future())
                 requests.append(Request(message, answers[-1]))
-                await self._put_or_fail(requests[-1], deadline)
+                if loop.time() < deadline:
+                    await self._put_or_fail(requests[-1], deadline)
+                else:
+                    requests[-1].fail(ActorTimeout(operation or "ask_many", timeout, "not_started"))
             return await asyncio.gather(*answers, return_exceptions=True)
         finally:
             timer.cancel()

@@ -32,7 +32,13 @@ class Root(Generic[MessageT, ReplyT]):
         try:
             await self._child.start(self._down, asyncio.get_running_loop().create_future())
         except ChildStartError as error:
-            raise error.__cause__ or error from None
+            self._child.close()
+            if error.__cause__ is None:
+                raise
+            cause = error.__cause__
+        else:
+            return
+        raise cause
 
     async def stop(self, body_error: BaseException | None) -> None:
         """Stop the actor, whatever happens meanwhile, and raise its failure if it had one.

@@ -158,14 +158,17 @@ class Supervisor(Actor[SupervisorMessage, object]):
         """
         await self._call(TerminateChild(id))
 
-    async def restart_child(self, id: Hashable) -> None:
+    async def restart_child(self, id: Hashable) -> ActorRef[Never, object]:
         """Start a child again that was terminated or ended; does nothing if it is running.
+
+        Returns:
+            Its reference.
 
         Raises:
             ChildNotFound: There is none with this id.
             ChildStartError: It did not start; its spec is kept.
         """
-        await self._call(RestartChild(id))
+        return cast("ActorRef[Never, object]", await self._call(RestartChild(id)))
 
     def which_children(self) -> Sequence[ChildInfo]:
         """Return what there is to know about each child, in start order."""
@@ -174,7 +177,8 @@ class Supervisor(Actor[SupervisorMessage, object]):
     async def _call(self, message: SupervisorMessage) -> object:
         if self._ref is None:
             raise ActorStopped(self.name)
-        return await self._ref.ask_nowait(message)
+        # How long this takes is bounded by the timeouts of the children.
+        return await self._ref.ask(message, timeout=math.inf)
 
     # --- the actor: runs in the supervisor's own task
 
@@ -219,11 +223,12 @@ class Supervisor(Actor[SupervisorMessage, object]):
                 child = self._find(id)
                 await child.stop()
                 self._retire(child)
+                return None
             case RestartChild(id):
                 child = self._find(id)
                 if not child.running:
-                    await self._start(child)
-        return None
+                    await self._start_again(child)
+                return cast("ActorRef[Never, object]", child.ref)
 
     async def _start_new(self, spec: ChildSpec[Never, object]) -> ActorRef[Never, object]:
         child = self._add(spec)
@@ -234,6 +239,13 @@ class Supervisor(Actor[SupervisorMessage, object]):
             del self._children[spec.id]
             raise
         return cast("ActorRef[Never, object]", child.ref)
+
+    async def _start_again(self, child: AnyChild) -> None:
+        try:
+            await self._start(child)
+        except ChildStartError:
+            self._retire(child)
+            raise
 
     async def _child_exited(self, child: AnyChild, reason: ExitReason) -> None:
         """Decide about a restart. A message from a child that was stopped or replaced meanwhile means nothing."""
@@ -269,6 +281,8 @@ class Supervisor(Actor[SupervisorMessage, object]):
 
     def _try_again(self, child: AnyChild, error: ChildStartError) -> None:
         """Put a restart that failed back into our own mailbox, so that a wish to stop comes between (OTP-9549)."""
+        if isinstance(error.__cause__, SystemExit | KeyboardInterrupt):
+            raise error.__cause__
         if self._ref is not None:
             self._exited(child, ExitReason(ExitKind.CRASH, error))
 
@@ -295,7 +309,7 @@ class Supervisor(Actor[SupervisorMessage, object]):
     def _find(self, id: Hashable) -> AnyChild:
         try:
             return self._children[id]
-        except KeyError:
+        except (KeyError, TypeError):  # what cannot be hashed is no child's id
             raise ChildNotFound(id) from None
 
     def _retire(self, child: AnyChild) -> None:

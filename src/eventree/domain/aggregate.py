@@ -3,7 +3,7 @@
 import typing
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from inspect import Parameter, iscoroutinefunction, signature
+from inspect import Parameter, iscoroutinefunction, isroutine, signature
 from typing import Generic, TypeVar
 
 from eventree.domain.codec import Codec, classes_of
@@ -105,14 +105,14 @@ class _Hints:
         return classes_of(self._annotation(0))
 
     def _annotation(self, index: int) -> object:
-        function = self._apply if hasattr(self._apply, "__annotations__") else type(self._apply).__call__
+        function = self._apply if isroutine(self._apply) else type(self._apply).__call__
         parameters = [p for p in signature(self._apply).parameters.values() if p.kind is not Parameter.KEYWORD_ONLY]
         expected = 2
         if len(parameters) < expected:
             raise InvalidArgument("apply", "must take a state and an event")
         try:
             hints = typing.get_type_hints(function)
-        except NameError as error:
+        except Exception as error:
             raise InvalidArgument(
                 "apply", f"its annotations cannot be resolved ({error}); give events=[...] and state=[...]"
             ) from error

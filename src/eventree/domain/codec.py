@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 
 import msgspec
 
-from eventree.domain.limits import MAX_METADATA_BYTES, MAX_PAYLOAD_BYTES
+from eventree.domain.limits import MAX_METADATA_BYTES, MAX_PAYLOAD_BYTES, check_id
 from eventree.errors import EventNotDecodable, EventNotEncodable, InvalidArgument
 
 ValueT = TypeVar("ValueT")
@@ -54,9 +54,11 @@ class Codec(Generic[ValueT]):
         for cls in classes:
             if cls.__name__ in self._decoders:
                 raise InvalidArgument("events", f"two classes are called {cls.__name__}; rename one of them")
+            check_id("events", cls.__name__)
             try:
+                msgspec.json.schema_components((cls,))  # unlike the decoder, it looks at every field now
                 self._decoders[cls.__name__] = msgspec.json.Decoder(cls).decode
-            except TypeError as error:
+            except Exception as error:
                 raise InvalidArgument("events", f"{cls.__name__} cannot be stored as JSON: {error}") from error
             self._names[cls] = cls.__name__
         if not self._decoders:
@@ -87,8 +89,8 @@ class Codec(Generic[ValueT]):
         try:
             payload = _encode(value).decode()
             same = self._decoders[name](payload) == value
-        except (TypeError, ValueError, RecursionError) as error:
-            raise EventNotEncodable(name, str(error)) from error
+        except Exception as error:  # whatever the class's own __post_init__ or __eq__ raises is a misfit too
+            raise EventNotEncodable(name, f"{type(error).__name__}: {error}") from error
         if not same:
             raise EventNotEncodable(name, "what is read back does not equal it; is each field of its declared type?")
         if len(payload) * 4 > MAX_PAYLOAD_BYTES and len(payload.encode()) > MAX_PAYLOAD_BYTES:
@@ -107,8 +109,8 @@ class Codec(Generic[ValueT]):
             raise EventNotDecodable(type_, version, f"this code knows version 1 of: {known}")
         try:
             return decode(payload)
-        except (msgspec.DecodeError, ValueError, TypeError) as error:
-            raise EventNotDecodable(type_, version, str(error)) from error
+        except Exception as error:  # whatever the class's own __post_init__ raises is a misfit too
+            raise EventNotDecodable(type_, version, f"{type(error).__name__}: {error}") from error
 
 
 def encode_metadata(metadata: Mapping[str, str]) -> str:
@@ -145,6 +147,6 @@ def classes_of(annotation: object) -> list[type]:
         return classes_of(typing.get_args(value)[0])
     if origin is typing.Union or isinstance(value, types.UnionType):
         return [cls for member in typing.get_args(value) for cls in classes_of(member)]
-    if not isinstance(value, type) or value is object:
+    if not isinstance(value, type) or value in {object, typing.Any}:
         raise InvalidArgument("apply", f"its annotation {value!r} is not a class or a union of classes")
     return [value]

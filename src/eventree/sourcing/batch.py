@@ -128,6 +128,7 @@ class Batch(Generic[StateT, CommandT, EventT, ErrorT]):
         self._type = aggregate_type
         self._states = states
         self._ids: set[str] = set()
+        self._behind: set[str] = set()
         self._bytes = 0
 
     def decide(self, work: Iterable[Work[CommandT, EventT, ErrorT]]) -> None:
@@ -135,8 +136,9 @@ class Batch(Generic[StateT, CommandT, EventT, ErrorT]):
         for request in work:
             message = request.message
             draft = self.drafts.get(message.aggregate_id)
-            if self._bytes >= MAX_BATCH_BYTES or message.command_id in self._ids or (draft and draft.closed):
+            if self._is_put_off(message, draft):
                 self.postponed.append(request)
+                self._behind.add(message.aggregate_id)
                 continue
             if draft is None:
                 live = self._states[message.aggregate_id]
@@ -144,6 +146,15 @@ class Batch(Generic[StateT, CommandT, EventT, ErrorT]):
             if message.command_id is not None:
                 self._ids.add(message.command_id)
             self._decide(draft, request)
+
+    def _is_put_off(self, message: Execute[CommandT], draft: Draft[StateT, CommandT, EventT, ErrorT] | None) -> bool:
+        """Tell whether a command must wait for the next round; all later ones of its aggregate wait behind it."""
+        return (
+            self._bytes >= MAX_BATCH_BYTES
+            or message.command_id in self._ids
+            or message.aggregate_id in self._behind
+            or (draft is not None and draft.closed)
+        )
 
     def _decide(self, draft: Draft[StateT, CommandT, EventT, ErrorT], work: Work[CommandT, EventT, ErrorT]) -> None:
         message = work.message

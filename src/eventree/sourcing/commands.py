@@ -109,6 +109,11 @@ class EventSourcingActor(Actor[Execute[CommandT], Executed[EventT, ErrorT]], Gen
             for work in pending:
                 if not work.answered:
                     self._answer(work, Err(error))
+        except BaseException:
+            crashed = sum(not work.answered for work in pending)
+            self._counters.commands += crashed
+            self._counters.failed += crashed
+            raise
         self._evict()
 
     async def _round(

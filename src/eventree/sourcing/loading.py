@@ -9,7 +9,7 @@ from eventree.domain.codec import decode_metadata
 from eventree.domain.events import EventEnvelope
 from eventree.domain.snapshots import Snapshot
 from eventree.errors import EventNotDecodable, EventreeError, HandlerCrashed
-from eventree.stores.contract import EventStore, RecordedEvent, StoredSnapshot, StreamRead
+from eventree.stores.contract import EventStore, RecordedEvent, StoredSnapshot, StreamPage, StreamRead
 
 StateT = TypeVar("StateT")
 CommandT = TypeVar("CommandT")
@@ -59,7 +59,7 @@ class Loader(Generic[StateT, CommandT, EventT, ErrorT]):
             reads = [self._read_on(id, loaded[id]) for id in behind]
             pages = await self._store.read_streams(reads)
             for id, page in zip(behind, pages, strict=True):
-                loaded[id] = self._advance(id, loaded[id], page.events, page.position)
+                loaded[id] = self._advance(id, loaded[id], page)
             behind = [id for id, page in zip(behind, pages, strict=True) if self._is_behind(loaded[id], page.sequence)]
         return loaded
 
@@ -92,9 +92,14 @@ class Loader(Generic[StateT, CommandT, EventT, ErrorT]):
     async def _beginnings(self, ids: Collection[str]) -> dict[str, Live[StateT] | EventreeError]:
         found = await self.snapshots(ids)
         return {
-            id: Live(found[id].state, found[id].sequence, 0) if id in found else Live(self._type.empty_state(), 0, 0)
-            for id in ids
+            id: Live(found[id].state, found[id].sequence, 0) if id in found else self._nothing_yet(id) for id in ids
         }
+
+    def _nothing_yet(self, id: str) -> Live[StateT] | EventreeError:
+        try:
+            return Live(self._type.empty_state(), 0, 0)
+        except Exception as error:  # noqa: BLE001 - a bug in `empty_state` is the answer for this aggregate only
+            return HandlerCrashed("empty_state", self._type.name, id, error)
 
     def _decode_snapshot(self, stored: StoredSnapshot) -> Snapshot[StateT] | None:
         if self._states is None:
@@ -111,18 +116,18 @@ class Loader(Generic[StateT, CommandT, EventT, ErrorT]):
     def _is_behind(self, live: Live[StateT] | EventreeError, sequence: int) -> bool:
         return isinstance(live, Live) and live.sequence < sequence
 
-    def _advance(
-        self, id: str, live: Live[StateT] | EventreeError, events: Collection[RecordedEvent], position: int
-    ) -> Live[StateT] | EventreeError:
+    def _advance(self, id: str, live: Live[StateT] | EventreeError, page: StreamPage) -> Live[StateT] | EventreeError:
         if not isinstance(live, Live):
             return live
+        if live.sequence > page.sequence:  # a snapshot from a future that a restored backup does not have
+            return self._nothing_yet(id)
         decode = self._type.events.decode
         try:
-            payloads = [decode(event.event_type, event.event_version, event.payload) for event in events]
+            payloads = [decode(event.event_type, event.event_version, event.payload) for event in page.events]
         except EventNotDecodable as error:
             return error
         try:
             state = self._type.replay(live.state, payloads)
         except Exception as error:  # noqa: BLE001 - a bug in `apply` is the answer for this aggregate only
             return HandlerCrashed("apply", self._type.name, id, error)
-        return Live(state, live.sequence + len(payloads), position)
+        return Live(state, live.sequence + len(payloads), page.position)

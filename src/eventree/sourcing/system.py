@@ -89,8 +89,11 @@ class EventSourcing(Generic[StateT, CommandT, EventT, ErrorT]):
         Raises:
             ChildStartError: A part of it did not start.
         """
-        self._root = self._tree.build()
-        await self._root.__aenter__()
+        root = self._tree.build()
+        if not self._tree.is_running:
+            self._tree.plan_start()
+        await root.__aenter__()
+        self._root = root
         return self
 
     async def __aexit__(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Generic, Never, TypeVar
 
 from eventree.actors.policy import ChildSpec
-from eventree.actors.ref import ActorRef
+from eventree.actors.ref import ActorRef, Status
 from eventree.actors.supervisor import StartChild, Supervisor, SupervisorMessage
 from eventree.domain.aggregate import AggregateType
 from eventree.domain.snapshots import SnapshotConfig
@@ -71,6 +71,7 @@ class Tree(Generic[StateT, CommandT, EventT, ErrorT]):
         self._cache_size = cache_size
         self._counters = Counters()
         self._started_at: float | None = None
+        self._planned_starts = 0
         self._query_supervisor: ActorRef[SupervisorMessage, object] = ActorRef(f"{aggregate_type.name} queries")
         self.loader = Loader(aggregate_type, store, snapshots=snapshots is not None)
         self.commands: ActorRef[Execute[CommandT], Executed[EventT, ErrorT]] = ActorRef(
@@ -116,8 +117,7 @@ class Tree(Generic[StateT, CommandT, EventT, ErrorT]):
     def stats(self) -> SystemStats:
         """Return what was counted so far."""
         counters = self._counters
-        starts = [self.commands.incarnation, self._writer.incarnation]
-        starts += [query.ref.incarnation for query in self.queries.values()]
+        starts = [ref.incarnation for ref in self._refs()]
         return SystemStats(
             query_actors_count=len(self.queries),
             total_commands_processed=counters.commands,
@@ -126,9 +126,21 @@ class Tree(Generic[StateT, CommandT, EventT, ErrorT]):
             conflicts=counters.conflicts,
             snapshots_written=counters.snapshots_written,
             snapshots_dropped=counters.snapshots_dropped,
-            actor_restarts=sum(max(count - 1, 0) for count in starts),
+            actor_restarts=sum(starts) - sum(map(bool, starts)) - self._planned_starts,
             uptime_seconds=0.0 if self._started_at is None else time.monotonic() - self._started_at,
         )
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the actor that decides commands is up, or about to be."""
+        return self.commands.status is not Status.STOPPED
+
+    def plan_start(self) -> None:
+        """Note that a start comes that is nobody's restart, although the actors may have run before."""
+        self._planned_starts += sum(ref.incarnation > 0 for ref in self._refs())
+
+    def _refs(self) -> list[ActorRef[Never, object]]:
+        return [self.commands, self._writer, *(query.ref for query in self.queries.values())]
 
     def _add(self, queries: Iterable[Subscription[EventT]]) -> Sequence[Registered[EventT]]:
         added: dict[str, Registered[EventT]] = {}

@@ -55,7 +55,7 @@ class AppendRequest:
         aggregate_id: The aggregate.
         expected_sequence: The sequence of its last event; 0 if it has none.
         events: What to store; with none the request only checks the sequence.
-        commands: Which ids to record with them.
+        commands: Which ids to record with them, all different.
     """
 
     aggregate_type: str

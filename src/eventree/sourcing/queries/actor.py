@@ -159,7 +159,9 @@ class QueryActor(Actor[QueryMessage, None], Generic[EventT]):
             try:
                 envelopes = [self._decode(event) for event in commit]
                 await self._subscription.project(commit[0].aggregate_id, envelopes)
-            except Exception as error:  # noqa: BLE001 - a failing handler is tried again, by rule
+            except (Exception, asyncio.CancelledError) as error:  # a failing handler is tried again
+                if _is_being_cancelled():
+                    raise
                 self._failed(error, commit[0].position)
                 return False
             self._cursor = commit[-1].position
@@ -174,7 +176,7 @@ class QueryActor(Actor[QueryMessage, None], Generic[EventT]):
         self._checkpoint = checkpoint
         self._progress.position = checkpoint.position
 
-    def _failed(self, error: Exception, position: int) -> None:
+    def _failed(self, error: BaseException, position: int) -> None:
         """Count a failure of the handler: try again later, or stop visibly."""
         progress = self._progress
         progress.failures += 1
@@ -201,7 +203,7 @@ class QueryActor(Actor[QueryMessage, None], Generic[EventT]):
         self._progress.last_error = None
         self._progress.status = QueryStatus.RUNNING
 
-    def _stop(self, error: Exception) -> None:
+    def _stop(self, error: BaseException) -> None:
         self._progress.status = QueryStatus.STOPPED
         self._progress.last_error = error
         logger.error("query %s stopped after position %d", self._subscription.name, self._cursor, exc_info=error)
@@ -234,6 +236,12 @@ class QueryActor(Actor[QueryMessage, None], Generic[EventT]):
             with suppress(ActorError):
                 ref.tell(READ_ON)
                 self._hinted = True
+
+
+def _is_being_cancelled() -> bool:
+    """Tell our own cancellation from that of something a handler awaits."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def _commits(events: Sequence[RecordedEvent]) -> Iterator[list[RecordedEvent]]:

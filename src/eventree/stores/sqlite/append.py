@@ -56,7 +56,7 @@ class _Append:
     def __init__(self, db: sqlite3.Connection, requests: Sequence[AppendRequest], known: frozenset[str]) -> None:
         self._db = db
         self._requests = requests
-        self._known = known
+        self._known = set(known)
         self._position = self._head = db.execute(_HEAD).fetchone()[0]
         self._last_stream = db.execute(_LAST_STREAM).fetchone()[0]
         self._now = time.time_ns() // 1_000
@@ -78,8 +78,7 @@ class _Append:
         stream, sequence, position = row[0], row[1] or 0, row[2] or 0
         if sequence != request.expected_sequence:
             return Conflict(sequence)
-        duplicates = self._known and self._known.intersection(c.command_id for c in request.commands)
-        if duplicates:
+        if request.commands and (duplicates := self._known.intersection(c.command_id for c in request.commands)):
             return DuplicateCommand(frozenset(duplicates))
         if not request.events and not request.commands:
             return Appended(sequence, position)
@@ -91,6 +90,7 @@ class _Append:
             self._position += len(request.events)
             sequence, position = sequence + len(request.events), self._position
         self._streams.append((stream, request.aggregate_type, request.aggregate_id, sequence, position))
+        self._known.update(command.command_id for command in request.commands)
         self._commands.extend(
             (command.command_id, stream, command.first_sequence, command.last_sequence) for command in request.commands
         )

@@ -44,8 +44,11 @@ class Connection(aiosqlite.Connection):
         connection = cls(path)
         try:
             await connection
-        except sqlite3.Error as error:
-            raise translate(error, path) from error
+        except BaseException as error:
+            connection._thread.join(1.0)  # it was told to end and does so at once; it must not outlive the loop
+            if isinstance(error, sqlite3.Error):
+                raise translate(error, path) from error
+            raise
         return connection
 
     async def run(
@@ -56,13 +59,13 @@ class Connection(aiosqlite.Connection):
         Raises:
             EventStoreError: What SQLite raised, in our words.
         """
+        if self._connection is None or not self._running:
+            raise StoreUnavailable(f"{self._path} is not open; use the store inside `async with store:`")
         execute: Callable[..., Awaitable[R]] = self._execute  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
         try:
             return await execute(function, self._conn, *args, **kwargs)
         except sqlite3.Error as error:
             raise translate(error, self._path) from error
-        except ValueError as error:
-            raise StoreUnavailable(f"{self._path} is not open; use the store inside `async with store:`") from error
 
 
 def translate(error: sqlite3.Error, path: str) -> EventStoreError:
@@ -79,23 +82,26 @@ def translate(error: sqlite3.Error, path: str) -> EventStoreError:
     return TransactionFailed(f"{path} refused a statement ({error}); nothing was stored")
 
 
-@contextlib.contextmanager
-def writing(db: sqlite3.Connection, busy_timeout: float) -> Generator[None, None, None]:
-    """Hold SQLite's write lock for one transaction: commit at the end, roll back if anything is raised.
+def when_free(db: sqlite3.Connection, statement: str, busy_timeout: float) -> sqlite3.Cursor:
+    """Execute a statement as soon as no other process holds a lock against it, within the timeout.
 
-    Waiting for another process is our own: SQLite's handler sleeps up to 100 ms at a time and starves.
+    SQLite's own handler sleeps up to 100 ms at a time and starves, and is not asked for every statement.
     """
     deadline = time.monotonic() + busy_timeout
     while True:
         try:
-            db.execute("BEGIN IMMEDIATE")
-            break
+            return db.execute(statement)
         except sqlite3.OperationalError as error:
-            if getattr(error, "sqlite_errorcode", 0) & _PRIMARY_CODE != sqlite3.SQLITE_BUSY:
-                raise
-            if time.monotonic() >= deadline:
+            busy = getattr(error, "sqlite_errorcode", 0) & _PRIMARY_CODE == sqlite3.SQLITE_BUSY
+            if not busy or time.monotonic() >= deadline:
                 raise
             time.sleep(random.uniform(0.0003, 0.001))  # noqa: S311 - spreads waiters, guards nothing
+
+
+@contextlib.contextmanager
+def writing(db: sqlite3.Connection, busy_timeout: float) -> Generator[None, None, None]:
+    """Hold SQLite's write lock for one transaction: commit at the end, roll back if anything is raised."""
+    when_free(db, "BEGIN IMMEDIATE", busy_timeout)
     with _ending(db):
         yield
 

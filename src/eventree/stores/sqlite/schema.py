@@ -4,11 +4,12 @@ import sqlite3
 from typing import Final
 
 from eventree.errors import SchemaTooNew, StoreUnusable
-from eventree.stores.sqlite.connection import writing
+from eventree.stores.sqlite.connection import when_free, writing
 
 SCHEMA_VERSION: Final = 1
 
 _FULL = 2
+_OURS = {"eventree", "streams", "events", "commands", "checkpoints", "snapshots", "event_log"}
 
 # Integer stream keys make inserts 1.5 times faster than text keys. `length` of a text stops at NUL, so the limits are
 # checked on blobs. `owner` and `lease_until` of a checkpoint are for workers in several processes.
@@ -91,13 +92,17 @@ def open_writer(db: sqlite3.Connection, path: str, busy_timeout: float) -> None:
         SchemaTooNew: A newer version of the library wrote it.
     """
     _wait_for_others(db, busy_timeout)
+    _check_owner(db, path)  # before anything is changed
     db.execute("PRAGMA page_size = 16384")  # takes effect on a new file only; inserts are 1.2 times faster
-    mode = db.execute("PRAGMA journal_mode = WAL").fetchone()[0]
+    mode = when_free(db, "PRAGMA journal_mode = WAL", busy_timeout).fetchone()[0]
     if mode != "wal":
         raise StoreUnusable(path, f"its journal mode is {mode} and cannot be WAL; use a file on a local disk")
     _require_full_durability(db, path)
     with writing(db, busy_timeout):
-        _create_or_check(db, path)
+        if not _check_owner(db, path):
+            for statement in _statements(_TABLES):
+                db.execute(statement)
+        db.execute("UPDATE eventree SET schema_version = schema_version")  # a file that only reads shows itself now
     _stop_waiting(db)
 
 
@@ -122,19 +127,22 @@ def _stop_waiting(db: sqlite3.Connection) -> None:
     db.execute("PRAGMA busy_timeout = 0")
 
 
-def _create_or_check(db: sqlite3.Connection, path: str) -> None:
-    tables = {row[0] for row in db.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
-    if "eventree" not in tables:
-        if taken := tables & {"streams", "events", "commands", "checkpoints", "snapshots"}:
-            raise StoreUnusable(
-                path, f"it has tables of somebody else called {', '.join(sorted(taken))}; use a new file"
-            )
-        for statement in _statements(_TABLES):
-            db.execute(statement)
-        return
-    version = db.execute("SELECT schema_version FROM eventree").fetchone()[0]
-    if version > SCHEMA_VERSION:
-        raise SchemaTooNew(path, version, SCHEMA_VERSION)
+def _check_owner(db: sqlite3.Connection, path: str) -> bool:
+    """Return whether our tables are there; raise if they are somebody else's or a newer version's."""
+    taken = _OURS & {row[0].lower() for row in db.execute("SELECT name FROM sqlite_schema")}
+    if not taken:
+        return False
+    try:
+        row = db.execute("SELECT schema_version FROM eventree").fetchone()
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode != sqlite3.SQLITE_ERROR:
+            raise
+        row = None
+    if row is None or not isinstance(row[0], int):
+        raise StoreUnusable(path, f"it has {', '.join(sorted(taken))} of somebody else; use a new file")
+    if row[0] > SCHEMA_VERSION:
+        raise SchemaTooNew(path, row[0], SCHEMA_VERSION)
+    return True
 
 
 def _statements(script: str) -> list[str]:

@@ -69,7 +69,7 @@ class SQLiteStore:
         self._writer: Connection | None = None
         self._reader: Connection | None = None
         self._users = 0
-        self._doorway = asyncio.Lock()
+        self._door: tuple[asyncio.AbstractEventLoop, asyncio.Lock] | None = None
         self._watchers = Watchers()
 
     def __repr__(self) -> str:
@@ -77,7 +77,7 @@ class SQLiteStore:
 
     async def __aenter__(self) -> Self:
         """See `EventStore`; entering it again while it is open only counts."""
-        async with self._doorway:
+        async with self._doorway():
             if not self._users:
                 try:
                     await self._open()
@@ -91,7 +91,7 @@ class SQLiteStore:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """See `EventStore`; the last one out closes the file."""
-        async with self._doorway:
+        async with self._doorway():
             self._users -= 1
             if not self._users:
                 await self._close()
@@ -141,6 +141,13 @@ class SQLiteStore:
     ) -> Mapping[str, StoredSnapshot]:
         """See `EventStore.load_snapshots`."""
         return await self._read(queries.load_snapshots, aggregate_type, aggregate_ids, state_version)
+
+    def _doorway(self) -> asyncio.Lock:
+        """Let one at a time open or close the store; a lock belongs to one loop, a store to one after the other."""
+        loop = asyncio.get_running_loop()
+        if self._door is None or self._door[0] is not loop:
+            self._door = loop, asyncio.Lock()
+        return self._door[1]
 
     async def _open(self) -> None:
         self._writer = await Connection.open(self._path)

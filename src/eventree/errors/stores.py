@@ -1,0 +1,138 @@
+"""Errors of event stores and of those who read them."""
+
+from eventree.errors.root import EventreeError, named
+
+
+class EventStoreError(EventreeError):
+    """The event store could not do what was asked."""
+
+
+class StoreUnavailable(EventStoreError):
+    """The store cannot be reached, or is not open; nothing was stored.
+
+    Handling: try again later; the library itself goes on as soon as the store is back.
+    """
+
+
+class TransactionRolledBack(EventStoreError):
+    """The store undid the transaction for a passing reason; nothing was stored. Handling: try again."""
+
+
+class StoreBusy(TransactionRolledBack):
+    """Another process held the store's write lock for longer than the busy timeout."""
+
+
+class StoreFull(TransactionRolledBack):
+    """The disk of the store is full. What is stored can still be read. Handling: free space, then try again."""
+
+
+class TransactionFailed(EventStoreError):
+    """The store refused a statement for a reason this library does not expect; nothing was stored.
+
+    Handling: `__cause__` has the driver's error; the store or its schema was probably changed by somebody else.
+    """
+
+
+class CommitOutcomeUnknown(EventStoreError):
+    """The connection was lost during the commit and the store could not tell whether it took place.
+
+    Handling: send the command again with the same `command_id`, which can never apply it twice.
+    """
+
+
+class StoreUnusable(EventStoreError):
+    """The database cannot keep the store's promises, so it was not opened.
+
+    Attributes:
+        store: Where it is, without secrets.
+        reason: What is wrong and what would do.
+    """
+
+    def __init__(self, store: str, reason: str) -> None:
+        super().__init__(f"{store} cannot be used as an event store: {reason}")
+        self.store = store
+        self.reason = reason
+
+
+class SchemaTooNew(StoreUnusable):
+    """The database was written by a newer version of this library. Handling: upgrade the library.
+
+    Attributes:
+        found: The schema version of the database.
+        supported: The newest schema version that this library knows.
+    """
+
+    def __init__(self, store: str, found: int, supported: int) -> None:
+        super().__init__(
+            store, f"its schema version is {found}, this eventree knows up to {supported}; upgrade eventree"
+        )
+        self.found = found
+        self.supported = supported
+
+
+class ConcurrencyConflict(EventStoreError):
+    """Somebody else kept writing to the same aggregate first; nothing of this command was stored.
+
+    Handling: send the command again; it will be decided on the newer state.
+    """
+
+    def __init__(self, aggregate_type: str, aggregate_id: str, expected: int, actual: int) -> None:
+        super().__init__(
+            f"{aggregate_type} {aggregate_id!r} was expected at sequence {expected} but is at {actual}; "
+            "nothing was stored, send the command again"
+        )
+        self.aggregate_type = aggregate_type
+        self.aggregate_id = aggregate_id
+        self.expected = expected
+        self.actual = actual
+
+
+class CommandIdReused(EventStoreError):
+    """This `command_id` was used before for another aggregate; nothing was stored.
+
+    Handling: give each command an id of its own.
+    """
+
+    def __init__(self, command_id: str, aggregate_id: str) -> None:
+        super().__init__(
+            f"command_id {command_id!r} already belongs to a command of another aggregate than "
+            f"{aggregate_id!r}; nothing was stored, give each command its own id"
+        )
+        self.command_id = command_id
+        self.aggregate_id = aggregate_id
+
+
+class CheckpointFenced(EventStoreError):
+    """Another worker took this query over; this one must not move its checkpoint any more.
+
+    Attributes:
+        name: The query.
+        fence: The number this worker held, which is no longer the newest.
+    """
+
+    def __init__(self, name: str, fence: int) -> None:
+        super().__init__(
+            f"query {name!r} was taken over by another worker, as its fence {fence} is no longer the newest; "
+            "run each query in one place"
+        )
+        self.name = name
+        self.fence = fence
+
+
+class QueryStopped(EventreeError):
+    """A query gave up after its handler failed too often; the rest of the system runs.
+
+    Handling: fix the handler and start again; the query goes on at its checkpoint. `__cause__` has the last failure.
+
+    Attributes:
+        name: The query.
+        position: The last position it has handled.
+    """
+
+    def __init__(self, name: str, position: int, cause: BaseException | None) -> None:
+        super().__init__(
+            f"query {name!r} stopped after position {position} ({named(cause)}); fix the cause and start it again"
+        )
+        self.name = name
+        self.position = position
+        self.__cause__ = cause

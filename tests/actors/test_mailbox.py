@@ -1,0 +1,246 @@
+"""The mailbox: bounded, in order, and it wakes everyone who waits."""
+
+import asyncio
+from collections.abc import Iterable
+
+import pytest
+
+from actors.crew import Boom, ticks
+from eventree import ActorCrashed, ActorStopped, MailboxFull, Request
+from eventree.actors.mailbox import Mailbox
+
+Box = Mailbox[str, str]
+
+
+def opened(maxsize: int = 10, messages: Iterable[str] = ()) -> Box:
+    mailbox = Box("owner", maxsize)
+    mailbox.open()
+    for message in messages:
+        mailbox.put_nowait(Request(message))
+    return mailbox
+
+
+def take(mailbox: Box, limit: int = 100) -> list[str]:
+    return [request.message for request in mailbox.take(limit)]
+
+
+def asked(message: str) -> tuple[Request[str, str], "asyncio.Future[str]"]:
+    answer: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+    return Request(message, answer), answer
+
+
+async def writers(mailbox: Box, *messages: str) -> "list[asyncio.Task[None]]":
+    """Start a task for each message that waits for room."""
+    tasks = [asyncio.ensure_future(mailbox.put(Request(message))) for message in messages]
+    await ticks(2)
+    return tasks
+
+
+async def test_requests_are_taken_in_the_order_they_came() -> None:
+    mailbox = opened(messages="abcd")
+    assert take(mailbox, 3) == ["a", "b", "c"]
+    assert len(mailbox) == 1
+    assert take(mailbox, 3) == ["d"]
+
+
+async def test_control_comes_first_one_at_a_time_and_needs_no_room() -> None:
+    mailbox = opened(1, ["a"])
+    mailbox.put_control(Request("x"))
+    mailbox.put_control(Request("y"))
+    assert [take(mailbox), take(mailbox), take(mailbox)] == [["x"], ["y"], ["a"]]
+
+
+async def test_control_is_ignored_by_a_closed_mailbox() -> None:
+    mailbox = Box("owner", 1)
+    mailbox.put_control(Request("x"))
+    mailbox.open()
+    assert take(mailbox) == []
+
+
+async def test_a_full_mailbox_says_whose_it_is_and_how_much_it_holds() -> None:
+    mailbox = opened(2, "ab")
+    with pytest.raises(MailboxFull) as caught:
+        mailbox.put_nowait(Request("c"))
+    assert (caught.value.actor, caught.value.size, len(mailbox)) == ("owner", 2, 2)
+
+
+async def test_a_closed_mailbox_refuses_requests() -> None:
+    mailbox = Box("owner", 1)
+    with pytest.raises(ActorStopped) as caught:
+        mailbox.put_nowait(Request("a"))
+    assert caught.value.actor == "owner"
+    with pytest.raises(ActorStopped):
+        await mailbox.put(Request("a"))
+    assert not mailbox.is_open
+
+
+async def test_waiting_writers_get_room_in_the_order_they_came() -> None:
+    mailbox = opened(1, ["a"])
+    tasks = await writers(mailbox, "b", "c", "d")
+    taken = []
+    for _ in range(4):
+        taken += take(mailbox, 1)
+        await ticks(3)
+    assert taken == ["a", "b", "c", "d"]
+    assert all(task.done() for task in tasks)
+
+
+async def test_room_for_two_wakes_two() -> None:
+    mailbox = opened(2, "ab")
+    tasks = await writers(mailbox, "c", "d", "e")
+    take(mailbox, 2)
+    await ticks(2)
+    assert [task.done() for task in tasks] == [True, True, False]
+    assert take(mailbox) == ["c", "d"]
+    await tasks[2]
+
+
+async def test_closing_wakes_every_waiting_writer_with_an_error() -> None:
+    mailbox = opened(1, ["a"])
+    tasks = await writers(mailbox, "b", "c", "d")
+    mailbox.close()
+    ends = await asyncio.gather(*tasks, return_exceptions=True)
+    assert [type(end) for end in ends] == [ActorStopped] * 3
+
+
+async def test_a_writer_cancelled_with_room_in_its_hands_gives_it_to_the_next() -> None:
+    mailbox = opened(1, ["a"])
+    first, second = await writers(mailbox, "b", "c")
+    take(mailbox)  # wakes the first writer
+    first.cancel()  # before it could run
+    async with asyncio.timeout(1):
+        await second
+    assert take(mailbox) == ["c"]
+    assert first.cancelled()
+
+
+async def test_a_writer_cancelled_while_it_waits_is_not_given_room() -> None:
+    mailbox = opened(1, ["a"])
+    first, second = await writers(mailbox, "b", "c")
+    first.cancel()
+    await ticks(2)
+    take(mailbox)
+    async with asyncio.timeout(1):
+        await second
+    assert take(mailbox) == ["c"]
+
+
+async def test_a_writer_whose_room_was_taken_by_another_waits_on() -> None:
+    mailbox = opened(1, ["a"])
+    (waiting,) = await writers(mailbox, "b")
+    take(mailbox)
+    mailbox.put_nowait(Request("quick"))
+    await ticks(3)
+    assert not waiting.done()
+    assert take(mailbox) == ["quick"]
+    async with asyncio.timeout(1):
+        await waiting
+    assert take(mailbox) == ["b"]
+
+
+async def test_a_request_whose_sender_gave_up_is_skipped_and_makes_room() -> None:
+    mailbox = opened(2)
+    given_up, answer = asked("a")
+    mailbox.put_nowait(given_up)
+    mailbox.put_nowait(Request("b"))
+    (waiting,) = await writers(mailbox, "c")
+    answer.cancel()
+    assert take(mailbox, 1) == ["b"]
+    assert not given_up.taken
+    await waiting
+    assert take(mailbox) == ["c"]
+
+
+async def test_a_reader_is_woken_by_a_request() -> None:
+    mailbox = opened()
+    reading = asyncio.ensure_future(mailbox.wait())
+    await ticks(2)
+    assert not reading.done()
+    mailbox.put_nowait(Request("a"))
+    async with asyncio.timeout(1):
+        assert await reading
+    assert take(mailbox) == ["a"]
+
+
+async def test_a_reader_cancelled_as_a_request_arrives_loses_nothing() -> None:
+    mailbox = opened()
+    reading = asyncio.ensure_future(mailbox.wait())
+    await ticks(2)
+    mailbox.put_nowait(Request("a"))
+    reading.cancel()
+    await ticks(2)
+    assert reading.cancelled()
+    assert await mailbox.wait()
+    assert take(mailbox) == ["a"]
+
+
+async def test_the_wish_to_stop_comes_before_requests_that_wait() -> None:
+    mailbox = opened(messages="ab")
+    mailbox.ask_to_stop()
+    mailbox.ask_to_stop()
+    assert not await mailbox.wait()
+    assert len(mailbox) == 2
+
+
+async def test_the_wish_to_stop_wakes_an_idle_reader() -> None:
+    mailbox = opened()
+    reading = asyncio.ensure_future(mailbox.wait())
+    await ticks(2)
+    mailbox.ask_to_stop()
+    async with asyncio.timeout(1):
+        assert not await reading
+
+
+async def test_a_mailbox_opened_again_has_forgotten_the_wish_to_stop_and_kept_its_requests() -> None:
+    mailbox = opened(messages="a")
+    mailbox.ask_to_stop()
+    mailbox.open()
+    assert await mailbox.wait()
+    assert take(mailbox) == ["a"]
+
+
+async def test_a_reader_with_a_backlog_lets_other_tasks_run() -> None:
+    mailbox = opened(messages="ab")
+    ran: list[bool] = []
+    asyncio.get_running_loop().call_soon(ran.append, True)
+    await mailbox.wait()
+    assert ran == [True]
+
+
+async def test_closing_answers_what_waits_and_what_is_in_work() -> None:
+    mailbox = opened()
+    (in_work, first), (waiting, second) = asked("a"), asked("b")
+    mailbox.put_nowait(in_work)
+    mailbox.take(1)
+    mailbox.put_nowait(waiting)
+    mailbox.close()
+    assert isinstance(first.exception(), ActorStopped)
+    assert isinstance(second.exception(), ActorStopped)
+    assert len(mailbox) == 0
+
+
+async def test_only_what_is_in_work_and_unanswered_fails_with_a_crash() -> None:
+    mailbox = opened()
+    pairs = [asked(message) for message in "abc"]
+    for request, _ in pairs:
+        mailbox.put_nowait(request)
+    mailbox.take(2)
+    pairs[0][0].reply("done")
+    mailbox.settle()
+    error = ActorCrashed("owner", Boom())
+    mailbox.fail_in_work(error)
+    assert pairs[0][1].result() == "done"
+    assert pairs[1][1].exception() is error
+    assert not pairs[2][1].done()
+
+
+async def test_late_and_second_answers_do_nothing() -> None:
+    request, answer = asked("a")
+    request.reply("first")
+    request.reply("second")
+    request.fail(Boom())
+    assert await answer == "first"
+    told = Request[str, str]("b")
+    told.reply("nobody hears it")
+    told.fail(Boom())
+    assert (told.answered, told.abandoned) == (True, False)

@@ -1,0 +1,295 @@
+"""Events and states come back from their stored form equal, or are refused before they are stored."""
+
+import math
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta, timezone
+from decimal import Decimal
+from enum import Enum
+from uuid import UUID
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from eventree import EventNotDecodable, EventNotEncodable, InvalidArgument
+from eventree.domain.codec import Codec, decode_metadata, encode_metadata
+from eventree.domain.limits import MAX_METADATA_BYTES, MAX_PAYLOAD_BYTES
+
+
+class Color(Enum):
+    RED = "red"
+    BLUE = "blue"
+
+
+@dataclass(frozen=True)
+class Part:
+    name: str
+    price: Decimal | None
+
+
+@dataclass(frozen=True)
+class Everything:
+    text: str
+    number: int
+    real: float
+    money: Decimal
+    flag: bool
+    color: Color
+    at: datetime
+    day: date
+    span: timedelta
+    key: UUID
+    raw: bytes
+    parts: tuple[Part, ...]
+    names: dict[str, int]
+    maybe: int | None
+
+
+@dataclass(frozen=True)
+class Number:
+    value: float | None
+
+
+@dataclass(frozen=True)
+class Money:
+    value: Decimal
+
+
+@dataclass(frozen=True)
+class Text:
+    value: str
+
+
+@dataclass(frozen=True)
+class Tags:
+    values: list[str] = field(hash=False)
+
+
+class Picky(msgspec.Struct, frozen=True):
+    value: int
+
+
+class Refused(Exception):
+    pass
+
+
+@dataclass(frozen=True)
+class Checked:
+    value: int
+
+    def __post_init__(self) -> None:
+        if self.value < 0:
+            raise Refused
+
+
+texts = st.text(st.characters(exclude_categories=["Cs"]))
+offsets = st.integers(-720, 720).map(lambda minutes: timezone(timedelta(minutes=minutes)))
+amounts = st.decimals(allow_nan=False, allow_infinity=False)
+everything = st.builds(
+    Everything,
+    text=texts,
+    number=st.integers(-(2**80), 2**80),
+    real=st.floats(allow_nan=False, allow_infinity=False),
+    money=amounts,
+    flag=st.booleans(),
+    color=st.sampled_from(Color),
+    at=st.datetimes(timezones=st.just(UTC) | offsets, min_value=datetime(2, 1, 1), max_value=datetime(9998, 1, 1)),  # noqa: DTZ001
+    day=st.dates(),
+    span=st.timedeltas(timedelta(days=-999_999), timedelta(days=999_999)),
+    key=st.uuids(),
+    raw=st.binary(),
+    parts=st.lists(
+        st.builds(Part, name=texts, price=st.none() | st.decimals(allow_nan=False, allow_infinity=False))
+    ).map(tuple),
+    names=st.dictionaries(texts, st.integers()),
+    maybe=st.none() | st.integers(),
+)
+
+
+def there_and_back(codec: Codec[object], value: object) -> object:
+    form = codec.encode(value)
+    return codec.decode(form.type, form.version, form.payload)
+
+
+@given(everything)
+def test_whatever_is_encoded_comes_back_equal(value: Everything) -> None:
+    codec: Codec[object] = Codec([Everything])
+    assert there_and_back(codec, value) == value
+
+
+@given(st.dictionaries(texts, texts))
+def test_metadata_comes_back_equal(metadata: dict[str, str]) -> None:
+    assert decode_metadata(encode_metadata(metadata)) == metadata
+
+
+def test_a_class_is_stored_under_its_plain_name_at_version_one() -> None:
+    form = Codec([Text]).encode(Text("hello"))
+    assert (form.type, form.version, form.payload) == ("Text", 1, '{"value":"hello"}')
+
+
+def test_structs_and_enums_are_values_too() -> None:
+    codec: Codec[object] = Codec([Picky, Color])
+    assert there_and_back(codec, Picky(3)) == Picky(3)
+    assert there_and_back(codec, Color.BLUE) is Color.BLUE
+    assert codec.names == ("Picky", "Color")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        Number(math.nan),
+        Number(math.inf),
+        Number("1"),  # type: ignore[arg-type]
+        Money(Decimal("NaN")),
+        Money(0.1),  # type: ignore[arg-type]
+        Text("\ud800"),
+        Text(7),  # type: ignore[arg-type]
+        Text(object()),  # type: ignore[arg-type]
+        Tags(("a", "b")),  # type: ignore[arg-type]
+    ],
+    ids=repr,
+)
+def test_what_would_not_come_back_equal_is_refused(value: object) -> None:
+    codec: Codec[object] = Codec([Number, Money, Text, Tags])
+    with pytest.raises(EventNotEncodable) as refused:
+        codec.encode(value)
+    assert refused.value.event_type == type(value).__name__
+    assert refused.value.reason
+
+
+def test_a_foreign_class_is_refused_and_the_known_ones_are_named() -> None:
+    with pytest.raises(EventNotEncodable, match=r"Money.*Text") as refused:
+        Codec([Money, Text]).encode(Tags([]))  # type: ignore[arg-type]
+    assert refused.value.event_type == "Tags"
+
+
+def test_a_subclass_is_a_foreign_class() -> None:
+    class Longer(Text):
+        pass
+
+    with pytest.raises(EventNotEncodable):
+        Codec([Text]).encode(Longer("x"))
+
+
+def test_a_value_whose_comparison_raises_is_refused() -> None:
+    with pytest.raises(EventNotEncodable):
+        Codec([Money]).encode(Money(Decimal("sNaN")))
+
+
+def test_nesting_without_end_is_refused() -> None:
+    nested: list[object] = []
+    for _ in range(100_000):
+        nested = [nested]
+    with pytest.raises(EventNotEncodable):
+        Codec([Tags]).encode(Tags(nested))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("letter", ["a", "ä", "€", "🌳"])
+def test_the_largest_payload_is_one_mebibyte_of_utf8(letter: str) -> None:
+    size, rest = divmod(MAX_PAYLOAD_BYTES - len('{"value":""}'), len(letter.encode()))
+    largest = "x" * rest + letter * size
+    assert len(Codec([Text]).encode(Text(largest)).payload.encode()) == MAX_PAYLOAD_BYTES
+    with pytest.raises(EventNotEncodable, match=str(MAX_PAYLOAD_BYTES)):
+        Codec([Text]).encode(Text(largest + "x"))
+
+
+@pytest.mark.parametrize(
+    ("type_", "version", "payload"),
+    [
+        ("Missing", 1, "{}"),
+        ("Text", 2, '{"value":"x"}'),
+        ("Text", 0, '{"value":"x"}'),
+        ("Text", 1, "{}"),
+        ("Text", 1, '{"value":1}'),
+        ("Text", 1, '{"value":'),
+        ("Text", 1, ""),
+        ("Text", 1, "null"),
+        ("Color", 1, '"green"'),
+    ],
+)
+def test_a_stored_form_that_does_not_fit_the_code_is_told_apart(type_: str, version: int, payload: str) -> None:
+    codec: Codec[object] = Codec([Text, Color])
+    with pytest.raises(EventNotDecodable) as unreadable:
+        codec.decode(type_, version, payload)
+    assert (unreadable.value.event_type, unreadable.value.event_version) == (type_, version)
+
+
+def test_fields_that_the_code_no_longer_knows_are_left_out() -> None:
+    assert Codec([Text]).decode("Text", 1, '{"value":"x","gone":1}') == Text("x")
+
+
+def test_a_class_that_refuses_its_stored_form_is_not_decodable() -> None:
+    with pytest.raises(EventNotDecodable):
+        Codec([Checked]).decode("Checked", 1, '{"value":-1}')
+
+
+def test_two_classes_with_one_name_clash() -> None:
+    def another() -> type:
+        @dataclass
+        class Text:
+            value: str
+
+        return Text
+
+    with pytest.raises(InvalidArgument, match="two classes are called Text"):
+        Codec([Text, another()])
+
+
+def test_a_codec_of_no_classes_is_refused() -> None:
+    with pytest.raises(InvalidArgument, match="at least one"):
+        Codec([])
+
+
+def test_a_field_that_json_cannot_tell_apart_is_refused() -> None:
+    @dataclass
+    class Either:
+        part: Part | Text
+
+    with pytest.raises(InvalidArgument, match="Either cannot be stored as JSON"):
+        Codec([Either])
+
+
+def test_a_field_whose_type_cannot_be_resolved_is_refused() -> None:
+    @dataclass
+    class Dangling:
+        part: "Nowhere"  # type: ignore[name-defined]  # noqa: F821
+
+    with pytest.raises(InvalidArgument):
+        Codec([Dangling])
+
+
+def test_a_class_without_fields_to_store_is_refused() -> None:
+    class Plain:
+        pass
+
+    with pytest.raises(InvalidArgument):
+        Codec([Plain])
+
+
+def test_a_class_name_that_no_store_can_keep_is_refused() -> None:
+    with pytest.raises(InvalidArgument):
+        Codec([dataclass(type("A" * 256, (), {}))])
+
+
+def test_the_fingerprint_changes_with_the_fields_and_not_with_the_order_of_classes() -> None:
+    def shaped(kind: type) -> type:
+        return dataclass(type("State", (), {"__annotations__": {"value": kind}}))
+
+    assert Codec([shaped(int)]).fingerprint == Codec([shaped(int)]).fingerprint
+    assert len({Codec([shaped(kind)]).fingerprint for kind in (int, float, str, Decimal, bytes, UUID, Part)}) == 7
+    assert Codec([Text, Money]).fingerprint == Codec([Money, Text]).fingerprint
+    assert Codec([Text]).fingerprint != Codec([Text, Money]).fingerprint
+
+
+def test_metadata_may_hold_nul_but_no_lone_surrogates() -> None:
+    assert decode_metadata(encode_metadata({"a\0": "\0"})) == {"a\0": "\0"}
+    with pytest.raises(InvalidArgument, match="surrogates"):
+        encode_metadata({"a": "\udfff"})
+
+
+def test_metadata_has_at_most_64_kib_of_json() -> None:
+    room = MAX_METADATA_BYTES - len('{"a":""}')
+    assert len(encode_metadata({"a": "x" * room})) == MAX_METADATA_BYTES
+    with pytest.raises(InvalidArgument, match="at most 65536"):
+        encode_metadata({"a": "x" * (room + 1)})

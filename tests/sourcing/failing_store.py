@@ -1,0 +1,95 @@
+"""A store whose methods fail, wait or let something else happen first, as a test orders."""
+
+import asyncio
+from collections import defaultdict, deque
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+
+from eventree import MemoryStore
+from eventree.stores.contract import (
+    AppendRequest,
+    Checkpoint,
+    LogPage,
+    Outcome,
+    RecordedCommand,
+    StoredSnapshot,
+    StreamPage,
+    StreamRead,
+)
+
+
+class Gate:
+    """Hold a call until it is opened."""
+
+    def __init__(self) -> None:
+        self._reached = asyncio.Event()
+        self._opened = asyncio.Event()
+
+    async def __call__(self) -> None:
+        self._reached.set()
+        await self._opened.wait()
+
+    async def reached(self) -> None:
+        async with asyncio.timeout(10):
+            await self._reached.wait()
+
+    def open(self) -> None:
+        self._opened.set()
+
+
+class FailingStore(MemoryStore):
+    """A `MemoryStore` that does what was ordered before the next call of a method.
+
+    Attributes:
+        appended: The requests of each call of `append`.
+        loaded: The reads of each call of `read_streams`.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.appended: list[Sequence[AppendRequest]] = []
+        self.loaded: list[Sequence[StreamRead]] = []
+        self._orders: dict[str, deque[Callable[[], Awaitable[None]]]] = defaultdict(deque)
+
+    def before(self, method: str, order: Callable[[], Awaitable[None]], *, times: int = 1) -> None:
+        self._orders[method].extend([order] * times)
+
+    def fail(self, method: str, error: BaseException, *, times: int = 1) -> None:
+        async def fail() -> None:
+            raise error
+
+        self.before(method, fail, times=times)
+
+    def hold(self, method: str) -> Gate:
+        gate = Gate()
+        self.before(method, gate)
+        return gate
+
+    async def _obey(self, method: str) -> None:
+        if self._orders[method]:
+            await self._orders[method].popleft()()
+
+    async def append(self, requests: Sequence[AppendRequest]) -> Sequence[Outcome]:
+        self.appended.append(requests)
+        await self._obey("append")
+        return await super().append(requests)
+
+    async def find_commands(self, command_ids: Collection[str]) -> Mapping[str, RecordedCommand]:
+        await self._obey("find_commands")
+        return await super().find_commands(command_ids)
+
+    async def read_streams(self, reads: Sequence[StreamRead]) -> Sequence[StreamPage]:
+        self.loaded.append(reads)
+        await self._obey("read_streams")
+        return await super().read_streams(reads)
+
+    async def read(self, after: int, limit: int, types: Collection[str] | None = None) -> LogPage:
+        await self._obey("read")
+        return await super().read(after, limit, types)
+
+    async def save_checkpoint(self, name: str, version: int, checkpoint: Checkpoint) -> None:
+        await self._obey("save_checkpoint")
+        await super().save_checkpoint(name, version, checkpoint)
+
+    async def save_snapshots(self, snapshots: Sequence[StoredSnapshot]) -> None:
+        await self._obey("save_snapshots")
+        await super().save_snapshots(snapshots)

@@ -1,0 +1,289 @@
+"""Executing commands: answers, what is stored with them, bad arguments, loading, numbers."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from decimal import Decimal
+from typing import Any, TypeAlias
+from uuid import UUID
+
+import pytest
+
+from bank import (
+    Account,
+    AccountOpened,
+    BankAccount,
+    BankCommand,
+    BankError,
+    BankEvent,
+    CustomerDepositedCash,
+    Deposit,
+    OpenAccount,
+    Withdraw,
+    bank_account,
+)
+from eventree import (
+    ActorStopped,
+    Aggregate,
+    AggregateStats,
+    Commit,
+    DomainError,
+    EntityNotFound,
+    Err,
+    EventEnvelope,
+    EventSourcing,
+    EventStore,
+    InvalidArgument,
+    NonPositiveArgument,
+    Ok,
+    SnapshotConfig,
+)
+from sourcing.ledger import add, ledger
+
+Bank: TypeAlias = EventSourcing[BankAccount, BankCommand, BankEvent, BankError]
+
+OPEN = OpenAccount("a")
+
+
+@pytest.fixture
+async def bank(store: EventStore) -> AsyncIterator[Bank]:
+    async with EventSourcing(bank_account, store) as system:
+        yield system
+
+
+def deposit(amount: int) -> Deposit:
+    return Deposit(Decimal(amount))
+
+
+def deposited(amount: int, balance: int) -> CustomerDepositedCash:
+    return CustomerDepositedCash(Decimal(amount), Decimal(balance))
+
+
+async def test_a_commit_says_what_was_stored_and_where(bank: Bank) -> None:
+    assert await bank.execute("a", OPEN) == Ok(Commit("a", 1, 1, (AccountOpened("a"),)))
+    assert await bank.execute("b", OpenAccount("b")) == Ok(Commit("b", 1, 2, (AccountOpened("b"),)))
+    assert await bank.execute("a", deposit(5)) == Ok(Commit("a", 2, 3, (deposited(5, 5),)))
+
+
+async def test_a_command_that_decides_nothing_answers_where_the_aggregate_stands(store: EventStore) -> None:
+    async with EventSourcing(ledger, store) as system:
+        await system.execute_many([("a", add(1)), ("b", add(1)), ("a", add(2))])
+        standing = (await system.execute("a", add())).unwrap()
+        assert (standing.sequence, standing.events) == (2, ())
+        assert standing.position == (await system.load_events("a")).unwrap()[-1].position
+        assert await system.execute("new", add()) == Ok(Commit("new", 0, 0, ()))
+        assert await store.head() == 3
+
+
+async def test_an_empty_decision_in_a_batch_stands_where_the_events_before_it_put_the_aggregate(
+    store: EventStore,
+) -> None:
+    async with EventSourcing(ledger, store) as system:
+        answers = await system.execute_many([("a", add(1)), ("a", add()), ("b", add(1)), ("a", add(5)), ("a", add())])
+    commits = [answer.unwrap() for answer in answers]
+    assert [(commit.sequence, len(commit.events)) for commit in commits] == [(1, 1), (1, 0), (1, 1), (2, 1), (2, 0)]
+    assert commits[1].position == commits[0].position
+    assert commits[4].position == commits[3].position == commits[0].position + 1
+
+
+@pytest.mark.parametrize(
+    ("before", "command", "reason"),
+    [
+        ([], deposit(1), BankError.UNOPENED),
+        ([], Withdraw(Decimal(1)), BankError.UNOPENED),
+        ([OPEN], deposit(-1), BankError.NEGATIVE_DEPOSIT),
+        ([OPEN], deposit(0), BankError.NEGATIVE_DEPOSIT),
+        ([OPEN, deposit(5)], Withdraw(Decimal(6)), BankError.OVERDRAFT),
+    ],
+)
+async def test_a_business_rule_refuses_without_storing_or_restarting_anything(
+    bank: Bank, store: EventStore, before: list[BankCommand], command: BankCommand, reason: BankError
+) -> None:
+    await bank.execute_many([("a", each) for each in before])
+    assert await bank.execute("a", command) == Err(DomainError(reason))
+    assert await store.head() == len(before)
+    assert (await bank.system_stats()).actor_restarts == 0
+
+
+async def test_many_commands_are_answered_in_order_and_see_each_other(bank: Bank) -> None:
+    answers = await bank.execute_many(
+        [("a", OPEN), ("a", deposit(5)), ("b", deposit(5)), ("a", Withdraw(Decimal(9))), ("a", deposit(2))]
+    )
+    assert [answer.error if isinstance(answer, Err) else answer.value.events for answer in answers] == [
+        (AccountOpened("a"),),
+        (deposited(5, 5),),
+        DomainError(BankError.UNOPENED),
+        DomainError(BankError.OVERDRAFT),
+        (deposited(2, 7),),
+    ]
+
+
+async def test_a_bad_command_among_many_is_its_own_error(bank: Bank) -> None:
+    missing: Any = None
+    answers = await bank.execute_many([("", OPEN), ("a", OPEN), ("a", missing), ("a\0", OPEN), ("a", deposit(1))])
+    kinds = [
+        answer.error.name if isinstance(answer, Err) and isinstance(answer.error, InvalidArgument) else "ok"
+        for answer in answers
+    ]
+    assert kinds == ["aggregate_id", "ok", "command", "aggregate_id", "ok"]
+
+
+async def test_no_commands_have_no_answers(bank: Bank) -> None:
+    assert await bank.execute_many([]) == []
+
+
+async def test_details_of_many_commands_are_one_per_command(bank: Bank, store: EventStore) -> None:
+    answers = await bank.execute_many([("a", OPEN), ("b", OPEN)], metadata=[{"n": "1"}])
+    more = await bank.execute_many([("a", OPEN), ("b", OPEN)], command_ids=["1", "2", "3"])
+    assert [type(answer.error) for answer in [*answers, *more] if isinstance(answer, Err)] == [InvalidArgument] * 4
+    assert await store.head() == 0
+
+
+async def test_metadata_is_stored_with_every_event(bank: Bank) -> None:
+    await bank.execute("a", OPEN, metadata={"user": "456", "nul\0": "ä\0"})
+    await bank.execute_many([("a", deposit(1)), ("a", deposit(2))], metadata=[{"n": "1"}, None])
+    await bank.execute_many([("a", deposit(3)), ("a", deposit(4))], metadata={"all": "yes"})
+    found = [dict(event.metadata) for event in (await bank.load_events("a")).unwrap()]
+    assert found == [{"user": "456", "nul\0": "ä\0"}, {"n": "1"}, {}, {"all": "yes"}, {"all": "yes"}]
+
+
+BAD: list[tuple[dict[str, Any], str]] = [
+    *[({"aggregate_id": id}, "aggregate_id") for id in ("", "a" * 256, "a\0", "\ud800", 7, None)],
+    ({"command": None}, "command"),
+    *[({"metadata": bad}, "metadata") for bad in ({"a": 1}, [("a", "b")], {"a": "\ud800"}, {"a": "x" * 65_536})],
+    *[({"command_id": id}, "command_id") for id in ("", "a" * 256, "a\0", "\ud800", 7)],
+    *[({"timeout": seconds}, "timeout") for seconds in (0, -1, float("nan"), "5", None)],
+]
+
+
+@pytest.mark.parametrize(("bad", "name"), BAD, ids=str)
+async def test_a_bad_argument_is_an_answer_and_nothing_is_stored(
+    bank: Bank, store: EventStore, bad: dict[str, Any], name: str
+) -> None:
+    answer = await bank.execute(**{"aggregate_id": "a", "command": OPEN, **bad})
+    assert isinstance(answer, Err)
+    assert isinstance(answer.error, InvalidArgument)
+    assert answer.error.name == name
+    assert await store.head() == 0
+
+
+async def test_readers_refuse_bad_arguments_too(bank: Bank) -> None:
+    answers = [
+        await bank.load_aggregate(""),
+        await bank.load_events("a\0"),
+        await bank.latest_snapshot("\ud800"),
+        await bank.aggregate_stats("a" * 256),
+    ]
+    assert [type(answer.error) for answer in answers if isinstance(answer, Err)] == [InvalidArgument] * 4
+    assert isinstance(await bank.load_events("a", timeout=0), Err)
+
+
+async def test_execute_nowait_hands_a_command_over(bank: Bank) -> None:
+    bank.execute_nowait("a", OPEN, metadata={"user": "1"}, command_id=UUID(int=1))
+    assert (await bank.execute("a", deposit(5))).unwrap().sequence == 2
+
+
+async def test_execute_nowait_raises_what_is_wrong_at_once(bank: Bank, store: EventStore) -> None:
+    with pytest.raises(InvalidArgument):
+        bank.execute_nowait("", OPEN)
+    with pytest.raises(ActorStopped):
+        EventSourcing(bank_account, store).execute_nowait("a", OPEN)
+
+
+async def test_a_failure_of_execute_nowait_is_logged_and_counted(bank: Bank, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING, "eventree"):
+        bank.execute_nowait("secret-free", deposit(1))
+        await bank.execute("b", OPEN)
+    assert [record.getMessage() for record in caplog.records] == [
+        "bank-account 'secret-free': a command given to execute_nowait was refused"
+    ]
+    assert (await bank.system_stats()).commands_refused == 1
+
+
+async def test_nothing_can_be_executed_before_the_start_or_after_the_stop(store: EventStore) -> None:
+    system = EventSourcing(bank_account, store)
+    early = await system.execute("a", OPEN)
+    async with system:
+        await system.execute("a", OPEN)
+    late = [await system.execute("a", OPEN), *await system.execute_many([("a", OPEN), ("b", OPEN)])]
+    assert [type(answer.error) for answer in [early, *late] if isinstance(answer, Err)] == [ActorStopped] * 4
+
+
+async def test_an_aggregate_is_loaded_with_its_state_and_sequence(bank: Bank) -> None:
+    await bank.execute_many([("a", OPEN), ("a", deposit(5))])
+    assert await bank.load_aggregate("a") == Ok(Aggregate("a", Account(Decimal(5)), 2))
+
+
+async def test_what_has_no_events_is_not_found(bank: Bank) -> None:
+    await bank.execute("refused", deposit(1))
+    for answer in (await bank.load_aggregate("refused"), await bank.aggregate_stats("refused")):
+        assert isinstance(answer, Err)
+        assert isinstance(answer.error, EntityNotFound)
+        assert answer.error.aggregate_id == "refused"
+    assert await bank.load_events("refused") == Ok([])
+
+
+async def test_an_envelope_tells_all_about_an_event(bank: Bank) -> None:
+    await bank.execute("b", OpenAccount("b"))
+    await bank.execute("a", OPEN, metadata={"user": "1"})
+    [event] = (await bank.load_events("a")).unwrap()
+    assert event == EventEnvelope(
+        "bank-account", "a", 1, 2, AccountOpened("a"), {"user": "1"}, "AccountOpened", 1, event.recorded_at
+    )
+    assert event.recorded_at.utcoffset() is not None
+
+
+@pytest.mark.parametrize(
+    ("start_from", "expected"), [(-5, [1, 2, 3]), (0, [1, 2, 3]), (1, [1, 2, 3]), (3, [3]), (4, [])]
+)
+async def test_events_are_loaded_from_a_sequence_on(bank: Bank, start_from: int, expected: list[int]) -> None:
+    await bank.execute_many([("a", OPEN), ("a", deposit(1)), ("a", deposit(2))])
+    loaded = (await bank.load_events("a", start_from=start_from)).unwrap()
+    streamed = [event async for event in bank.stream_events("a", start_from=start_from)]
+    assert [event.sequence for event in loaded] == expected
+    assert streamed == loaded
+
+
+async def test_the_numbers_of_system_and_aggregate(store: EventStore) -> None:
+    system = EventSourcing(bank_account, store, snapshots=SnapshotConfig(frequency=100))
+    assert (await system.system_stats()).uptime_seconds == 0
+    async with system:
+        await system.execute_many([("a", OPEN), ("a", deposit(1)), ("a", deposit(-1))])
+        stats = await system.system_stats()
+        assert (stats.query_actors_count, stats.total_commands_processed, stats.commands_refused) == (0, 3, 1)
+        assert (stats.commands_failed, stats.conflicts, stats.actor_restarts) == (0, 0, 0)
+        assert stats.uptime_seconds > 0
+        assert await system.aggregate_stats("a") == Ok(AggregateStats("a", 2, 2, has_snapshot=False))
+
+
+@pytest.mark.parametrize("option", ["cache_size", "mailbox_size"])
+def test_sizes_must_be_positive(option: str) -> None:
+    with pytest.raises(NonPositiveArgument, match=option):
+        EventSourcing(bank_account, None, **{option: 0})  # type: ignore[arg-type]
+
+
+async def test_many_callers_of_one_aggregate_lose_nothing(bank: Bank) -> None:
+    await bank.execute("a", OPEN)
+    answers = await asyncio.gather(*(bank.execute("a", deposit(1)) for _ in range(300)))
+    assert sorted(answer.unwrap().sequence for answer in answers) == list(range(2, 302))
+    assert (await bank.load_aggregate("a")).unwrap().state == Account(Decimal(300))
+
+
+async def test_with_room_for_one_state_every_aggregate_is_still_right(store: EventStore) -> None:
+    async with EventSourcing(bank_account, store, cache_size=1) as bank:
+        for round in range(3):
+            for id in "abc":
+                await bank.execute(id, OpenAccount(id))
+                answer = await bank.execute(id, deposit(1))
+                assert answer.unwrap().events == (deposited(1, round + 1),)
+
+
+async def test_a_stream_longer_than_a_page_is_loaded_whole(store: EventStore) -> None:
+    async with EventSourcing(bank_account, store) as bank:
+        await bank.execute_many([("a", OPEN), *[("a", deposit(1))] * 2_345])
+    async with EventSourcing(bank_account, store) as bank:
+        assert (await bank.execute("a", deposit(1))).unwrap().events == (deposited(1, 2_346),)
+        assert len((await bank.load_events("a")).unwrap()) == 2_347
+        assert [event.sequence async for event in bank.stream_events("a", start_from=1_001)] == list(
+            range(1_001, 2_348)
+        )

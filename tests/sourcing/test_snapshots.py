@@ -1,0 +1,237 @@
+"""Snapshots shorten a load; they are never needed, never waited for, and never believed when they do not fit."""
+
+import asyncio
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import aiosqlite
+import pytest
+
+from eventree import (
+    AggregateType,
+    EventSourcing,
+    EventStore,
+    InvalidArgument,
+    MemoryStore,
+    Ok,
+    SnapshotConfig,
+    SQLiteStore,
+    StoreUnavailable,
+)
+from sourcing.failing_store import FailingStore
+from sourcing.ledger import (
+    Added,
+    Ledger,
+    LedgerSystem,
+    LedgerType,
+    add,
+    add_length,
+    entries,
+    handle,
+    ledger,
+    ledger_in_place,
+)
+
+EVERY_TEN = SnapshotConfig(frequency=10)
+
+
+def system_on(store: EventStore, kind: LedgerType = ledger) -> LedgerSystem:
+    return EventSourcing(kind, store, snapshots=EVERY_TEN)
+
+
+async def written(system: LedgerSystem, count: int) -> None:
+    """Wait until so many snapshots were written; the writer has no other way to tell."""
+    async with asyncio.timeout(10):
+        while (await system.system_stats()).snapshots_written < count:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("kind", [ledger, ledger_in_place], ids=["pure", "in_place"])
+async def test_a_snapshot_is_taken_where_a_commit_reaches_the_frequency(store: EventStore, kind: LedgerType) -> None:
+    async with system_on(store, kind) as system:
+        for number in range(9):
+            await system.execute("a", add(number))
+        assert await system.latest_snapshot("a") == Ok(None)
+        before = datetime.now(UTC)
+        await system.execute("a", add(9))
+        await written(system, 1)
+        await system.execute("a", add(10))
+        snapshot = (await system.latest_snapshot("a")).unwrap()
+    assert snapshot is not None
+    assert (snapshot.aggregate_id, snapshot.sequence, snapshot.state) == ("a", 10, Ledger(list(range(10))))
+    assert before <= snapshot.taken_at <= datetime.now(UTC)
+
+
+async def test_a_commit_that_jumps_over_the_frequency_is_snapshot_too(store: EventStore) -> None:
+    async with system_on(store) as system:
+        await system.execute("a", add(*range(8)))
+        await system.execute("a", add(*range(5)))
+        await written(system, 1)
+        snapshot = (await system.latest_snapshot("a")).unwrap()
+        assert snapshot is not None
+        assert (snapshot.sequence, len(snapshot.state.entries)) == (13, 13)
+        assert (await system.aggregate_stats("a")).unwrap().has_snapshot
+
+
+async def test_a_batch_that_jumps_over_the_frequency_is_snapshot_once(store: EventStore) -> None:
+    async with system_on(store) as system:
+        await system.execute_many([("a", add(number)) for number in range(35)] + [("b", add(1))])
+        await written(system, 1)
+        snapshot = (await system.latest_snapshot("a")).unwrap()
+        assert snapshot is not None
+        assert snapshot.sequence == 35
+        assert await system.latest_snapshot("b") == Ok(None)
+        assert (await system.system_stats()).snapshots_written == 1
+
+
+async def filled(store: EventStore, count: int = 25) -> None:
+    async with system_on(store) as system:
+        for start in range(0, count, 5):
+            await system.execute("a", add(*range(start, min(start + 5, count))))
+        await written(system, count // 10)
+
+
+async def test_a_load_reads_the_snapshot_and_only_the_events_after_it() -> None:
+    async with FailingStore() as store:
+        await filled(store)
+        store.loaded.clear()
+        async with system_on(store) as system:
+            answer = (await system.execute("a", add_length)).unwrap()
+        assert [[read.after for read in reads] for reads in store.loaded] == [[20]]
+        assert (answer.events, answer.sequence, answer.position) == ((Added(25),), 26, 26)
+
+
+@pytest.mark.parametrize("count", [9, 10, 20, 25])
+async def test_a_load_from_a_snapshot_equals_a_full_replay(store: EventStore, count: int) -> None:
+    await filled(store, count)
+    async with system_on(store) as quick, EventSourcing(ledger, store) as thorough:
+        assert await quick.load_aggregate("a") == await thorough.load_aggregate("a")
+        empty = (await quick.execute("a", add())).unwrap()
+        assert (empty.sequence, empty.position) == (count, count)
+
+
+async def test_a_snapshot_of_a_state_of_another_shape_is_ignored(store: EventStore) -> None:
+    @dataclass
+    class Shaped:
+        entries: tuple[str, ...] = ()
+
+    await filled(store)
+    other: AggregateType[Any, Any, Any, Any] = AggregateType(
+        "ledger",
+        handle=handle,
+        apply=lambda state, event: Shaped((*state.entries, str(event.amount))),
+        empty_state=Shaped,
+        events=[Added],
+        state=[Shaped],
+    )
+    async with EventSourcing(other, store, snapshots=EVERY_TEN) as system:
+        assert await system.latest_snapshot("a") == Ok(None)
+        assert (await system.load_aggregate("a")).unwrap().state == Shaped(tuple(map(str, range(25))))
+    async with system_on(store) as system:
+        assert (await system.aggregate_stats("a")).unwrap().has_snapshot
+
+
+async def test_a_damaged_snapshot_on_disk_is_ignored(tmp_path: Path) -> None:
+    path = tmp_path / "events.db"
+    async with SQLiteStore(path) as store:
+        await filled(store)
+    async with aiosqlite.connect(path) as db:
+        await db.execute("UPDATE snapshots SET payload = replace(payload, '19', '91')")
+        await db.commit()
+    async with SQLiteStore(path) as store, system_on(store) as system:
+        assert await system.latest_snapshot("a") == Ok(None)
+        assert await entries(system, "a") == list(range(25))
+
+
+def replace_snapshot(store: MemoryStore, **changes: Any) -> None:
+    """Put something else in the place of the snapshot that is stored."""
+    [(key, snapshot)] = store._snapshots.items()
+    store._snapshots[key] = replace(snapshot, **changes)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"payload": "{"}, {"payload": "null"}, {"payload": '{"entries":["x"]}'}, {"state_type": "Missing"}],
+    ids=str,
+)
+async def test_a_snapshot_that_cannot_be_read_is_ignored(changes: dict[str, str]) -> None:
+    async with MemoryStore() as store:
+        await filled(store)
+        replace_snapshot(store, **changes)
+        async with system_on(store) as system:
+            assert await system.latest_snapshot("a") == Ok(None)
+            assert (await system.execute("a", add_length)).unwrap().events == (Added(25),)
+
+
+async def test_a_snapshot_that_is_ahead_of_its_stream_is_ignored() -> None:
+    async with MemoryStore() as store:
+        await filled(store)
+        replace_snapshot(store, sequence=99)
+        async with system_on(store) as system:
+            assert (await system.execute("a", add_length)).unwrap().events == (Added(25),)
+
+
+async def test_a_command_never_waits_for_a_snapshot() -> None:
+    async with FailingStore() as store, system_on(store) as system:
+        gate = store.hold("save_snapshots")
+        assert isinstance(await system.execute("a", add(*range(10))), Ok)
+        await gate.reached()
+        assert (await system.execute("a", add_length)).unwrap().events == (Added(10),)
+        assert (await system.system_stats()).snapshots_written == 0
+        gate.open()
+        await written(system, 1)
+
+
+async def test_snapshots_that_the_writer_has_no_room_for_are_dropped_and_counted() -> None:
+    async with FailingStore() as store, EventSourcing(ledger, store, snapshots=SnapshotConfig(frequency=1)) as system:
+        gate = store.hold("save_snapshots")
+        await system.execute("first", add(1))
+        await gate.reached()
+        await system.execute_many([(f"a{number}", add(1)) for number in range(300)])
+        assert (await system.system_stats()).snapshots_dropped == 300 - 256
+        gate.open()
+        await written(system, 257)
+
+
+async def test_a_snapshot_that_cannot_be_saved_is_dropped_and_counted() -> None:
+    async with FailingStore() as store, system_on(store) as system:
+        store.fail("save_snapshots", StoreUnavailable("away"))
+        await system.execute("a", add(*range(10)))
+        await system.execute("a", add(*range(10)))
+        await written(system, 1)
+        stats = await system.system_stats()
+        assert (stats.snapshots_written, stats.snapshots_dropped, stats.actor_restarts) == (1, 1, 0)
+
+
+async def test_a_state_too_large_for_a_snapshot_is_dropped_and_counted(store: EventStore) -> None:
+    async with EventSourcing(ledger, store, snapshots=SnapshotConfig(frequency=1)) as system:
+        commit = (await system.execute("a", add(*[10**4_000] * 270))).unwrap()
+        stats = await system.system_stats()
+        assert (commit.sequence, stats.snapshots_dropped, stats.snapshots_written) == (270, 1, 0)
+
+
+async def test_without_a_config_no_snapshot_is_taken_or_read(store: EventStore) -> None:
+    async with EventSourcing(ledger, store) as system:
+        await system.execute("a", add(*range(200)))
+        assert await system.latest_snapshot("a") == Ok(None)
+
+
+def test_snapshots_need_a_known_state() -> None:
+    untyped: AggregateType[Any, Any, Any, Any] = AggregateType(
+        "x", handle=handle, apply=lambda state, _: state, empty_state=Ledger, events=[Added]
+    )
+    with pytest.raises(InvalidArgument, match="state="):
+        EventSourcing(untyped, MemoryStore(), snapshots=EVERY_TEN)
+
+
+def test_a_state_that_json_cannot_carry_is_refused() -> None:
+    class Plain:
+        pass
+
+    def keep(state: Plain, _: Added) -> Plain:
+        return state
+
+    with pytest.raises(InvalidArgument):
+        AggregateType("x", handle=lambda _, command: command, apply=keep, empty_state=Plain, state=[Plain])

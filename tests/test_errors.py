@@ -1,0 +1,201 @@
+"""The tree of errors: where each stands, what it carries and what it says."""
+
+import asyncio
+import contextlib
+import copy
+import inspect
+import pickle
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+
+import eventree
+from bank import BankError
+from eventree import errors
+from eventree.errors import (
+    ActorCrashed,
+    ActorStopped,
+    ActorTimeout,
+    CheckpointFenced,
+    ChildAlreadyExists,
+    ChildNotFound,
+    ChildStartError,
+    CommandIdReused,
+    CommitOutcomeUnknown,
+    ConcurrencyConflict,
+    DomainError,
+    EntityNotFound,
+    EventNotDecodable,
+    EventNotEncodable,
+    EventreeError,
+    EventStoreError,
+    HandlerCrashed,
+    InvalidArgument,
+    MailboxFull,
+    NonPositiveArgument,
+    QueryStopped,
+    RestartIntensityExceeded,
+    SchemaTooNew,
+    StoreBusy,
+    StoreFull,
+    StoreUnavailable,
+    StoreUnusable,
+    TransactionFailed,
+    TransactionRolledBack,
+)
+
+BOOM = ValueError("boom")
+
+# Each error with what it must carry; attributes appear in the message, but for those that `UNSAID` names.
+EXAMPLES: list[tuple[Exception, dict[str, object]]] = [
+    (DomainError("no"), {"reason": "no"}),
+    (InvalidArgument("limit", "must be even"), {"name": "limit", "reason": "must be even"}),
+    (NonPositiveArgument("timeout", -1), {"name": "timeout", "value": -1}),
+    (EntityNotFound("bank", "a-1"), {"aggregate_type": "bank", "aggregate_id": "a-1"}),
+    (HandlerCrashed("apply", "bank", "a-1", BOOM), {"function": "apply", "aggregate_type": "bank", "__cause__": BOOM}),
+    (EventNotEncodable("Opened", "too large"), {"event_type": "Opened", "reason": "too large"}),
+    (EventNotDecodable("Opened", 3, "what?"), {"event_type": "Opened", "event_version": 3, "reason": "what?"}),
+    (StoreUnusable("bank.db", "no WAL"), {"store": "bank.db", "reason": "no WAL"}),
+    (SchemaTooNew("bank.db", 9, 4), {"store": "bank.db", "found": 9, "supported": 4}),
+    (ConcurrencyConflict("bank", "a-1", 4, 7), {"aggregate_id": "a-1", "expected": 4, "actual": 7}),
+    (CommandIdReused("c-1", "a-1"), {"command_id": "c-1", "aggregate_id": "a-1"}),
+    (CheckpointFenced("balances", 12), {"name": "balances", "fence": 12}),
+    (QueryStopped("balances", 44, BOOM), {"name": "balances", "position": 44, "__cause__": BOOM}),
+    (ActorTimeout("execute", 2.5, "unknown"), {"operation": "execute", "seconds": 2.5, "outcome": "unknown"}),
+    (ActorStopped("worker"), {"actor": "worker"}),
+    (ActorCrashed("worker", BOOM), {"actor": "worker", "__cause__": BOOM}),
+    (MailboxFull("worker", 77), {"actor": "worker", "size": 77}),
+    (ChildStartError("worker", BOOM), {"child": "worker", "__cause__": BOOM}),
+    (ChildAlreadyExists("worker"), {"child": "worker"}),
+    (ChildNotFound("worker"), {"child": "worker"}),
+    (RestartIntensityExceeded("top", 3, 5.0, [BOOM]), {"supervisor": "top", "max_restarts": 3, "crashes": (BOOM,)}),
+    (StoreUnavailable("the disk is away"), {"args": ("the disk is away",)}),
+    (StoreBusy("the disk is away"), {"args": ("the disk is away",)}),
+    (StoreFull("the disk is away"), {"args": ("the disk is away",)}),
+    (TransactionFailed("the disk is away"), {"args": ("the disk is away",)}),
+    (TransactionRolledBack("the disk is away"), {"args": ("the disk is away",)}),
+    (CommitOutcomeUnknown("lost"), {"args": ("lost",)}),
+]
+UNSAID = {"args", "__cause__", "crashes", "outcome"}
+
+REMEDIES: list[tuple[EventreeError, str]] = [
+    (EntityNotFound("bank", "a"), "execute a command that creates it first"),
+    (HandlerCrashed("handle", "bank", "a", BOOM), "fix the function"),
+    (SchemaTooNew("bank.db", 9, 4), "upgrade eventree"),
+    (ConcurrencyConflict("bank", "a", 1, 2), "send the command again"),
+    (CommandIdReused("c", "a"), "give each command its own id"),
+    (ActorTimeout("execute", 1), "ask again"),
+    (ActorTimeout("execute", 1, "not_started"), "nothing happened"),
+    (ActorTimeout("execute", 1, "unknown"), "same command_id"),
+    (ActorStopped("a"), "start it"),
+    (ActorCrashed("a", None), "send it again only if"),
+    (MailboxFull("a", 1), "send more slowly"),
+    (ChildAlreadyExists("a"), "give every child an id of its own"),
+    (ChildNotFound("a"), "which_children()"),
+]
+
+
+def public_errors() -> Iterator[type[BaseException]]:
+    for name in eventree.__all__:
+        value = getattr(eventree, name)
+        if inspect.isclass(value) and issubclass(value, Exception):
+            yield value
+
+
+def name_of(value: object) -> str:
+    return type(value).__name__
+
+
+@pytest.mark.parametrize(("error", "carries"), EXAMPLES, ids=name_of)
+def test_an_error_carries_attributes_and_names_them_in_its_message(
+    error: Exception, carries: dict[str, object]
+) -> None:
+    assert {name: getattr(error, name) for name in carries} == carries
+    assert all(str(value) in str(error) for name, value in carries.items() if name not in UNSAID)
+
+
+def test_every_public_error_has_an_example_or_is_a_family() -> None:
+    families = {kind for kind in public_errors() if kind.__subclasses__()}
+    shown = {type(error) for error, _ in EXAMPLES}
+    assert set(public_errors()) - families - shown == {eventree.StopActor}
+
+
+def test_every_error_of_the_module_is_public() -> None:
+    defined = {value for value in vars(errors).values() if inspect.isclass(value)}
+    assert defined == set(public_errors()) - {eventree.StopActor}
+
+
+@pytest.mark.parametrize(
+    "kind", [kind for kind in public_errors() if kind is not eventree.StopActor], ids=lambda k: k.__name__
+)
+def test_every_error_but_the_business_error_is_in_one_tree(kind: type[BaseException]) -> None:
+    assert issubclass(kind, EventreeError) is (kind is not DomainError)
+    assert kind.__doc__
+
+
+@pytest.mark.parametrize(("error", "remedy"), REMEDIES, ids=[f"{name_of(error)}-{word}" for error, word in REMEDIES])
+def test_an_error_says_what_to_do(error: EventreeError, remedy: str) -> None:
+    assert remedy in str(error)
+
+
+@pytest.mark.parametrize(
+    ("error", "remedy"),
+    [
+        (QueryStopped("q", 1, BOOM), "fix"),
+        (CheckpointFenced("q", 1), "one"),
+        (RestartIntensityExceeded("top", 3, 5.0, [BOOM]), "ValueError"),
+    ],
+    ids=name_of,
+)
+def test_an_error_of_the_tree_says_what_to_do(error: EventreeError, remedy: str) -> None:
+    assert remedy in str(error)
+
+
+@pytest.mark.parametrize("kind", [StoreUnavailable, TransactionRolledBack, TransactionFailed, CommitOutcomeUnknown])
+def test_what_a_store_raises_is_a_store_error(kind: type[Exception]) -> None:
+    assert issubclass(kind, EventStoreError)
+
+
+@pytest.mark.parametrize("kind", [StoreBusy, StoreFull])
+def test_a_passing_reason_is_a_rollback(kind: type[Exception]) -> None:
+    assert issubclass(kind, TransactionRolledBack)
+
+
+def test_argument_errors_are_value_errors_and_timeouts_are_timeout_errors() -> None:
+    assert issubclass(InvalidArgument, ValueError)
+    assert issubclass(NonPositiveArgument, InvalidArgument)
+    assert issubclass(ActorTimeout, TimeoutError)
+
+
+def test_domain_errors_compare_and_hash_by_their_reason() -> None:
+    assert DomainError(BankError.OVERDRAFT) == DomainError(BankError.OVERDRAFT)
+    assert DomainError(BankError.OVERDRAFT) != DomainError(BankError.UNOPENED)
+    assert DomainError("x") != "x"
+    assert len({DomainError("x"), DomainError("x"), DomainError("y")}) == 2
+
+
+def test_a_domain_error_matches_by_its_reason() -> None:
+    match DomainError(BankError.OVERDRAFT):
+        case DomainError(BankError.UNOPENED):
+            pytest.fail("matched another reason")
+        case DomainError(reason):
+            assert reason is BankError.OVERDRAFT
+
+
+@pytest.mark.parametrize(("error", "_"), EXAMPLES, ids=name_of)
+async def test_an_error_can_be_raised_through_context_managers(error: Exception, _: object) -> None:
+    @contextlib.asynccontextmanager
+    async def section() -> AsyncIterator[None]:
+        yield
+
+    with pytest.raises(type(error)) as raised:
+        async with asyncio.timeout(5), section():
+            raise error
+    assert raised.value is error
+
+
+def test_errors_survive_the_way_to_another_process() -> None:
+    for error, carries in EXAMPLES:
+        for twin in (copy.copy(error), pickle.loads(pickle.dumps(error))):  # noqa: S301
+            assert str(twin) == str(error)
+            assert all(hasattr(twin, name) for name in carries)
