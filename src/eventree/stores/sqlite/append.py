@@ -78,8 +78,9 @@ class _Append:
         stream, sequence, position = row[0], row[1] or 0, row[2] or 0
         if sequence != request.expected_sequence:
             return Conflict(sequence)
-        if request.commands and (duplicates := self._known.intersection(c.command_id for c in request.commands)):
-            return DuplicateCommand(frozenset(duplicates))
+        ids = {command.command_id for command in request.commands}
+        if not ids.isdisjoint(self._known):
+            return DuplicateCommand(frozenset(ids & (self._known | known_commands(self._db, ids))))
         if not request.events and not request.commands:
             return Appended(sequence, position)
         if stream is None:
@@ -90,7 +91,7 @@ class _Append:
             self._position += len(request.events)
             sequence, position = sequence + len(request.events), self._position
         self._streams.append((stream, request.aggregate_type, request.aggregate_id, sequence, position))
-        self._known.update(command.command_id for command in request.commands)
+        self._known |= ids
         self._commands.extend(
             (command.command_id, stream, command.first_sequence, command.last_sequence) for command in request.commands
         )
