@@ -101,7 +101,12 @@ class Worker(Actor[str, str]):
             case "wait":
                 await self.crew.gate.wait()
             case "hang":
-                await asyncio.Event().wait()
+                await forever()
+            case "linger":
+                try:
+                    await forever()
+                finally:
+                    await ticks(100)
             case "count":
                 return str(self.handled)
         return f"{message} by {ctx.incarnation}"
@@ -116,6 +121,12 @@ def current_task() -> "asyncio.Task[Any]":
     task = asyncio.current_task()
     assert task is not None
     return task
+
+
+async def forever() -> None:
+    """Wait until somebody cancels this, or the test is a failure."""
+    async with asyncio.timeout(5):
+        await asyncio.Event().wait()
 
 
 async def until(condition: Callable[[], bool]) -> None:

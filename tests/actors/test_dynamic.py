@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from actors.crew import Boom, Clock, Crew, idle, raised_by_the_tree, ticks, until
+from actors.crew import Boom, Clock, Crew, forever, idle, raised_by_the_tree, ticks, until
 from eventree import (
     ActorRef,
     ActorStopped,
@@ -108,7 +108,7 @@ async def test_too_many_crashes_end_all_children(crew: Crew) -> None:
             await crew.crash("a")
             await idle(supervisor)
             await crew.crash("a")
-            await asyncio.Event().wait()
+            await forever()
     assert "b down shutdown" in crew.log
 
 

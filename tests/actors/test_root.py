@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from actors.crew import Boom, Crew, current_task, raised_by_the_tree, until
+from actors.crew import Boom, Crew, current_task, forever, raised_by_the_tree, until
 from eventree import ActorStopped, RestartIntensityExceeded, Status, Supervisor
 
 
@@ -12,7 +12,7 @@ async def run(crew: Crew, *names: str) -> None:
     """Run a tree in a task of its own until somebody ends it."""
     async with Supervisor(crew.specs(*names), max_restarts=0):
         crew.log.append("body")
-        await asyncio.Event().wait()
+        await forever()
 
 
 async def test_an_exception_of_the_body_stops_the_tree_and_goes_on(crew: Crew) -> None:
@@ -57,7 +57,7 @@ async def test_cancelling_while_the_tree_stops_does_not_cut_the_stop_short(crew:
 async def test_a_timeout_around_the_tree_works(crew: Crew) -> None:
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.02), Supervisor(crew.specs("a")):
-            await asyncio.Event().wait()
+            await forever()
     assert crew.log[-1] == "a down shutdown"
     assert current_task().cancelling() == 0
 
@@ -66,7 +66,7 @@ async def test_a_timeout_inside_the_tree_leaves_it_alone(crew: Crew) -> None:
     async with Supervisor(crew.specs("a")):
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.01):
-                await asyncio.Event().wait()
+                await forever()
         assert await crew.ask("a", "hello") == "hello by 1"
 
 
@@ -105,7 +105,7 @@ async def test_the_error_of_the_tree_wins_over_a_body_that_fails_because_of_it(c
         async with Supervisor(crew.specs("a"), max_restarts=0):
             await crew.crash("a")
             try:
-                await asyncio.Event().wait()
+                await forever()
             except asyncio.CancelledError:
                 raise Boom("clean up") from None
     assert isinstance(caught.value.__context__, Boom)
@@ -116,7 +116,7 @@ async def test_a_body_that_swallows_the_cancellation_still_gets_the_error(crew: 
         async with Supervisor(crew.specs("a"), max_restarts=0):
             await crew.crash("a")
             try:
-                await asyncio.Event().wait()
+                await forever()
             except asyncio.CancelledError:
                 crew.log.append("swallowed")
             await asyncio.sleep(0)
@@ -140,7 +140,7 @@ async def test_two_trees_in_one_body_fail_one_by_one(crew: Crew) -> None:
         with raised_by_the_tree(RestartIntensityExceeded):
             async with Supervisor(crew.specs("b"), max_restarts=0):
                 crew.refs["b"].tell("crash")
-                await asyncio.Event().wait()
+                await forever()
         assert await crew.ask("a", "hello") == "hello by 1"
 
 
@@ -148,7 +148,7 @@ async def test_an_outer_tree_that_fails_stops_the_inner_one_first(crew: Crew) ->
     with raised_by_the_tree(RestartIntensityExceeded):
         async with Supervisor(crew.specs("a"), max_restarts=0), Supervisor(crew.specs("b")):
             crew.refs["a"].tell("crash")
-            await asyncio.Event().wait()
+            await forever()
     assert crew.log[-3:] == ["a crash", "a down crash", "b down shutdown"]
 
 
@@ -157,7 +157,7 @@ async def test_a_root_whose_task_somebody_cancels_takes_the_tree_down_and_says_s
         async with Supervisor(crew.specs("a", "b")):
             (root,) = (task for task in asyncio.all_tasks() if task.get_name() == "eventree supervisor")
             root.cancel()
-            await asyncio.Event().wait()
+            await forever()
     assert caught.value.actor == "supervisor"
     assert crew.tasks["a"].done()
     assert crew.tasks["b"].done()

@@ -1,11 +1,10 @@
 """When a child is started again, what survives, and when the supervisor gives up."""
 
-import asyncio
 import logging
 
 import pytest
 
-from actors.crew import Boom, Clock, Crew, idle, raised_by_the_tree, until
+from actors.crew import Boom, Clock, Crew, forever, idle, raised_by_the_tree, until
 from eventree import (
     ActorCrashed,
     ActorStopped,
@@ -109,7 +108,7 @@ async def test_one_restart_too_many_ends_the_tree_and_cancels_the_body(crew: Cre
                 await idle(supervisor)
             await crew.crash("b")
             crew.log.clear()
-            await asyncio.Event().wait()
+            await forever()
     error = caught.value
     assert (error.supervisor, error.max_restarts, error.max_seconds) == ("boss", 2, 5)
     assert [type(crash) for crash in error.crashes] == [Boom] * 3
@@ -123,7 +122,7 @@ async def test_with_no_restarts_allowed_the_first_crash_ends_the_tree(crew: Crew
     with raised_by_the_tree(RestartIntensityExceeded):
         async with Supervisor(crew.specs("a"), max_restarts=0):
             await crew.crash("a")
-            await asyncio.Event().wait()
+            await forever()
     assert crew.refs["a"].incarnation == 1
 
 
@@ -160,7 +159,7 @@ async def test_a_normal_end_of_a_permanent_child_counts_as_a_restart(crew: Crew)
             await idle(supervisor)
             with pytest.raises(ActorStopped):
                 await crew.ask("a", "stop")
-            await asyncio.Event().wait()
+            await forever()
     assert caught.value.crashes == ()
 
 

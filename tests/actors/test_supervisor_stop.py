@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from actors.crew import Boom, Crew, Worker, current_task, idle, until
+from actors.crew import Boom, Crew, Worker, current_task, forever, idle, until
 from eventree import (
     BRUTAL_KILL,
     Actor,
@@ -209,7 +209,7 @@ async def test_a_crash_while_stopping_is_reported(crew: Crew, caplog: pytest.Log
 
 
 async def test_a_stop_ends_a_start_that_is_going_on(crew: Crew) -> None:
-    crew.init["b"] = asyncio.Event().wait
+    crew.init["b"] = forever
     async with asyncio.timeout(5):
         async with Supervisor(crew.specs("a")) as supervisor:
             starting = asyncio.ensure_future(supervisor.start_child(crew.spec("b")))

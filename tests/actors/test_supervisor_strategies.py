@@ -1,9 +1,20 @@
 """Which children are restarted when one of them crashes, and in which order."""
 
+import asyncio
+
 import pytest
 
-from actors.crew import Boom, Crew, idle, raised_by_the_tree, until
-from eventree import ActorStopped, ChildStartError, Restart, RestartIntensityExceeded, Status, Strategy, Supervisor
+from actors.crew import Boom, Crew, forever, idle, raised_by_the_tree, until
+from eventree import (
+    ActorCrashed,
+    ActorStopped,
+    ChildStartError,
+    Restart,
+    RestartIntensityExceeded,
+    Status,
+    Strategy,
+    Supervisor,
+)
 
 ONE_FOR_ONE, ONE_FOR_ALL, REST_FOR_ONE = Strategy.ONE_FOR_ONE, Strategy.ONE_FOR_ALL, Strategy.REST_FOR_ONE
 
@@ -116,6 +127,15 @@ async def test_two_children_that_crash_at_once_are_each_restarted_once(crew: Cre
         assert crew.incarnations() == {"a": 2, "b": 2, "c": 2}
 
 
+async def test_two_crashes_at_once_restart_the_group_once(crew: Crew) -> None:
+    async with Supervisor(crew.specs("a", "b", "c"), strategy=ONE_FOR_ALL, max_restarts=1) as supervisor:
+        doomed = [crew.refs[name].ask_nowait("crash") for name in "ac"]
+        ends = await asyncio.gather(*doomed, return_exceptions=True)
+        assert [type(end) for end in ends] == [ActorCrashed, ActorCrashed]
+        await idle(supervisor)
+        assert crew.incarnations() == {"a": 2, "b": 2, "c": 2}
+
+
 async def test_a_sibling_that_crashed_meanwhile_is_restarted_with_the_group_and_not_again(crew: Crew) -> None:
     async with Supervisor(crew.specs("a", "b"), strategy=ONE_FOR_ALL, max_restarts=1) as supervisor:
         crew.on_stop["b"] = crew.gate.wait
@@ -172,7 +192,7 @@ async def test_every_failed_restart_counts_and_keeps_its_own_cause(crew: Crew) -
     with raised_by_the_tree(RestartIntensityExceeded) as caught:
         async with Supervisor(crew.specs("a", "b"), max_restarts=2):
             await crew.crash("b")
-            await crew.gate.wait()
+            await forever()
     crash, *retries = caught.value.crashes
     assert isinstance(crash, Boom)
     assert all(isinstance(error, ChildStartError) for error in retries)

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from actors.crew import Boom, Crew, idle, raised_by_the_tree, until
+from actors.crew import Boom, Crew, forever, idle, raised_by_the_tree, until
 from eventree import (
     BRUTAL_KILL,
     ActorCrashed,
@@ -72,7 +72,7 @@ async def test_levels_multiply_until_the_top_gives_up(crew: Crew) -> None:
                     await until(lambda expected=crashes + 1: crew.refs["b"].incarnation == expected)  # type: ignore[misc]
                     await idle(top)
                     await idle(branch.made[-1])
-            await asyncio.Event().wait()
+            await forever()
     assert caught.value.supervisor == "top"
     assert [type(crash) for crash in caught.value.crashes] == [RestartIntensityExceeded] * 3
     assert crew.refs["b"].incarnation == 6
@@ -106,8 +106,8 @@ async def test_a_branch_whose_task_is_cancelled_takes_its_children_along_and_is_
 
 async def test_a_branch_that_is_killed_at_the_stop_leaves_no_task(crew: Crew) -> None:
     async with Supervisor([Branch(crew, "b", "c").spec(shutdown=BRUTAL_KILL)]):
-        crew.refs["b"].tell("hang")
-        await until(lambda: "b hang" in crew.log)
+        crew.refs["b"].tell("linger")
+        await until(lambda: "b linger" in crew.log)
     assert crew.tasks["b"].done()
     assert crew.tasks["c"].done()
 
@@ -121,7 +121,7 @@ async def test_a_wish_to_leave_the_program_stops_the_tree_in_order_and_is_raised
         async with Supervisor([crew.spec("a"), *inner, crew.spec("d")]):
             crew.log.clear()
             crew.refs["b"].tell("exit")
-            await asyncio.Event().wait()
+            await forever()
     assert caught.value.code == 3
     downs = "cda" if depth else "dca"
     assert crew.log == ["b exit", "b down crash", *(f"{name} down shutdown" for name in downs)]
@@ -131,7 +131,7 @@ async def test_whoever_asked_a_worker_that_leaves_the_program_is_answered(crew: 
     with raised_by_the_tree(SystemExit):
         async with Supervisor(crew.specs("a")):
             asking = asyncio.ensure_future(crew.refs["a"].ask_many(["exit", "queued"]))
-            await asyncio.Event().wait()
+            await forever()
     assert [type(answer) for answer in await asking] == [ActorCrashed, ActorStopped]
 
 
@@ -143,7 +143,7 @@ async def test_a_wish_to_leave_the_program_during_a_restart_is_raised_at_the_roo
         async with Supervisor(crew.specs("a", "b")):
             crew.init["b"] = leave
             await crew.crash("b")
-            await asyncio.Event().wait()
+            await forever()
     assert caught.value.code == 4
     assert crew.refs["b"].incarnation == 2
     assert crew.log[-1] == "a down shutdown"

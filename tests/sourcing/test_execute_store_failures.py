@@ -2,7 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Sequence
 from typing import TypeAlias
 
 import pytest
@@ -20,13 +21,14 @@ from eventree import (
     MailboxFull,
     Ok,
     RestartIntensityExceeded,
+    Result,
     StoreBusy,
     StoreFull,
     StoreUnavailable,
     TransactionRolledBack,
 )
-from sourcing.failing_store import FailingStore
-from sourcing.ledger import Added, Command, LedgerSystem, add, add_length, entries, ledger
+from sourcing.failing_store import FailingStore, Gate
+from sourcing.ledger import Added, Command, Ledger, LedgerSystem, add, add_length, entries, ledger
 
 Answer: TypeAlias = Ok[Commit[Added]] | Err[DomainError[str] | EventreeError]
 
@@ -82,12 +84,23 @@ async def test_the_unexpected_crashes_the_actor_and_the_next_command_works(
 
 
 async def test_weather_drops_the_cached_states(system: LedgerSystem, store: FailingStore) -> None:
-    await system.execute("a", add(1))
+    await system.execute_many([("a", add(1)), ("b", add(1))])
     store.fail("append", StoreUnavailable("away"))
     await system.execute("a", add(2))
-    loads = len(store.loaded)
-    assert (await system.execute("a", add_length)).unwrap().events == (Added(1),)
-    assert len(store.loaded) == loads + 1
+    store.loaded.clear()
+    await system.execute_many([("a", add_length), ("b", add_length)])
+    assert [[read.aggregate_id for read in reads] for reads in store.loaded] == [["a", "b"]]
+    assert await entries(system, "a") == await entries(system, "b") == [1, 1]
+
+
+async def test_only_so_many_states_stay_in_memory_and_the_oldest_go_first(store: FailingStore) -> None:
+    async with EventSourcing(ledger, store, cache_size=2) as system:
+        for id in ("a", "b", "a", "c"):
+            await system.execute(id, add(1))
+        store.loaded.clear()
+        for id in ("a", "c", "b"):
+            await system.execute(id, add_length)
+    assert [[read.aggregate_id for read in reads] for reads in store.loaded] == [["b"]]
 
 
 async def test_what_waits_in_the_mailbox_survives_a_crash(system: LedgerSystem, store: FailingStore) -> None:
@@ -207,6 +220,26 @@ async def test_a_timeout_of_many_says_for_each_whether_it_was_taken_up(
         "not_started"
     ] * 2
     assert (await system.execute("a", add_length)).unwrap().events == (Added(1),)
+
+
+async def test_many_commands_end_in_time_even_if_room_for_them_appears_too_late(store: FailingStore) -> None:
+    """Each `handle` blocks the loop, so that the deadline passes while room appears; then the store hangs."""
+    gate = Gate()
+
+    async def hang_from_the_sixth_on() -> None:
+        if len(store.appended) > 5:
+            await gate()
+
+    def block(_: Ledger) -> Result[Sequence[Added], str]:
+        time.sleep(0.03)
+        return Ok([Added(1)])
+
+    store.before("append", hang_from_the_sixth_on, times=20)
+    async with asyncio.timeout(10), EventSourcing(ledger, store, mailbox_size=1) as system:
+        got = await system.execute_many([("a", block)] * 20, timeout=0.1)
+        gate.open()
+    assert isinstance(got[0], Ok)
+    assert isinstance(error_of(got[-1]), ActorTimeout | MailboxFull)
 
 
 async def test_reading_from_a_store_that_hangs_times_out(system: LedgerSystem, store: FailingStore) -> None:

@@ -108,6 +108,13 @@ def test_an_expectation_needs_a_command(expect: Callable[[BankScenario], object]
         expect(scenario(bank_account))
 
 
+def test_events_go_through_their_stored_form() -> None:
+    whole: Any = 5
+    story = scenario(bank_account).given(OPENED, CustomerDepositedCash(whole, whole))
+    assert isinstance(story._state, Account)
+    assert type(story._state.balance) is Decimal
+
+
 @dataclass(frozen=True)
 class Note:
     text: str

@@ -31,8 +31,14 @@ class Connection(aiosqlite.Connection):
 
     def __init__(self, path: str) -> None:
         """Make a connection in autocommit mode: transactions begin and end where we say so."""
-        super().__init__(lambda: sqlite3.connect(path, isolation_level=None, timeout=0.0), iter_chunk_size=64)
+        super().__init__(self._open_file, iter_chunk_size=64)
         self._path = path
+        self._file: sqlite3.Connection | None = None
+
+    def _open_file(self) -> sqlite3.Connection:
+        # Kept here too: a task that is cancelled while it opens loses what this returns.
+        self._file = sqlite3.connect(self._path, isolation_level=None, timeout=0.0, check_same_thread=False)
+        return self._file
 
     @classmethod
     async def open(cls, path: str) -> Self:
@@ -46,6 +52,8 @@ class Connection(aiosqlite.Connection):
             await connection
         except BaseException as error:
             connection._thread.join(1.0)  # it was told to end and does so at once; it must not outlive the loop
+            if connection._file is not None:
+                connection._file.close()
             if isinstance(error, sqlite3.Error):
                 raise translate(error, path) from error
             raise
