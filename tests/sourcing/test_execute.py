@@ -80,11 +80,11 @@ async def test_an_empty_decision_in_a_batch_stands_where_the_events_before_it_pu
 ) -> None:
     async with EventSourcing(ledger, store) as system:
         answers = await system.execute_many([("a", add(1)), ("a", add()), ("b", add(1)), ("a", add(5)), ("a", add())])
+        empty, full = [each.unwrap() for each in await system.execute_many([("a", add()), ("a", add(5))])]
     commits = [answer.unwrap() for answer in answers]
     assert [(commit.sequence, len(commit.events)) for commit in commits] == [(1, 1), (1, 0), (1, 1), (2, 1), (2, 0)]
     assert commits[1].position == commits[0].position
     assert commits[4].position == commits[3].position == commits[0].position + 1
-    empty, full = [each.unwrap() for each in await bank.execute_many([("a", OPEN), ("a", deposit(5))])]
     assert (empty.position, empty.sequence) == (commits[4].position, 2)
     assert (full.position, full.sequence) == (4, 3)
 

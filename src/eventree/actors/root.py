@@ -40,7 +40,7 @@ class Root(Generic[MessageT, ReplyT]):
             return
         raise cause
 
-    async def stop(self, body_error: BaseException | None) -> None:
+    async def stop(self) -> None:
         """Stop the actor, whatever happens meanwhile, and raise its failure if it had one.
 
         A cancellation of the caller does not cut the stop short; it is raised afterwards.
@@ -55,8 +55,6 @@ class Root(Generic[MessageT, ReplyT]):
         self._child.close()
         if self._host_cancelled and self._host is not None:
             self._host.uncancel()
-            if isinstance(body_error, asyncio.CancelledError) or cancelled is not None:
-                cancelled = None
         if self._failure is not None:
             raise self._failure
         if cancelled is not None:

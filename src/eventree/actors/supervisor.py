@@ -136,7 +136,7 @@ class Supervisor(Actor[SupervisorMessage, object]):
     ) -> None:
         """Stop the children in reverse order, then raise the supervisor's own failure if it gave up."""
         if self._root is not None:
-            await self._root.stop(error)
+            await self._root.stop()
 
     async def start_child(self, spec: ChildSpec[MessageT, ReplyT]) -> ActorRef[MessageT, ReplyT]:
         """Add a child at the end and start it.
