@@ -4,8 +4,9 @@ from eventree.actors.actor import Actor, ActorContext, StopActor
 from eventree.actors.child import ChildInfo
 from eventree.actors.dynamic import DynamicSupervisor
 from eventree.actors.mailbox import Request
-from eventree.actors.policy import BRUTAL_KILL, Backoff, ChildSpec, ExitKind, ExitReason, Restart, Strategy
+from eventree.actors.policy import Backoff, ExitKind, ExitReason, Restart, Strategy
 from eventree.actors.ref import ActorRef, Status
+from eventree.actors.spec import BRUTAL_KILL, ChildSpec
 from eventree.actors.supervisor import Supervisor
 
 __all__ = [

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from eventree.actors.actor import Actor, ActorContext, run_actor
-from eventree.actors.policy import ChildSpec, ExitKind, ExitReason
+from eventree.actors.policy import ExitKind, ExitReason
 from eventree.actors.ref import ActorRef, Status
+from eventree.actors.spec import ChildSpec
 from eventree.errors import ActorCrashed, ActorTimeout, ChildAlreadyExists, ChildStartError, InvalidArgument
 
 logger = logging.getLogger("eventree")

@@ -6,8 +6,8 @@ from collections.abc import Callable, Hashable
 from contextlib import suppress
 from typing import Generic, TypeVar, cast
 
-from eventree.actors.policy import ChildSpec
 from eventree.actors.ref import ActorRef
+from eventree.actors.spec import ChildSpec
 from eventree.actors.supervisor import Supervisor
 from eventree.errors import ChildAlreadyExists, ChildNotFound
 

@@ -5,7 +5,8 @@ from typing import Generic, TypeVar
 
 from eventree.actors.actor import Actor
 from eventree.actors.child import Child
-from eventree.actors.policy import ChildSpec, ExitReason
+from eventree.actors.policy import ExitReason
+from eventree.actors.spec import ChildSpec
 from eventree.errors import ActorStopped, ChildStartError
 
 MessageT = TypeVar("MessageT")

@@ -12,18 +12,10 @@ from typing import Any, Never, Self, TypeAlias, TypeVar, cast
 from eventree.actors.actor import Actor, ActorContext
 from eventree.actors.child import Child, ChildInfo
 from eventree.actors.mailbox import Request
-from eventree.actors.policy import (
-    ChildSpec,
-    ExitKind,
-    ExitReason,
-    Restart,
-    RestartWindow,
-    Strategy,
-    is_restarted,
-    restart_group,
-)
+from eventree.actors.policy import ExitKind, ExitReason, Restart, RestartWindow, Strategy, is_restarted, restart_group
 from eventree.actors.ref import ActorRef
 from eventree.actors.root import Root
+from eventree.actors.spec import ChildSpec
 from eventree.errors import (
     ActorStopped,
     ChildAlreadyExists,

@@ -8,7 +8,8 @@ from types import TracebackType
 from typing import Generic, Self, TypeAlias, TypeVar
 from uuid import NAMESPACE_OID, UUID, uuid4, uuid5
 
-from eventree.actors.policy import ChildSpec, check_positive
+from eventree.actors.policy import check_positive
+from eventree.actors.spec import ChildSpec
 from eventree.actors.supervisor import Supervisor, SupervisorMessage
 from eventree.domain.aggregate import Aggregate, AggregateType
 from eventree.domain.codec import encode_metadata

@@ -6,8 +6,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Generic, Never, TypeVar
 
-from eventree.actors.policy import ChildSpec
 from eventree.actors.ref import ActorRef, Status
+from eventree.actors.spec import ChildSpec
 from eventree.actors.supervisor import StartChild, Supervisor, SupervisorMessage
 from eventree.domain.aggregate import AggregateType
 from eventree.domain.snapshots import SnapshotConfig

@@ -1,0 +1,48 @@
+"""What a supervisor is told about a child: a value, made before anything runs."""
+
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from typing import Final, Generic, TypeVar
+
+from eventree.actors.actor import Actor
+from eventree.actors.policy import Restart, check_positive
+from eventree.actors.ref import ActorRef
+from eventree.errors import InvalidArgument
+
+MessageT_contra = TypeVar("MessageT_contra", contravariant=True)
+ReplyT_co = TypeVar("ReplyT_co", covariant=True)
+
+BRUTAL_KILL: Final = 0.0
+"""As `ChildSpec.shutdown`: cancel the child at once, without asking it to stop."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChildSpec(Generic[MessageT_contra, ReplyT_co]):
+    """Describe one child of a supervisor.
+
+    Attributes:
+        id: Names the child among its siblings.
+        start: Makes a new actor for every start, so that a restart means a fresh state; never an actor itself.
+        restart: When it is started again; default always.
+        shutdown: How long it may take to stop, in seconds, before it is cancelled. Default: 5 for an actor, without
+            limit for a supervisor (whose children have limits of their own). `BRUTAL_KILL` cancels at once.
+        start_timeout: How long its `init` may take, in seconds; default 30.
+        ref: The reference it answers to; default a new one. Give one to hold it before the child is started.
+    """
+
+    id: Hashable
+    start: Callable[[], Actor[MessageT_contra, ReplyT_co]]
+    restart: Restart = Restart.PERMANENT
+    shutdown: float | None = None
+    start_timeout: float = 30.0
+    ref: ActorRef[MessageT_contra, ReplyT_co] | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what could never start or stop."""
+        if not isinstance(self.id, Hashable):
+            raise InvalidArgument("id", f"must be hashable, got {type(self.id).__name__}")
+        if not callable(self.start):
+            raise InvalidArgument("start", f"must be a function that makes a new actor, got {self.start!r}")
+        if self.shutdown is not None and not self.shutdown >= 0:
+            raise InvalidArgument("shutdown", f"must be 0 or more seconds, got {self.shutdown!r}")
+        check_positive("start_timeout", self.start_timeout)
