@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+import eventree.actors.child as child_module
 from actors.crew import Boom, Crew, current_task, ticks, until
 from eventree import (
     Actor,
@@ -274,3 +275,27 @@ async def test_an_exception_while_letting_go_does_not_lose_the_actor() -> None:
         with pytest.raises(ActorCrashed):
             await ref.ask("killed", timeout=0.05)
         assert await ref.ask("hello", timeout=0.05) == "hello by 2"
+
+
+async def test_a_clean_up_after_a_crash_that_never_ends_does_not_keep_the_actor_from_coming_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(child_module, "KILL_GRACE", 0.01)
+
+    class Untidy(Actor[str, str]):
+        async def receive(self, message: str, ctx: ActorContext[str, str]) -> str:
+            if message == "crash":
+                raise ValueError(message)
+            return message
+
+        async def on_stop(self, reason: ExitReason) -> None:
+            if reason.abnormal:
+                await asyncio.Event().wait()
+
+    ref = ActorRef[str, str]("untidy")
+    async with asyncio.timeout(5), Supervisor([ChildSpec(id="untidy", start=Untidy, ref=ref, shutdown=0.01)]):
+        with pytest.raises(ActorCrashed) as caught:
+            await ref.ask("crash")
+        assert isinstance(caught.value.__cause__, ValueError)
+        assert await ref.ask("hello") == "hello"
+    assert ref.incarnation == 2

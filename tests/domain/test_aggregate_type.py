@@ -213,3 +213,8 @@ def test_replay_applies_events_in_order() -> None:
     ]
     assert bank.bank_account.replay(bank.Unopened(), events) == bank.Account(Decimal(3))
     assert bank.bank_account.replay(bank.Unopened(), []) == bank.Unopened()
+
+
+def test_an_apply_whose_parameters_nobody_knows_is_refused() -> None:
+    with pytest.raises(InvalidArgument, match="apply"):
+        counter(max)

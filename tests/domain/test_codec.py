@@ -293,3 +293,8 @@ def test_metadata_has_at_most_64_kib_of_json() -> None:
     assert len(encode_metadata({"a": "x" * room})) == MAX_METADATA_BYTES
     with pytest.raises(InvalidArgument, match="at most 65536"):
         encode_metadata({"a": "x" * (room + 1)})
+
+
+def test_what_is_no_class_is_refused() -> None:
+    with pytest.raises(InvalidArgument, match="classes"):
+        Codec(["Opened"])  # type: ignore[arg-type]

@@ -34,6 +34,7 @@ from eventree import (
     EventSourcing,
     EventStore,
     InvalidArgument,
+    MemoryStore,
     NonPositiveArgument,
     Ok,
     SnapshotConfig,
@@ -290,3 +291,16 @@ async def test_a_stream_longer_than_a_page_is_loaded_whole(store: EventStore) ->
         assert [event.sequence async for event in bank.stream_events("a", start_from=1_001)] == list(
             range(1_001, 2_348)
         )
+
+
+@pytest.mark.parametrize(("name", "value"), [("command_ids", "ab"), ("command_ids", ["a"]), ("metadata", 5)])
+async def test_many_commands_need_one_entry_each(bank: Bank, store: EventStore, name: str, value: Any) -> None:
+    answers = await bank.execute_many([("a", OPEN), ("b", OPEN)], **{name: value})
+    assert [answer.error.name for answer in answers if isinstance(answer, Err)] == [name, name]  # type: ignore[union-attr]
+    assert await store.head() == 0
+
+
+@pytest.mark.parametrize("sizes", [{"cache_size": 1.5}, {"mailbox_size": 1.5}, {"cache_size": 0}, {"mailbox_size": 0}])
+def test_sizes_are_whole_numbers_above_zero(sizes: dict[str, Any]) -> None:
+    with pytest.raises(NonPositiveArgument):
+        EventSourcing(bank_account, MemoryStore(), **sizes)

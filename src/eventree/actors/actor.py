@@ -1,6 +1,7 @@
 """What an actor is, and the loop that every actor runs: init, receive, on_stop."""
 
 import asyncio
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -78,7 +79,8 @@ class Actor(Generic[MessageT_contra, ReplyT_co]):
     async def on_stop(self, reason: ExitReason) -> None:
         """Clean up after the last message; runs in the actor's task, within its `shutdown` time.
 
-        It also runs after a crash, but not when the task was cancelled. An exception here is a crash.
+        It also runs after a crash, with the same limit, but not when the task was cancelled. An exception here is a
+        crash.
         """
 
     async def on_kill(self) -> None:
@@ -89,7 +91,10 @@ class Actor(Generic[MessageT_contra, ReplyT_co]):
 
 
 async def run_actor(
-    actor: Actor[MessageT, ReplyT], ctx: ActorContext[MessageT, ReplyT], started: "asyncio.Future[None]"
+    actor: Actor[MessageT, ReplyT],
+    ctx: ActorContext[MessageT, ReplyT],
+    started: "asyncio.Future[None]",
+    patience: float,
 ) -> ExitReason:
     """Run one incarnation of an actor to its end.
 
@@ -100,6 +105,7 @@ async def run_actor(
         actor: A new one.
         ctx: What it is told about itself.
         started: Done when `init` has returned; cancelled by whoever will not wait for that any more.
+        patience: How long `on_stop` may take after a crash, in seconds; a stop has its own limit outside.
 
     Returns:
         Why it ended.
@@ -110,7 +116,7 @@ async def run_actor(
             raise asyncio.CancelledError  # noqa: TRY301 - the start was given up while `init` would not end
         ctx.ref.status = Status.RUNNING
         started.set_result(None)
-        reason = await _receive_until_stopped(actor, ctx)
+        reason = await _receive_until_stopped(actor, ctx, patience)
         await actor.on_stop(reason)
     except asyncio.CancelledError:
         reason = await _killed(actor)
@@ -121,7 +127,9 @@ async def run_actor(
     return reason
 
 
-async def _receive_until_stopped(actor: Actor[MessageT, ReplyT], ctx: ActorContext[MessageT, ReplyT]) -> ExitReason:
+async def _receive_until_stopped(
+    actor: Actor[MessageT, ReplyT], ctx: ActorContext[MessageT, ReplyT], patience: float
+) -> ExitReason:
     mailbox = ctx.ref.mailbox
     limit = actor.max_batch
     try:
@@ -137,7 +145,8 @@ async def _receive_until_stopped(actor: Actor[MessageT, ReplyT], ctx: ActorConte
         reason = ExitReason(ExitKind.CRASH, error)
         if ctx.is_current:
             mailbox.fail_in_work(_answer_after(ctx.ref, reason))
-        await actor.on_stop(reason)
+        async with asyncio.timeout(None if patience == math.inf else patience):
+            await actor.on_stop(reason)
         raise
     return ExitReason(ExitKind.SHUTDOWN)
 

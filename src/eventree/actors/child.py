@@ -11,7 +11,14 @@ from eventree.actors.actor import Actor, ActorContext, run_actor
 from eventree.actors.policy import ExitKind, ExitReason
 from eventree.actors.ref import ActorRef, Status
 from eventree.actors.spec import ChildSpec
-from eventree.errors import ActorCrashed, ActorTimeout, ChildAlreadyExists, ChildStartError, InvalidArgument
+from eventree.errors import (
+    ActorCrashed,
+    ActorStopped,
+    ActorTimeout,
+    ChildAlreadyExists,
+    ChildStartError,
+    InvalidArgument,
+)
 
 logger = logging.getLogger("eventree")
 
@@ -104,7 +111,7 @@ class Child(Generic[MessageT, ReplyT]):
             task.add_done_callback(lambda ended: self._exited(ended, on_exit))
             return
         started.cancel()
-        await self._failed_start(task)
+        await self._failed_start(task, given_up=give_up.done())
 
     def _make_actor(self) -> Actor[MessageT, ReplyT]:
         actor: object = self.spec.start()
@@ -122,15 +129,16 @@ class Child(Generic[MessageT, ReplyT]):
         self.ref.mailbox.open()
         started: asyncio.Future[None] = loop.create_future()
         ctx = ActorContext(self.ref, self.ref.incarnation)
-        self._task = loop.create_task(run_actor(actor, ctx, started), name=f"eventree {self.spec.id}")
+        patience = max(self._shutdown or 0, KILL_GRACE)
+        self._task = loop.create_task(run_actor(actor, ctx, started, patience), name=f"eventree {self.spec.id}")
         return started
 
-    async def _failed_start(self, task: "asyncio.Task[ExitReason]") -> None:
+    async def _failed_start(self, task: "asyncio.Task[ExitReason]", *, given_up: bool) -> None:
         """Clean up after a start that did not succeed, and raise why."""
         if task.done():
             error = None if task.cancelled() else task.result().error
         else:
-            error = ActorTimeout("start", self.spec.start_timeout)
+            error = ActorStopped(self.spec.id) if given_up else ActorTimeout("start", self.spec.start_timeout)
             await self._kill(task)
         self._task = None
         self.last_crash = error

@@ -6,7 +6,7 @@ from enum import Enum
 from typing import Generic, Never, TypeVar
 
 from eventree.actors.mailbox import Mailbox, Request
-from eventree.actors.policy import check_positive
+from eventree.actors.policy import check_count, check_positive
 from eventree.errors import ActorError, ActorTimeout, MailboxFull
 
 MessageT_contra = TypeVar("MessageT_contra", contravariant=True)
@@ -47,7 +47,7 @@ class ActorRef(Generic[MessageT_contra, ReplyT_co]):
             id: Names the actor in errors and logs.
             mailbox_size: How many messages wait at most; default 1,000.
         """
-        check_positive("mailbox_size", mailbox_size)
+        check_count("mailbox_size", mailbox_size)
         self.id = id
         self.incarnation = 0
         self.status = Status.STOPPED

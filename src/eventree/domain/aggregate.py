@@ -106,7 +106,11 @@ class _Hints:
 
     def _annotation(self, index: int) -> object:
         function = self._apply if isroutine(self._apply) else type(self._apply).__call__
-        parameters = [p for p in signature(self._apply).parameters.values() if p.kind is not Parameter.KEYWORD_ONLY]
+        try:
+            every = signature(self._apply).parameters.values()
+        except ValueError as error:
+            raise InvalidArgument("apply", "its parameters are unknown; give a function of your own") from error
+        parameters = [parameter for parameter in every if parameter.kind is not Parameter.KEYWORD_ONLY]
         expected = 2
         if len(parameters) < expected:
             raise InvalidArgument("apply", "must take a state and an event")

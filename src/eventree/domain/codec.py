@@ -52,6 +52,8 @@ class Codec(Generic[ValueT]):
         self._decoders: dict[str, Callable[[str], ValueT]] = {}
         self._names: dict[type[ValueT], str] = {}
         for cls in classes:
+            if not isinstance(cls, type):
+                raise InvalidArgument("events", f"must name classes, got {cls!r}")
             if cls.__name__ in self._decoders:
                 raise InvalidArgument("events", f"two classes are called {cls.__name__}; rename one of them")
             check_id("events", cls.__name__)
@@ -136,7 +138,7 @@ def decode_metadata(text: str) -> dict[str, str]:
 
 
 def classes_of(annotation: object) -> list[type]:
-    """Return the classes that a type annotation stands for: unions and aliases are unfolded, literal None is left out.
+    """Return the classes that a type annotation stands for: unions and aliases are unfolded.
 
     Raises:
         InvalidArgument: Something in it is not a class.

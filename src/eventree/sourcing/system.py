@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Generic, Self, TypeAlias, TypeVar
 from uuid import NAMESPACE_OID, UUID, uuid4, uuid5
 
-from eventree.actors.policy import check_positive
+from eventree.actors.policy import check_count, check_positive
 from eventree.actors.spec import ChildSpec
 from eventree.actors.supervisor import Supervisor, SupervisorMessage
 from eventree.domain.aggregate import Aggregate, AggregateType
@@ -68,7 +68,7 @@ class EventSourcing(Generic[StateT, CommandT, EventT, ErrorT]):
         Raises:
             InvalidArgument: One of them cannot work.
         """
-        check_positive("cache_size", cache_size)
+        check_count("cache_size", cache_size)
         if snapshots is not None and aggregate_type.states is None:
             raise InvalidArgument("snapshots", "the class of the state is unknown; give AggregateType state=[...]")
         self._type = aggregate_type
@@ -319,11 +319,11 @@ def _details(
     command_ids: Sequence[CommandId | None] | None,
 ) -> list[tuple[Mapping[str, str] | None, CommandId | None]]:
     """Return metadata and id for each of a number of commands."""
-    each = [metadata] * count if metadata is None or isinstance(metadata, Mapping) else list(metadata)
-    ids = [None] * count if command_ids is None else list(command_ids)
+    each = [metadata] * count if metadata is None or isinstance(metadata, Mapping) else metadata
+    ids = [None] * count if command_ids is None else command_ids
     for name, values in (("metadata", each), ("command_ids", ids)):
-        if len(values) != count:
-            raise InvalidArgument(name, f"must have one entry per command, got {len(values)} for {count}")
+        if isinstance(values, str) or not isinstance(values, Sequence) or len(values) != count:
+            raise InvalidArgument(name, f"must be a sequence of one entry per command, {count} in all")
     return list(zip(each, ids, strict=True))
 
 

@@ -1,5 +1,8 @@
 """What a user holds to see how far a query is and to wait for it."""
 
+import asyncio
+
+from eventree.actors.policy import check_positive
 from eventree.actors.ref import ActorRef
 from eventree.errors import ActorTimeout
 from eventree.sourcing.queries.actor import CaughtUp, QueryMessage
@@ -55,10 +58,13 @@ class QueryHandle:
             ActorTimeout: It has not reached it in time.
             QueryStopped: It gave up before.
             ActorStopped: The system is not running.
+            ActorCrashed: Its actor crashed meanwhile and is restarted; wait again.
             EventStoreError: The store could not say what the newest event is.
         """
-        target = await self._store.head() if position is None else position
+        check_positive("timeout", timeout)
         try:
-            await self._ref.ask(CaughtUp(target), timeout=timeout)
-        except ActorTimeout:
+            async with asyncio.timeout(timeout):
+                target = await self._store.head() if position is None else position
+                await self._ref.ask(CaughtUp(target), timeout=timeout)
+        except TimeoutError:
             raise ActorTimeout("caught_up", timeout) from None

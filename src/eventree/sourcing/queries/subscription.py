@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Generic, TypeAlias, TypeVar
 
-from eventree.actors.policy import Backoff, check_positive
+from eventree.actors.policy import Backoff, check_count, check_positive
 from eventree.domain.events import EventEnvelope
 from eventree.domain.limits import check_id
 from eventree.errors import InvalidArgument
@@ -79,9 +79,8 @@ class Subscription(Generic[EventT_contra]):
             InvalidArgument: One of them is out of range.
         """
         self.name = check_id("name", name)
-        for argument, value in (("version", version), ("max_attempts", max_attempts)):
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise InvalidArgument(argument, f"must be a whole number from 1, got {value!r}")
+        check_count("version", version)
+        check_count("max_attempts", max_attempts)
         check_positive("poll_interval", poll_interval)
         self.version = version
         self.max_attempts = max_attempts
