@@ -312,7 +312,10 @@ class EventStore(Protocol):
         ...
 
     async def save_snapshots(self, snapshots: Sequence[StoredSnapshot]) -> None:
-        """Keep the newest snapshot of each aggregate and state version; older ones are dropped."""
+        """Keep the newest snapshot of each aggregate and state version; older ones are dropped.
+
+        A snapshot of an aggregate without events may be dropped too.
+        """
         ...
 
     async def load_snapshots(

@@ -102,7 +102,7 @@ class MemoryStore:
 
     def _read_stream(self, read: StreamRead) -> StreamPage:
         stream = self._streams.get((read.aggregate_type, read.aggregate_id), [])
-        events = stream[read.after : read.after + read.limit]
+        events = tuple(stream[read.after : read.after + read.limit])
         return StreamPage(len(stream), stream[-1].position if stream else 0, events)
 
     async def read(self, after: int, limit: int, types: Collection[str] | None = None) -> LogPage:

@@ -29,6 +29,8 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 _PUT_COMMAND = "INSERT INTO commands (command_id, stream, first_sequence, last_sequence) VALUES (?, ?, ?, ?)"
 
+_NO_IDS: frozenset[str] = frozenset()
+
 
 def append(db: sqlite3.Connection, requests: Sequence[AppendRequest], busy_timeout: float) -> tuple[list[Outcome], int]:
     """Store what fits and return the outcomes and the newest position, 0 if nothing was stored."""
@@ -78,8 +80,8 @@ class _Append:
         stream, sequence, position = row[0], row[1] or 0, row[2] or 0
         if sequence != request.expected_sequence:
             return Conflict(sequence)
-        ids = {command.command_id for command in request.commands}
-        if not ids.isdisjoint(self._known):
+        ids = {command.command_id for command in request.commands} if request.commands else _NO_IDS
+        if ids and not ids.isdisjoint(self._known):
             return DuplicateCommand(frozenset(ids & (self._known | known_commands(self._db, ids))))
         if not request.events and not request.commands:
             return Appended(sequence, position)

@@ -5,11 +5,13 @@ import random
 import sqlite3
 import time
 from collections.abc import Awaitable, Callable, Generator
+from pathlib import Path
 from typing import Concatenate, ParamSpec, Self, TypeVar
 
 import aiosqlite
 
 from eventree.errors import (
+    CommitOutcomeUnknown,
     EventStoreError,
     StoreBusy,
     StoreFull,
@@ -78,11 +80,13 @@ class Connection(aiosqlite.Connection):
 
 def translate(error: sqlite3.Error, path: str) -> EventStoreError:
     """Return what an error of SQLite means for a user of the store."""
-    code = getattr(error, "sqlite_errorcode", 0) & _PRIMARY_CODE
+    code = _primary_code(error)
     if code in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
         return StoreBusy(f"{path} is locked by another process; nothing was stored, try again")
     if code == sqlite3.SQLITE_FULL:
         return StoreFull(f"the disk of {path} is full; nothing was stored, free space and try again")
+    if code == sqlite3.SQLITE_CANTOPEN and Path(path).is_dir():
+        return StoreUnusable(path, "it is a directory; name a file in it")
     if code in _UNAVAILABLE:
         return StoreUnavailable(f"{path} cannot be opened, read or written ({error}); nothing was stored")
     if code in _UNUSABLE:
@@ -100,7 +104,7 @@ def when_free(db: sqlite3.Connection, statement: str, busy_timeout: float) -> sq
         try:
             return db.execute(statement)
         except sqlite3.OperationalError as error:
-            busy = getattr(error, "sqlite_errorcode", 0) & _PRIMARY_CODE == sqlite3.SQLITE_BUSY
+            busy = _primary_code(error) == sqlite3.SQLITE_BUSY
             if not busy or time.monotonic() >= deadline:
                 raise
             time.sleep(random.uniform(0.0003, 0.001))  # noqa: S311 - spreads waiters, guards nothing
@@ -126,8 +130,24 @@ def reading(db: sqlite3.Connection) -> Generator[None, None, None]:
 def _ending(db: sqlite3.Connection) -> Generator[None, None, None]:
     try:
         yield
-        db.execute("COMMIT")
+        _commit(db)
     except BaseException:
         if db.in_transaction:
             db.execute("ROLLBACK")
         raise
+
+
+def _commit(db: sqlite3.Connection) -> None:
+    try:
+        db.execute("COMMIT")
+    except sqlite3.OperationalError as error:
+        if _primary_code(error) != sqlite3.SQLITE_IOERR:
+            raise
+        # What was written may be whole in the WAL although it could not be synced: the next recovery would find it.
+        raise CommitOutcomeUnknown(
+            f"the disk failed during the commit ({error}); send the command again with the same command_id"
+        ) from error
+
+
+def _primary_code(error: sqlite3.Error) -> int:
+    return int(getattr(error, "sqlite_errorcode", 0)) & _PRIMARY_CODE

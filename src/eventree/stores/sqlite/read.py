@@ -68,10 +68,10 @@ def _read_stream(db: sqlite3.Connection, read: StreamRead) -> StreamPage:
     return StreamPage(
         sequence,
         position,
-        [
+        tuple(
             RecordedEvent(at, *key, number, kind, version, payload, metadata, UUID(bytes=commit), from_micros(stored))
             for at, number, kind, version, payload, metadata, commit, stored in rows
-        ],
+        ),
     )
 
 
