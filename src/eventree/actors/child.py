@@ -37,7 +37,7 @@ class ChildInfo:
         id: Its name among its siblings.
         status: What it is doing.
         incarnation: The number of its present start.
-        restarts: How often its supervisor started it again.
+        restarts: How often its supervisor started it again, tries that failed included.
         last_crash: What it crashed with the last time, None if it never did.
     """
 
@@ -54,7 +54,7 @@ class Child(Generic[MessageT, ReplyT]):
     Attributes:
         spec: What it was described as.
         ref: The address it answers to.
-        restarts: How often its supervisor started it again.
+        restarts: How often its supervisor started it again, tries that failed included.
         last_crash: What it crashed with the last time.
     """
 

@@ -264,12 +264,12 @@ class Supervisor(Actor[SupervisorMessage, object]):
                 self._retire(child)
         for child in group:
             if child.spec.id in self._children:
+                child.restarts += 1
                 try:
                     await self._start(child)
                 except ChildStartError as error:
                     self._try_again(child, error)
                     return
-                child.restarts += 1
 
     def _try_again(self, child: AnyChild, error: ChildStartError) -> None:
         """Put a restart that failed back into our own mailbox, so that a wish to stop comes between (OTP-9549)."""
