@@ -88,8 +88,8 @@ class Child(Generic[MessageT, ReplyT]):
             give_up: Ends the wait, and the incarnation, when done: the supervisor itself is to stop.
 
         Raises:
-            ChildStartError: Its factory or `init` raised, took too long, or we gave up.
-            ChildAlreadyExists: Another child runs under the same reference.
+            ChildStartError: Its factory or `init` raised, took too long, or we gave up; or another child runs under
+                the same reference.
         """
         if self.ref.status in {Status.STARTING, Status.RUNNING, Status.STOPPING}:
             raise ChildStartError(self.spec.id, ChildAlreadyExists(self.ref.id))

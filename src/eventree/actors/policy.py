@@ -9,7 +9,8 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from eventree.errors import InvalidArgument, NonPositiveArgument
+from eventree.errors import InvalidArgument
+from eventree.errors.arguments import check_positive
 
 
 class Restart(Enum):
@@ -158,15 +159,3 @@ def restart_group(strategy: Strategy, children: Sequence[Hashable], failed: Hash
             return list(children)
         case Strategy.REST_FOR_ONE:
             return list(children)[list(children).index(failed) :]
-
-
-def check_positive(name: str, value: float) -> None:
-    """Raise `NonPositiveArgument` unless the value is a number above zero."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
-        raise NonPositiveArgument(name, value)
-
-
-def check_count(name: str, value: int) -> None:
-    """Raise `NonPositiveArgument` unless the value is a whole number above zero."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise NonPositiveArgument(name, value)

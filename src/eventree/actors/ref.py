@@ -6,8 +6,8 @@ from enum import Enum
 from typing import Generic, Never, TypeVar
 
 from eventree.actors.mailbox import Mailbox, Request
-from eventree.actors.policy import check_count, check_positive
 from eventree.errors import ActorError, ActorTimeout, MailboxFull
+from eventree.errors.arguments import check_count, check_positive
 
 MessageT_contra = TypeVar("MessageT_contra", contravariant=True)
 ReplyT_co = TypeVar("ReplyT_co", covariant=True)

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
 from eventree.actors.actor import Actor
-from eventree.actors.policy import Restart, check_positive
+from eventree.actors.policy import Restart
 from eventree.actors.ref import ActorRef
 from eventree.errors import InvalidArgument
+from eventree.errors.arguments import check_positive
 
 MessageT_contra = TypeVar("MessageT_contra", contravariant=True)
 ReplyT_co = TypeVar("ReplyT_co", covariant=True)

@@ -275,8 +275,7 @@ class Supervisor(Actor[SupervisorMessage, object]):
         """Put a restart that failed back into our own mailbox, so that a wish to stop comes between (OTP-9549)."""
         if isinstance(error.__cause__, SystemExit | KeyboardInterrupt):
             raise error.__cause__
-        if self._ref is not None:
-            self._exited(child, ExitReason(ExitKind.CRASH, error))
+        self._exited(child, ExitReason(ExitKind.CRASH, error))
 
     async def _start(self, child: AnyChild) -> None:
         if self._ref is not None:

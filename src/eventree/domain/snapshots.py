@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Generic, TypeVar
 
-from eventree.errors import NonPositiveArgument
+from eventree.errors.arguments import check_count
 
 StateT_co = TypeVar("StateT_co", covariant=True)
 
@@ -38,8 +38,7 @@ class SnapshotConfig:
 
     def __post_init__(self) -> None:
         """Refuse a frequency that is not a positive whole number."""
-        if isinstance(self.frequency, bool) or not isinstance(self.frequency, int) or self.frequency < 1:
-            raise NonPositiveArgument("frequency", self.frequency)
+        check_count("frequency", self.frequency)
 
     def is_due(self, before: int, after: int) -> bool:
         """Return whether a commit from one sequence to another reaches or passes a multiple of the frequency."""

@@ -65,7 +65,7 @@ class Decided(Generic[CommandT, EventT, ErrorT]):
     @property
     def is_suspect(self) -> bool:
         """Whether it failed but may be the repetition of a command that succeeded."""
-        return self.error is not None and self.work.message.command_id is not None
+        return self.error is not None and self.command_id is not None
 
 
 @dataclass(slots=True)

@@ -1,8 +1,9 @@
 """The command path: take what waits, load what is missing, decide, commit once, answer."""
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Generic, TypeVar
 
 from eventree.actors.actor import Actor, ActorContext
@@ -257,9 +258,5 @@ class EventSourcingActor(Actor[Execute[CommandT], Executed[EventT, ErrorT]], Gen
     def _evict(self) -> None:
         """Forget the states used least recently; a state that was used came back at the end."""
         excess = len(self._states) - self._cache_size
-        for id in _first(self._states, excess):
+        for id in list(islice(self._states, max(excess, 0))):
             del self._states[id]
-
-
-def _first(ids: Iterable[str], count: int) -> list[str]:
-    return [id for id, _ in zip(ids, range(max(count, 0)), strict=False)]

@@ -8,7 +8,6 @@ from types import TracebackType
 from typing import Generic, Self, TypeAlias, TypeVar
 from uuid import NAMESPACE_OID, UUID, uuid4, uuid5
 
-from eventree.actors.policy import check_count, check_positive
 from eventree.actors.spec import ChildSpec
 from eventree.actors.supervisor import Supervisor, SupervisorMessage
 from eventree.domain.aggregate import Aggregate, AggregateType
@@ -17,6 +16,7 @@ from eventree.domain.events import EventEnvelope
 from eventree.domain.limits import check_command_id, check_id, check_metadata
 from eventree.domain.snapshots import Snapshot, SnapshotConfig
 from eventree.errors import ActorTimeout, DomainError, EventreeError, InvalidArgument
+from eventree.errors.arguments import check_count, check_positive
 from eventree.result import Err, Ok, Result
 from eventree.sourcing.batch import Execute, Executed
 from eventree.sourcing.queries.handle import QueryHandle

@@ -2,9 +2,9 @@
 
 import asyncio
 
-from eventree.actors.policy import check_positive
 from eventree.actors.ref import ActorRef
 from eventree.errors import ActorTimeout
+from eventree.errors.arguments import check_positive
 from eventree.sourcing.queries.actor import CaughtUp, QueryMessage
 from eventree.sourcing.queries.subscription import Progress, QueryStatus
 from eventree.stores.contract import EventStore

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Generic, TypeAlias, TypeVar
 
-from eventree.actors.policy import Backoff, check_count, check_positive
+from eventree.actors.policy import Backoff
 from eventree.domain.events import EventEnvelope
 from eventree.domain.limits import check_id
 from eventree.errors import InvalidArgument
+from eventree.errors.arguments import check_count, check_positive
 
 EventT = TypeVar("EventT")
 EventT_contra = TypeVar("EventT_contra", contravariant=True)

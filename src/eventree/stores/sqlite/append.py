@@ -2,13 +2,12 @@
 
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
-
-import msgspec
 
 from eventree.stores.contract import Appended, AppendRequest, Conflict, DuplicateCommand, Outcome
 from eventree.stores.sqlite.connection import writing
+from eventree.stores.sqlite.read import as_json, head
 
 _STREAMS = """
 SELECT stream, sequence, position FROM json_each(?) AS r
@@ -16,7 +15,6 @@ LEFT JOIN streams ON aggregate_type = r.value ->> 0 AND aggregate_id = r.value -
 ORDER BY r.key
 """
 _KNOWN_COMMANDS = "SELECT command_id FROM commands WHERE command_id IN (SELECT value FROM json_each(?))"
-_HEAD = "SELECT coalesce(max(position), 0) FROM events"
 _LAST_STREAM = "SELECT coalesce(max(stream), 0) FROM streams"
 _PUT_STREAM = """
 INSERT INTO streams (stream, aggregate_type, aggregate_id, sequence, position) VALUES (?, ?, ?, ?, ?)
@@ -49,7 +47,7 @@ def append(db: sqlite3.Connection, requests: Sequence[AppendRequest], busy_timeo
 
 def known_commands(db: sqlite3.Connection, command_ids: Iterable[str]) -> set[str]:
     """Return those of the ids that are recorded."""
-    return {row[0] for row in db.execute(_KNOWN_COMMANDS, (_json(list(command_ids)),))}
+    return {row[0] for row in db.execute(_KNOWN_COMMANDS, (as_json(list(command_ids)),))}
 
 
 class _Append:
@@ -59,7 +57,7 @@ class _Append:
         self._db = db
         self._requests = requests
         self._known = set(known)
-        self._position = self._head = db.execute(_HEAD).fetchone()[0]
+        self._position = self._head = head(db)
         self._last_stream = db.execute(_LAST_STREAM).fetchone()[0]
         self._now = time.time_ns() // 1_000
         self._streams: list[tuple[int, str, str, int, int]] = []
@@ -67,7 +65,7 @@ class _Append:
         self._commands: list[tuple[str, int, int, int]] = []
 
     def run(self) -> tuple[list[Outcome], int]:
-        keys = _json([(request.aggregate_type, request.aggregate_id) for request in self._requests])
+        keys = as_json([(request.aggregate_type, request.aggregate_id) for request in self._requests])
         rows = self._db.execute(_STREAMS, (keys,)).fetchall()
         outcomes = [self._classify(request, row) for request, row in zip(self._requests, rows, strict=True)]
         self._db.executemany(_PUT_STREAM, self._streams)
@@ -81,7 +79,7 @@ class _Append:
         if sequence != request.expected_sequence:
             return Conflict(sequence)
         ids = {command.command_id for command in request.commands} if request.commands else _NO_IDS
-        if ids and not ids.isdisjoint(self._known):
+        if not ids.isdisjoint(self._known):
             return DuplicateCommand(frozenset(ids & (self._known | known_commands(self._db, ids))))
         if not request.events and not request.commands:
             return Appended(sequence, position)
@@ -114,7 +112,3 @@ def _rows(request: AppendRequest, stream: int, position: int, now: int) -> Itera
             event.commit_id.bytes,
             now,
         )
-
-
-def _json(value: Sequence[object] | Mapping[str, object]) -> str:
-    return msgspec.json.encode(value).decode()

@@ -69,8 +69,6 @@ class Connection(aiosqlite.Connection):
         Raises:
             EventStoreError: What SQLite raised, in our words.
         """
-        if self._connection is None or not self._running:
-            raise StoreUnavailable(f"{self._path} is not open; use the store inside `async with store:`")
         execute: Callable[..., Awaitable[R]] = self._execute  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
         try:
             return await execute(function, self._conn, *args, **kwargs)

@@ -85,7 +85,7 @@ def read_log(db: sqlite3.Connection, after: int, limit: int, types: Collection[s
         if types is None:
             rows = db.execute(_LOG + " ORDER BY e.position", (after, end))
         else:
-            rows = db.execute(_LOG + _OF_TYPES + " ORDER BY e.position", (after, end, _json(list(types))))
+            rows = db.execute(_LOG + _OF_TYPES + " ORDER BY e.position", (after, end, as_json(list(types))))
         return LogPage(end, [_recorded(row) for row in rows])
 
 
@@ -101,7 +101,7 @@ def _end_of_commit(db: sqlite3.Connection, position: int) -> int:
 
 def find_commands(db: sqlite3.Connection, command_ids: Collection[str]) -> dict[str, RecordedCommand]:
     """Return where commands were stored."""
-    rows = db.execute(_COMMANDS, (_json(list(command_ids)),))
+    rows = db.execute(_COMMANDS, (as_json(list(command_ids)),))
     return {row[0]: RecordedCommand(*row) for row in rows}
 
 
@@ -109,7 +109,7 @@ def load_snapshots(
     db: sqlite3.Connection, aggregate_type: str, aggregate_ids: Sequence[str], state_version: str
 ) -> dict[str, StoredSnapshot]:
     """Return snapshots by aggregate id; one whose checksum is wrong is as good as none."""
-    rows = db.execute(_SNAPSHOTS, (_json(list(aggregate_ids)), aggregate_type, state_version))
+    rows = db.execute(_SNAPSHOTS, (as_json(list(aggregate_ids)), aggregate_type, state_version))
     return {
         id: StoredSnapshot(aggregate_type, id, state_version, sequence, state_type, payload, from_micros(taken_at))
         for id, sequence, state_type, payload, checksum, taken_at in rows
@@ -138,5 +138,6 @@ def _recorded(row: tuple[int, str, str, int, str, int, str, str, bytes, int]) ->
     return RecordedEvent(position, kind, id, sequence, event_type, version, payload, metadata, UUID(bytes=commit), at)
 
 
-def _json(value: list[str]) -> str:
+def as_json(value: Sequence[object]) -> str:
+    """Return a list as one parameter for `json_each`."""
     return msgspec.json.encode(value).decode()

@@ -103,7 +103,7 @@ def open_writer(db: sqlite3.Connection, path: str, busy_timeout: float) -> None:
             for statement in _statements(_TABLES):
                 db.execute(statement)
         db.execute("UPDATE eventree SET schema_version = schema_version")  # a file that only reads shows itself now
-    _stop_waiting(db)
+    _wait_for_others(db, 0)  # from now on we wait ourselves
 
 
 def open_reader(db: sqlite3.Connection, busy_timeout: float) -> None:
@@ -121,10 +121,6 @@ def _require_full_durability(db: sqlite3.Connection, path: str) -> None:
 
 def _wait_for_others(db: sqlite3.Connection, busy_timeout: float) -> None:
     db.execute(f"PRAGMA busy_timeout = {int(busy_timeout * 1000)}")
-
-
-def _stop_waiting(db: sqlite3.Connection) -> None:
-    db.execute("PRAGMA busy_timeout = 0")
 
 
 def _check_owner(db: sqlite3.Connection, path: str) -> bool:

@@ -7,7 +7,8 @@ from os import PathLike, fspath
 from types import TracebackType
 from typing import Concatenate, ParamSpec, Self, TypeVar
 
-from eventree.errors import CheckpointFenced, InvalidArgument, NonPositiveArgument, StoreUnavailable
+from eventree.errors import CheckpointFenced, InvalidArgument, StoreUnavailable
+from eventree.errors.arguments import check_positive
 from eventree.stores.contract import (
     AppendRequest,
     Checkpoint,
@@ -63,8 +64,7 @@ class SQLiteStore:
         self._path = fspath(path)
         if not self._path or self._path.startswith((":memory:", "file:")):
             raise InvalidArgument("path", f"must be the path of a file, got {self._path!r}; MemoryStore() needs none")
-        if not busy_timeout > 0:
-            raise NonPositiveArgument("busy_timeout", busy_timeout)
+        check_positive("busy_timeout", busy_timeout)
         self._busy_timeout = busy_timeout
         self._writer: Connection | None = None
         self._reader: Connection | None = None
