@@ -87,6 +87,28 @@ class ConcurrencyConflict(EventStoreError):
         self.actual = actual
 
 
+class LogRolledBack(EventStoreError):
+    """The store has fewer events than were read from it before, as after a restore of an older backup.
+
+    Handling: a command was not stored; send it again, and it is decided on what the store has now. A query stops; give
+    it a new `version` to begin anew.
+
+    Attributes:
+        subject: Who had read further: a query or an aggregate.
+        known: The position or sequence it had read.
+        found: Where the store ends now.
+    """
+
+    def __init__(self, subject: str, known: int, found: int) -> None:
+        super().__init__(
+            f"{subject} had read up to {known}, but the store ends at {found}, as after a restore of an older backup; "
+            "send a command again, give a query a new version"
+        )
+        self.subject = subject
+        self.known = known
+        self.found = found
+
+
 class CommandIdReused(EventStoreError):
     """This `command_id` was used before for another aggregate; nothing was stored.
 
