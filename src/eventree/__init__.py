@@ -4,6 +4,8 @@ Layers, each importing only what stands before it: result and errors; actors and
 (on all of them); testing.
 """
 
+import typing
+
 from eventree.actors import (
     BRUTAL_KILL,
     Actor,
@@ -61,6 +63,9 @@ from eventree.errors import (
 from eventree.result import Err, Ok, Result
 from eventree.sourcing import AggregateStats, EventSourcing, Query, QueryHandle, QueryStatus, SystemStats
 from eventree.stores import EventStore, MemoryStore, SQLiteStore
+
+if typing.TYPE_CHECKING:
+    from eventree.stores.postgres import PostgresStore as PostgresStore
 
 __all__ = [
     "BRUTAL_KILL",
@@ -131,3 +136,12 @@ __all__ = [
     "TransactionFailed",
     "TransactionRolledBack",
 ]
+
+
+def __getattr__(name: str) -> object:
+    """Import the Postgres store when it is asked for: its driver is an extra, so it is not in `__all__` either."""
+    if name != "PostgresStore":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from eventree.stores.postgres import PostgresStore  # noqa: PLC0415
+
+    return PostgresStore

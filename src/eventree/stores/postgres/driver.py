@@ -1,0 +1,114 @@
+"""What is used of asyncpg, typed, and the one place where its errors become ours."""
+
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import Any, Final, Protocol, TypeAlias, cast
+
+import asyncpg  # pyright: ignore[reportMissingTypeStubs]
+
+from eventree.errors import EventStoreError, StoreBusy, StoreFull, StoreUnavailable, StoreUnusable, TransactionFailed
+
+Row: TypeAlias = tuple[Any, ...]
+"""A row of a result: the driver's own class, used by position only."""
+
+
+class Transaction(Protocol):
+    """A transaction that commits at the end of `async with`, or rolls back if anything is raised."""
+
+    async def __aenter__(self) -> object: ...
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> object: ...
+
+
+class Connection(Protocol):
+    """A connection of asyncpg, as far as it is used here."""
+
+    async def execute(self, query: str, *values: object) -> str: ...
+    async def fetch(self, query: str, *values: object) -> list[Row]: ...
+    async def fetchval(self, query: str, *values: object) -> Any: ...  # noqa: ANN401 - a value of the database
+    def transaction(self) -> Transaction: ...
+    def is_closed(self) -> bool: ...
+    def terminate(self) -> None: ...
+    def get_server_pid(self) -> int: ...
+    async def close(self, *, timeout: float) -> None: ...
+    async def add_listener(self, channel: str, callback: Callable[[object, int, str, object], None]) -> None: ...
+    def add_termination_listener(self, callback: Callable[[object], None]) -> None: ...
+
+
+class ConnectionLost(StoreUnavailable):
+    """The connection broke while a statement was under way: it may have taken place."""
+
+
+DRIVER_ERRORS: Final[tuple[type[Exception], ...]] = (
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    OSError,  # a timeout too
+    EOFError,
+)
+"""Whatever the driver raises."""
+
+# https://www.postgresql.org/docs/current/errcodes-appendix.html; the first that fits counts.
+_LOST = ("08", "57P")  # connection exceptions; shutdown, crash, starting up
+_AWAY = ("53300", "53200", "58030", "25006")  # too many connections, out of memory, I/O error, read-only (a failover)
+_BUSY = ("55P03", "57014", "40001", "40P01")  # lock not available, query cancelled, serialization failure, deadlock
+_FULL = ("53100",)
+_NOT_ALLOWED = ("28", "3D", "3F", "42501", "XX001", "XX002")  # login, database, schema, privilege; corruption
+_MEANING: Final[tuple[tuple[tuple[str, ...], type[EventStoreError], str], ...]] = (
+    (_LOST, ConnectionLost, "was lost while it worked"),
+    (_AWAY, StoreUnavailable, "cannot work now; nothing was stored"),
+    (_BUSY, StoreBusy, "was busy for too long; nothing was stored, try again"),
+    (_FULL, StoreFull, "has a full disk; nothing was stored, free space and try again"),
+)
+
+
+def translate(error: Exception, where: str) -> EventStoreError:
+    """Return what an error of the driver means for a user of the store.
+
+    What Postgres adds as details is dropped from the error itself, since it holds stored values.
+    """
+    if not isinstance(error, asyncpg.PostgresError):
+        return ConnectionLost(f"{where} was lost while it worked ({_named(error)})")
+    cast("Any", error).detail = None
+    code = _code(error)
+    for codes, kind, meaning in _MEANING:
+        if code.startswith(codes):
+            return kind(f"{where} {meaning} ({_named(error)})")
+    if code.startswith(_NOT_ALLOWED):
+        return StoreUnusable(where, f"{_named(error)}; may this user read and write the schema?")
+    return TransactionFailed(f"{where} refused a statement ({_named(error)}); nothing was stored")
+
+
+def violates(error: Exception, constraint: str) -> bool:
+    """Tell whether a statement failed on this constraint."""
+    return cast("Any", error).constraint_name == constraint if isinstance(error, asyncpg.PostgresError) else False
+
+
+def is_not_supported(error: Exception) -> bool:
+    """Tell whether the server does not know what it was asked for."""
+    return isinstance(error, asyncpg.PostgresError) and _code(error).startswith("0A")
+
+
+async def connect(dsn: str, *, timeout: float, command_timeout: float, settings: Mapping[str, str]) -> Connection:
+    """Return a new connection.
+
+    Args:
+        dsn: Where to.
+        timeout: How long that may take, in seconds.
+        command_timeout: How long each statement may take, in seconds.
+        settings: Of the session.
+    """
+    open_: Any = asyncpg.connect  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+    return cast(
+        "Connection",
+        await open_(dsn, timeout=timeout, command_timeout=command_timeout, server_settings=dict(settings)),
+    )
+
+
+def _code(error: Exception) -> str:
+    return str(cast("Any", error).sqlstate or "")
+
+
+def _named(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

@@ -1,0 +1,113 @@
+"""What the Postgres store reads: each one statement, so all of it is seen at one moment."""
+
+import zlib
+from collections.abc import Collection, Sequence
+from itertools import groupby
+from typing import Final
+
+from eventree.errors import LogRolledBack
+from eventree.stores.contract import (
+    LogPage,
+    RecordedCommand,
+    RecordedEvent,
+    StoredSnapshot,
+    StreamPage,
+    StreamRead,
+)
+from eventree.stores.postgres.driver import Connection
+
+_HEAD: Final = "SELECT position FROM head"
+_STREAMS: Final = """
+SELECT r.number, r.aggregate_type, r.aggregate_id, coalesce(s.sequence, 0), coalesce(l.position, 0), e.*
+FROM unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[])
+  WITH ORDINALITY r (aggregate_type, aggregate_id, after, size, number)
+LEFT JOIN streams s ON s.aggregate_type = r.aggregate_type AND s.aggregate_id = r.aggregate_id
+LEFT JOIN events l ON l.stream = s.stream AND l.sequence = s.sequence
+LEFT JOIN LATERAL (
+  SELECT position, sequence, event_type, event_version, payload, metadata, commit_id, recorded_at
+  FROM events WHERE stream = s.stream AND sequence > r.after ORDER BY sequence LIMIT r.size) e ON true
+ORDER BY r.number, e.sequence
+"""
+# A page ends before the first event of another commit than the one at its limit.
+_LOG: Final = """
+WITH bounds AS MATERIALIZED (
+  SELECT head.position AS head, coalesce(
+    (SELECT n.position - 1 FROM events n
+     WHERE n.position > $1::bigint + $2::bigint
+       AND n.commit_id <> (SELECT commit_id FROM events WHERE position = $1::bigint + $2::bigint)
+     ORDER BY n.position LIMIT 1),
+    head.position) AS upto FROM head)
+SELECT head, upto, e.* FROM bounds LEFT JOIN LATERAL (
+  SELECT e.position, s.aggregate_type, s.aggregate_id, e.sequence, event_type, event_version, payload, metadata,
+         commit_id, recorded_at
+  FROM events e JOIN streams s ON s.stream = e.stream
+  WHERE e.position > $1::bigint AND e.position <= upto
+    AND ($3::text[] IS NULL OR s.aggregate_type = ANY($3::text[]))) e ON true
+ORDER BY e.position
+"""
+_COMMANDS: Final = """
+SELECT command_id, aggregate_type, aggregate_id, first_sequence, last_sequence
+FROM commands JOIN streams USING (stream) WHERE command_id = ANY($1::text[])
+"""
+_SNAPSHOTS: Final = """
+SELECT aggregate_id, n.sequence, state_type, payload, checksum, taken_at
+FROM streams s JOIN snapshots n ON n.stream = s.stream AND n.state_version = $3
+WHERE s.aggregate_type = $1 AND s.aggregate_id = ANY($2::text[])
+"""
+
+
+async def head(db: Connection) -> int:
+    """Return the newest position."""
+    return int(await db.fetchval(_HEAD))
+
+
+async def read_streams(db: Connection, reads: Sequence[StreamRead]) -> list[StreamPage]:
+    """Return one page per read."""
+    rows = await db.fetch(
+        _STREAMS,
+        [read.aggregate_type for read in reads],
+        [read.aggregate_id for read in reads],
+        [read.after for read in reads],
+        [read.limit for read in reads],
+    )
+    pages: list[StreamPage] = []
+    for _, group in groupby(rows, key=lambda row: row[0]):
+        page = list(group)
+        events = [RecordedEvent(row[5], row[1], row[2], *row[6:]) for row in page if row[5] is not None]
+        pages.append(StreamPage(page[0][3], page[0][4], events))
+    return pages
+
+
+async def read_log(db: Connection, after: int, limit: int, types: Collection[str] | None) -> LogPage:
+    """Return the next stretch of the log, never ending inside the events of one command.
+
+    Raises:
+        LogRolledBack: The log ends before `after`.
+    """
+    rows = await db.fetch(_LOG, after, limit, None if types is None else list(types))
+    newest, end = rows[0][0], rows[0][1]
+    if after > newest:
+        raise LogRolledBack("a reader", after, newest)
+    return LogPage(end, [RecordedEvent(*row[2:]) for row in rows if row[2] is not None])
+
+
+async def find_commands(db: Connection, command_ids: Collection[str]) -> dict[str, RecordedCommand]:
+    """Return where commands were stored."""
+    return {row[0]: RecordedCommand(*row) for row in await db.fetch(_COMMANDS, list(command_ids))}
+
+
+async def load_snapshots(
+    db: Connection, aggregate_type: str, aggregate_ids: Sequence[str], state_version: str
+) -> dict[str, StoredSnapshot]:
+    """Return snapshots by aggregate id; one whose checksum is wrong is as good as none."""
+    rows = await db.fetch(_SNAPSHOTS, aggregate_type, list(aggregate_ids), state_version)
+    return {
+        id: StoredSnapshot(aggregate_type, id, state_version, sequence, state_type, payload, taken_at)
+        for id, sequence, state_type, payload, checksum, taken_at in rows
+        if checksum == checksum_of(payload)
+    }
+
+
+def checksum_of(payload: str) -> int:
+    """Return a number that changes when a stored text is damaged."""
+    return zlib.crc32(payload.encode())

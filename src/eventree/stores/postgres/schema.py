@@ -1,0 +1,128 @@
+"""The tables of the Postgres store, and how a schema is created, checked and migrated."""
+
+import re
+from typing import Final
+
+from eventree.errors import InvalidArgument, SchemaTooNew, StoreUnusable
+from eventree.stores.postgres.driver import Connection
+
+SCHEMA_VERSION: Final = 1
+
+_NAME = re.compile(r"[a-z_][a-z0-9_]{0,40}\Z")
+
+# `json`, not `jsonb`: NUL escapes and the order of keys survive. Ids compare by their bytes. A stream's row does not
+# hold the position of its last event: one statement cannot write a row twice, and the key of `events` finds it. The
+# rows that change all the time leave room in their pages, so that a change need not touch an index.
+_TABLES: Final = """
+CREATE TABLE head (
+  id boolean PRIMARY KEY DEFAULT true CHECK (id),
+  position bigint NOT NULL CHECK (position >= 0),
+  schema_version int NOT NULL,
+  epoch uuid NOT NULL DEFAULT gen_random_uuid()
+) WITH (fillfactor = 10);
+INSERT INTO head (position, schema_version) VALUES (0, 1);
+
+CREATE TABLE streams (
+  stream bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  aggregate_type text COLLATE "C" NOT NULL CHECK (octet_length(aggregate_type) BETWEEN 1 AND 255),
+  aggregate_id text COLLATE "C" NOT NULL CHECK (octet_length(aggregate_id) BETWEEN 1 AND 255),
+  sequence bigint NOT NULL CHECK (sequence >= 0),
+  UNIQUE (aggregate_type, aggregate_id)
+) WITH (fillfactor = 80);
+
+CREATE TABLE events (
+  position bigint PRIMARY KEY CHECK (position >= 1),
+  stream bigint NOT NULL,
+  sequence bigint NOT NULL CHECK (sequence >= 1),
+  event_type text COLLATE "C" NOT NULL CHECK (octet_length(event_type) BETWEEN 1 AND 255),
+  event_version int NOT NULL CHECK (event_version >= 1),
+  payload json NOT NULL CHECK (octet_length(payload::text) <= 1048576),
+  metadata json NOT NULL CHECK (octet_length(metadata::text) <= 65536),
+  commit_id uuid NOT NULL,
+  recorded_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+  UNIQUE (stream, sequence)
+);
+CREATE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql AS
+  $$ BEGIN RAISE EXCEPTION 'events are append-only'; END $$;
+CREATE TRIGGER events_are_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON events
+  FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+
+CREATE TABLE commands (
+  command_id text COLLATE "C" CONSTRAINT commands_key PRIMARY KEY CHECK (octet_length(command_id) BETWEEN 1 AND 255),
+  stream bigint NOT NULL,
+  first_sequence bigint NOT NULL CHECK (first_sequence >= 1),
+  last_sequence bigint NOT NULL CHECK (last_sequence >= first_sequence - 1)
+);
+
+CREATE TABLE checkpoints (
+  name text COLLATE "C" NOT NULL,
+  version int NOT NULL,
+  position bigint NOT NULL CHECK (position >= 0),
+  fence bigint NOT NULL,
+  owner text,
+  lease_until timestamptz,
+  PRIMARY KEY (name, version)
+) WITH (fillfactor = 50);
+
+CREATE TABLE snapshots (
+  stream bigint NOT NULL,
+  state_version text COLLATE "C" NOT NULL,
+  sequence bigint NOT NULL CHECK (sequence >= 1),
+  state_type text NOT NULL,
+  payload json NOT NULL CHECK (octet_length(payload::text) <= 1048576),
+  checksum bigint NOT NULL,
+  taken_at timestamptz NOT NULL,
+  PRIMARY KEY (stream, state_version)
+);
+
+CREATE VIEW event_log AS
+  SELECT position, aggregate_type, aggregate_id, e.sequence, event_type, event_version, payload, metadata,
+         recorded_at, commit_id
+  FROM events e JOIN streams USING (stream)
+  ORDER BY position;
+"""
+_OURS: Final = ["head", "streams", "events", "commands", "checkpoints", "snapshots", "event_log"]
+_TAKEN = "SELECT c.relname FROM pg_class c WHERE c.relnamespace = to_regnamespace($1) AND c.relname = ANY($2::text[])"
+_IS_HEAD_OURS = """
+SELECT count(*) = 2 FROM pg_attribute
+WHERE attrelid = to_regclass('head') AND attname IN ('schema_version', 'position') AND NOT attisdropped
+"""
+
+
+def quoted(schema: str) -> str:
+    """Return the name of a schema as it may stand in SQL.
+
+    Raises:
+        InvalidArgument: It is not made of 1 to 41 of a to z, 0 to 9 and _, beginning with a letter or _.
+    """
+    if not isinstance(schema, str) or not _NAME.match(schema):
+        raise InvalidArgument("schema", f"must match [a-z_][a-z0-9_]{{0,40}}, got {schema!r}")
+    return f'"{schema}"'
+
+
+async def create_or_check(connection: Connection, schema: str, where: str) -> None:
+    """Create the tables in a schema if they are missing, and check their version.
+
+    Processes that do so at once wait for each other: otherwise some would get errors out of the catalogue.
+
+    Args:
+        connection: Looks unqualified names up in the schema.
+        schema: Its name, quoted.
+        where: The database, for errors.
+
+    Raises:
+        SchemaTooNew: A newer version of the library wrote them.
+        StoreUnusable: Tables of somebody else have these names.
+    """
+    async with connection.transaction():
+        await connection.execute("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", f"eventree {schema}")
+        taken = await connection.fetch(_TAKEN, schema, _OURS)
+        if not taken:
+            await connection.execute(f"CREATE SCHEMA IF NOT EXISTS {schema}")
+            await connection.execute(_TABLES)
+        elif not await connection.fetchval(_IS_HEAD_OURS):
+            names = ", ".join(sorted(name for (name,) in taken))
+            raise StoreUnusable(where, f"schema {schema} has {names} of somebody else; give another schema")
+        version = await connection.fetchval("SELECT schema_version FROM head")
+    if version > SCHEMA_VERSION:
+        raise SchemaTooNew(where, version, SCHEMA_VERSION)

@@ -1,0 +1,235 @@
+"""The Postgres store: which statement runs on which connection."""
+
+import asyncio
+from collections.abc import Callable, Collection, Mapping, Sequence
+from types import TracebackType
+from typing import Final, Self
+
+from eventree.errors import CheckpointFenced, CommitOutcomeUnknown, EventStoreError, StoreUnavailable
+from eventree.errors.arguments import check_positive
+from eventree.stores.contract import (
+    AppendRequest,
+    Checkpoint,
+    LogPage,
+    Outcome,
+    RecordedCommand,
+    StoredSnapshot,
+    StreamPage,
+    StreamRead,
+)
+from eventree.stores.door import Door
+from eventree.stores.postgres import read as queries
+from eventree.stores.postgres.address import parse
+from eventree.stores.postgres.append import Call
+from eventree.stores.postgres.connections import Circuit, Connections
+from eventree.stores.postgres.driver import Connection, ConnectionLost
+from eventree.stores.postgres.notify import Hints
+from eventree.stores.postgres.schema import create_or_check, quoted
+from eventree.stores.watchers import Watchers
+
+_READERS = 4
+_CLAIM: Final = """
+INSERT INTO checkpoints (name, version, position, fence) VALUES ($1, $2, 0, 1)
+ON CONFLICT (name, version) DO UPDATE SET fence = checkpoints.fence + 1 RETURNING position, fence
+"""
+_MOVE: Final = "UPDATE checkpoints SET position = $3 WHERE name = $1 AND version = $2 AND fence = $4 RETURNING fence"
+_PUT_SNAPSHOTS: Final = """
+INSERT INTO snapshots (stream, state_version, sequence, state_type, payload, checksum, taken_at)
+SELECT stream, n.state_version, n.sequence, n.state_type, n.payload, n.checksum, n.taken_at
+FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::text[], $6::json[], $7::bigint[], $8::timestamptz[])
+  n (aggregate_type, aggregate_id, state_version, sequence, state_type, payload, checksum, taken_at)
+JOIN streams s ON s.aggregate_type = n.aggregate_type AND s.aggregate_id = n.aggregate_id AND s.sequence > 0
+ORDER BY stream, n.state_version
+ON CONFLICT (stream, state_version) DO UPDATE SET sequence = excluded.sequence, state_type = excluded.state_type,
+  payload = excluded.payload, checksum = excluded.checksum, taken_at = excluded.taken_at
+WHERE excluded.sequence >= snapshots.sequence
+"""
+
+
+class PostgresStore:
+    """Keep events in a schema of a Postgres database; see `EventStore` for what each method promises.
+
+    Appends go through one connection, one statement and one commit each, and take turns with those of other processes
+    on the lock of one row: that makes positions gapless and visible in order. Reads and all else have connections of
+    their own. A connection that was lost is replaced, and if an append lost its answer, the store finds out what it
+    came to. Any number of processes may share a schema.
+    """
+
+    def __init__(
+        self,
+        dsn: str,
+        *,
+        schema: str = "eventree",
+        timeout: float = 10.0,
+        require_tls: bool = True,
+        notify: bool = True,
+    ) -> None:
+        """Name the database; nothing is opened yet.
+
+        Args:
+            dsn: `postgresql://user:password@host:port/database`, with libpq's options after a `?`. Only hosts and
+                database are ever shown.
+            schema: Where the tables are; created if it is missing. 1 to 41 of a to z, 0 to 9 and _.
+            timeout: How long to wait for a connection, for an answer, for locks of other processes, and for the
+                outcome of an append whose answer was lost, each in seconds; default 10.
+            require_tls: Whether a server on another machine must prove who it is, by `sslmode=verify-full`; default
+                true.
+            notify: Whether to tell other processes of commits, and to hear of theirs, by NOTIFY. Without it their
+                queries find new events when they look, each poll interval.
+
+        Raises:
+            InvalidArgument: One of them cannot work.
+        """
+        self._address = parse(dsn, require_tls=require_tls)
+        self._schema = quoted(schema)
+        self._channel = f"eventree_{schema}"
+        check_positive("timeout", timeout)
+        self._timeout = timeout
+        self._notify = notify
+        self._writer: Connections | None = None
+        self._reader: Connections | None = None
+        self._hints: Hints | None = None
+        self._watchers = Watchers()
+        self._door = Door(self._open, self._close)
+
+    def __repr__(self) -> str:
+        return f"<PostgresStore {self._address} {self._schema} {'open' if self._door.is_open else 'closed'}>"
+
+    async def __aenter__(self) -> Self:
+        """See `EventStore`; entering it again while it is open only counts."""
+        await self._door.enter()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """See `EventStore`; the last one out closes the connections."""
+        await self._door.leave()
+
+    async def append(self, requests: Sequence[AppendRequest]) -> Sequence[Outcome]:
+        """See `EventStore.append`."""
+        writer = self._opened(self._writer)
+        if not requests:
+            return []
+        call = Call(requests)
+        try:
+            outcomes = await writer.run(call.attempt)
+        except ConnectionLost as error:
+            outcomes = await self._find_out(writer, call, error)
+        if call.head:
+            self._watchers.tell(call.head)
+            if self._hints is not None:
+                self._hints.committed(call.head)
+        return outcomes
+
+    async def find_commands(self, command_ids: Collection[str]) -> Mapping[str, RecordedCommand]:
+        """See `EventStore.find_commands`."""
+        return await self._opened(self._reader).run(lambda db: queries.find_commands(db, command_ids))
+
+    async def read_streams(self, reads: Sequence[StreamRead]) -> Sequence[StreamPage]:
+        """See `EventStore.read_streams`."""
+        return await self._opened(self._reader).run(lambda db: queries.read_streams(db, reads))
+
+    async def read(self, after: int, limit: int, types: Collection[str] | None = None) -> LogPage:
+        """See `EventStore.read`."""
+        return await self._opened(self._reader).run(lambda db: queries.read_log(db, after, limit, types))
+
+    async def head(self) -> int:
+        """See `EventStore.head`."""
+        return await self._opened(self._reader).run(queries.head)
+
+    def watch(self, listener: Callable[[int], None]) -> Callable[[], None]:
+        """See `EventStore.watch`."""
+        return self._watchers.add(listener)
+
+    async def claim_checkpoint(self, name: str, version: int) -> Checkpoint:
+        """See `EventStore.claim_checkpoint`."""
+        [row] = await self._opened(self._reader).run(lambda db: db.fetch(_CLAIM, name, version))
+        return Checkpoint(*row)
+
+    async def save_checkpoint(self, name: str, version: int, checkpoint: Checkpoint) -> None:
+        """See `EventStore.save_checkpoint`."""
+        values = (name, version, checkpoint.position, checkpoint.fence)
+        if not await self._opened(self._reader).run(lambda db: db.fetch(_MOVE, *values)):
+            raise CheckpointFenced(name, checkpoint.fence)
+
+    async def save_snapshots(self, snapshots: Sequence[StoredSnapshot]) -> None:
+        """See `EventStore.save_snapshots`."""
+        columns = _columns(_newest(snapshots))
+        await self._opened(self._reader).run(lambda db: db.execute(_PUT_SNAPSHOTS, *columns))
+
+    async def load_snapshots(
+        self, aggregate_type: str, aggregate_ids: Sequence[str], state_version: str
+    ) -> Mapping[str, StoredSnapshot]:
+        """See `EventStore.load_snapshots`."""
+        return await self._opened(self._reader).run(
+            lambda db: queries.load_snapshots(db, aggregate_type, aggregate_ids, state_version)
+        )
+
+    async def _find_out(self, writer: Connections, call: Call, error: EventStoreError) -> list[Outcome]:
+        """Send an append whose answer was lost again, until there is an answer or the time is up.
+
+        That its events are not there proves nothing: the old server process may still commit them. Sent again, either
+        they land now, or they are found where they landed before.
+        """
+        loop = asyncio.get_running_loop()
+        deadline, pause = loop.time() + self._timeout, 0.05
+        while loop.time() < deadline:
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, 1.0)
+            try:
+                return await writer.run(call.attempt)
+            except EventStoreError as newest:
+                error = newest
+        raise CommitOutcomeUnknown(
+            f"the connection to {self._address} was lost during a commit, and what became of it could not be found out "
+            f"for {self._timeout} s; send the command again with the same command_id"
+        ) from error
+
+    async def _open(self) -> None:
+        circuit = Circuit(self._address.where)
+        self._writer = Connections(self._address, self._schema, 1, self._timeout, circuit)
+        self._reader = Connections(self._address, self._schema, _READERS, self._timeout, circuit)
+        await self._writer.run(self._prepare)
+        if self._notify:
+            self._hints = Hints(self._channel, self._reader.connect, self._watchers.tell)
+
+    async def _prepare(self, db: Connection) -> None:
+        await create_or_check(db, self._schema, self._address.where)
+
+    async def _close(self) -> None:
+        hints, self._hints = self._hints, None
+        reader, self._reader = self._reader, None
+        writer, self._writer = self._writer, None
+        for part in (hints, writer, reader):
+            if part is not None:
+                await part.close()
+
+    def _opened(self, connections: Connections | None) -> Connections:
+        if connections is None:
+            raise StoreUnavailable(f"{self._address} is not open; use the store inside `async with store:`")
+        return connections
+
+
+def _newest(snapshots: Sequence[StoredSnapshot]) -> list[StoredSnapshot]:
+    """Return the newest snapshot of each key: one statement cannot write a row twice."""
+    newest: dict[tuple[str, str, str], StoredSnapshot] = {}
+    for snapshot in snapshots:
+        key = (snapshot.aggregate_type, snapshot.aggregate_id, snapshot.state_version)
+        held = newest.get(key)
+        if held is None or held.sequence <= snapshot.sequence:
+            newest[key] = snapshot
+    return list(newest.values())
+
+
+def _columns(snapshots: Sequence[StoredSnapshot]) -> tuple[list[object], ...]:
+    return (
+        [snapshot.aggregate_type for snapshot in snapshots],
+        [snapshot.aggregate_id for snapshot in snapshots],
+        [snapshot.state_version for snapshot in snapshots],
+        [snapshot.sequence for snapshot in snapshots],
+        [snapshot.state_type for snapshot in snapshots],
+        [snapshot.payload for snapshot in snapshots],
+        [queries.checksum_of(snapshot.payload) for snapshot in snapshots],
+        [snapshot.taken_at for snapshot in snapshots],
+    )
