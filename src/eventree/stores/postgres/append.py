@@ -9,9 +9,10 @@ from eventree.stores.postgres.driver import DRIVER_ERRORS, Connection, violates
 
 # The lock on the head comes first, since all else is joined to it. READ COMMITTED judges an UPDATE again on the newest
 # row, so whoever lost a race drops out of `kept`. A request that only checks has no n; it is judged on what this
-# statement sees, which is as new as the call.
+# statement sees, which is as new as the call. LATERAL with LIMIT is an index lookup for each row, whatever the planner
+# believes of the tables' sizes, which it may not know yet.
 _APPEND: Final = """
-WITH locked AS MATERIALIZED (SELECT position FROM head FOR UPDATE),
+WITH locked AS MATERIALIZED (SELECT position FROM head WHERE id LIMIT 1 FOR UPDATE),
 wanted AS MATERIALIZED (
   SELECT r.* FROM locked, unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[])
     WITH ORDINALITY r (aggregate_type, aggregate_id, expected, n, number)),
@@ -41,19 +42,25 @@ recorded AS (
   FROM kept k JOIN unnest($12::bigint[], $13::text[], $14::bigint[], $15::bigint[])
     c (number, command_id, first_sequence, last_sequence) ON c.number = k.number),
 moved AS (
-  UPDATE head SET position = (SELECT max(position) FROM kept) WHERE EXISTS (SELECT FROM kept WHERE n > 0))
+  UPDATE head SET position = (SELECT max(position) FROM kept) WHERE id AND EXISTS (SELECT FROM kept WHERE n > 0))
 SELECT k.stream IS NOT NULL, coalesce(k.sequence, s.sequence, 0),
        CASE WHEN k.n > 0 THEN k.position ELSE coalesce(e.position, 0) END
 FROM wanted w LEFT JOIN kept k USING (number)
-LEFT JOIN streams s ON coalesce(w.n, 0) = 0 AND s.aggregate_type = w.aggregate_type AND s.aggregate_id = w.aggregate_id
-LEFT JOIN events e ON e.stream = s.stream AND e.sequence = s.sequence
+LEFT JOIN LATERAL (
+  SELECT stream, sequence FROM streams s WHERE coalesce(w.n, 0) = 0
+    AND s.aggregate_type = w.aggregate_type AND s.aggregate_id = w.aggregate_id LIMIT 1) s ON true
+LEFT JOIN LATERAL (
+  SELECT position FROM events e WHERE e.stream = s.stream AND e.sequence = s.sequence LIMIT 1) e ON true
 ORDER BY w.number
 """
 _STANDS: Final = """
 SELECT false, coalesce(s.sequence, 0), coalesce(e.position, 0)
 FROM unnest($1::text[], $2::text[]) WITH ORDINALITY r (aggregate_type, aggregate_id, number)
-LEFT JOIN streams s ON s.aggregate_type = r.aggregate_type AND s.aggregate_id = r.aggregate_id
-LEFT JOIN events e ON e.stream = s.stream AND e.sequence = s.sequence
+LEFT JOIN LATERAL (
+  SELECT stream, sequence FROM streams s
+  WHERE s.aggregate_type = r.aggregate_type AND s.aggregate_id = r.aggregate_id LIMIT 1) s ON true
+LEFT JOIN LATERAL (
+  SELECT position FROM events e WHERE e.stream = s.stream AND e.sequence = s.sequence LIMIT 1) e ON true
 ORDER BY r.number
 """
 _STORED: Final = """

@@ -16,13 +16,16 @@ from eventree.stores.contract import (
 )
 from eventree.stores.postgres.driver import Connection
 
-_HEAD: Final = "SELECT position FROM head"
+_HEAD: Final = "SELECT position FROM head WHERE id"
 _STREAMS: Final = """
 SELECT r.number, r.aggregate_type, r.aggregate_id, coalesce(s.sequence, 0), coalesce(l.position, 0), e.*
 FROM unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[])
   WITH ORDINALITY r (aggregate_type, aggregate_id, after, size, number)
-LEFT JOIN streams s ON s.aggregate_type = r.aggregate_type AND s.aggregate_id = r.aggregate_id
-LEFT JOIN events l ON l.stream = s.stream AND l.sequence = s.sequence
+LEFT JOIN LATERAL (
+  SELECT stream, sequence FROM streams s
+  WHERE s.aggregate_type = r.aggregate_type AND s.aggregate_id = r.aggregate_id LIMIT 1) s ON true
+LEFT JOIN LATERAL (
+  SELECT position FROM events e WHERE e.stream = s.stream AND e.sequence = s.sequence LIMIT 1) l ON true
 LEFT JOIN LATERAL (
   SELECT position, sequence, event_type, event_version, payload, metadata, commit_id, recorded_at
   FROM events WHERE stream = s.stream AND sequence > r.after ORDER BY sequence LIMIT r.size) e ON true
@@ -36,7 +39,7 @@ WITH bounds AS MATERIALIZED (
      WHERE n.position > $1::bigint + $2::bigint
        AND n.commit_id <> (SELECT commit_id FROM events WHERE position = $1::bigint + $2::bigint)
      ORDER BY n.position LIMIT 1),
-    head.position) AS upto FROM head)
+    head.position) AS upto FROM head WHERE id)
 SELECT head, upto, e.* FROM bounds LEFT JOIN LATERAL (
   SELECT e.position, s.aggregate_type, s.aggregate_id, e.sequence, event_type, event_version, payload, metadata,
          commit_id, recorded_at
