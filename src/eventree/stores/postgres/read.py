@@ -6,6 +6,7 @@ from itertools import groupby
 from typing import Final
 
 from eventree.errors import LogRolledBack
+from eventree.stores.checks import MAX_NUMBER
 from eventree.stores.contract import (
     LogPage,
     RecordedCommand,
@@ -36,15 +37,15 @@ _LOG: Final = """
 WITH bounds AS MATERIALIZED (
   SELECT head.position AS head, coalesce(
     (SELECT n.position - 1 FROM events n
-     WHERE n.position > $1::bigint + $2::bigint
-       AND n.commit_id <> (SELECT commit_id FROM events WHERE position = $1::bigint + $2::bigint)
+     WHERE n.position > $2 AND n.commit_id <> (SELECT commit_id FROM events WHERE position = $2)
      ORDER BY n.position LIMIT 1),
     head.position) AS upto FROM head WHERE id)
 SELECT head, upto, e.* FROM bounds LEFT JOIN LATERAL (
   SELECT e.position, s.aggregate_type, s.aggregate_id, e.sequence, event_type, event_version, payload, metadata,
          commit_id, recorded_at
-  FROM events e JOIN streams s ON s.stream = e.stream
-  WHERE e.position > $1::bigint AND e.position <= upto
+  FROM events e CROSS JOIN LATERAL (
+    SELECT aggregate_type, aggregate_id FROM streams WHERE stream = e.stream LIMIT 1) s
+  WHERE e.position > $1 AND e.position <= upto
     AND ($3::text[] IS NULL OR s.aggregate_type = ANY($3::text[]))) e ON true
 ORDER BY e.position
 """
@@ -87,7 +88,7 @@ async def read_log(db: Connection, after: int, limit: int, types: Collection[str
     Raises:
         LogRolledBack: The log ends before `after`.
     """
-    rows = await db.fetch(_LOG, after, limit, None if types is None else list(types))
+    rows = await db.fetch(_LOG, after, min(after + limit, MAX_NUMBER), None if types is None else list(types))
     newest, end = rows[0][0], rows[0][1]
     if after > newest:
         raise LogRolledBack("a reader", after, newest)

@@ -7,6 +7,15 @@ from typing import Final, Self
 
 from eventree.errors import CheckpointFenced, CommitOutcomeUnknown, EventStoreError, StoreUnavailable
 from eventree.errors.arguments import check_positive
+from eventree.stores.checks import (
+    check_checkpoint,
+    check_command_ids,
+    check_log_read,
+    check_requests,
+    check_snapshot_ids,
+    check_snapshots,
+    check_stream_reads,
+)
 from eventree.stores.contract import (
     AppendRequest,
     Checkpoint,
@@ -108,6 +117,7 @@ class PostgresStore:
 
     async def append(self, requests: Sequence[AppendRequest]) -> Sequence[Outcome]:
         """See `EventStore.append`."""
+        check_requests(requests)
         writer = self._opened(self._writer)
         if not requests:
             return []
@@ -124,14 +134,17 @@ class PostgresStore:
 
     async def find_commands(self, command_ids: Collection[str]) -> Mapping[str, RecordedCommand]:
         """See `EventStore.find_commands`."""
+        check_command_ids(command_ids)
         return await self._opened(self._reader).run(lambda db: queries.find_commands(db, command_ids))
 
     async def read_streams(self, reads: Sequence[StreamRead]) -> Sequence[StreamPage]:
         """See `EventStore.read_streams`."""
+        check_stream_reads(reads)
         return await self._opened(self._reader).run(lambda db: queries.read_streams(db, reads))
 
     async def read(self, after: int, limit: int, types: Collection[str] | None = None) -> LogPage:
         """See `EventStore.read`."""
+        check_log_read(after, limit, types)
         return await self._opened(self._reader).run(lambda db: queries.read_log(db, after, limit, types))
 
     async def head(self) -> int:
@@ -144,17 +157,20 @@ class PostgresStore:
 
     async def claim_checkpoint(self, name: str, version: int) -> Checkpoint:
         """See `EventStore.claim_checkpoint`."""
+        check_checkpoint(name, version)
         [row] = await self._opened(self._reader).run(lambda db: db.fetch(_CLAIM, name, version))
         return Checkpoint(*row)
 
     async def save_checkpoint(self, name: str, version: int, checkpoint: Checkpoint) -> None:
         """See `EventStore.save_checkpoint`."""
+        check_checkpoint(name, version, checkpoint)
         values = (name, version, checkpoint.position, checkpoint.fence)
         if not await self._opened(self._reader).run(lambda db: db.fetch(_MOVE, *values)):
             raise CheckpointFenced(name, checkpoint.fence)
 
     async def save_snapshots(self, snapshots: Sequence[StoredSnapshot]) -> None:
         """See `EventStore.save_snapshots`."""
+        check_snapshots(snapshots)
         columns = _columns(_newest(snapshots))
         await self._opened(self._reader).run(lambda db: db.execute(_PUT_SNAPSHOTS, *columns))
 
@@ -162,6 +178,7 @@ class PostgresStore:
         self, aggregate_type: str, aggregate_ids: Sequence[str], state_version: str
     ) -> Mapping[str, StoredSnapshot]:
         """See `EventStore.load_snapshots`."""
+        check_snapshot_ids(aggregate_type, aggregate_ids, state_version)
         return await self._opened(self._reader).run(
             lambda db: queries.load_snapshots(db, aggregate_type, aggregate_ids, state_version)
         )
