@@ -1,8 +1,8 @@
 """Events per second of `append` at 1, 32 and 512 events a call on each store, beside the raw driver in the same run.
 
-A call has one request with one event for each of as many aggregates, which come round again every 1,024. The raw driver
-writes as many rows with the same columns and keys in one durable commit, and checks nothing. Figures of a shared machine:
-trust the ratios. Postgres is left out where no DSN is given.
+A call has one request with one event for each of as many aggregates, which come round again every 1,024. The raw
+driver writes as many rows with the same columns and keys in one durable commit, and checks nothing. Figures of a shared
+machine: trust the ratios. Postgres is left out where no DSN is given.
 
 Run: python tests/benchmarks/appends.py [seconds per cell, default 1] [rounds, default 3] [postgresql://...]
 """
@@ -15,11 +15,20 @@ import tempfile
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from uuid import uuid4
+from typing import TypeAlias
+from uuid import UUID, uuid4
+
+import asyncpg
 
 from eventree import EventStore, MemoryStore, PostgresStore, SQLiteStore
 from eventree.stores.contract import Appended, AppendRequest, NewEvent
 
+RAW_INSERT = """
+INSERT INTO events (position, stream, sequence, event_type, event_version, payload, metadata, commit_id)
+SELECT * FROM unnest(
+  $1::bigint[], $2::bigint[], $3::bigint[], $4::text[], $5::int[], $6::json[], $7::json[], $8::uuid[])
+"""
+Row: TypeAlias = tuple[int, int, int, str, int, str, str, UUID]
 SIZES = (1, 32, 512)
 AGGREGATES = 1_024
 PAYLOAD, METADATA = '{"amount":"12.50","balance":"1000.00"}', '{"user":"456"}'
@@ -55,7 +64,7 @@ async def ours(store: EventStore, size: int, seconds: float) -> float:
         return await repeat(seconds, size, call)
 
 
-def rows(position: int, size: int) -> list[tuple[object, ...]]:
+def rows(position: int, size: int) -> list[Row]:
     return [
         (at, at % AGGREGATES, at // AGGREGATES + 1, "Deposited", 1, PAYLOAD, METADATA, uuid4())
         for at in range(position + 1, position + size + 1)
@@ -63,7 +72,7 @@ def rows(position: int, size: int) -> list[tuple[object, ...]]:
 
 
 async def raw_memory(size: int, seconds: float) -> float:
-    log: list[tuple[object, ...]] = []
+    log: list[Row] = []
 
     async def call() -> None:
         log.extend(rows(len(log), size))
@@ -77,7 +86,7 @@ async def raw_sqlite(path: Path, size: int, seconds: float) -> float:
         db.execute("PRAGMA synchronous = FULL")
         position = 0
 
-        def commit(values: Sequence[tuple[object, ...]]) -> None:
+        def commit(values: Sequence[Row]) -> None:
             db.execute("BEGIN IMMEDIATE")
             db.executemany(
                 "INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?, ?, 0)", [(*row[:7], row[7].bytes) for row in values]
@@ -95,19 +104,14 @@ async def raw_sqlite(path: Path, size: int, seconds: float) -> float:
 
 
 async def raw_postgres(dsn: str, schema: str, size: int, seconds: float) -> float:
-    import asyncpg
-
     async with PostgresStore(dsn, schema=schema):
         db = await asyncpg.connect(dsn)
-        statement = f"""
-            INSERT INTO {schema}.events (position, stream, sequence, event_type, event_version, payload, metadata, commit_id)
-            SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::text[], $5::int[], $6::json[], $7::json[], $8::uuid[])
-        """
+        await db.execute(f"SET search_path = {schema}")
         position = 0
 
         async def call() -> None:
             nonlocal position
-            await db.execute(statement, *zip(*rows(position, size), strict=True))
+            await db.execute(RAW_INSERT, *zip(*rows(position, size), strict=True))
             position += size
 
         rate = await repeat(seconds, size, call)
@@ -115,7 +119,7 @@ async def raw_postgres(dsn: str, schema: str, size: int, seconds: float) -> floa
         return rate
 
 
-async def measure(folder: Path, dsn: str | None, seconds: float, number: int) -> dict[tuple[str, int], tuple[float, float]]:
+async def measure(folder: Path, dsn: str | None, seconds: float) -> dict[tuple[str, int], tuple[float, float]]:
     """Return ours and the raw driver's rate for each cell, one round."""
     cells: dict[tuple[str, int], tuple[float, float]] = {}
     for size in SIZES:
@@ -138,7 +142,7 @@ def main() -> None:
     rounds = int(sys.argv[2]) if len(sys.argv) > 2 else 3
     dsn = sys.argv[3] if len(sys.argv) > 3 else None
     with tempfile.TemporaryDirectory() as folder:
-        results = [asyncio.run(measure(Path(folder), dsn, seconds, number)) for number in range(rounds)]
+        results = [asyncio.run(measure(Path(folder), dsn, seconds)) for _ in range(rounds)]
     print(f"{'store':<10}{'events':>7}{'events/s':>12}{'raw/s':>12}{'ratio':>8}   medians of {rounds} rounds")
     for store, size in results[0]:
         cells = [result[store, size] for result in results]

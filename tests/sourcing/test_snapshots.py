@@ -28,6 +28,7 @@ from sourcing.ledger import (
     LedgerType,
     add,
     add_length,
+    crash,
     entries,
     handle,
     ledger,
@@ -86,6 +87,28 @@ async def test_a_batch_that_jumps_over_the_frequency_is_snapshot_once(store: Eve
         assert (await system.system_stats()).snapshots_written == 1
 
 
+@pytest.mark.parametrize("kind", [ledger, ledger_in_place], ids=["pure", "in_place"])
+async def test_a_snapshot_that_a_crash_prevented_is_taken_with_the_next_commit(
+    store: EventStore, kind: LedgerType
+) -> None:
+    async with system_on(store, kind) as system:
+        await system.execute_many([("a", add(*range(9))), ("a", add(9)), ("a", crash)])
+        assert await system.latest_snapshot("a") == Ok(None)
+        await system.execute("a", add(10))
+        await written(system, 1)
+        snapshot = (await system.latest_snapshot("a")).unwrap()
+        assert snapshot is not None
+        assert (snapshot.sequence, snapshot.state) == (11, Ledger(list(range(11))))
+        for number in range(11, 19):
+            await system.execute("a", add(number))
+        await system.execute_many([("a", add(19)), ("a", crash), ("a", add(20))])
+        await written(system, 2)
+        snapshot = (await system.latest_snapshot("a")).unwrap()
+        assert snapshot is not None
+        assert (snapshot.sequence, snapshot.state) == (21, Ledger(list(range(21))))
+        assert (await system.system_stats()).snapshots_written == 2
+
+
 async def filled(store: EventStore, count: int = 25) -> None:
     async with system_on(store) as system:
         for start in range(0, count, 5):
@@ -101,6 +124,28 @@ async def test_a_load_reads_the_snapshot_and_only_the_events_after_it() -> None:
             answer = (await system.execute("a", add_length)).unwrap()
         assert [[read.after for read in reads] for reads in store.loaded] == [[20]]
         assert (answer.events, answer.sequence, answer.position) == ((Added(25),), 26, 26)
+
+
+async def test_an_aggregate_that_was_loaded_keeps_the_rhythm_of_its_snapshots(store: EventStore) -> None:
+    await filled(store)
+    async with system_on(store) as system:
+        for number in range(25, 31):
+            await system.execute("a", add(number))
+        await written(system, 1)
+        snapshot = (await system.latest_snapshot("a")).unwrap()
+        assert snapshot is not None
+        assert (snapshot.sequence, (await system.system_stats()).snapshots_written) == (30, 1)
+
+
+async def test_an_aggregate_that_grew_without_snapshots_gets_one_with_its_next_commit(store: EventStore) -> None:
+    async with EventSourcing(ledger, store) as system:
+        await system.execute("a", add(*range(14)))
+    async with system_on(store) as system:
+        await system.execute("a", add(14))
+        await written(system, 1)
+        snapshot = (await system.latest_snapshot("a")).unwrap()
+        assert snapshot is not None
+        assert snapshot.sequence == 15
 
 
 @pytest.mark.parametrize("count", [9, 10, 20, 25])

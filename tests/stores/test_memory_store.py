@@ -3,7 +3,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from eventree.stores import EventStore, MemoryStore
-from stores.store_suite import EventStoreSuite, assert_closed
+from eventree.testing import EventStoreSuite
+from eventree.testing.suite.lifecycle import assert_closed
 
 
 class TestMemoryStore(EventStoreSuite):

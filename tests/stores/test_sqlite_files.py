@@ -12,7 +12,6 @@ from eventree.errors import (
     NonPositiveArgument,
     StoreUnavailable,
     StoreUnusable,
-    TransactionFailed,
 )
 from eventree.stores import SQLiteStore
 from eventree.stores.contract import Appended, AppendRequest, StoredSnapshot
@@ -165,7 +164,7 @@ async def test_an_event_over_the_limit_fails_the_whole_call_and_the_store_lives_
     too_large = AppendRequest(TYPE, "large", 0, [event("x" * (MEBIBYTE + 1))])
     async with SQLiteStore(file) as store:
         await append(store, request("a", commands=["c"]))
-        with pytest.raises(TransactionFailed, match="payload"):
+        with pytest.raises(InvalidArgument, match="payload"):
             await append(store, request("b", commands=["c2"]), request("d", commands=["c"]), too_large)
         assert await store.head() == 1
         assert await store.find_commands(["c2"]) == {}

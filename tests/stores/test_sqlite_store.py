@@ -1,21 +1,25 @@
 import asyncio
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
 
 from eventree.stores import EventStore, SQLiteStore
-from stores.store_suite import EventStoreSuite, assert_closed
+from eventree.testing import EventStoreSuite, SharedStoreSuite
 
 
-class TestSQLiteStore(EventStoreSuite):
+class TestSQLiteStore(EventStoreSuite, SharedStoreSuite):
     @pytest.fixture
-    async def store(self, tmp_path: Path) -> AsyncIterator[EventStore]:
-        async with SQLiteStore(tmp_path / "events.db") as store:
+    def new_store(self, tmp_path: Path) -> Callable[[], EventStore]:
+        return lambda: SQLiteStore(tmp_path / "events.db", busy_timeout=30)
+
+    @pytest.fixture
+    async def store(self, new_store: Callable[[], EventStore]) -> AsyncIterator[EventStore]:
+        async with new_store() as store:
             yield store
 
 
-async def test_a_sqlite_store_is_unavailable_before_it_is_entered(tmp_path: Path) -> None:
-    await assert_closed(SQLiteStore(tmp_path / "events.db"))
+async def test_a_store_that_was_never_entered_creates_no_file(tmp_path: Path) -> None:
+    SQLiteStore(tmp_path / "events.db")
     assert await asyncio.to_thread(os.listdir, tmp_path) == []

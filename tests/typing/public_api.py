@@ -91,6 +91,9 @@ async def every_answer_has_its_type(store: MemoryStore) -> None:
     assert_type(answer, Ok[Commit[BankEvent]] | Err[DomainError[BankError] | EventreeError])
     assert_type(answer.unwrap(), Commit[BankEvent])
     assert_type(answer.unwrap().events, tuple[BankEvent, ...])
+    seen = await accounts.execute("a", Deposit(Decimal(1)), expected_sequence=1)
+    assert_type(seen, Ok[Commit[BankEvent]] | Err[DomainError[BankError] | EventreeError])
+    await accounts.execute("a", Deposit(Decimal(1)), expected_sequence="1")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     many = await accounts.execute_many([("a", OpenAccount("a")), ("a", Deposit(Decimal(1)))])
     assert_type(many, list[Result[Commit[BankEvent], DomainError[BankError] | EventreeError]])
     assert_type(await accounts.load_aggregate("a"), Ok[Aggregate[BankAccount]] | Err[EventreeError])

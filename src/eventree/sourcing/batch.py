@@ -1,15 +1,15 @@
 """Decide a batch of commands, without any I/O: what to append, and whom to answer what once it is kept."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Generic, TypeAlias, TypeVar
+from dataclasses import dataclass, field, replace
+from typing import Generic, Self, TypeAlias, TypeVar
 from uuid import UUID
 
 from eventree.actors.mailbox import Request
 from eventree.domain.aggregate import AggregateType
 from eventree.domain.codec import Encoded
 from eventree.domain.events import Commit
-from eventree.errors import DomainError, EventNotEncodable, EventreeError, HandlerCrashed
+from eventree.errors import ConcurrencyConflict, DomainError, EventNotEncodable, EventreeError, HandlerCrashed
 from eventree.result import Err, Ok, Result
 from eventree.sourcing.loading import Live
 from eventree.stores.contract import Appended, AppendRequest, NewCommand, NewEvent
@@ -33,6 +33,7 @@ class Execute(Generic[CommandT]):
         metadata: Stored with each of its events, as JSON text.
         command_id: Makes it idempotent, None if it is not.
         commit_id: Marks its events.
+        expected_sequence: Where its sender saw the aggregate; None if that does not matter.
     """
 
     aggregate_id: str
@@ -40,6 +41,7 @@ class Execute(Generic[CommandT]):
     metadata: str
     command_id: str | None
     commit_id: UUID
+    expected_sequence: int | None = None
 
 
 Executed: TypeAlias = Result[Commit[EventT], DomainError[ErrorT] | EventreeError]
@@ -50,7 +52,7 @@ Work: TypeAlias = Request[Execute[CommandT], Executed[EventT, ErrorT]]
 
 @dataclass(frozen=True, slots=True)
 class Decided(Generic[CommandT, EventT, ErrorT]):
-    """One command of a draft and what to answer it: events, or why it was refused."""
+    """One command of a draft and what to answer it: events, or why it failed."""
 
     work: Work[CommandT, EventT, ErrorT]
     sequence: int
@@ -66,6 +68,10 @@ class Decided(Generic[CommandT, EventT, ErrorT]):
     def is_suspect(self) -> bool:
         """Whether it failed but may be the repetition of a command that succeeded."""
         return self.error is not None and self.command_id is not None
+
+    def failed(self, error: EventreeError | None) -> Self:
+        """Return it with why it was not stored; None if that is only a reason to decide it again."""
+        return replace(self, error=error)
 
 
 @dataclass(slots=True)
@@ -158,6 +164,11 @@ class Batch(Generic[StateT, CommandT, EventT, ErrorT]):
 
     def _decide(self, draft: Draft[StateT, CommandT, EventT, ErrorT], work: Work[CommandT, EventT, ErrorT]) -> None:
         message = work.message
+        expected = message.expected_sequence
+        if expected is not None and expected != draft.sequence:
+            conflict = ConcurrencyConflict(self._type.name, draft.aggregate_id, expected, draft.sequence)
+            draft.decided.append(Decided(work, draft.sequence, (), conflict))
+            return
         try:
             events = self._handle(draft.state, message.command)
         except Exception as error:  # noqa: BLE001 - a bug in `handle` is the answer to this command

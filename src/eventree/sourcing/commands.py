@@ -20,6 +20,7 @@ from eventree.errors import (
     ConcurrencyConflict,
     DomainError,
     EventreeError,
+    LogRolledBack,
     StoreUnavailable,
     TransactionRolledBack,
 )
@@ -30,6 +31,7 @@ from eventree.sourcing.statistics import Counters
 from eventree.stores.contract import (
     Appended,
     Conflict,
+    DuplicateCommand,
     EventStore,
     Outcome,
     RecordedCommand,
@@ -132,8 +134,8 @@ class EventSourcingActor(Actor[Execute[CommandT], Executed[EventT, ErrorT]], Gen
         conflict = any(isinstance(outcome, Conflict) for outcome in outcomes)
         self._counters.conflicts += conflict
         # What was kept is answered first: whatever fails after this, it was stored.
-        open_ = [decided for draft, outcome in settled for decided in self._settle(draft, outcome, last=last)]
-        again = await self._answer_repeated(open_)
+        left = [decided for draft, outcome in settled for decided in self._settle(draft, outcome, last=last)]
+        again = await self._answer_repeated(left)
         return again + batch.postponed, conflict
 
     async def _load(
@@ -161,8 +163,8 @@ class EventSourcingActor(Actor[Execute[CommandT], Executed[EventT, ErrorT]], Gen
 
     def _settle(
         self, draft: Draft[StateT, CommandT, EventT, ErrorT], outcome: Outcome, *, last: bool
-    ) -> list[tuple[Decided[CommandT, EventT, ErrorT], bool]]:
-        """Answer what can be answered now; return the rest, each with whether it is to be decided again.
+    ) -> list[Decided[CommandT, EventT, ErrorT]]:
+        """Answer what can be answered now; return the rest, without an error if it is to be decided again.
 
         Left over are the commands of a refused request, and failed commands with an id: a repeated command easily
         fails on the state that it led to itself, and then its first answer counts.
@@ -170,41 +172,57 @@ class EventSourcingActor(Actor[Execute[CommandT], Executed[EventT, ErrorT]], Gen
         match outcome:
             case Appended():
                 self._keep(draft, outcome)
-                failed = [decided for decided in draft.decided if decided.is_suspect]
                 for decided in draft.decided:
                     if not decided.is_suspect:
                         self._answer(decided.work, draft.answer(decided, outcome))
-                return [(decided, False) for decided in failed]
-            case Conflict(sequence) if last:
-                error = ConcurrencyConflict(self._type.name, draft.aggregate_id, draft.base.sequence, sequence)
-                for decided in draft.decided:
-                    self._answer(decided.work, Err(error))
-                return []
-            case _:
-                return [(decided, True) for decided in draft.decided]
+                return [decided for decided in draft.decided if decided.is_suspect]
+            case Conflict(sequence):
+                return [decided.failed(self._lost(decided, draft, sequence, last=last)) for decided in draft.decided]
+            case DuplicateCommand():
+                return [decided.failed(None) for decided in draft.decided]
+
+    def _lost(
+        self,
+        decided: Decided[CommandT, EventT, ErrorT],
+        draft: Draft[StateT, CommandT, EventT, ErrorT],
+        sequence: int,
+        *,
+        last: bool,
+    ) -> EventreeError | None:
+        """Return why a command is over whose aggregate stands elsewhere; None to decide it again."""
+        id, base = draft.aggregate_id, draft.base.sequence
+        if sequence < base:
+            return LogRolledBack(f"{self._type.name} {id!r}", base, sequence)
+        expected = decided.work.message.expected_sequence
+        if expected is not None and expected < sequence:
+            return ConcurrencyConflict(self._type.name, id, expected, sequence)
+        return ConcurrencyConflict(self._type.name, id, base, sequence) if last else None
 
     def _keep(self, draft: Draft[StateT, CommandT, EventT, ErrorT], outcome: Appended) -> None:
         if draft.closed:
             return
-        self._states[draft.aggregate_id] = Live(draft.state, outcome.sequence, outcome.position)
-        if self._snapshots is not None and self._snapshots.is_due(draft.base.sequence, outcome.sequence):
-            self._snapshot(draft, outcome.sequence)
+        snapshot = draft.base.snapshot
+        # Measured from the last snapshot, not from the last commit: one that was missed falls due with the next commit.
+        if self._snapshots is not None and self._snapshots.is_due(snapshot, outcome.sequence):
+            snapshot = outcome.sequence
+            self._snapshot(draft, snapshot)
+        self._states[draft.aggregate_id] = Live(draft.state, outcome.sequence, outcome.position, snapshot)
 
     async def _answer_repeated(
-        self, left: Sequence[tuple[Decided[CommandT, EventT, ErrorT], bool]]
+        self, left: Sequence[Decided[CommandT, EventT, ErrorT]]
     ) -> list[Work[CommandT, EventT, ErrorT]]:
         """Give commands that were stored before their first answer; return those to be decided again."""
-        ids = {decided.command_id for decided, _ in left if decided.command_id is not None}
+        ids = {decided.command_id for decided in left if decided.command_id is not None}
         found: Mapping[str, RecordedCommand] = await self._store.find_commands(ids) if ids else {}
         again: list[Work[CommandT, EventT, ErrorT]] = []
-        for decided, undecided in left:
+        for decided in left:
             first = found.get(decided.command_id or "")
             if first is not None:
                 self._answer(decided.work, await self._first_answer(first, decided.work.message.aggregate_id))
-            elif undecided:
-                again.append(decided.work)
             elif decided.error is not None:
                 self._answer(decided.work, Err(decided.error))
+            else:
+                again.append(decided.work)
         return again
 
     async def _first_answer(self, command: RecordedCommand, aggregate_id: str) -> Executed[EventT, ErrorT]:

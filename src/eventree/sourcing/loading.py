@@ -28,11 +28,13 @@ class Live(Generic[StateT]):
         state: After its last event.
         sequence: The sequence of that event; 0 if it has none.
         position: The position of that event; 0 if there is none.
+        snapshot: The sequence of its newest snapshot, as far as we know; 0 if it has none.
     """
 
     state: StateT
     sequence: int
     position: int
+    snapshot: int = 0
 
 
 class Loader(Generic[StateT, CommandT, EventT, ErrorT]):
@@ -91,9 +93,7 @@ class Loader(Generic[StateT, CommandT, EventT, ErrorT]):
 
     async def _beginnings(self, ids: Collection[str]) -> dict[str, Live[StateT] | EventreeError]:
         found = await self.snapshots(ids)
-        return {
-            id: Live(found[id].state, found[id].sequence, 0) if id in found else self._nothing_yet(id) for id in ids
-        }
+        return {id: _begin_at(found[id]) if id in found else self._nothing_yet(id) for id in ids}
 
     def _nothing_yet(self, id: str) -> Live[StateT] | EventreeError:
         try:
@@ -130,4 +130,8 @@ class Loader(Generic[StateT, CommandT, EventT, ErrorT]):
             state = self._type.replay(live.state, payloads)
         except Exception as error:  # noqa: BLE001 - a bug in `apply` is the answer for this aggregate only
             return HandlerCrashed("apply", self._type.name, id, error)
-        return Live(state, live.sequence + len(payloads), page.position)
+        return Live(state, live.sequence + len(payloads), page.position, live.snapshot)
+
+
+def _begin_at(snapshot: Snapshot[StateT]) -> Live[StateT]:
+    return Live(snapshot.state, snapshot.sequence, 0, snapshot.sequence)

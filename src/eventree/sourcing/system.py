@@ -5,20 +5,18 @@ import logging
 from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping, Sequence
 from functools import partial
 from types import TracebackType
-from typing import Generic, Self, TypeAlias, TypeVar
-from uuid import NAMESPACE_OID, UUID, uuid4, uuid5
+from typing import Generic, Self, TypeVar
 
 from eventree.actors.spec import ChildSpec
 from eventree.actors.supervisor import Supervisor, SupervisorMessage
 from eventree.domain.aggregate import Aggregate, AggregateType
-from eventree.domain.codec import encode_metadata
 from eventree.domain.events import EventEnvelope
-from eventree.domain.limits import check_command_id, check_id, check_metadata
 from eventree.domain.snapshots import Snapshot, SnapshotConfig
 from eventree.errors import ActorTimeout, DomainError, EventreeError, InvalidArgument
 from eventree.errors.arguments import check_count, check_positive
 from eventree.result import Err, Ok, Result
 from eventree.sourcing.batch import Execute, Executed
+from eventree.sourcing.messages import CommandId, message, messages
 from eventree.sourcing.queries.handle import QueryHandle
 from eventree.sourcing.queries.subscription import Subscription
 from eventree.sourcing.reader import Reader
@@ -33,8 +31,6 @@ CommandT = TypeVar("CommandT")
 EventT = TypeVar("EventT")
 ErrorT = TypeVar("ErrorT")
 T = TypeVar("T")
-
-CommandId: TypeAlias = str | UUID
 
 
 class EventSourcing(Generic[StateT, CommandT, EventT, ErrorT]):
@@ -121,6 +117,7 @@ class EventSourcing(Generic[StateT, CommandT, EventT, ErrorT]):
         *,
         metadata: Mapping[str, str] | None = None,
         command_id: CommandId | None = None,
+        expected_sequence: int | None = None,
         timeout: float = 5.0,
     ) -> Executed[EventT, ErrorT]:
         """Decide a command and store its events durably.
@@ -130,6 +127,8 @@ class EventSourcing(Generic[StateT, CommandT, EventT, ErrorT]):
             command: Anything but None, for the aggregate type's `handle`.
             metadata: Stored with each event; at most 64 KiB of JSON.
             command_id: Makes the command idempotent for good: a repetition is answered with the first commit.
+            expected_sequence: Where you saw the aggregate, 0 for one without events. If it stands elsewhere by now,
+                nothing is decided: the answer is `ConcurrencyConflict`. Default: whatever it is.
             timeout: How long to wait, for room in the mailbox and the answer together, in seconds; default 5.
 
         Returns:
@@ -138,8 +137,8 @@ class EventSourcing(Generic[StateT, CommandT, EventT, ErrorT]):
             the same `command_id`.
         """
         try:
-            message = _message(aggregate_id, command, metadata, command_id)
-            return await self._tree.commands.ask(message, timeout=timeout, operation="execute")
+            request = message(aggregate_id, command, metadata, command_id, expected_sequence)
+            return await self._tree.commands.ask(request, timeout=timeout, operation="execute")
         except EventreeError as error:
             return Err(error)
 
@@ -164,7 +163,7 @@ class EventSourcing(Generic[StateT, CommandT, EventT, ErrorT]):
             MailboxFull: There is no room.
             ActorStopped: The system is not running.
         """
-        answer = self._tree.commands.ask_nowait(_message(aggregate_id, command, metadata, command_id))
+        answer = self._tree.commands.ask_nowait(message(aggregate_id, command, metadata, command_id))
         answer.add_done_callback(partial(_log_failure, self._type.name, aggregate_id))
 
     async def execute_many(
@@ -186,15 +185,13 @@ class EventSourcing(Generic[StateT, CommandT, EventT, ErrorT]):
         Returns:
             One result per command, in order.
         """
-        pairs = list(commands)
+        prepared = messages(commands, metadata, command_ids)
         try:
             check_positive("timeout", timeout)
-            details = _details(len(pairs), metadata, command_ids)
         except InvalidArgument as error:
-            return [Err(error) for _ in pairs]
-        prepared = [_prepare(*pair, *its) for pair, its in zip(pairs, details, strict=True)]
-        messages = [message for message in prepared if isinstance(message, Execute)]
-        answers = iter(await self._tree.commands.ask_many(messages, timeout=timeout, operation="execute_many"))
+            return [Err(error) for _ in prepared]
+        requests = [each for each in prepared if isinstance(each, Execute)]
+        answers = iter(await self._tree.commands.ask_many(requests, timeout=timeout, operation="execute_many"))
         return [_as_result(next(answers) if isinstance(each, Execute) else each) for each in prepared]
 
     # --- reading: straight from the store, never behind commands that wait
@@ -290,41 +287,6 @@ class EventSourcing(Generic[StateT, CommandT, EventT, ErrorT]):
             known = ", ".join(self._tree.queries) or "none"
             raise InvalidArgument("name", f"there is no query {name!r}; there are: {known}")
         return QueryHandle(name, self._store, registered.ref, registered.progress)
-
-
-def _message(
-    aggregate_id: str, command: CommandT, metadata: Mapping[str, str] | None, command_id: CommandId | None
-) -> Execute[CommandT]:
-    """Check the arguments of a command before anything happens."""
-    check_id("aggregate_id", aggregate_id)
-    if command is None:
-        raise InvalidArgument("command", "must not be None")
-    text = check_command_id(command_id)
-    commit_id = uuid4() if text is None else command_id if isinstance(command_id, UUID) else uuid5(NAMESPACE_OID, text)
-    return Execute(aggregate_id, command, encode_metadata(check_metadata(metadata)), text, commit_id)
-
-
-def _prepare(
-    aggregate_id: str, command: CommandT, metadata: Mapping[str, str] | None, command_id: CommandId | None
-) -> Execute[CommandT] | EventreeError:
-    try:
-        return _message(aggregate_id, command, metadata, command_id)
-    except EventreeError as error:
-        return error
-
-
-def _details(
-    count: int,
-    metadata: Mapping[str, str] | Sequence[Mapping[str, str] | None] | None,
-    command_ids: Sequence[CommandId | None] | None,
-) -> list[tuple[Mapping[str, str] | None, CommandId | None]]:
-    """Return metadata and id for each of a number of commands."""
-    each = [metadata] * count if metadata is None or isinstance(metadata, Mapping) else metadata
-    ids = [None] * count if command_ids is None else command_ids
-    for name, values in (("metadata", each), ("command_ids", ids)):
-        if isinstance(values, str) or not isinstance(values, Sequence) or len(values) != count:
-            raise InvalidArgument(name, f"must be a sequence of one entry per command, {count} in all")
-    return list(zip(each, ids, strict=True))
 
 
 def _as_result(answer: Executed[EventT, ErrorT] | BaseException) -> Executed[EventT, ErrorT]:

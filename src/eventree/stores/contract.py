@@ -18,8 +18,8 @@ class NewEvent:
 
     Attributes:
         event_type: The stable name of its class, 1 to 255 bytes.
-        event_version: The version of its form, from 1.
-        payload: JSON text, at most 1 MiB of UTF-8.
+        event_version: The version of its form, 1 to 2**31 - 1.
+        payload: JSON text, at most 1 MiB of UTF-8. A store may refuse a text that is not JSON.
         metadata: A JSON object of texts, at most 64 KiB of UTF-8.
         commit_id: The same for all events of one command, which stand next to each other.
     """
@@ -38,7 +38,8 @@ class NewCommand:
     Attributes:
         command_id: The id, unique in the store for good; 1 to 255 bytes.
         first_sequence: The sequence of its first event, or of the event that would come next if it has none.
-        last_sequence: The sequence of its last event; `first_sequence - 1` if it has none.
+        last_sequence: The sequence of its last event; `first_sequence - 1` if it has none. All its events are among
+            those of its request.
     """
 
     command_id: str
@@ -51,8 +52,8 @@ class AppendRequest:
     """Ask for events of one aggregate to be stored, if it stands where it is expected.
 
     Attributes:
-        aggregate_type: The type of the aggregate.
-        aggregate_id: The aggregate.
+        aggregate_type: The type of the aggregate, 1 to 255 bytes.
+        aggregate_id: The aggregate, 1 to 255 bytes.
         expected_sequence: The sequence of its last event; 0 if it has none.
         events: What to store; with none the request only checks the sequence.
         commands: Which ids to record with them, all different.
@@ -195,10 +196,10 @@ class StoredSnapshot:
     Attributes:
         aggregate_type: The type of the aggregate.
         aggregate_id: The aggregate.
-        state_version: The version of the form of the state; snapshots of other versions are invisible.
+        state_version: The version of the form of the state, 1 to 255 bytes; snapshots of other versions are invisible.
         sequence: The sequence of the last event in it.
-        state_type: The name of the state's class.
-        payload: JSON text, at most 1 MiB.
+        state_type: The name of the state's class, 1 to 255 bytes.
+        payload: JSON text, at most 1 MiB. A store may refuse a text that is not JSON.
         taken_at: When it was taken, aware UTC.
     """
 
@@ -230,6 +231,10 @@ class EventStore(Protocol):
     It is an async context manager: used before entry or after exit, it raises `StoreUnavailable`. Any number of tasks
     of one event loop may use it at once. Cancelling a caller neither leaves a transaction open nor harms another
     caller; a cancelled append may still take place.
+
+    Every method first calls the check of its arguments in `eventree.stores.checks`, which raises `InvalidArgument` for
+    what no store could keep: to ask for it is as wrong as to store it. All texts are UTF-8, without lone surrogates and
+    NUL.
     """
 
     async def __aenter__(self) -> Self:
@@ -263,6 +268,8 @@ class EventStore(Protocol):
             recorded already too.
 
         Raises:
+            InvalidArgument: A text is too long or cannot be kept, a number is out of range, two requests are for one
+                aggregate, or a request has an id twice; nothing was stored.
             CommitOutcomeUnknown: The store cannot tell whether the transaction took place.
             EventStoreError: Anything else; nothing was stored.
         """
@@ -281,9 +288,12 @@ class EventStore(Protocol):
 
         Args:
             after: The position after which to begin; 0 for the beginning.
-            limit: How many positions to look at; the page may hold fewer events, and ends earlier or later where it
-                would otherwise end inside the events of one command.
+            limit: How many positions to look at, at least 1; the page may hold fewer events, and ends earlier or later
+                where it would otherwise end inside the events of one command.
             types: Only events of these aggregate types; default all.
+
+        Raises:
+            LogRolledBack: The log ends before `after`, as after a restore of an older backup.
         """
         ...
 
@@ -300,7 +310,12 @@ class EventStore(Protocol):
         ...
 
     async def claim_checkpoint(self, name: str, version: int) -> Checkpoint:
-        """Take a query's checkpoint over, created at the beginning if need be; its fence grows by one."""
+        """Take a query's checkpoint over, created at the beginning if need be; its fence grows by one.
+
+        Args:
+            name: The query, 1 to 255 bytes.
+            version: From 1; each version has a checkpoint of its own.
+        """
         ...
 
     async def save_checkpoint(self, name: str, version: int, checkpoint: Checkpoint) -> None:
@@ -314,7 +329,7 @@ class EventStore(Protocol):
     async def save_snapshots(self, snapshots: Sequence[StoredSnapshot]) -> None:
         """Keep the newest snapshot of each aggregate and state version; older ones are dropped.
 
-        A snapshot of an aggregate without events may be dropped too.
+        A snapshot of an aggregate without events is dropped too.
         """
         ...
 

@@ -5,7 +5,16 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import Self
 
-from eventree.errors import CheckpointFenced, StoreUnavailable
+from eventree.errors import CheckpointFenced, LogRolledBack, StoreUnavailable
+from eventree.stores.checks import (
+    check_checkpoint,
+    check_command_ids,
+    check_log_read,
+    check_requests,
+    check_snapshot_ids,
+    check_snapshots,
+    check_stream_reads,
+)
 from eventree.stores.contract import (
     Appended,
     AppendRequest,
@@ -52,6 +61,7 @@ class MemoryStore:
 
     async def append(self, requests: Sequence[AppendRequest]) -> Sequence[Outcome]:
         """See `EventStore.append`."""
+        check_requests(requests)
         self._check_open()
         head = len(self._log)
         outcomes = [self._append_one(request) for request in requests]
@@ -92,11 +102,13 @@ class MemoryStore:
 
     async def find_commands(self, command_ids: Collection[str]) -> Mapping[str, RecordedCommand]:
         """See `EventStore.find_commands`."""
+        check_command_ids(command_ids)
         self._check_open()
         return {id: self._commands[id] for id in command_ids if id in self._commands}
 
     async def read_streams(self, reads: Sequence[StreamRead]) -> Sequence[StreamPage]:
         """See `EventStore.read_streams`."""
+        check_stream_reads(reads)
         self._check_open()
         return [self._read_stream(read) for read in reads]
 
@@ -107,14 +119,17 @@ class MemoryStore:
 
     async def read(self, after: int, limit: int, types: Collection[str] | None = None) -> LogPage:
         """See `EventStore.read`."""
+        check_log_read(after, limit, types)
         self._check_open()
+        if after > len(self._log):
+            raise LogRolledBack("a reader", after, len(self._log))
         end = min(after + limit, len(self._log))
         while after < end < len(self._log) and self._log[end].commit_id == self._log[end - 1].commit_id:
             end += 1
         events = self._log[after:end]
         if types is not None:
             events = [event for event in events if event.aggregate_type in types]
-        return LogPage(max(after, end), events)
+        return LogPage(end, events)
 
     async def head(self) -> int:
         """See `EventStore.head`."""
@@ -127,6 +142,7 @@ class MemoryStore:
 
     async def claim_checkpoint(self, name: str, version: int) -> Checkpoint:
         """See `EventStore.claim_checkpoint`."""
+        check_checkpoint(name, version)
         self._check_open()
         held = self._checkpoints.get((name, version), Checkpoint(0, 0))
         claimed = Checkpoint(held.position, held.fence + 1)
@@ -135,6 +151,7 @@ class MemoryStore:
 
     async def save_checkpoint(self, name: str, version: int, checkpoint: Checkpoint) -> None:
         """See `EventStore.save_checkpoint`."""
+        check_checkpoint(name, version, checkpoint)
         self._check_open()
         held = self._checkpoints.get((name, version))
         if held is None or held.fence != checkpoint.fence:
@@ -143,17 +160,20 @@ class MemoryStore:
 
     async def save_snapshots(self, snapshots: Sequence[StoredSnapshot]) -> None:
         """See `EventStore.save_snapshots`."""
+        check_snapshots(snapshots)
         self._check_open()
         for snapshot in snapshots:
             key = (snapshot.aggregate_type, snapshot.aggregate_id, snapshot.state_version)
             held = self._snapshots.get(key)
-            if held is None or held.sequence <= snapshot.sequence:
+            has_events = (snapshot.aggregate_type, snapshot.aggregate_id) in self._streams
+            if has_events and (held is None or held.sequence <= snapshot.sequence):
                 self._snapshots[key] = snapshot
 
     async def load_snapshots(
         self, aggregate_type: str, aggregate_ids: Sequence[str], state_version: str
     ) -> Mapping[str, StoredSnapshot]:
         """See `EventStore.load_snapshots`."""
+        check_snapshot_ids(aggregate_type, aggregate_ids, state_version)
         self._check_open()
         found = ((id, self._snapshots.get((aggregate_type, id, state_version))) for id in aggregate_ids)
         return {id: snapshot for id, snapshot in found if snapshot is not None}

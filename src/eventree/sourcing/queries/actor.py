@@ -13,7 +13,7 @@ from eventree.actors.mailbox import Request
 from eventree.actors.policy import Backoff, ExitReason
 from eventree.actors.ref import ActorRef
 from eventree.domain.events import EventEnvelope
-from eventree.errors import ActorError, CheckpointFenced, QueryStopped
+from eventree.errors import ActorError, CheckpointFenced, LogRolledBack, QueryStopped
 from eventree.sourcing.commands import WEATHER
 from eventree.sourcing.queries.subscription import Progress, QueryStatus, Subscription
 from eventree.stores.contract import Checkpoint, EventStore, RecordedEvent
@@ -132,6 +132,9 @@ class QueryActor(Actor[QueryMessage, None], Generic[EventT]):
         except CheckpointFenced as error:
             self._stop(error)
             return 0.0
+        except LogRolledBack as error:
+            self._rolled_back(error)
+            return 0.0
         self._store_failures = 0
         if self._progress.status is QueryStatus.RETRYING:
             return self._pause_until - asyncio.get_running_loop().time()
@@ -208,16 +211,23 @@ class QueryActor(Actor[QueryMessage, None], Generic[EventT]):
         self._progress.last_error = error
         logger.error("query %s stopped after position %d", self._subscription.name, self._cursor, exc_info=error)
 
+    def _rolled_back(self, error: LogRolledBack) -> None:
+        """Stop for good: what was handled is not what the log holds, so no position counts as reached any more."""
+        self._checkpoint = None
+        named = LogRolledBack(f"query {self._subscription.name!r}", error.known, error.found)
+        named.__cause__ = error
+        self._stop(named)
+
     def _answer_waiting(self) -> None:
         """Answer those whose position the checkpoint has reached, or all with an error when we gave up."""
-        reached = self._checkpoint.position if self._checkpoint is not None else 0
         stopped = self._progress.status is QueryStatus.STOPPED
         waiting, self._waiting = self._waiting, []
         for position, request in waiting:
-            if position <= reached and self._checkpoint is not None:
+            if self._checkpoint is not None and position <= self._checkpoint.position:
                 request.reply(None)
             elif stopped:
-                request.fail(QueryStopped(self._subscription.name, reached, self._progress.last_error))
+                progress = self._progress
+                request.fail(QueryStopped(self._subscription.name, progress.position, progress.last_error))
             elif not request.abandoned:
                 self._waiting.append((position, request))
 

@@ -27,7 +27,7 @@ advanced AS (
     AND w.n >= 0
   RETURNING s.stream, s.aggregate_type, s.aggregate_id, s.sequence),
 kept AS MATERIALIZED (
-  SELECT k.stream, k.sequence, w.number, w.n, locked.position + sum(w.n) OVER (ORDER BY w.number) AS position
+  SELECT k.stream, k.sequence, w.number, w.n, locked.position + (sum(w.n) OVER (ORDER BY w.number))::bigint AS position
   FROM (SELECT * FROM created UNION ALL SELECT * FROM advanced) k
   JOIN wanted w ON w.aggregate_type = k.aggregate_type AND w.aggregate_id = k.aggregate_id, locked),
 stored AS (

@@ -19,6 +19,7 @@ from eventree.errors import (
     StoreUnusable,
     TransactionFailed,
 )
+from eventree.stores.sqlite.wal import Wal
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -36,6 +37,7 @@ class Connection(aiosqlite.Connection):
         super().__init__(self._open_file, iter_chunk_size=64)
         self._path = path
         self._file: sqlite3.Connection | None = None
+        self._wal = Wal(path)
 
     def _open_file(self) -> sqlite3.Connection:
         # Kept here too: a task that is cancelled while it opens loses what this returns.
@@ -71,9 +73,21 @@ class Connection(aiosqlite.Connection):
         """
         execute: Callable[..., Awaitable[R]] = self._execute  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
         try:
-            return await execute(function, self._conn, *args, **kwargs)
+            return await execute(self._call, function, self._conn, *args, **kwargs)
         except sqlite3.Error as error:
             raise translate(error, self._path) from error
+
+    def _call(
+        self,
+        function: Callable[Concatenate[sqlite3.Connection, P], R],
+        db: sqlite3.Connection,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> R:
+        try:
+            return function(db, *args, **kwargs)
+        finally:
+            self._wal.bound(db)
 
 
 def translate(error: sqlite3.Error, path: str) -> EventStoreError:

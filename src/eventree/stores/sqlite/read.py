@@ -8,6 +8,7 @@ from uuid import UUID
 
 import msgspec
 
+from eventree.errors import LogRolledBack
 from eventree.stores.contract import (
     LogPage,
     RecordedCommand,
@@ -76,12 +77,18 @@ def _read_stream(db: sqlite3.Connection, read: StreamRead) -> StreamPage:
 
 
 def read_log(db: sqlite3.Connection, after: int, limit: int, types: Collection[str] | None) -> LogPage:
-    """Return the next stretch of the log, never ending inside the events of one command."""
+    """Return the next stretch of the log, never ending inside the events of one command.
+
+    Raises:
+        LogRolledBack: The log ends before `after`.
+    """
     with reading(db):
-        end = min(after + limit, head(db))
-        if end <= after:
+        newest = head(db)
+        if after > newest:
+            raise LogRolledBack("a reader", after, newest)
+        if after == newest:
             return LogPage(after, ())
-        end = _end_of_commit(db, end)
+        end = _end_of_commit(db, min(after + limit, newest))
         if types is None:
             rows = db.execute(_LOG + " ORDER BY e.position", (after, end))
         else:

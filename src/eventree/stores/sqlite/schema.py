@@ -5,6 +5,7 @@ from typing import Final
 
 from eventree.errors import SchemaTooNew, StoreUnusable
 from eventree.stores.sqlite.connection import when_free, writing
+from eventree.stores.sqlite.wal import MAX_BYTES, warn_of_reset_bug
 
 SCHEMA_VERSION: Final = 1
 
@@ -98,18 +99,21 @@ def open_writer(db: sqlite3.Connection, path: str, busy_timeout: float) -> None:
     if mode != "wal":
         raise StoreUnusable(path, f"its journal mode is {mode} and cannot be WAL; use a file on a local disk")
     _require_full_durability(db, path)
+    db.execute(f"PRAGMA journal_size_limit = {MAX_BYTES}")
     with writing(db, busy_timeout):
         if not _check_owner(db, path):
             for statement in _statements(_TABLES):
                 db.execute(statement)
         db.execute("UPDATE eventree SET schema_version = schema_version")  # a file that only reads shows itself now
     _wait_for_others(db, 0)  # from now on we wait ourselves
+    warn_of_reset_bug(path)
 
 
 def open_reader(db: sqlite3.Connection, busy_timeout: float) -> None:
     """Prepare a connection that only reads."""
     _wait_for_others(db, busy_timeout)
     db.execute("PRAGMA query_only = ON")
+    db.execute("PRAGMA wal_autocheckpoint = 0")  # that is for the connection that writes
 
 
 def _require_full_durability(db: sqlite3.Connection, path: str) -> None:

@@ -9,6 +9,15 @@ from typing import Concatenate, ParamSpec, Self, TypeVar
 
 from eventree.errors import CheckpointFenced, InvalidArgument, StoreUnavailable
 from eventree.errors.arguments import check_positive
+from eventree.stores.checks import (
+    check_checkpoint,
+    check_command_ids,
+    check_log_read,
+    check_requests,
+    check_snapshot_ids,
+    check_snapshots,
+    check_stream_reads,
+)
 from eventree.stores.contract import (
     AppendRequest,
     Checkpoint,
@@ -35,7 +44,7 @@ ON CONFLICT (name, version) DO UPDATE SET fence = fence + 1 RETURNING position, 
 _MOVE = "UPDATE checkpoints SET position = ? WHERE name = ? AND version = ? AND fence = ?"
 _PUT_SNAPSHOT = """
 INSERT INTO snapshots (stream, state_version, sequence, state_type, payload, checksum, taken_at)
-SELECT stream, ?, ?, ?, ?, ?, ? FROM streams WHERE aggregate_type = ? AND aggregate_id = ?
+SELECT stream, ?, ?, ?, ?, ?, ? FROM streams WHERE aggregate_type = ? AND aggregate_id = ? AND sequence > 0
 ON CONFLICT (stream, state_version) DO UPDATE SET sequence = excluded.sequence, state_type = excluded.state_type,
   payload = excluded.payload, checksum = excluded.checksum, taken_at = excluded.taken_at
 WHERE excluded.sequence >= snapshots.sequence
@@ -98,6 +107,7 @@ class SQLiteStore:
 
     async def append(self, requests: Sequence[AppendRequest]) -> Sequence[Outcome]:
         """See `EventStore.append`."""
+        check_requests(requests)
         outcomes, head = await self._write(append, requests, self._busy_timeout)
         if head:
             self._watchers.tell(head)
@@ -105,14 +115,17 @@ class SQLiteStore:
 
     async def find_commands(self, command_ids: Collection[str]) -> Mapping[str, RecordedCommand]:
         """See `EventStore.find_commands`."""
+        check_command_ids(command_ids)
         return await self._read(queries.find_commands, command_ids)
 
     async def read_streams(self, reads: Sequence[StreamRead]) -> Sequence[StreamPage]:
         """See `EventStore.read_streams`."""
+        check_stream_reads(reads)
         return await self._read(queries.read_streams, reads)
 
     async def read(self, after: int, limit: int, types: Collection[str] | None = None) -> LogPage:
         """See `EventStore.read`."""
+        check_log_read(after, limit, types)
         return await self._read(queries.read_log, after, limit, types)
 
     async def head(self) -> int:
@@ -125,21 +138,25 @@ class SQLiteStore:
 
     async def claim_checkpoint(self, name: str, version: int) -> Checkpoint:
         """See `EventStore.claim_checkpoint`."""
+        check_checkpoint(name, version)
         return await self._write(_claim_checkpoint, name, version, self._busy_timeout)
 
     async def save_checkpoint(self, name: str, version: int, checkpoint: Checkpoint) -> None:
         """See `EventStore.save_checkpoint`."""
+        check_checkpoint(name, version, checkpoint)
         if not await self._write(_save_checkpoint, name, version, checkpoint, self._busy_timeout):
             raise CheckpointFenced(name, checkpoint.fence)
 
     async def save_snapshots(self, snapshots: Sequence[StoredSnapshot]) -> None:
         """See `EventStore.save_snapshots`."""
+        check_snapshots(snapshots)
         await self._write(_save_snapshots, snapshots, self._busy_timeout)
 
     async def load_snapshots(
         self, aggregate_type: str, aggregate_ids: Sequence[str], state_version: str
     ) -> Mapping[str, StoredSnapshot]:
         """See `EventStore.load_snapshots`."""
+        check_snapshot_ids(aggregate_type, aggregate_ids, state_version)
         return await self._read(queries.load_snapshots, aggregate_type, aggregate_ids, state_version)
 
     def _doorway(self) -> asyncio.Lock:

@@ -1,0 +1,133 @@
+"""What every store refuses: each of its methods calls one of these first, so that limits are equal everywhere."""
+
+from collections.abc import Collection, Iterable, Sequence
+from datetime import timedelta
+from typing import Final
+
+from eventree.domain.limits import MAX_ID_BYTES, MAX_METADATA_BYTES, MAX_PAYLOAD_BYTES, check_id, check_text
+from eventree.errors import InvalidArgument
+from eventree.stores.contract import AppendRequest, Checkpoint, NewCommand, NewEvent, StoredSnapshot, StreamRead
+
+MAX_NUMBER: Final = 2**63 - 1
+"""The highest position, sequence or fence."""
+
+MAX_VERSION: Final = 2**31 - 1
+"""The highest version of an event or a query, and the longest page."""
+
+
+def check_requests(requests: Sequence[AppendRequest]) -> None:
+    """Raise `InvalidArgument` unless every store can keep these requests.
+
+    Args:
+        requests: At most one per aggregate. Ids and names have 1 to 255 bytes of UTF-8; payloads have at most 1 MiB
+            and metadata 64 KiB; no text has lone surrogates or a NUL (in JSON it is escaped); command ids of a request
+            are different, and each belongs to a stretch of its events.
+    """
+    for request in requests:
+        _check_id("aggregate_type", request.aggregate_type)
+        _check_id("aggregate_id", request.aggregate_id)
+        _check_number("expected_sequence", request.expected_sequence, 0, MAX_NUMBER)
+        for event in request.events:
+            _check_event(event)
+        if request.commands:
+            _check_commands(request, request.commands)
+    if len({(request.aggregate_type, request.aggregate_id) for request in requests}) < len(requests):
+        raise InvalidArgument("requests", "must have at most one request per aggregate")
+
+
+def check_command_ids(command_ids: Iterable[str]) -> None:
+    """Raise `InvalidArgument` unless all of these can be ids of commands."""
+    for command_id in command_ids:
+        _check_id("command_id", command_id)
+
+
+def check_stream_reads(reads: Iterable[StreamRead]) -> None:
+    """Raise `InvalidArgument` unless there can be such aggregates, sequences from 0 and limits from 0."""
+    for read in reads:
+        _check_id("aggregate_type", read.aggregate_type)
+        _check_id("aggregate_id", read.aggregate_id)
+        _check_number("after", read.after, 0, MAX_NUMBER)
+        _check_number("limit", read.limit, 0, MAX_VERSION)
+
+
+def check_log_read(after: int, limit: int, types: Collection[str] | None) -> None:
+    """Raise `InvalidArgument` unless there can be such a position and such types, and the limit is at least 1."""
+    _check_number("after", after, 0, MAX_NUMBER)
+    _check_number("limit", limit, 1, MAX_VERSION)
+    for aggregate_type in types or ():
+        _check_id("types", aggregate_type)
+
+
+def check_checkpoint(name: str, version: int, checkpoint: Checkpoint | None = None) -> None:
+    """Raise `InvalidArgument` unless there can be a query of this name and version, from 1, and such a checkpoint."""
+    _check_id("name", name)
+    _check_number("version", version, 1, MAX_VERSION)
+    if checkpoint is not None:
+        _check_number("position", checkpoint.position, 0, MAX_NUMBER)
+        _check_number("fence", checkpoint.fence, 0, MAX_NUMBER)
+
+
+def check_snapshots(snapshots: Iterable[StoredSnapshot]) -> None:
+    """Raise `InvalidArgument` unless every store can keep these snapshots; their limits are those of events."""
+    for snapshot in snapshots:
+        _check_id("aggregate_type", snapshot.aggregate_type)
+        _check_id("aggregate_id", snapshot.aggregate_id)
+        _check_id("state_version", snapshot.state_version)
+        _check_id("state_type", snapshot.state_type)
+        _check_number("sequence", snapshot.sequence, 1, MAX_NUMBER)
+        _check_json("payload", snapshot.payload, MAX_PAYLOAD_BYTES)
+        if snapshot.taken_at.utcoffset() != timedelta(0):
+            raise InvalidArgument("taken_at", "must be an aware datetime of UTC")
+
+
+def check_snapshot_ids(aggregate_type: str, aggregate_ids: Iterable[str], state_version: str) -> None:
+    """Raise `InvalidArgument` unless there can be such snapshots."""
+    _check_id("aggregate_type", aggregate_type)
+    _check_id("state_version", state_version)
+    for aggregate_id in aggregate_ids:
+        _check_id("aggregate_id", aggregate_id)
+
+
+def _check_event(event: NewEvent) -> None:
+    _check_id("event_type", event.event_type)
+    _check_number("event_version", event.event_version, 1, MAX_VERSION)
+    _check_json("payload", event.payload, MAX_PAYLOAD_BYTES)
+    _check_json("metadata", event.metadata, MAX_METADATA_BYTES)
+
+
+def _check_commands(request: AppendRequest, commands: Sequence[NewCommand]) -> None:
+    first = request.expected_sequence + 1
+    last = min(request.expected_sequence + len(request.events), MAX_NUMBER - 1)
+    for command in commands:
+        _check_id("command_id", command.command_id)
+        _check_number("first_sequence", command.first_sequence, first, last + 1)
+        _check_number("last_sequence", command.last_sequence, command.first_sequence - 1, last)
+    if len(commands) > 1 and len({command.command_id for command in commands}) < len(commands):
+        raise InvalidArgument("commands", "must have different command ids")
+
+
+# Each check below lets what is usual pass at once, since a command pays for all of them; only then it looks closer.
+
+
+def _check_id(name: str, value: str) -> None:
+    if type(value) is not str or not value.isascii() or not 0 < len(value) <= MAX_ID_BYTES or "\0" in value:
+        check_id(name, value)
+
+
+def _check_json(name: str, value: str, max_bytes: int) -> None:
+    if type(value) is str and value.isascii() and len(value) <= max_bytes and "\0" not in value:
+        return
+    if not isinstance(value, str):
+        raise InvalidArgument(name, f"must be a str, got {type(value).__name__}")
+    if "\0" in value:
+        raise InvalidArgument(name, "must not contain NUL, which JSON text escapes")
+    check_text(name, value, max_bytes)
+
+
+def _check_number(name: str, value: int, lowest: int, highest: int) -> None:
+    if type(value) is int and lowest <= value <= highest:
+        return
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise InvalidArgument(name, f"must be an int, got {type(value).__name__}")
+    if not lowest <= value <= highest:
+        raise InvalidArgument(name, f"must be between {lowest} and {highest}, got {value}")

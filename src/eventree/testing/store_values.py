@@ -1,0 +1,95 @@
+"""Short ways to make the values that event stores take, and to ask for those they give."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Final
+from uuid import UUID, uuid4
+
+from eventree.stores.contract import (
+    AppendRequest,
+    EventStore,
+    NewCommand,
+    NewEvent,
+    Outcome,
+    RecordedEvent,
+    StoredSnapshot,
+    StreamPage,
+    StreamRead,
+)
+
+TYPE: Final = "thing"
+"""The type of all aggregates that need no other."""
+
+NOON: Final = datetime(2024, 2, 29, 12, 0, 0, 123456, tzinfo=UTC)
+"""When all snapshots were taken."""
+
+
+def event(
+    payload: str = "{}",
+    *,
+    metadata: str = "{}",
+    event_type: str = "happened",
+    event_version: int = 1,
+    commit_id: UUID | None = None,
+) -> NewEvent:
+    """Return an event; without an id it is a commit of its own."""
+    return NewEvent(event_type, event_version, payload, metadata, commit_id or uuid4())
+
+
+def command(command_id: str, *, after: int, events: int) -> NewCommand:
+    """Return a command that has so many events after a sequence."""
+    return NewCommand(command_id, after + 1, after + events)
+
+
+def request(
+    id: str, after: int = 0, events: int = 1, *, type: str = TYPE, commands: Sequence[str] = ()
+) -> AppendRequest:
+    """Return a request for the events of one commit, or, with `events=0`, for a check of the sequence."""
+    commit_id = uuid4()
+    return AppendRequest(
+        type,
+        id,
+        after,
+        [event(f'{{"number": {number}}}', commit_id=commit_id) for number in range(after + 1, after + events + 1)],
+        [command(command_id, after=after, events=events) for command_id in commands],
+    )
+
+
+def snapshot(
+    id: str,
+    sequence: int,
+    *,
+    version: str = "v1",
+    payload: str = "{}",
+    type: str = TYPE,
+    state_type: str = "State",
+    taken_at: datetime = NOON,
+) -> StoredSnapshot:
+    """Return a snapshot of an aggregate."""
+    return StoredSnapshot(type, id, version, sequence, state_type, payload, taken_at)
+
+
+async def append(store: EventStore, *requests: AppendRequest) -> list[Outcome]:
+    """Append in one call."""
+    return list(await store.append(requests))
+
+
+async def stream(store: EventStore, id: str, *, after: int = 0, limit: int = 1_000, type: str = TYPE) -> StreamPage:
+    """Return a page of one aggregate."""
+    [page] = await store.read_streams([StreamRead(type, id, after, limit)])
+    return page
+
+
+async def log(store: EventStore) -> list[RecordedEvent]:
+    """Return all events, read in pages."""
+    events: list[RecordedEvent] = []
+    page = await store.read(0, 100)
+    while page.events:
+        events += page.events
+        page = await store.read(page.position, 100)
+    return events
+
+
+def positions(events: Sequence[RecordedEvent]) -> list[int]:
+    """Return the positions of events, in their order."""
+    return [event.position for event in events]

@@ -1,0 +1,45 @@
+"""Every promise of `eventree.stores.contract` as a test: one file for each kind of promise."""
+
+from eventree.testing.suite.appends import AppendPromises
+from eventree.testing.suite.checkpoints import CheckpointPromises
+from eventree.testing.suite.commands import CommandPromises
+from eventree.testing.suite.lifecycle import LifecyclePromises
+from eventree.testing.suite.limits import LimitPromises
+from eventree.testing.suite.log import LogPromises
+from eventree.testing.suite.shared import SharedStoreSuite
+from eventree.testing.suite.snapshots import SnapshotPromises
+from eventree.testing.suite.streams import StreamPromises
+from eventree.testing.suite.watch import WatchPromises
+
+__all__ = ["EventStoreSuite", "SharedStoreSuite"]
+
+
+class EventStoreSuite(
+    AppendPromises,
+    CommandPromises,
+    StreamPromises,
+    LogPromises,
+    WatchPromises,
+    CheckpointPromises,
+    SnapshotPromises,
+    LimitPromises,
+    LifecyclePromises,
+):
+    """Every promise about one store: what passes it, `EventSourcing` can stand on.
+
+    A subclass whose name begins with `Test` gives a fixture `store`, an empty store that is open. It needs pytest and
+    pytest-asyncio, with `asyncio_mode = "auto"` or with the subclass marked `@pytest.mark.asyncio`:
+
+        class TestMyStore(EventStoreSuite, SharedStoreSuite):
+            @pytest.fixture
+            def new_store(self, tmp_path: Path) -> Callable[[], EventStore]:
+                return lambda: MyStore(tmp_path / "events")
+
+            @pytest_asyncio.fixture
+            async def store(self, new_store: Callable[[], EventStore]) -> AsyncIterator[EventStore]:
+                async with new_store() as store:
+                    yield store
+
+    `SharedStoreSuite` and its `new_store` are for stores whose data outlives the object. The first thing a method of a
+    store does is to call its check in `eventree.stores.checks`, which keeps all promises about limits.
+    """

@@ -1,0 +1,218 @@
+"""What a store promises to keep, and what it refuses before anything is stored."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from datetime import timedelta, timezone
+
+import pytest
+
+from eventree.errors import InvalidArgument
+from eventree.stores.contract import (
+    AppendRequest,
+    Checkpoint,
+    Conflict,
+    EventStore,
+    NewCommand,
+    RecordedCommand,
+    StoredSnapshot,
+    StreamRead,
+)
+from eventree.testing.store_values import NOON, TYPE, append, event, log, request, snapshot, stream
+
+LONGEST = "é" * 127 + "x"
+"""An id of 255 bytes."""
+
+PAYLOADS = {"ASCII": '"' + "x" * (2**20 - 2) + '"', "UTF-8": '"' + "é" * (2**19 - 1) + '"'}
+METADATA = {"ASCII": '{"k":"' + "x" * (2**16 - 8) + '"}', "UTF-8": '{"k":"' + "é" * (2**15 - 4) + '"}'}
+"""The longest texts, as JSON."""
+
+NO_IDS = {
+    "empty": "",
+    "256 bytes": "x" * 256,
+    "256 bytes of UTF-8": "é" * 128,
+    "NUL": "a\0b",
+    "a lone surrogate": "a\ud800",
+}
+NO_PAYLOADS = {
+    "1 MiB and a byte": " " + PAYLOADS["ASCII"],
+    "1 MiB and a byte of UTF-8": " " + PAYLOADS["UTF-8"],
+    "NUL": '"a\0b"',
+    "a lone surrogate": '"\ud800"',
+}
+NO_METADATA = {**NO_PAYLOADS, "64 KiB and a byte": " " + METADATA["ASCII"], "of UTF-8": " " + METADATA["UTF-8"]}
+
+REFUSED_TEXTS: dict[str, tuple[dict[str, str], Callable[[str], AppendRequest]]] = {
+    "aggregate_type": (NO_IDS, lambda text: request("a", type=text)),
+    "aggregate_id": (NO_IDS, request),
+    "command_id": (NO_IDS, lambda text: request("a", commands=["c", text])),
+    "event_type": (NO_IDS, lambda text: AppendRequest(TYPE, "a", 0, [event(), event(event_type=text)])),
+    "payload": (NO_PAYLOADS, lambda text: AppendRequest(TYPE, "a", 0, [event(), event(text)])),
+    "metadata": (NO_METADATA, lambda text: AppendRequest(TYPE, "a", 0, [event(), event(metadata=text)])),
+}
+
+
+def _with_command(first: int, last: int) -> AppendRequest:
+    return replace(request("a", after=3, events=2), commands=[NewCommand("c", first, last)])
+
+
+REFUSED_NUMBERS: dict[str, tuple[str, AppendRequest]] = {
+    "an event of version 0": ("event_version", AppendRequest(TYPE, "a", 0, [event(event_version=0)])),
+    "an event of version 2**31": ("event_version", AppendRequest(TYPE, "a", 0, [event(event_version=2**31)])),
+    "a sequence below 0": ("expected_sequence", AppendRequest(TYPE, "a", -1, [event()])),
+    "a sequence of 2**63": ("expected_sequence", AppendRequest(TYPE, "a", 2**63, [event()])),
+    "a command before its request": ("first_sequence", _with_command(3, 4)),
+    "a command after its request": ("first_sequence", _with_command(7, 6)),
+    "a command that ends after its request": ("last_sequence", _with_command(4, 6)),
+    "a command that ends before it begins": ("last_sequence", _with_command(5, 3)),
+    "a command id twice": ("commands", request("a", commands=["c", "d", "c"])),
+    "an aggregate twice": ("requests", request("good")),
+}
+
+ASKING: dict[str, tuple[str, Callable[[EventStore, str], Awaitable[object]]]] = {
+    "find_commands": ("command_id", lambda store, text: store.find_commands(["c", text])),
+    "read_streams of a type": ("aggregate_type", lambda store, text: store.read_streams([StreamRead(text, "a")])),
+    "read_streams": ("aggregate_id", lambda store, text: store.read_streams([StreamRead(TYPE, text)])),
+    "read": ("types", lambda store, text: store.read(0, 10, [TYPE, text])),
+    "claim_checkpoint": ("name", lambda store, text: store.claim_checkpoint(text, 1)),
+    "save_checkpoint": ("name", lambda store, text: store.save_checkpoint(text, 1, Checkpoint(0, 1))),
+    "save_snapshots of a type": (
+        "aggregate_type",
+        lambda store, text: store.save_snapshots([snapshot("a", 1, type=text)]),
+    ),
+    "save_snapshots": ("aggregate_id", lambda store, text: store.save_snapshots([snapshot(text, 1)])),
+    "save_snapshots of a version": (
+        "state_version",
+        lambda store, text: store.save_snapshots([snapshot("a", 1, version=text)]),
+    ),
+    "save_snapshots of a state": (
+        "state_type",
+        lambda store, text: store.save_snapshots([snapshot("a", 1, state_type=text)]),
+    ),
+    "load_snapshots of a type": ("aggregate_type", lambda store, text: store.load_snapshots(text, ["a"], "v1")),
+    "load_snapshots": ("aggregate_id", lambda store, text: store.load_snapshots(TYPE, ["a", text], "v1")),
+    "load_snapshots of a version": ("state_version", lambda store, text: store.load_snapshots(TYPE, ["a"], text)),
+}
+
+COUNTING: dict[str, tuple[str, int, int, Callable[[EventStore, int], Awaitable[object]]]] = {
+    "a position to read after": ("after", 0, 2**63 - 1, lambda store, number: store.read(number, 10)),
+    "a limit of a page": ("limit", 1, 2**31 - 1, lambda store, number: store.read(0, number)),
+    "a sequence to read after": ("after", 0, 2**63 - 1, lambda store, number: stream(store, "a", after=number)),
+    "a limit of a stream": ("limit", 0, 2**31 - 1, lambda store, number: stream(store, "a", limit=number)),
+    "a version to claim": ("version", 1, 2**31 - 1, lambda store, number: store.claim_checkpoint("query", number)),
+    "a version to save": (
+        "version",
+        1,
+        2**31 - 1,
+        lambda store, number: store.save_checkpoint("query", number, Checkpoint(0, 1)),
+    ),
+    "a position to save": (
+        "position",
+        0,
+        2**63 - 1,
+        lambda store, number: store.save_checkpoint("query", 1, Checkpoint(number, 1)),
+    ),
+    "a fence": ("fence", 0, 2**63 - 1, lambda store, number: store.save_checkpoint("query", 1, Checkpoint(0, number))),
+    "a sequence of a snapshot": (
+        "sequence",
+        1,
+        2**63 - 1,
+        lambda store, number: store.save_snapshots([snapshot("a", number)]),
+    ),
+}
+
+
+async def assert_refused(store: EventStore, name: str, refused: AppendRequest) -> None:
+    """Fail unless a request is refused for this argument, and with it all others of its call."""
+    with pytest.raises(InvalidArgument) as caught:
+        await append(store, request("good", commands=["good"]), refused)
+    assert caught.value.name == name
+    assert await store.head() == 0
+    assert await store.find_commands(["good"]) == {}
+
+
+class LimitPromises:
+    """Limits are the same for all stores; at a limit all is well, one more is `InvalidArgument`."""
+
+    @pytest.mark.parametrize("text", REFUSED_TEXTS)
+    async def test_texts_beyond_the_limits_are_refused_before_anything_is_stored(
+        self, store: EventStore, text: str
+    ) -> None:
+        texts, make = REFUSED_TEXTS[text]
+        for refused in texts.values():
+            await assert_refused(store, text, make(refused))
+
+    @pytest.mark.parametrize("number", REFUSED_NUMBERS)
+    async def test_what_does_not_fit_together_is_refused_before_anything_is_stored(
+        self, store: EventStore, number: str
+    ) -> None:
+        name, refused = REFUSED_NUMBERS[number]
+        await assert_refused(store, name, refused)
+
+    @pytest.mark.parametrize("operation", ASKING)
+    @pytest.mark.parametrize("id", NO_IDS)
+    async def test_to_ask_for_what_cannot_be_stored_is_refused_too(
+        self, store: EventStore, operation: str, id: str
+    ) -> None:
+        name, ask = ASKING[operation]
+        await append(store, request("a"))
+        with pytest.raises(InvalidArgument) as caught:
+            await ask(store, NO_IDS[id])
+        assert caught.value.name == name
+
+    @pytest.mark.parametrize("number", COUNTING)
+    async def test_numbers_beyond_the_limits_are_refused(self, store: EventStore, number: str) -> None:
+        name, lowest, highest, ask = COUNTING[number]
+        for beyond in (lowest - 1, highest + 1):
+            with pytest.raises(InvalidArgument) as caught:
+                await ask(store, beyond)
+            assert caught.value.name == name
+
+    @pytest.mark.parametrize("payload", NO_PAYLOADS)
+    async def test_snapshots_beyond_the_limits_are_refused(self, store: EventStore, payload: str) -> None:
+        await append(store, request("a"))
+        with pytest.raises(InvalidArgument) as caught:
+            await store.save_snapshots([snapshot("a", 1), snapshot("a", 1, payload=NO_PAYLOADS[payload])])
+        assert caught.value.name == "payload"
+        assert await store.load_snapshots(TYPE, ["a"], "v1") == {}
+
+    @pytest.mark.parametrize("zone", [None, timezone(timedelta(hours=5))])
+    async def test_a_snapshot_needs_a_moment_of_utc(self, store: EventStore, zone: timezone | None) -> None:
+        with pytest.raises(InvalidArgument, match="taken_at"):
+            await store.save_snapshots([snapshot("a", 1, taken_at=NOON.replace(tzinfo=zone))])
+
+    async def test_ids_and_names_may_have_255_bytes(self, store: EventStore) -> None:
+        new = AppendRequest(LONGEST, LONGEST, 0, [event(event_type=LONGEST)], [NewCommand(LONGEST, 1, 1)])
+        await append(store, new)
+        [kept] = await log(store)
+        assert (kept.aggregate_type, kept.aggregate_id, kept.event_type) == (LONGEST, LONGEST, LONGEST)
+        assert await store.find_commands([LONGEST]) == {LONGEST: RecordedCommand(LONGEST, LONGEST, LONGEST, 1, 1)}
+        assert list((await store.read(0, 10, [LONGEST])).events) == [kept]
+        taken = StoredSnapshot(LONGEST, LONGEST, LONGEST, 1, LONGEST, "{}", NOON)
+        await store.save_snapshots([taken])
+        assert await store.load_snapshots(LONGEST, [LONGEST], LONGEST) == {LONGEST: taken}
+        held = await store.claim_checkpoint(LONGEST, 2**31 - 1)
+        await store.save_checkpoint(LONGEST, 2**31 - 1, held)
+
+    @pytest.mark.parametrize("kind", PAYLOADS)
+    async def test_a_payload_of_one_mebibyte_and_metadata_of_64_kibibytes_come_back(
+        self, store: EventStore, kind: str
+    ) -> None:
+        payload, metadata = PAYLOADS[kind], METADATA[kind]
+        assert (len(payload.encode()), len(metadata.encode())) == (2**20, 2**16)
+        await append(store, AppendRequest(TYPE, "a", 0, [event(payload, metadata=metadata)]))
+        [kept] = await log(store)
+        assert kept.payload == payload
+        assert kept.metadata == metadata
+        await store.save_snapshots([snapshot("a", 1, payload=payload)])
+        assert (await store.load_snapshots(TYPE, ["a"], "v1"))["a"].payload == payload
+
+    async def test_the_highest_numbers_are_kept(self, store: EventStore) -> None:
+        await append(store, AppendRequest(TYPE, "a", 0, [event(event_version=2**31 - 1)]))
+        assert (await log(store))[0].event_version == 2**31 - 1
+        assert await append(store, request("a", after=2**63 - 1)) == [Conflict(1)]
+        assert await append(store, request("b", after=2**63 - 1, events=0)) == [Conflict(0)]
+        held = await store.claim_checkpoint("query", 1)
+        await store.save_checkpoint("query", 1, Checkpoint(2**63 - 1, held.fence))
+        assert (await store.claim_checkpoint("query", 1)).position == 2**63 - 1
+        await store.save_snapshots([snapshot("a", 2**63 - 1)])
+        assert (await store.load_snapshots(TYPE, ["a"], "v1"))["a"].sequence == 2**63 - 1
