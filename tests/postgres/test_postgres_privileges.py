@@ -1,0 +1,243 @@
+"""Who may do what in the database: a role that owns nothing runs the store, and nobody rewrites the log."""
+
+import re
+from collections.abc import AsyncIterator, Callable
+
+import asyncpg
+import pytest
+
+from eventree import StoreUnusable
+from eventree.stores import EventStore
+from eventree.stores.contract import Appended
+from eventree.stores.postgres import PostgresStore
+from eventree.testing import EventStoreSuite, SharedStoreSuite
+from eventree.testing.store_values import append, request, snapshot
+from postgres.backends import psql
+from servers.postgres import PostgresServer
+
+USER = "bank_service"
+GRANTS = (
+    f"GRANT USAGE ON SCHEMA eventree TO {USER}",
+    f"GRANT SELECT ON ALL TABLES IN SCHEMA eventree TO {USER}",
+    f"GRANT UPDATE (position) ON eventree.head TO {USER}",
+    f"GRANT INSERT, UPDATE (sequence) ON eventree.streams TO {USER}",
+    f"GRANT INSERT ON eventree.events, eventree.commands TO {USER}",
+    f"GRANT INSERT, UPDATE ON eventree.checkpoints, eventree.snapshots TO {USER}",
+)
+"""All that a role needs which runs the store on a schema that its owner has created by opening it once."""
+
+
+@pytest.fixture(scope="module")
+def user(postgres_server: PostgresServer) -> str:
+    postgres_server.start()
+    postgres_server.execute(f"CREATE ROLE {USER} LOGIN NOSUPERUSER")
+    return USER
+
+
+@pytest.fixture
+async def granted_dsn(postgres_dsn: str, postgres_server: PostgresServer, user: str) -> str:
+    """Return the DSN of a user that owns nothing, on a schema that is there."""
+    name = postgres_dsn.rpartition("/")[2]
+    postgres_server.execute(f"REVOKE ALL ON DATABASE {name} FROM PUBLIC")
+    postgres_server.execute(f"GRANT CONNECT ON DATABASE {name} TO {user}")
+    async with PostgresStore(postgres_dsn):
+        pass
+    async with psql(postgres_dsn) as db:
+        for grant in GRANTS:
+            await db.execute(grant)
+    return postgres_dsn.replace("eventree@", f"{user}@")
+
+
+class TestAUserThatOwnsNothing(EventStoreSuite, SharedStoreSuite):
+    """Every promise, with these grants and no more."""
+
+    @pytest.fixture
+    def new_store(self, granted_dsn: str) -> Callable[[], EventStore]:
+        return lambda: PostgresStore(granted_dsn)
+
+    @pytest.fixture
+    async def store(self, new_store: Callable[[], EventStore]) -> AsyncIterator[EventStore]:
+        async with new_store() as store:
+            yield store
+
+
+async def test_every_grant_is_needed(granted_dsn: str, postgres_dsn: str) -> None:
+    """Each privilege is taken away, and something fails."""
+    pieces = [
+        (privilege, match["what"])
+        for grant in GRANTS
+        if (match := re.match(r"GRANT (?P<privileges>.*) ON (?P<what>.*) TO", grant))
+        for privilege in re.split(r", (?![^(]*\))", match["privileges"])
+    ]
+    assert len(pieces) == 8
+
+    async def use(number: int) -> None:
+        async with PostgresStore(granted_dsn) as store:
+            id = f"a{number}"
+            await append(store, request(id, commands=[id]))
+            assert isinstance((await append(store, request(id, after=1)))[0], Appended)
+            await store.save_snapshots([snapshot(id, 1)])
+            await store.save_snapshots([snapshot(id, 2)])
+            await store.load_snapshots("thing", [id], "v1")
+            held = await store.claim_checkpoint("query", number)
+            await store.save_checkpoint("query", number, held)
+            await store.find_commands([id])
+            await store.read(0, 10)
+
+    await use(1)
+    async with psql(postgres_dsn) as db:
+        for number, (privilege, what) in enumerate(pieces, 2):
+            for object_ in what.split(", "):
+                await db.execute(f"REVOKE {privilege} ON {object_} FROM {USER}")
+                with pytest.raises(StoreUnusable, match="may this user read and write the schema"):
+                    await use(number)
+                await db.execute(f"GRANT {privilege} ON {object_} TO {USER}")
+    await use(99)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE events SET payload = '{}'",
+        "DELETE FROM events",
+        "TRUNCATE events",
+        "ALTER TABLE events DISABLE TRIGGER ALL",
+        "DROP TRIGGER events_are_append_only ON events",
+        "CREATE OR REPLACE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'",
+        "SET session_replication_role = replica",
+        "ALTER TABLE events DROP CONSTRAINT events_pkey",
+        "DROP TABLE events",
+        "DROP VIEW event_log",
+        "CREATE TABLE mine (x int)",
+        "CREATE SCHEMA mine",
+        "DELETE FROM streams",
+        "UPDATE streams SET aggregate_id = 'b'",
+        "DELETE FROM commands",
+        "UPDATE commands SET command_id = 'b'",
+        "DELETE FROM head",
+        "INSERT INTO head (position, schema_version) VALUES (0, 1)",
+        "UPDATE head SET schema_version = 2",
+        "TRUNCATE head, streams, commands, checkpoints, snapshots",
+    ],
+)
+async def test_the_user_changes_nothing_that_is_history(granted_dsn: str, statement: str) -> None:
+    async with PostgresStore(granted_dsn) as store:
+        await append(store, request("a", commands=["c"]))
+        before = await store.read(0, 10)
+        async with psql(granted_dsn) as db:
+            with pytest.raises(asyncpg.InsufficientPrivilegeError):
+                await db.execute(statement)
+        assert await store.read(0, 10) == before
+
+
+async def test_a_user_that_may_not_create_the_schema_is_told(
+    postgres_dsn: str, postgres_server: PostgresServer, user: str
+) -> None:
+    with pytest.raises(StoreUnusable, match="permission denied for database"):
+        await PostgresStore(postgres_dsn.replace("eventree@", f"{user}@")).__aenter__()
+
+
+@pytest.mark.parametrize("statement", ["UPDATE events SET payload = '1'", "DELETE FROM events", "TRUNCATE events"])
+async def test_even_the_owner_does_not_rewrite_the_log_by_mistake(
+    store: PostgresStore, postgres_dsn: str, statement: str
+) -> None:
+    await append(store, request("a", events=2))
+    before = await store.read(0, 10)
+    async with psql(postgres_dsn) as db:
+        for where in ("", " WHERE false" if "TRUNCATE" not in statement else " CASCADE"):
+            with pytest.raises(asyncpg.RaiseError, match="events are append-only"):
+                await db.execute(statement + where)
+    assert await store.read(0, 10) == before
+
+
+_EVENT = {
+    "position": "1",
+    "stream": "1",
+    "sequence": "1",
+    "event_type": "'e'",
+    "event_version": "1",
+    "payload": "'{}'",
+    "metadata": "'{}'",
+    "commit_id": "gen_random_uuid()",
+}
+_ROWS = {
+    "events": _EVENT,
+    "streams": {"aggregate_type": "'t'", "aggregate_id": "'a'", "sequence": "0"},
+    "commands": {"command_id": "'c'", "stream": "1", "first_sequence": "1", "last_sequence": "0"},
+    "snapshots": {
+        "stream": "1",
+        "state_version": "'v'",
+        "sequence": "1",
+        "state_type": "'s'",
+        "payload": "'{}'",
+        "checksum": "1",
+        "taken_at": "now()",
+    },
+    "checkpoints": {"name": "'q'", "version": "1", "position": "0", "fence": "1"},
+    "head": {"position": "0", "schema_version": "1"},
+}
+_LONG, _FITS = "repeat('ä', 128)", "repeat('ä', 127) || 'x'"
+
+
+def _json(bytes_: int) -> str:
+    return f"""('"' || repeat('x', {bytes_ - 2}) || '"')::json"""
+
+
+async def insert(db: asyncpg.Connection, table: str, **changed: str) -> None:
+    row = {**_ROWS[table], **changed}
+    await db.execute(f"INSERT INTO {table} ({', '.join(row)}) VALUES ({', '.join(row.values())})")
+
+
+@pytest.mark.parametrize(
+    ("table", "column", "too_much", "at_most"),
+    [
+        ("events", "position", "0", "1"),
+        ("events", "sequence", "0", "1"),
+        ("events", "event_version", "0", "1"),
+        ("events", "event_type", "''", "'e'"),
+        ("events", "event_type", _LONG, _FITS),
+        ("events", "payload", _json(2**20 + 1), _json(2**20)),
+        ("events", "metadata", _json(2**16 + 1), _json(2**16)),
+        ("streams", "aggregate_type", "''", "'t'"),
+        ("streams", "aggregate_type", _LONG, _FITS),
+        ("streams", "aggregate_id", "''", "'a'"),
+        ("streams", "aggregate_id", _LONG, _FITS),
+        ("streams", "sequence", "-1", "0"),
+        ("commands", "command_id", "''", "'c'"),
+        ("commands", "command_id", _LONG, _FITS),
+        ("commands", "first_sequence", "0", "1"),
+        ("commands", "last_sequence", "-1", "0"),
+        ("snapshots", "payload", _json(2**20 + 1), _json(2**20)),
+        ("snapshots", "sequence", "0", "1"),
+        ("checkpoints", "position", "-1", "0"),
+    ],
+)
+@pytest.mark.usefixtures("store")
+async def test_the_tables_hold_the_limits_themselves(
+    postgres_dsn: str, table: str, column: str, too_much: str, at_most: str
+) -> None:
+    async with psql(postgres_dsn) as db:
+        with pytest.raises(asyncpg.CheckViolationError):
+            await insert(db, table, **{column: too_much})
+        await insert(db, table, **{column: at_most})
+
+
+@pytest.mark.usefixtures("store")
+async def test_there_is_one_head_one_event_per_place_and_one_command_per_id(postgres_dsn: str) -> None:
+    async with psql(postgres_dsn) as db:
+        with pytest.raises(asyncpg.UniqueViolationError):
+            await insert(db, "head")
+        with pytest.raises(asyncpg.CheckViolationError):
+            await insert(db, "head", id="false")
+        await insert(db, "events")
+        await insert(db, "commands")
+        for table, changed in [("events", {"sequence": "2"}), ("events", {"position": "2"}), ("commands", {})]:
+            with pytest.raises(asyncpg.UniqueViolationError):
+                await insert(db, table, **changed)
+
+
+async def test_people_read_the_log_with_names(store: PostgresStore, postgres_dsn: str) -> None:
+    await append(store, request("a", events=2), request("b"))
+    async with psql(postgres_dsn) as db:
+        rows = await db.fetch("SELECT position, aggregate_id, sequence, payload->>'number' FROM event_log")
+    assert [tuple(row) for row in rows] == [(1, "a", 1, "1"), (2, "a", 2, "2"), (3, "b", 1, "1")]

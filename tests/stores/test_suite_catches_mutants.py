@@ -1,0 +1,225 @@
+"""The public suite catches stores that break a promise: faults planted in the memory store, one at a time."""
+
+import asyncio
+import inspect
+import itertools
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from eventree.errors import StoreUnavailable
+from eventree.stores import MemoryStore
+from eventree.stores.contract import (
+    Appended,
+    AppendRequest,
+    Checkpoint,
+    Conflict,
+    DuplicateCommand,
+    LogPage,
+    Outcome,
+    RecordedCommand,
+    StoredSnapshot,
+    StreamPage,
+    StreamRead,
+)
+from eventree.testing import EventStoreSuite
+
+
+class ForgetsToCheckTheSequence(MemoryStore):
+    def _append_one(self, request: AppendRequest) -> Outcome:
+        stands = len(self._streams.get((request.aggregate_type, request.aggregate_id), []))
+        return super()._append_one(replace(request, expected_sequence=stands))
+
+
+class LeavesAGapInPositions(MemoryStore):
+    def _append_one(self, request: AppendRequest) -> Outcome:
+        outcome = super()._append_one(request)
+        if len(self._log) > 1 and isinstance(outcome, Appended) and request.events:
+            self._log[-1] = replace(self._log[-1], position=self._log[-1].position + 1)
+        return outcome
+
+
+class AcknowledgesBeforeTheCommit(MemoryStore):
+    async def append(self, requests: Sequence[AppendRequest]) -> Sequence[Outcome]:
+        kept = (self._log.copy(), {key: list(events) for key, events in self._streams.items()}, self._commands.copy())
+        outcomes = await super().append(requests)
+        done = (self._log, self._streams, self._commands)
+        self._log, self._streams, self._commands = kept
+
+        def commit() -> None:
+            self._log, self._streams, self._commands = done
+
+        asyncio.get_running_loop().call_soon(commit)
+        return outcomes
+
+
+class ForgetsCommands(MemoryStore):
+    async def append(self, requests: Sequence[AppendRequest]) -> Sequence[Outcome]:
+        outcomes = await super().append(requests)
+        self._commands.clear()
+        return outcomes
+
+
+class RecordsRefusedCommands(MemoryStore):
+    def _append_one(self, request: AppendRequest) -> Outcome:
+        outcome = super()._append_one(request)
+        if isinstance(outcome, Conflict):
+            for command in request.commands:
+                place = (request.aggregate_type, request.aggregate_id)
+                self._commands[command.command_id] = RecordedCommand(command.command_id, *place, 1, 1)
+        return outcome
+
+
+class LetsADuplicateWinOverAConflict(MemoryStore):
+    def _append_one(self, request: AppendRequest) -> Outcome:
+        known = frozenset(command.command_id for command in request.commands if command.command_id in self._commands)
+        return DuplicateCommand(known) if known else super()._append_one(request)
+
+
+class StopsAtTheFirstRefusedRequest(MemoryStore):
+    async def append(self, requests: Sequence[AppendRequest]) -> Sequence[Outcome]:
+        outcomes: list[Outcome] = []
+        for request in requests:
+            refused = bool(outcomes) and not isinstance(outcomes[-1], Appended)
+            outcomes += [Conflict(0)] if refused else await super().append([request])
+        return outcomes
+
+
+class EndsAPageInsideACommit(MemoryStore):
+    async def read(self, after: int, limit: int, types: Collection[str] | None = None) -> LogPage:
+        page = await super().read(after, limit, types)
+        end = min(page.position, after + limit)
+        return LogPage(end, [event for event in page.events if event.position <= end])
+
+
+class ReadsAllTypes(MemoryStore):
+    async def read(self, after: int, limit: int, types: Collection[str] | None = None) -> LogPage:
+        return await super().read(after, limit)
+
+
+class WaitsInFrontOfARolledBackLog(MemoryStore):
+    async def read(self, after: int, limit: int, types: Collection[str] | None = None) -> LogPage:
+        return LogPage(after, ()) if after > len(self._log) else await super().read(after, limit, types)
+
+
+class ReadsStreamsOneEventLate(MemoryStore):
+    def _read_stream(self, read: StreamRead) -> StreamPage:
+        return super()._read_stream(replace(read, after=read.after + 1))
+
+
+class TellsWatchersBeforeTheCommit(MemoryStore):
+    async def append(self, requests: Sequence[AppendRequest]) -> Sequence[Outcome]:
+        self._watchers.tell(len(self._log) + sum(len(request.events) for request in requests))
+        return await super().append(requests)
+
+
+class LetsAnybodyMoveACheckpoint(MemoryStore):
+    async def save_checkpoint(self, name: str, version: int, checkpoint: Checkpoint) -> None:
+        self._checkpoints[name, version] = checkpoint
+
+
+class ClaimsWithoutANewFence(MemoryStore):
+    async def claim_checkpoint(self, name: str, version: int) -> Checkpoint:
+        return self._checkpoints.setdefault((name, version), Checkpoint(0, 1))
+
+
+class SharesCheckpointsBetweenVersions(MemoryStore):
+    async def claim_checkpoint(self, name: str, version: int) -> Checkpoint:
+        return await super().claim_checkpoint(name, 1)
+
+
+class KeepsTheOlderSnapshot(MemoryStore):
+    async def save_snapshots(self, snapshots: Sequence[StoredSnapshot]) -> None:
+        for one in snapshots:
+            self._snapshots[one.aggregate_type, one.aggregate_id, one.state_version] = one
+
+
+class KeepsNothingWhenItIsLeft(MemoryStore):
+    async def __aexit__(self, *_: object) -> None:
+        self._users -= 1
+        self._log.clear()
+        self._streams.clear()
+
+
+class IsAlwaysOpen(MemoryStore):
+    def _check_open(self) -> None:
+        pass
+
+
+class IsClosedByTheFirstToLeave(MemoryStore):
+    async def __aexit__(self, *_: object) -> None:
+        self._users = 0
+
+
+class SaysItIsClosedWithAnotherError(MemoryStore):
+    def _check_open(self) -> None:
+        try:
+            super()._check_open()
+        except StoreUnavailable as error:
+            raise RuntimeError(str(error)) from error
+
+
+class TakesWhatIsTooLarge(MemoryStore):
+    async def append(self, requests: Sequence[AppendRequest]) -> Sequence[Outcome]:
+        self._check_open()
+        head = len(self._log)
+        outcomes = [self._append_one(request) for request in requests]
+        if len(self._log) > head:
+            self._watchers.tell(len(self._log))
+        return outcomes
+
+
+MUTANTS = [
+    mutant
+    for mutant in list(globals().values())
+    if isinstance(mutant, type) and issubclass(mutant, MemoryStore) and mutant is not MemoryStore
+]
+
+
+def promises() -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield each test of the suite with each of its sets of parameters."""
+    for name, test in inspect.getmembers(EventStoreSuite, inspect.isfunction):
+        if not name.startswith("test_"):
+            continue
+        sets = [
+            [dict(zip(_names(mark.args[0]), _values(value), strict=True)) for value in mark.args[1]]
+            for mark in getattr(test, "pytestmark", [])
+            if mark.name == "parametrize"
+        ]
+        for chosen in itertools.product(*sets):
+            yield name, {key: value for parameters in chosen for key, value in parameters.items()}
+
+
+def _names(names: str | Sequence[str]) -> list[str]:
+    return [name.strip() for name in names.split(",")] if isinstance(names, str) else list(names)
+
+
+def _values(value: Any) -> Sequence[Any]:
+    value = getattr(value, "values", value) if type(value).__name__ == "ParameterSet" else value
+    return value if isinstance(value, tuple | list) else (value,)
+
+
+async def keeps(make: Callable[[], MemoryStore], promise: str, parameters: dict[str, Any]) -> bool:
+    suite = EventStoreSuite()
+    try:
+        async with asyncio.timeout(5), make() as store:
+            await getattr(suite, promise)(store, **parameters)
+    except (Exception, pytest.fail.Exception):  # noqa: BLE001 - however it fails, it is caught
+        return False
+    return True
+
+
+def broken(make: Callable[[], MemoryStore]) -> Iterator[str]:
+    return (promise for promise, parameters in promises() if not asyncio.run(keeps(make, promise, parameters)))
+
+
+def test_the_memory_store_keeps_every_promise() -> None:
+    assert len(list(promises())) > 100
+    assert list(broken(MemoryStore)) == []
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.__name__)
+def test_the_suite_catches(mutant: type[MemoryStore]) -> None:
+    assert next(broken(mutant), None) is not None
