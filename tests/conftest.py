@@ -38,10 +38,7 @@ def postgres_server(postgres_binaries: Path) -> Iterator[PostgresServer]:
 
 
 @pytest.fixture
-def postgres_dsn(postgres_server: PostgresServer) -> Iterator[str]:
-    """Return a new empty database."""
+def postgres_dsn(postgres_server: PostgresServer) -> str:
+    """Return an empty database."""
     postgres_server.start()  # the test before may have killed it
-    dsn = postgres_server.new_database()
-    yield dsn
-    postgres_server.start()
-    postgres_server.drop_database(dsn)
+    return postgres_server.empty_database()

@@ -228,7 +228,7 @@ async def test_a_task_cancelled_while_it_opens_a_store_leaves_no_thread(file: Pa
         with suppress(asyncio.CancelledError):
             await task
             await store.__aexit__(None, None, None)
-        assert store._users == 0
+        assert repr(store).endswith("closed>")
     assert living(set(threading.enumerate()) - before) == []
 
 

@@ -84,8 +84,9 @@ CREATE VIEW event_log AS
 _OURS: Final = ["head", "streams", "events", "commands", "checkpoints", "snapshots", "event_log"]
 _TAKEN = "SELECT c.relname FROM pg_class c WHERE c.relnamespace = to_regnamespace($1) AND c.relname = ANY($2::text[])"
 _IS_HEAD_OURS = """
-SELECT count(*) = 2 FROM pg_attribute
-WHERE attrelid = to_regclass('head') AND attname IN ('schema_version', 'position') AND NOT attisdropped
+SELECT count(*) = 2 FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
+WHERE c.relnamespace = to_regnamespace($1) AND c.relname = 'head' AND a.attname IN ('schema_version', 'position')
+  AND NOT a.attisdropped
 """
 
 
@@ -112,7 +113,7 @@ async def create_or_check(connection: Connection, schema: str, where: str) -> No
 
     Raises:
         SchemaTooNew: A newer version of the library wrote them.
-        StoreUnusable: Tables of somebody else have these names.
+        StoreUnusable: Tables of somebody else have these names, or the store is damaged.
     """
     async with connection.transaction():
         await connection.execute("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", f"eventree {schema}")
@@ -120,9 +121,11 @@ async def create_or_check(connection: Connection, schema: str, where: str) -> No
         if not taken:
             await connection.execute(f"CREATE SCHEMA IF NOT EXISTS {schema}")
             await connection.execute(_TABLES)
-        elif not await connection.fetchval(_IS_HEAD_OURS):
+        elif not await connection.fetchval(_IS_HEAD_OURS, schema):
             names = ", ".join(sorted(name for (name,) in taken))
             raise StoreUnusable(where, f"schema {schema} has {names} of somebody else; give another schema")
-        version = await connection.fetchval("SELECT schema_version FROM head")
+        version = await connection.fetchval(f"SELECT schema_version FROM {schema}.head")  # noqa: S608 - quoted
+    if version is None:
+        raise StoreUnusable(where, f"the table head of schema {schema} has lost its row; restore a backup")
     if version > SCHEMA_VERSION:
         raise SchemaTooNew(where, version, SCHEMA_VERSION)

@@ -1,6 +1,5 @@
 """The SQLite store: which function runs on which connection."""
 
-import asyncio
 import sqlite3
 from collections.abc import Callable, Collection, Mapping, Sequence
 from os import PathLike, fspath
@@ -28,6 +27,7 @@ from eventree.stores.contract import (
     StreamPage,
     StreamRead,
 )
+from eventree.stores.door import Door
 from eventree.stores.sqlite import read as queries
 from eventree.stores.sqlite.append import append
 from eventree.stores.sqlite.connection import Connection, writing
@@ -77,33 +77,22 @@ class SQLiteStore:
         self._busy_timeout = busy_timeout
         self._writer: Connection | None = None
         self._reader: Connection | None = None
-        self._users = 0
-        self._door: tuple[asyncio.AbstractEventLoop, asyncio.Lock] | None = None
         self._watchers = Watchers()
+        self._door = Door(self._open, self._close)
 
     def __repr__(self) -> str:
-        return f"<SQLiteStore {self._path!r} {'open' if self._users else 'closed'}>"
+        return f"<SQLiteStore {self._path!r} {'open' if self._door.is_open else 'closed'}>"
 
     async def __aenter__(self) -> Self:
         """See `EventStore`; entering it again while it is open only counts."""
-        async with self._doorway():
-            if not self._users:
-                try:
-                    await self._open()
-                except BaseException:
-                    await self._close()
-                    raise
-            self._users += 1
+        await self._door.enter()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """See `EventStore`; the last one out closes the file."""
-        async with self._doorway():
-            self._users -= 1
-            if not self._users:
-                await self._close()
+        await self._door.leave()
 
     async def append(self, requests: Sequence[AppendRequest]) -> Sequence[Outcome]:
         """See `EventStore.append`."""
@@ -158,13 +147,6 @@ class SQLiteStore:
         """See `EventStore.load_snapshots`."""
         check_snapshot_ids(aggregate_type, aggregate_ids, state_version)
         return await self._read(queries.load_snapshots, aggregate_type, aggregate_ids, state_version)
-
-    def _doorway(self) -> asyncio.Lock:
-        """Let one at a time open or close the store; a lock belongs to one loop, a store to one after the other."""
-        loop = asyncio.get_running_loop()
-        if self._door is None or self._door[0] is not loop:
-            self._door = loop, asyncio.Lock()
-        return self._door[1]
 
     async def _open(self) -> None:
         self._writer = await Connection.open(self._path)
