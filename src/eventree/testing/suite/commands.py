@@ -64,6 +64,11 @@ class CommandPromises:
         await append(store, request("a", commands=["c"]))
         assert await append(store, request("a", commands=["c"])) == [Conflict(1)]
 
+    async def test_a_conflict_wins_beside_another_request_that_is_a_repetition(self, store: EventStore) -> None:
+        await append(store, request("a", commands=["c1"]), request("b", commands=["c2"]))
+        outcomes = await append(store, request("a", commands=["c1"]), request("b", after=1, commands=["c2"]))
+        assert outcomes == [Conflict(1), DuplicateCommand(frozenset({"c2"}))]
+
     async def test_of_two_requests_with_one_command_in_a_call_the_first_is_kept(self, store: EventStore) -> None:
         outcomes = await append(store, request("a", commands=["c"]), request("b", commands=["c"]), request("d"))
         assert outcomes == [Appended(1, 1), DuplicateCommand(frozenset({"c"})), Appended(1, 2)]
