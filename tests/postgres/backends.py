@@ -45,13 +45,13 @@ async def terminate(db: Any, processes: Sequence[int]) -> None:
     assert all([await db.fetchval("SELECT pg_terminate_backend($1, 30000)", process) for process in processes])
 
 
-async def one_waits(db: Any, query: str = "") -> int:
-    """Return the server process of a store that waits for a lock, as soon as there is one."""
+async def wait_for_locks(db: Any, count: int = 1) -> list[int]:
+    """Return the server processes of stores that wait for a lock, as soon as there are so many."""
     async with asyncio.timeout(30):
         while True:
-            for process, _, statement, waits in await backends(db):
-                if waits and query in statement:
-                    return process
+            waiting = [process for process, _, _, waits in await backends(db) if waits]
+            if len(waiting) >= count:
+                return waiting
             await asyncio.sleep(0.01)  # the server tells nobody
 
 

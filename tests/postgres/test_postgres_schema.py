@@ -4,6 +4,7 @@ import asyncio
 import socket
 from collections.abc import Iterator, Mapping
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from eventree import InvalidArgument, SchemaTooNew, StoreUnavailable, StoreUnusable, TransactionFailed
 from eventree.stores.contract import Appended
 from eventree.stores.postgres import PostgresStore
+from eventree.stores.postgres.driver import Connection
 from eventree.testing.store_values import append, request
 from postgres.backends import psql
 from servers.postgres import PostgresServer, running_server
@@ -109,7 +111,7 @@ async def test_a_head_without_its_row_is_no_store(postgres_dsn: str) -> None:
         pass
     async with psql(postgres_dsn) as db:
         await db.execute("DELETE FROM head")
-    with pytest.raises(StoreUnusable):
+    with pytest.raises(StoreUnusable, match=r"head .* has lost its row; restore a backup"):
         await PostgresStore(postgres_dsn).__aenter__()
 
 
@@ -200,12 +202,16 @@ async def test_a_store_that_could_not_be_opened_can_be_opened_later(postgres_ser
         postgres_server.drop_database(dsn)
 
 
+async def show(name: str, db: Connection) -> str:
+    return str(await db.fetchval(f"SHOW {name}"))
+
+
 async def settings_of(store: PostgresStore, *names: str) -> dict[str, str]:
     """Return settings as the connections for appends and for reads have them; they must be the same."""
     found: list[Mapping[str, str]] = []
     for connections in (store._writer, store._reader):
         assert connections is not None
-        found.append({name: await connections.run(lambda db, n=name: db.fetchval(f"SHOW {n}")) for name in names})
+        found.append({name: await connections.run(partial(show, name)) for name in names})
     assert found[0] == found[1]
     return dict(found[0])
 
@@ -238,9 +244,7 @@ async def test_what_the_dsn_sets_does_not_break_the_promises(postgres_dsn: str) 
         }
 
 
-async def test_a_replica_is_unavailable_and_says_why(
-    postgres_binaries: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_replica_is_unavailable_and_says_why(postgres_binaries: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with running_server(postgres_binaries) as server:
         dsn = server.new_database()
         async with PostgresStore(dsn) as store:

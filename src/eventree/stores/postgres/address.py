@@ -2,10 +2,20 @@
 
 import ipaddress
 import os
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from urllib.parse import parse_qs, unquote, urlsplit
+from typing import Final
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from eventree.errors import InvalidArgument
+
+_LABEL = "[A-Za-z0-9_-]{1,63}"
+_PLACE: Final = re.compile(
+    rf"(?:/[^,:]*|{_LABEL}(?:\.{_LABEL})*\.?|\[[0-9A-Fa-f:.]+\])(?::(?P<port>[^:]*))?"  # a folder, a name, or IPv6
+)
+_PORT: Final = re.compile(r"[0-9]{1,5}")
+_NO_PORT = 2**16
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,29 +49,56 @@ def parse(dsn: str, *, require_tls: bool) -> Address:
         raise InvalidArgument("dsn", "must be a text that begins with postgresql://")
     try:
         parts = urlsplit(dsn)
-        options = parse_qs(parts.query)
+        options = dict(parse_qsl(parts.query, strict_parsing=bool(parts.query)))
     except ValueError:
         raise InvalidArgument("dsn", "is not a valid URL") from None
-    network = parts.netloc.rpartition("@")[2]
-    places = unquote(",".join(options.get("host", [])) or network or os.environ.get("PGHOST", ""))
-    mode = options.get("sslmode", [os.environ.get("PGSSLMODE", "prefer")])[-1]
-    is_local = "service" not in options and all(_is_local(place) for place in places.split(","))
+    # Where a password ends too early, the rest of it would be taken for a host or a database, and shown.
+    if "#" in dsn or "\0" in unquote(dsn) or dsn.count("@") > min(parts.netloc.count("@"), 1):
+        raise InvalidArgument("dsn", "must have @ : / ? # [ ] in a user or a password percent-encoded, as %40 for @")
+    places = _places(parts.netloc.rpartition("@")[2], options)
+    shown = ",".join(places)
+    mode = _sslmode(options)
+    is_local = "service" not in options and all(_is_local(place) for place in places)
     if require_tls and not is_local and mode != "verify-full":
         raise InvalidArgument(
             "dsn",
-            f"names a server on another machine ({places or 'of a service file'}) with sslmode={mode}, which does not "
+            f"names a server on another machine ({shown or 'of a service file'}) with sslmode={mode}, which does not "
             "verify who answers; add sslmode=verify-full, or give require_tls=False if the network is trusted",
         )
-    return Address(dsn, f"postgresql://{places or 'local'}/{parts.path.lstrip('/')}")
+    return Address(dsn, f"postgresql://{shown or 'local'}/{parts.path.lstrip('/')}")
+
+
+def _places(network: str, options: Mapping[str, str]) -> list[str]:
+    """Return hosts, each maybe with a port, from where the driver takes them; none for the sockets of this machine.
+
+    The driver decodes hosts after it took them apart. That is done here only for what must be encoded: the folder of a
+    socket. Any other `%` is refused.
+    """
+    if network:
+        places = [unquote(place) if place.lower().startswith("%2f") else place for place in network.split(",")]
+    else:
+        places = (options.get("host") or os.environ.get("PGHOST") or "").split(",")
+    if places == [""]:
+        places = []
+    found = [_PLACE.fullmatch(place) for place in places]
+    ports = [match["port"] for match in found if match and match["port"]]
+    ports += options["port"].split(",") if "port" in options else []
+    if not all(found) or not all(_PORT.fullmatch(port) and int(port) < _NO_PORT for port in ports):
+        raise InvalidArgument("dsn", "names a host or a port, as may PGHOST, that there cannot be")
+    return places
+
+
+def _sslmode(options: Mapping[str, str]) -> str:
+    """Return how much the server must prove; a service file, which is not read here, counts for more than PGSSLMODE."""
+    usual = "prefer" if "service" in options else os.environ.get("PGSSLMODE") or "prefer"
+    return options.get("sslmode", usual)
 
 
 def _is_local(place: str) -> bool:
-    """Tell whether a host, maybe with a port, is this machine: nothing, a socket's folder, or loopback."""
-    if not place or place.startswith("/"):
+    """Tell whether a host, maybe with a port, is this machine: a socket's folder, or loopback."""
+    if place.startswith("/"):
         return True
-    host = place[1 : place.index("]")] if place.startswith("[") and "]" in place else place
-    if host.count(":") == 1:
-        host = host.partition(":")[0]
+    host = place[1 : place.index("]")] if place.startswith("[") else place.partition(":")[0]
     if host == "localhost":
         return True
     try:

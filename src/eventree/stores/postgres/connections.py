@@ -86,7 +86,6 @@ class Connections:
             StoreUnavailable: There was no connection to be had; nothing happened.
             EventStoreError: What the driver raised, in our words; its transaction was rolled back.
         """
-        self._circuit.check()
         try:
             async with asyncio.timeout(self._timeout):
                 await self._slots.acquire()
@@ -172,6 +171,7 @@ class Connections:
             settings={
                 "application_name": "eventree",
                 "search_path": self._schema,
+                "default_transaction_isolation": "read committed",  # appends rest on it, whatever the role is given
                 "statement_timeout": milliseconds,
                 "idle_in_transaction_session_timeout": milliseconds,
             },

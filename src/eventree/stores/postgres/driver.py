@@ -1,5 +1,6 @@
 """What is used of asyncpg, typed, and the one place where its errors become ours."""
 
+import configparser
 from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, Final, Protocol, TypeAlias, cast
@@ -54,6 +55,7 @@ _LOST = ("08", "57P")  # connection exceptions; shutdown, crash, starting up
 _AWAY = ("53300", "53200", "58030", "25006")  # too many connections, out of memory, I/O error, read-only (a failover)
 _BUSY = ("55P03", "57014", "40001", "40P01")  # lock not available, query cancelled, serialization failure, deadlock
 _FULL = ("53100",)
+_VALUES = "22"  # data exceptions, some of which are the driver's own
 _NOT_ALLOWED = ("28", "3D", "3F", "42501", "XX001", "XX002")  # login, database, schema, privilege; corruption
 _MEANING: Final[tuple[tuple[tuple[str, ...], type[EventStoreError], str], ...]] = (
     (_LOST, ConnectionLost, "was lost while it worked"),
@@ -66,12 +68,17 @@ _MEANING: Final[tuple[tuple[tuple[str, ...], type[EventStoreError], str], ...]] 
 def translate(error: Exception, where: str) -> EventStoreError:
     """Return what an error of the driver means for a user of the store.
 
-    What Postgres adds as details is dropped from the error itself, since it holds stored values.
+    What Postgres adds as details is dropped from the error itself, since it holds stored values; so is what it or the
+    driver says of values that are none.
     """
+    if isinstance(error, asyncpg.ClientConfigurationError):
+        return StoreUnusable(where, f"{_named(error)}; look at the DSN, and at the files and variables of libpq")
     if not isinstance(error, asyncpg.PostgresError):
         return ConnectionLost(f"{where} was lost while it worked ({_named(error)})")
     cast("Any", error).detail = None
     code = _code(error)
+    if code.startswith(_VALUES):
+        error.args, error.__cause__, error.__context__ = ("a value that it cannot take",), None, None
     for codes, kind, meaning in _MEANING:
         if code.startswith(codes):
             return kind(f"{where} {meaning} ({_named(error)})")
@@ -98,12 +105,18 @@ async def connect(dsn: str, *, timeout: float, command_timeout: float, settings:
         timeout: How long that may take, in seconds.
         command_timeout: How long each statement may take, in seconds.
         settings: Of the session.
+
+    Raises:
+        ClientConfigurationError: The driver cannot make sense of the DSN, or of the files and variables of libpq.
     """
     open_: Any = asyncpg.connect  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
-    return cast(
-        "Connection",
-        await open_(dsn, timeout=timeout, command_timeout=command_timeout, server_settings=dict(settings)),
-    )
+    try:
+        connection = await open_(dsn, timeout=timeout, command_timeout=command_timeout, server_settings=dict(settings))
+    except DRIVER_ERRORS:
+        raise
+    except (ValueError, LookupError, ArithmeticError, configparser.Error) as error:
+        raise asyncpg.ClientConfigurationError(f"the driver cannot read it ({type(error).__name__})") from None
+    return cast("Connection", connection)
 
 
 def _code(error: Exception) -> str:

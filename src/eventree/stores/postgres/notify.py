@@ -13,6 +13,7 @@ logger = logging.getLogger("eventree")
 
 _NOTIFY = "SELECT pg_notify($1, $2)"
 _PAUSE = 1.0
+_TOO_LONG = 20  # a position has 19 digits at most
 
 
 class Hints:
@@ -33,7 +34,7 @@ class Hints:
         self._channel = channel
         self._connect = connect
         self._tell = tell
-        self._newest = 0
+        self._newest = self._told = 0
         self._wake = asyncio.Event()
         self._task = asyncio.create_task(self._run(), name=f"hints of {channel}")
 
@@ -68,16 +69,18 @@ class Hints:
             own = connection.get_server_pid()
             await connection.add_listener(self._channel, lambda _, process, __, text: self._heard(process == own, text))
             while not connection.is_closed():
-                await self._wake.wait()
-                self._wake.clear()
-                if self._newest:
-                    newest, self._newest = self._newest, 0
+                if self._newest == self._told:
+                    await self._wake.wait()
+                    self._wake.clear()
+                else:
+                    newest = self._newest
                     await connection.execute(_NOTIFY, self._channel, str(newest))
+                    self._told = newest
         finally:
             with contextlib.suppress(*DRIVER_ERRORS):
                 await close(connection)
 
     def _heard(self, is_own: bool, text: object) -> None:  # noqa: FBT001 - a callback
         """Pass on what another process said; our own commits were told already."""
-        if not is_own and isinstance(text, str) and text.isdecimal():
+        if not is_own and isinstance(text, str) and len(text) < _TOO_LONG and text.isdecimal():
             self._tell(int(text))
