@@ -61,7 +61,7 @@ async def serve(store: EventStore, bank: Bank, number: int, count: int) -> list[
     empty account refuses again and again what others have paid in meanwhile.
     """
     chance = random.Random(number)  # noqa: S311
-    amounts = [chance.randint(50, 100) if chance.random() < 0.1 else -chance.randint(1, 30) for _ in range(count)]  # noqa: PLR2004
+    amounts = [chance.randint(50, 100) if chance.random() < 0.1 else -chance.randint(1, 30) for _ in range(count)]
     answers: list[Answer] = []
 
     async def work(mine: list[int]) -> None:
