@@ -35,11 +35,10 @@ GRANTS = (
 
 
 async def create_and_grant(dsn: str, schema: str = "eventree") -> None:
-    async with PostgresStore(dsn, schema=schema):
+    async with PostgresStore(dsn, schema=schema, notify=False):
         pass
     async with psql(dsn) as db:
-        for grant in GRANTS:
-            await db.execute(grant.replace("eventree", schema))
+        await db.execute("; ".join(GRANTS).replace("eventree", schema))
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from eventree import InvalidArgument, SchemaTooNew, StoreUnavailable, StoreUnusable, TransactionFailed
+from eventree import (
+    InvalidArgument,
+    NonPositiveArgument,
+    SchemaTooNew,
+    StoreUnavailable,
+    StoreUnusable,
+    TransactionFailed,
+)
 from eventree.stores.contract import Appended
 from eventree.stores.postgres import PostgresStore
 from eventree.stores.postgres.driver import Connection
@@ -242,6 +249,26 @@ async def test_what_the_dsn_sets_does_not_break_the_promises(postgres_dsn: str) 
             "search_path": '"eventree"',
             "statement_timeout": "7s",
         }
+
+
+@pytest.mark.parametrize(
+    ("timeout", "limit"), [(float("inf"), "2147483647ms"), (10**9, "2147483647ms"), (1.5, "1500ms")]
+)
+async def test_any_timeout_is_a_limit_on_the_server_too(postgres_dsn: str, timeout: float, limit: str) -> None:
+    async with PostgresStore(postgres_dsn, timeout=timeout) as store:
+        assert await append(store, request("a")) == [Appended(1, 1)]
+        assert await settings_of(store, "statement_timeout") == {"statement_timeout": limit}
+
+
+@pytest.mark.parametrize("timeout", [0, -1, float("nan"), True, "1", None])
+def test_a_timeout_is_a_positive_number(timeout: float) -> None:
+    with pytest.raises(NonPositiveArgument, match="timeout"):
+        PostgresStore("postgresql://127.0.0.1:1/nowhere", timeout=timeout)
+
+
+async def test_the_smallest_timeout_is_still_one(postgres_dsn: str) -> None:
+    with pytest.raises(StoreUnavailable):
+        await PostgresStore(postgres_dsn, timeout=1e-9).__aenter__()
 
 
 async def test_a_replica_is_unavailable_and_says_why(postgres_binaries: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,6 +20,7 @@ SELECT current_setting('fsync') = 'on', pg_is_in_recovery(),
    WHERE name IN ('jit', 'enable_seqscan', 'enable_mergejoin'))
 """
 _GRACE = 2.0
+_LONGEST = 2**31 - 1
 
 
 class Circuit:
@@ -163,7 +164,7 @@ class Connections:
         return await self.connect()
 
     async def _connect(self) -> Connection:
-        milliseconds = str(int(self._timeout * 1000))
+        milliseconds = str(max(1, int(min(self._timeout * 1000, _LONGEST))))  # 0 would be no limit
         connection = await connect(
             self._address.dsn,
             timeout=self._timeout,
