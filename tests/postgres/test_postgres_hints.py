@@ -14,7 +14,7 @@ from eventree.stores.contract import Appended
 from eventree.stores.postgres import PostgresStore
 from eventree.testing.store_values import append, request
 from postgres.backends import backends, psql, terminate, within
-from sourcing.processes import python
+from servers.processes import python
 
 SOON = 5.0
 """Far more than a hint takes, and far less than a poll that never comes."""

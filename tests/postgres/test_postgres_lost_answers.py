@@ -121,7 +121,6 @@ async def outcome_after_a_loss(
         return await waiting
 
 
-@pytest.mark.xfail(strict=True, reason="BUG: a store that is closed does not wait for appends whose answer was lost")
 async def test_a_store_that_is_closed_still_finds_out_what_became_of_an_append(postgres_dsn: str) -> None:
     store = PostgresStore(postgres_dsn, timeout=1, notify=False)
     await store.__aenter__()

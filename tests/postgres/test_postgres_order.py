@@ -17,7 +17,7 @@ from postgres import rush
 from postgres.backends import held_head, psql, wait_for_locks
 from postgres.rush import Kept
 from servers.postgres import PostgresServer
-from sourcing.processes import Child, python
+from servers.processes import Child, python
 
 SECONDS = 3.0
 

@@ -23,7 +23,7 @@ from eventree.stores.postgres.driver import Connection
 from eventree.testing.store_values import append, request
 from postgres.backends import psql
 from servers.postgres import PostgresServer, running_server
-from sourcing.processes import python
+from servers.processes import python
 
 OPEN = """
 import asyncio, sys

@@ -166,3 +166,15 @@ async def test_a_snapshot_from_a_lost_future_is_ignored(store: EventStore, count
             assert isinstance(loaded.error, EntityNotFound)
         commit = (await system.execute("a", add_length, expected_sequence=count)).unwrap()
         assert (commit.events, commit.sequence, commit.position) == ((Added(count),), count + 1, count + 1)
+
+
+async def test_a_snapshot_from_a_lost_future_is_not_believed_when_its_aggregate_has_grown(store: EventStore) -> None:
+    assert ledger.states is not None
+    form = ledger.states.encode(Ledger([77] * 3))
+    future = StoredSnapshot("ledger", "a", ledger.states.fingerprint, 3, form.type, form.payload, datetime.now(UTC))
+    async with EventSourcing(ledger, store) as system:
+        await system.execute("a", add(1, 2))
+        await store.save_snapshots([future])
+        await system.execute("a", add(3, 4))
+    async with EventSourcing(ledger, store, snapshots=EVERY_TEN) as system:
+        assert await entries(system, "a") == [1, 2, 3, 4]

@@ -15,8 +15,8 @@ import pytest
 
 from bank import BankEvent, CustomerDepositedCash, CustomerWithdrewCash, OpenAccount, bank_account
 from eventree import EventEnvelope, EventSourcing, EventStore
+from servers.processes import Child, python
 from sourcing import teller
-from sourcing.processes import Child, python
 from sourcing.teller import ACCOUNT, KINDS, Answer, Bank, open_store
 
 OTHERS = 2

@@ -329,7 +329,7 @@ class EventStore(Protocol):
     async def save_snapshots(self, snapshots: Sequence[StoredSnapshot]) -> None:
         """Keep the newest snapshot of each aggregate and state version; older ones are dropped.
 
-        A snapshot of an aggregate without events is dropped too.
+        A snapshot ahead of its aggregate, taken before a restore of an older backup, is dropped too.
         """
         ...
 

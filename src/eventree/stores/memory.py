@@ -165,8 +165,8 @@ class MemoryStore:
         for snapshot in snapshots:
             key = (snapshot.aggregate_type, snapshot.aggregate_id, snapshot.state_version)
             held = self._snapshots.get(key)
-            has_events = (snapshot.aggregate_type, snapshot.aggregate_id) in self._streams
-            if has_events and (held is None or held.sequence <= snapshot.sequence):
+            stands = len(self._streams.get((snapshot.aggregate_type, snapshot.aggregate_id), []))
+            if stands >= snapshot.sequence and (held is None or held.sequence <= snapshot.sequence):
                 self._snapshots[key] = snapshot
 
     async def load_snapshots(

@@ -44,11 +44,14 @@ ON CONFLICT (name, version) DO UPDATE SET fence = checkpoints.fence + 1 RETURNIN
 _MOVE: Final = "UPDATE checkpoints SET position = $3 WHERE name = $1 AND version = $2 AND fence = $4 RETURNING fence"
 _PUT_SNAPSHOTS: Final = """
 INSERT INTO snapshots (stream, state_version, sequence, state_type, payload, checksum, taken_at)
-SELECT stream, n.state_version, n.sequence, n.state_type, n.payload, n.checksum, n.taken_at
+SELECT DISTINCT ON (stream, n.state_version)
+  stream, n.state_version, n.sequence, n.state_type, n.payload, n.checksum, n.taken_at
 FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::text[], $6::json[], $7::bigint[], $8::timestamptz[])
-  n (aggregate_type, aggregate_id, state_version, sequence, state_type, payload, checksum, taken_at)
-JOIN streams s ON s.aggregate_type = n.aggregate_type AND s.aggregate_id = n.aggregate_id AND s.sequence > 0
-ORDER BY stream, n.state_version
+WITH ORDINALITY
+  n (aggregate_type, aggregate_id, state_version, sequence, state_type, payload, checksum, taken_at, nth)
+JOIN streams s ON s.aggregate_type = n.aggregate_type AND s.aggregate_id = n.aggregate_id
+  AND s.sequence >= n.sequence
+ORDER BY stream, n.state_version, n.sequence DESC, nth DESC
 ON CONFLICT (stream, state_version) DO UPDATE SET sequence = excluded.sequence, state_type = excluded.state_type,
   payload = excluded.payload, checksum = excluded.checksum, taken_at = excluded.taken_at
 WHERE excluded.sequence >= snapshots.sequence
@@ -98,6 +101,7 @@ class PostgresStore:
         self._writer: Connections | None = None
         self._reader: Connections | None = None
         self._hints: Hints | None = None
+        self._appends: set[asyncio.Future[None]] = set()
         self._watchers = Watchers()
         self._door = Door(self._open, self._close)
 
@@ -121,16 +125,13 @@ class PostgresStore:
         writer = self._opened(self._writer)
         if not requests:
             return []
-        call = Call(requests)
+        over = asyncio.get_running_loop().create_future()
+        self._appends.add(over)
         try:
-            outcomes = await writer.run(call.attempt)
-        except ConnectionLost as error:
-            outcomes = await self._find_out(writer, call, error)
-        if call.head:
-            self._watchers.tell(call.head)
-            if self._hints is not None:
-                self._hints.committed(call.head)
-        return outcomes
+            return await self._append(writer, Call(requests))
+        finally:
+            self._appends.discard(over)
+            over.set_result(None)
 
     async def find_commands(self, command_ids: Collection[str]) -> Mapping[str, RecordedCommand]:
         """See `EventStore.find_commands`."""
@@ -171,7 +172,7 @@ class PostgresStore:
     async def save_snapshots(self, snapshots: Sequence[StoredSnapshot]) -> None:
         """See `EventStore.save_snapshots`."""
         check_snapshots(snapshots)
-        columns = _columns(_newest(snapshots))
+        columns = _columns(snapshots)
         await self._opened(self._reader).run(lambda db: db.execute(_PUT_SNAPSHOTS, *columns))
 
     async def load_snapshots(
@@ -182,6 +183,17 @@ class PostgresStore:
         return await self._opened(self._reader).run(
             lambda db: queries.load_snapshots(db, aggregate_type, aggregate_ids, state_version)
         )
+
+    async def _append(self, writer: Connections, call: Call) -> list[Outcome]:
+        try:
+            outcomes = await writer.run(call.attempt)
+        except ConnectionLost as error:
+            outcomes = await self._find_out(writer, call, error)
+        if call.head:
+            self._watchers.tell(call.head)
+            if self._hints is not None:
+                self._hints.committed(call.head)
+        return outcomes
 
     async def _find_out(self, writer: Connections, call: Call, error: EventStoreError) -> list[Outcome]:
         """Send an append whose answer was lost again, until there is an answer or the time is up.
@@ -218,6 +230,8 @@ class PostgresStore:
         hints, self._hints = self._hints, None
         reader, self._reader = self._reader, None
         writer, self._writer = self._writer, None
+        if self._appends:
+            await asyncio.wait(self._appends)  # one whose answer was lost asks again what became of it
         for part in (hints, writer, reader):
             if part is not None:
                 await part.close()
@@ -226,17 +240,6 @@ class PostgresStore:
         if connections is None:
             raise StoreUnavailable(f"{self._address} is not open; use the store inside `async with store:`")
         return connections
-
-
-def _newest(snapshots: Sequence[StoredSnapshot]) -> list[StoredSnapshot]:
-    """Return the newest snapshot of each key: one statement cannot write a row twice."""
-    newest: dict[tuple[str, str, str], StoredSnapshot] = {}
-    for snapshot in snapshots:
-        key = (snapshot.aggregate_type, snapshot.aggregate_id, snapshot.state_version)
-        held = newest.get(key)
-        if held is None or held.sequence <= snapshot.sequence:
-            newest[key] = snapshot
-    return list(newest.values())
 
 
 def _columns(snapshots: Sequence[StoredSnapshot]) -> tuple[list[object], ...]:

@@ -44,7 +44,7 @@ ON CONFLICT (name, version) DO UPDATE SET fence = fence + 1 RETURNING position, 
 _MOVE = "UPDATE checkpoints SET position = ? WHERE name = ? AND version = ? AND fence = ?"
 _PUT_SNAPSHOT = """
 INSERT INTO snapshots (stream, state_version, sequence, state_type, payload, checksum, taken_at)
-SELECT stream, ?, ?, ?, ?, ?, ? FROM streams WHERE aggregate_type = ? AND aggregate_id = ? AND sequence > 0
+SELECT stream, ?, ?, ?, ?, ?, ? FROM streams WHERE aggregate_type = ? AND aggregate_id = ? AND sequence >= ?
 ON CONFLICT (stream, state_version) DO UPDATE SET sequence = excluded.sequence, state_type = excluded.state_type,
   payload = excluded.payload, checksum = excluded.checksum, taken_at = excluded.taken_at
 WHERE excluded.sequence >= snapshots.sequence
@@ -207,6 +207,7 @@ def _save_snapshots(db: sqlite3.Connection, snapshots: Sequence[StoredSnapshot],
                     queries.to_micros(snapshot.taken_at),
                     snapshot.aggregate_type,
                     snapshot.aggregate_id,
+                    snapshot.sequence,
                 )
                 for snapshot in snapshots
             ),

@@ -215,4 +215,4 @@ class LimitPromises:
         await store.save_checkpoint("query", 1, Checkpoint(2**63 - 1, held.fence))
         assert (await store.claim_checkpoint("query", 1)).position == 2**63 - 1
         await store.save_snapshots([snapshot("a", 2**63 - 1)])
-        assert (await store.load_snapshots(TYPE, ["a"], "v1"))["a"].sequence == 2**63 - 1
+        assert await store.load_snapshots(TYPE, ["a"], "v1") == {}

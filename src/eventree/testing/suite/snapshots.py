@@ -73,3 +73,10 @@ class SnapshotPromises:
         outcomes = await append(store, request("never seen"), request("decided nothing"))
         assert outcomes == [Appended(1, 2), Appended(1, 3)]
         assert await store.load_snapshots(TYPE, ["never seen", "decided nothing"], "v1") == {}
+
+    async def test_a_snapshot_ahead_of_its_aggregate_is_dropped(self, store: EventStore) -> None:
+        await append(store, request("a", events=3))
+        await store.save_snapshots([snapshot("a", 3, payload="3"), snapshot("a", 4, payload="4")])
+        assert (await store.load_snapshots(TYPE, ["a"], "v1"))["a"].payload == "3"
+        await append(store, request("a", after=3))
+        assert (await store.load_snapshots(TYPE, ["a"], "v1"))["a"].payload == "3"
