@@ -73,13 +73,14 @@ class SchemaTooNew(StoreUnusable):
 class ConcurrencyConflict(EventStoreError):
     """Somebody else kept writing to the same aggregate first; nothing of this command was stored.
 
-    Handling: send the command again; it will be decided on the newer state.
+    Handling: send the command again; it will be decided on the newer state. If it came with an `expected_sequence`,
+    look at the newer state first.
     """
 
     def __init__(self, aggregate_type: str, aggregate_id: str, expected: int, actual: int) -> None:
         super().__init__(
-            f"{aggregate_type} {aggregate_id!r} was expected at sequence {expected} but is at {actual}; "
-            "nothing was stored, send the command again"
+            f"{aggregate_type} {aggregate_id!r} was expected at sequence {expected} but is at {actual}; nothing was "
+            "stored, send the command again (if it came with an expected_sequence, look at the newer state first)"
         )
         self.aggregate_type = aggregate_type
         self.aggregate_id = aggregate_id

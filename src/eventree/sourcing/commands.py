@@ -1,6 +1,8 @@
 """The command path: take what waits, load what is missing, decide, commit once, answer."""
 
+import asyncio
 import logging
+import random
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import islice
@@ -51,6 +53,9 @@ MAX_BATCH = 1_024
 
 MAX_ROUNDS = 8
 """How often a command is decided again because somebody else wrote to its aggregate first."""
+
+CONFLICT_PAUSE = 0.001
+"""Seconds to wait at most before deciding again, times the conflicts so far: those who collided should not again."""
 
 WEATHER = (StoreUnavailable, TransactionRolledBack, CommitOutcomeUnknown)
 """Errors of a store that pass by themselves: they are answers, not crashes."""
@@ -107,6 +112,8 @@ class EventSourcingActor(Actor[Execute[CommandT], Executed[EventT, ErrorT]], Gen
             while pending:
                 pending, lost = await self._round(pending, last=conflicts == MAX_ROUNDS - 1)
                 conflicts += lost
+                if lost and pending:
+                    await asyncio.sleep(random.uniform(0, CONFLICT_PAUSE * conflicts))  # noqa: S311
         except WEATHER as error:
             self._states.clear()
             for work in pending:

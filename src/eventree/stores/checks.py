@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterable, Sequence
 from datetime import timedelta
 from typing import Final
+from uuid import UUID
 
 from eventree.domain.limits import MAX_ID_BYTES, MAX_METADATA_BYTES, MAX_PAYLOAD_BYTES, check_id, check_text
 from eventree.errors import InvalidArgument
@@ -93,6 +94,8 @@ def _check_event(event: NewEvent) -> None:
     _check_number("event_version", event.event_version, 1, MAX_VERSION)
     _check_json("payload", event.payload, MAX_PAYLOAD_BYTES)
     _check_json("metadata", event.metadata, MAX_METADATA_BYTES)
+    if not isinstance(event.commit_id, UUID):
+        raise InvalidArgument("commit_id", f"must be a UUID, got {type(event.commit_id).__name__}")
 
 
 def _check_commands(request: AppendRequest, commands: Sequence[NewCommand]) -> None:

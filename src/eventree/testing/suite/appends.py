@@ -14,7 +14,10 @@ class AppendPromises:
 
     async def test_events_are_kept_and_the_outcome_tells_where_the_last_one_is(self, store: EventStore) -> None:
         assert await append(store, request("a", events=3)) == [Appended(3, 3)]
-        assert await append(store, request("a", after=3, events=2)) == [Appended(5, 5)]
+        [outcome] = await append(store, request("a", after=3, events=2))
+        assert outcome == Appended(5, 5)
+        assert isinstance(outcome, Appended)
+        assert {type(number) for number in (outcome.sequence, outcome.position)} == {int}
 
     async def test_what_was_acknowledged_can_be_read_at_once(self, store: EventStore) -> None:
         for number in range(20):

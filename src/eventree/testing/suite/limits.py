@@ -3,6 +3,8 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import timedelta, timezone
+from typing import cast
+from uuid import UUID
 
 import pytest
 
@@ -58,6 +60,7 @@ def _with_command(first: int, last: int) -> AppendRequest:
 REFUSED_NUMBERS: dict[str, tuple[str, AppendRequest]] = {
     "an event of version 0": ("event_version", AppendRequest(TYPE, "a", 0, [event(event_version=0)])),
     "an event of version 2**31": ("event_version", AppendRequest(TYPE, "a", 0, [event(event_version=2**31)])),
+    "a commit id that is text": ("commit_id", AppendRequest(TYPE, "a", 0, [event(commit_id=cast("UUID", "c"))])),
     "a sequence below 0": ("expected_sequence", AppendRequest(TYPE, "a", -1, [event()])),
     "a sequence of 2**63": ("expected_sequence", AppendRequest(TYPE, "a", 2**63, [event()])),
     "a command before its request": ("first_sequence", _with_command(3, 4)),
