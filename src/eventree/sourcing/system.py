@@ -1,8 +1,6 @@
 """The client of a running system: what a user holds to execute commands and to read aggregates."""
 
-import asyncio
-import logging
-from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from functools import partial
 from types import TracebackType
 from typing import Generic, Self, TypeVar
@@ -12,9 +10,10 @@ from eventree.actors.supervisor import Supervisor, SupervisorMessage
 from eventree.domain.aggregate import Aggregate, AggregateType
 from eventree.domain.events import EventEnvelope
 from eventree.domain.snapshots import Snapshot, SnapshotConfig
-from eventree.errors import ActorTimeout, DomainError, EventreeError, InvalidArgument
+from eventree.errors import EventreeError, InvalidArgument
 from eventree.errors.arguments import check_count, check_positive
-from eventree.result import Err, Ok, Result
+from eventree.result import Err, Result
+from eventree.sourcing.answers import as_result, in_time, log_failure
 from eventree.sourcing.batch import Execute, Executed
 from eventree.sourcing.messages import CommandId, message, messages
 from eventree.sourcing.queries.handle import QueryHandle
@@ -23,8 +22,6 @@ from eventree.sourcing.reader import Reader
 from eventree.sourcing.statistics import AggregateStats, SystemStats
 from eventree.sourcing.tree import Tree
 from eventree.stores.contract import EventStore
-
-logger = logging.getLogger("eventree")
 
 StateT = TypeVar("StateT")
 CommandT = TypeVar("CommandT")
@@ -164,7 +161,7 @@ class EventSourcing(Generic[StateT, CommandT, EventT, ErrorT]):
             ActorStopped: The system is not running.
         """
         answer = self._tree.commands.ask_nowait(message(aggregate_id, command, metadata, command_id))
-        answer.add_done_callback(partial(_log_failure, self._type.name, aggregate_id))
+        answer.add_done_callback(partial(log_failure, self._type.name, aggregate_id))
 
     async def execute_many(
         self,
@@ -192,7 +189,7 @@ class EventSourcing(Generic[StateT, CommandT, EventT, ErrorT]):
             return [Err(error) for _ in prepared]
         requests = [each for each in prepared if isinstance(each, Execute)]
         answers = iter(await self._tree.commands.ask_many(requests, timeout=timeout, operation="execute_many"))
-        return [_as_result(next(answers) if isinstance(each, Execute) else each) for each in prepared]
+        return [as_result(next(answers) if isinstance(each, Execute) else each) for each in prepared]
 
     # --- reading: straight from the store, never behind commands that wait
 
@@ -208,7 +205,7 @@ class EventSourcing(Generic[StateT, CommandT, EventT, ErrorT]):
         Returns:
             The aggregate, or why not: `EntityNotFound` if it has no events.
         """
-        return await _answer("load_aggregate", timeout, self._reader.aggregate(aggregate_id))
+        return await in_time("load_aggregate", timeout, self._reader.aggregate(aggregate_id))
 
     async def load_events(
         self, aggregate_id: str, *, start_from: int = 1, timeout: float = 5.0
@@ -223,7 +220,7 @@ class EventSourcing(Generic[StateT, CommandT, EventT, ErrorT]):
         Returns:
             The events in order, none if there are none.
         """
-        return await _answer("load_events", timeout, self._reader.events(aggregate_id, start_from))
+        return await in_time("load_events", timeout, self._reader.events(aggregate_id, start_from))
 
     def stream_events(self, aggregate_id: str, *, start_from: int = 1) -> AsyncIterator[EventEnvelope[EventT]]:
         """Iterate over the events of an aggregate, a page in memory at a time.
@@ -246,7 +243,7 @@ class EventSourcing(Generic[StateT, CommandT, EventT, ErrorT]):
             aggregate_id: The aggregate.
             timeout: How long to wait, in seconds; default 5.
         """
-        return await _answer("latest_snapshot", timeout, self._reader.snapshot(aggregate_id))
+        return await in_time("latest_snapshot", timeout, self._reader.snapshot(aggregate_id))
 
     async def aggregate_stats(
         self, aggregate_id: str, *, timeout: float = 5.0
@@ -260,7 +257,7 @@ class EventSourcing(Generic[StateT, CommandT, EventT, ErrorT]):
         Returns:
             The numbers, or why not: `EntityNotFound` if it has no events.
         """
-        return await _answer("aggregate_stats", timeout, self._reader.stats(aggregate_id))
+        return await in_time("aggregate_stats", timeout, self._reader.stats(aggregate_id))
 
     async def system_stats(self) -> SystemStats:
         """Return the numbers of this system, counted since this object was made."""
@@ -287,41 +284,3 @@ class EventSourcing(Generic[StateT, CommandT, EventT, ErrorT]):
             known = ", ".join(self._tree.queries) or "none"
             raise InvalidArgument("name", f"there is no query {name!r}; there are: {known}")
         return QueryHandle(name, self._store, registered.ref, registered.progress)
-
-
-def _as_result(answer: Executed[EventT, ErrorT] | BaseException) -> Executed[EventT, ErrorT]:
-    if isinstance(answer, Ok | Err):
-        return answer
-    if isinstance(answer, EventreeError):
-        return Err(answer)
-    raise answer
-
-
-async def _answer(operation: str, timeout: float, question: Coroutine[object, object, T]) -> Result[T, EventreeError]:
-    """Wait for an answer from the store; whatever goes wrong is an answer too."""
-    try:
-        try:
-            check_positive("timeout", timeout)
-            async with asyncio.timeout(timeout):
-                return Ok(await question)
-        except TimeoutError as error:
-            if isinstance(error, EventreeError):
-                raise
-            raise ActorTimeout(operation, timeout) from None
-    except EventreeError as error:
-        return Err(error)
-    finally:
-        question.close()
-
-
-def _log_failure(name: str, aggregate_id: str, answer: "asyncio.Future[Executed[EventT, ErrorT]]") -> None:
-    """Log how a command failed that nobody waits for, without what was in it."""
-    if answer.cancelled():
-        return
-    error = answer.exception()
-    if error is None and isinstance(result := answer.result(), Err):
-        error = result.error
-    if isinstance(error, DomainError):
-        logger.warning("%s %r: a command given to execute_nowait was refused", name, aggregate_id)
-    elif error is not None:
-        logger.error("%s %r: a command given to execute_nowait failed: %s", name, aggregate_id, error)

@@ -1,0 +1,56 @@
+"""What callers get: answers in time, failures as values, and a log line of a failure that nobody waits for."""
+
+import asyncio
+import logging
+from collections.abc import Coroutine
+from typing import TypeVar
+
+from eventree.errors import ActorTimeout, DomainError, EventreeError
+from eventree.errors.arguments import check_positive
+from eventree.result import Err, Ok, Result
+from eventree.sourcing.batch import Executed
+
+logger = logging.getLogger("eventree")
+
+T = TypeVar("T")
+EventT = TypeVar("EventT")
+ErrorT = TypeVar("ErrorT")
+
+
+def as_result(answer: Executed[EventT, ErrorT] | BaseException) -> Executed[EventT, ErrorT]:
+    """Return an answer of an actor as its caller gets it; raise what is neither an answer nor an error of ours."""
+    if isinstance(answer, Ok | Err):
+        return answer
+    if isinstance(answer, EventreeError):
+        return Err(answer)
+    raise answer
+
+
+async def in_time(operation: str, timeout: float, question: Coroutine[object, object, T]) -> Result[T, EventreeError]:
+    """Wait for an answer from the store; whatever goes wrong is an answer too."""
+    try:
+        try:
+            check_positive("timeout", timeout)
+            async with asyncio.timeout(timeout):
+                return Ok(await question)
+        except TimeoutError as error:
+            if isinstance(error, EventreeError):
+                raise
+            raise ActorTimeout(operation, timeout) from None
+    except EventreeError as error:
+        return Err(error)
+    finally:
+        question.close()
+
+
+def log_failure(name: str, aggregate_id: str, answer: "asyncio.Future[Executed[EventT, ErrorT]]") -> None:
+    """Log how a command failed that nobody waits for, without what was in it."""
+    if answer.cancelled():
+        return
+    error = answer.exception()
+    if error is None and isinstance(result := answer.result(), Err):
+        error = result.error
+    if isinstance(error, DomainError):
+        logger.warning("%s %r: a command given to execute_nowait was refused", name, aggregate_id)
+    elif error is not None:
+        logger.error("%s %r: a command given to execute_nowait failed: %s", name, aggregate_id, error)
