@@ -11,7 +11,7 @@ from uuid import UUID
 
 import pytest
 
-from eventree import EventStoreError, StoreBusy, StoreUnavailable, StoreUnusable, TransactionFailed
+from eventree import EventStoreError, InvalidArgument, StoreBusy, StoreUnavailable, StoreUnusable, TransactionFailed
 from eventree.stores.contract import AppendRequest, NewCommand, NewEvent
 from eventree.stores.postgres import PostgresStore
 from eventree.stores.postgres.driver import Connection
@@ -45,7 +45,7 @@ async def quiet(caplog: pytest.LogCaptureFixture, kind: type[Exception]) -> Asyn
     while links[-1] is not None:
         links.append(links[-1].__cause__ or links[-1].__context__)
     shown += "".join(f"{link!r} {link} {getattr(link, 'detail', '')}" for link in links) + caplog.text
-    assert "Error" in shown
+    assert kind.__name__ in shown
     assert CANARY not in shown
 
 
@@ -128,11 +128,11 @@ async def test_json_that_the_server_does_not_take(store: PostgresStore, caplog: 
     assert await store.head() == 0
 
 
-async def test_a_value_that_the_driver_does_not_take(store: PostgresStore, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_value_that_the_driver_would_not_take(store: PostgresStore, caplog: pytest.LogCaptureFixture) -> None:
     wrong: Any = f"no UUID, {CANARY}"
     wrong_event = NewEvent("e", 1, f'"{CANARY}"', "{}", wrong)
     async with asyncio.timeout(3):
-        async with quiet(caplog, TransactionFailed):
+        async with quiet(caplog, InvalidArgument):
             await append(store, AppendRequest("t", "a", 0, [wrong_event]))
     await append(store, request("a"))
 
