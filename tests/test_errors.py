@@ -16,9 +16,12 @@ from eventree.errors import (
     ActorCrashed,
     ActorStopped,
     ActorTimeout,
+    AskCycle,
     CheckpointFenced,
     ChildAlreadyExists,
     ChildNotFound,
+    ChildRestarting,
+    ChildRunning,
     ChildStartError,
     CommandIdReused,
     CommitOutcomeUnknown,
@@ -41,8 +44,11 @@ from eventree.errors import (
     StoreFull,
     StoreUnavailable,
     StoreUnusable,
+    TooManyChildren,
     TransactionFailed,
     TransactionRolledBack,
+    UnexpectedCancellation,
+    WouldDeadlock,
 )
 
 BOOM = ValueError("boom")
@@ -70,6 +76,12 @@ EXAMPLES: list[tuple[Exception, dict[str, object]]] = [
     (ChildStartError("worker", BOOM), {"child": "worker", "__cause__": BOOM}),
     (ChildAlreadyExists("worker"), {"child": "worker"}),
     (ChildNotFound("worker"), {"child": "worker"}),
+    (ChildRunning("worker"), {"child": "worker"}),
+    (ChildRestarting("worker"), {"child": "worker"}),
+    (TooManyChildren("pool", 77), {"supervisor": "pool", "max_children": 77}),
+    (WouldDeadlock("branch", "worker"), {"child": "branch", "caller": "worker"}),
+    (AskCycle(["a", "b", "a"]), {"actors": ("a", "b", "a")}),
+    (UnexpectedCancellation("worker"), {"actor": "worker"}),
     (RestartIntensityExceeded("top", 3, 5.0, [BOOM]), {"supervisor": "top", "max_restarts": 3, "crashes": (BOOM,)}),
     (StoreUnavailable("the disk is away"), {"args": ("the disk is away",)}),
     (StoreBusy("the disk is away"), {"args": ("the disk is away",)}),
@@ -78,7 +90,9 @@ EXAMPLES: list[tuple[Exception, dict[str, object]]] = [
     (TransactionRolledBack("the disk is away"), {"args": ("the disk is away",)}),
     (CommitOutcomeUnknown("lost"), {"args": ("lost",)}),
 ]
-UNSAID = {"args", "__cause__", "crashes", "outcome"}
+UNSAID = {"args", "__cause__", "actors", "crashes", "outcome"}
+SIGNALS = {eventree.StopActor, eventree.Ignore, eventree.Reject}
+"""What an actor raises to say something to the runtime; no errors."""
 
 REMEDIES: list[tuple[EventreeError, str]] = [
     (EntityNotFound("bank", "a"), "execute a command that creates it first"),
@@ -94,6 +108,12 @@ REMEDIES: list[tuple[EventreeError, str]] = [
     (MailboxFull("a", 1), "send more slowly"),
     (ChildAlreadyExists("a"), "give every child an id of its own"),
     (ChildNotFound("a"), "which_children()"),
+    (ChildRunning("a"), "terminate_child() it first"),
+    (ChildRestarting("a"), "wait until it runs"),
+    (TooManyChildren("a", 1), "terminate some"),
+    (WouldDeadlock("a", "b"), "raise StopActor"),
+    (AskCycle(["a", "b", "a"]), "'a' waits for 'b' waits for 'a': nobody would ever answer; tell instead"),
+    (UnexpectedCancellation("a"), "catch that where it is awaited"),
 ]
 
 
@@ -119,17 +139,15 @@ def test_an_error_carries_attributes_and_names_them_in_its_message(
 def test_every_public_error_has_an_example_or_is_a_family() -> None:
     families = {kind for kind in public_errors() if kind.__subclasses__()}
     shown = {type(error) for error, _ in EXAMPLES}
-    assert set(public_errors()) - families - shown == {eventree.StopActor}
+    assert set(public_errors()) - families - shown == SIGNALS - families
 
 
 def test_every_error_of_the_module_is_public() -> None:
     defined = {value for value in vars(errors).values() if inspect.isclass(value)}
-    assert defined == set(public_errors()) - {eventree.StopActor}
+    assert defined == set(public_errors()) - SIGNALS
 
 
-@pytest.mark.parametrize(
-    "kind", [kind for kind in public_errors() if kind is not eventree.StopActor], ids=lambda k: k.__name__
-)
+@pytest.mark.parametrize("kind", [kind for kind in public_errors() if kind not in SIGNALS], ids=lambda k: k.__name__)
 def test_every_error_but_the_business_error_is_in_one_tree(kind: type[BaseException]) -> None:
     assert issubclass(kind, EventreeError) is (kind is not DomainError)
     assert kind.__doc__

@@ -1,4 +1,4 @@
-"""The example, run as a user would: as a script, on a file, killed in the middle and run again."""
+"""The examples, run as a user would: as scripts, on a file, killed in the middle and run again."""
 
 import csv
 import signal
@@ -127,3 +127,21 @@ def test_every_balance_of_a_real_bank_agrees_with_the_banks_own(tmp_path: Path) 
     assert "accepted 11155, refused 0, repeated 0, skipped 0" in result.stdout
     assert "balances that agree with the ledger: 638 of 638 accounts, wrong: 0" in result.stdout
     assert "rows whose balance was checked: 10517, wrong: 0" in result.stdout
+
+
+def test_actors_work_without_any_event_sourcing() -> None:
+    script = ROOT / "examples" / "02_supervised_workers.py"
+    result = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=60, check=False)
+    assert (result.returncode, result.stderr) == (0, "")
+    lines = result.stdout.splitlines()
+    assert lines[:2] == ["hello, ann", "cat.png at 80, number 1 of incarnation 1"]
+    assert "dog.png at 80, number 1 of incarnation 2" in lines
+    assert "! Reject: no picture is 0 pixels wide" in lines
+    assert lines[-7:-2] == [
+        "workers [one_for_one, 1 of 3 restarts in 5 s]",
+        "├── resizer running",
+        "├── sessions running [one_for_one, 0 of 3 restarts in 5 s]",
+        "│   └── ann running",
+        "└── second resizer running, 1 restart, last crash ZeroDivisionError, at work on Resize",
+    ]
+    assert lines[-1] == "stopped: <ActorRef 'second resizer' stopped, incarnation 2, 0 queued>"

@@ -24,10 +24,13 @@ def test_the_python_blocks_run_in_order_as_one_program(tmp_path: Path) -> None:
         check=False,
     )
     assert result.returncode == 0, result.stderr
-    assert result.stderr == ""
-    assert sorted(result.stdout.splitlines()) == sorted(
-        ["refused: not enough money", "100", "anna 1 Deposited(amount=Decimal('100')) {'user': '456'}"]
+    assert result.stderr.splitlines()[0] == (
+        "supervisor counters: child 'counter' (incarnation 1) crash at work on int, restarting it (1 of 3 restarts)"
     )
+    assert result.stderr.count("supervisor") == 1
+    first = ["refused: not enough money", "100", "anna 1 Deposited(amount=Decimal('100')) {'user': '456'}"]
+    [actors] = blocks("text")[-1:]
+    assert sorted(result.stdout.splitlines()) == sorted([*first, *actors.splitlines()])
 
 
 def test_there_are_two_commands_and_each_makes_its_own_environment() -> None:

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-import eventree.actors.child as child_module
 from actors.crew import Boom, Crew, current_task, ticks, until
 from eventree import (
     Actor,
@@ -22,6 +21,7 @@ from eventree import (
     Restart,
     StopActor,
     Supervisor,
+    UnexpectedCancellation,
 )
 
 
@@ -215,31 +215,50 @@ async def test_an_exception_in_the_cleanup_is_a_crash(crew: Crew) -> None:
         assert str(supervisor.which_children()[0].last_crash) == "cleanup"
 
 
-@pytest.mark.parametrize("message", ["killed", "stray"])
-async def test_a_cancelled_actor_lets_go_instead_of_cleaning_up(message: str) -> None:
+async def test_a_cancelled_actor_lets_go_instead_of_cleaning_up() -> None:
     ends: list[str] = []
-
-    class Holder(Actor[str, str]):
-        async def receive(self, message: str, ctx: ActorContext[str, str]) -> str:
-            future = asyncio.get_running_loop().create_future()
-            future.cancel()
-            if message == "killed":
-                current_task().cancel()
-            await (asyncio.sleep(0) if message == "killed" else future)
-            return message
-
-        async def on_stop(self, reason: ExitReason) -> None:
-            ends.append("stop")
-
-        async def on_kill(self) -> None:
-            ends.append("kill")
-
     ref = ActorRef[str, str]("holder")
-    async with Supervisor([ChildSpec(id="holder", start=Holder, ref=ref, restart=Restart.TEMPORARY)]):
+    spec = ChildSpec(id="holder", start=lambda: Holder(ends), ref=ref, restart=Restart.TEMPORARY)
+    async with Supervisor([spec]):
         with pytest.raises(ActorCrashed, match="was killed") as caught:
-            await ref.ask(message)
+            await ref.ask("killed")
     assert caught.value.__cause__ is None
     assert ends == ["kill"]
+
+
+async def test_a_stray_cancellation_is_a_crash() -> None:
+    """Hazard X5: a task that awaits what somebody cancelled ends as if it had been cancelled itself."""
+    ends: list[str] = []
+    ref = ActorRef[str, str]("holder")
+    async with Supervisor([ChildSpec(id="holder", start=lambda: Holder(ends), ref=ref)]):
+        with pytest.raises(ActorCrashed, match="crashed with UnexpectedCancellation") as caught:
+            await ref.ask("stray")
+        assert isinstance(caught.value.__cause__, UnexpectedCancellation)
+        assert await ref.ask("hello") == "hello"
+    assert ends == ["stop", "stop"]
+
+
+class Holder(Actor[str, str]):
+    """Await what was cancelled, or be cancelled."""
+
+    def __init__(self, ends: list[str]) -> None:
+        self.ends = ends
+
+    async def receive(self, message: str, ctx: ActorContext[str, str]) -> str:
+        future = asyncio.get_running_loop().create_future()
+        future.cancel()
+        if message == "killed":
+            current_task().cancel()
+            await asyncio.sleep(0)
+        if message == "stray":
+            await future
+        return message
+
+    async def on_stop(self, reason: ExitReason) -> None:
+        self.ends.append("stop")
+
+    async def on_kill(self) -> None:
+        self.ends.append("kill")
 
 
 async def test_an_actor_must_say_what_it_does_with_messages() -> None:
@@ -277,11 +296,7 @@ async def test_an_exception_while_letting_go_does_not_lose_the_actor() -> None:
         assert await ref.ask("hello", timeout=0.05) == "hello by 2"
 
 
-async def test_a_clean_up_after_a_crash_that_never_ends_does_not_keep_the_actor_from_coming_back(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(child_module, "KILL_GRACE", 0.01)
-
+async def test_a_clean_up_after_a_crash_that_never_ends_does_not_keep_the_actor_from_coming_back() -> None:
     class Untidy(Actor[str, str]):
         async def receive(self, message: str, ctx: ActorContext[str, str]) -> str:
             if message == "crash":
@@ -293,7 +308,11 @@ async def test_a_clean_up_after_a_crash_that_never_ends_does_not_keep_the_actor_
                 await asyncio.Event().wait()
 
     ref = ActorRef[str, str]("untidy")
-    async with asyncio.timeout(5), Supervisor([ChildSpec(id="untidy", start=Untidy, ref=ref, shutdown=0.01)]):
+    untidy = ChildSpec(id="untidy", start=Untidy, ref=ref, shutdown=0.01)
+    async with (
+        asyncio.timeout(5),
+        Supervisor([untidy], kill_grace=0.01),
+    ):
         with pytest.raises(ActorCrashed) as caught:
             await ref.ask("crash")
         assert isinstance(caught.value.__cause__, ValueError)

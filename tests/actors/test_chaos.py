@@ -12,7 +12,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from actors.crew import Boom, current_task, until
-from eventree import Actor, ActorContext, ActorCrashed, ActorError, ActorRef, ChildSpec, Request, Status, Supervisor
+from eventree import (
+    Actor,
+    ActorContext,
+    ActorCrashed,
+    ActorError,
+    ActorRef,
+    ChildSpec,
+    MailboxSpec,
+    Request,
+    Status,
+    Supervisor,
+)
 
 ASKS = 200
 Trouble = Literal["crash", "kill", "stray"]
@@ -70,7 +81,7 @@ async def kill_at_random(record: Record, seed: int) -> None:
 
 async def run(seed: int, troubles: dict[int, Trouble], mailbox_size: int) -> None:
     record = Record()
-    ref = ActorRef[int, int]("fragile", mailbox_size=mailbox_size)
+    ref = ActorRef[int, int]("fragile", mailbox=MailboxSpec(maxsize=mailbox_size))
     spec = ChildSpec(id="fragile", start=lambda: Fragile(record, troubles), ref=ref)
     async with asyncio.timeout(20), Supervisor([spec], max_restarts=1_000) as supervisor:
         killing = asyncio.ensure_future(kill_at_random(record, seed))
@@ -113,7 +124,7 @@ def test_every_ask_ends_and_nothing_is_handled_twice_whatever_crashes_the_actor(
 @pytest.mark.parametrize("seed", range(5))
 async def test_every_ask_ends_when_the_tree_stops_in_the_middle(seed: int) -> None:
     record = Record()
-    ref = ActorRef[int, int]("fragile", mailbox_size=5)
+    ref = ActorRef[int, int]("fragile", mailbox=MailboxSpec(maxsize=5))
     spec = ChildSpec(id="fragile", start=lambda: Fragile(record, {}), ref=ref)
     async with asyncio.timeout(20):
         async with Supervisor([spec]):

@@ -94,10 +94,10 @@ async def test_a_child_that_ended_normally_starts_again_for_the_next_who_wants_i
 async def test_a_caller_whose_child_is_terminated_meanwhile_gets_a_new_one(crew: Crew) -> None:
     async with dynamic(crew, Restart.TEMPORARY) as supervisor:
         await supervisor.get_or_start("a")
-        wanting = asyncio.ensure_future(supervisor.get_or_start("a"))
+        terminating = asyncio.ensure_future(supervisor.terminate_child("a"))
         await asyncio.sleep(0)
-        await supervisor.terminate_child("a")
-        ref = await wanting
+        ref = await supervisor.get_or_start("a")
+        await terminating
         assert await ref.ask("hello") == "hello by 2"
 
 

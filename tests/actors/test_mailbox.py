@@ -6,14 +6,14 @@ from collections.abc import Iterable
 import pytest
 
 from actors.crew import Boom, ticks
-from eventree import ActorCrashed, ActorStopped, MailboxFull, Request
-from eventree.actors.mailbox import Mailbox
+from eventree import ActorCrashed, ActorStopped, MailboxFull, MailboxSpec, Request
+from eventree.actors.mailbox import TURNS, Mailbox
 
 Box = Mailbox[str, str]
 
 
 def opened(maxsize: int = 10, messages: Iterable[str] = ()) -> Box:
-    mailbox = Box("owner", maxsize)
+    mailbox = Box("owner", MailboxSpec(maxsize=maxsize))
     mailbox.open()
     for message in messages:
         mailbox.put_nowait(Request(message))
@@ -51,7 +51,7 @@ async def test_control_comes_first_one_at_a_time_and_needs_no_room() -> None:
 
 
 async def test_control_is_ignored_by_a_closed_mailbox() -> None:
-    mailbox = Box("owner", 1)
+    mailbox = Box("owner", MailboxSpec(maxsize=1))
     mailbox.put_control(Request("x"))
     mailbox.open()
     assert take(mailbox) == []
@@ -65,7 +65,7 @@ async def test_a_full_mailbox_says_whose_it_is_and_how_much_it_holds() -> None:
 
 
 async def test_a_closed_mailbox_refuses_requests() -> None:
-    mailbox = Box("owner", 1)
+    mailbox = Box("owner", MailboxSpec(maxsize=1))
     with pytest.raises(ActorStopped) as caught:
         mailbox.put_nowait(Request("a"))
     assert caught.value.actor == "owner"
@@ -203,7 +203,8 @@ async def test_a_reader_with_a_backlog_lets_other_tasks_run() -> None:
     mailbox = opened(messages="ab")
     ran: list[bool] = []
     asyncio.get_running_loop().call_soon(ran.append, True)
-    await mailbox.wait()
+    for _ in range(TURNS):
+        await mailbox.wait()
     assert ran == [True]
 
 

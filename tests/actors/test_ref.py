@@ -16,6 +16,7 @@ from eventree import (
     ActorTimeout,
     ChildSpec,
     MailboxFull,
+    MailboxSpec,
     NonPositiveArgument,
     Request,
     Status,
@@ -130,7 +131,7 @@ async def test_a_timeout_is_positive(crew: Crew, timeout: float) -> None:
         with pytest.raises(NonPositiveArgument):
             await crew.refs["a"].send("x", timeout=timeout)
     with pytest.raises(NonPositiveArgument):
-        ActorRef("a", mailbox_size=0)
+        ActorRef("a", mailbox=MailboxSpec(maxsize=0))
 
 
 async def busy(crew: Crew) -> "asyncio.Future[str]":
@@ -182,7 +183,7 @@ async def test_who_waits_for_room_is_woken_when_the_actor_stops(crew: Crew) -> N
 
 
 async def test_ask_many_answers_each_message_in_order_with_its_value_or_its_error(crew: Crew) -> None:
-    async with Supervisor([crew.spec("a", mailbox_size=2)]):
+    async with Supervisor([crew.spec("a", mailbox=MailboxSpec(maxsize=2))]):
         answers = await crew.refs["a"].ask_many(["1", "2", "3", "4", "crash", "6", "7"])
     assert [answer for answer in answers if isinstance(answer, str)] == [
         "1 by 1", "2 by 1", "3 by 1", "4 by 1", "6 by 2", "7 by 2",
@@ -213,7 +214,7 @@ async def test_ask_many_ends_also_for_messages_that_find_room_at_the_last_moment
                 while not request.abandoned:  # noqa: ASYNC110 - as an actor would that works in small steps
                     await asyncio.sleep(0)
 
-    ref = ActorRef[str, str]("polite", mailbox_size=3)
+    ref = ActorRef[str, str]("polite", mailbox=MailboxSpec(maxsize=3))
     async with Supervisor([ChildSpec(id="polite", start=Polite, ref=ref, shutdown=0.01)]), asyncio.timeout(0.5):
         answers = await ref.ask_many([str(n) for n in range(12)], timeout=0.02)
     assert all(isinstance(answer, ActorTimeout | MailboxFull) for answer in answers)

@@ -20,7 +20,6 @@ from eventree import (
     StopActor,
     Supervisor,
 )
-from eventree.actors import child as child_module
 
 
 async def fail() -> None:
@@ -93,10 +92,8 @@ async def test_the_start_timeout_is_the_cause(crew: Crew) -> None:
 
 
 async def test_a_start_that_swallows_its_cancellation_is_left_behind(
-    crew: Crew, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    crew: Crew, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(child_module, "KILL_GRACE", 0.01)
-
     async def cling() -> None:
         while not crew.gate.is_set():
             try:
@@ -106,7 +103,7 @@ async def test_a_start_that_swallows_its_cancellation_is_left_behind(
         raise StopActor
 
     crew.init["a"] = cling
-    async with Supervisor() as supervisor, asyncio.timeout(5):
+    async with Supervisor(kill_grace=0.01) as supervisor, asyncio.timeout(5):
         with caplog.at_level(logging.ERROR, "eventree"), pytest.raises(ChildStartError):
             await supervisor.start_child(crew.spec("a", start_timeout=0.01))
     assert "actor 'a' does not end although it was cancelled; it is left behind" in caplog.text
@@ -115,17 +112,15 @@ async def test_a_start_that_swallows_its_cancellation_is_left_behind(
 
 
 async def test_a_start_that_ends_too_late_leaves_the_next_one_alone(
-    crew: Crew, monkeypatch: pytest.MonkeyPatch
+    crew: Crew,
 ) -> None:
-    monkeypatch.setattr(child_module, "KILL_GRACE", 0.01)
-
     async def cling() -> None:
         while not crew.gate.is_set():
             with suppress(asyncio.CancelledError):
                 await crew.gate.wait()
 
     crew.init["a"] = cling
-    async with asyncio.timeout(5), Supervisor() as supervisor:
+    async with asyncio.timeout(5), Supervisor(kill_grace=0.01) as supervisor:
         with pytest.raises(ChildStartError):
             await supervisor.start_child(crew.spec("a", start_timeout=0.01))
         late = crew.tasks["a"]

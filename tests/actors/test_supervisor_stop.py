@@ -19,7 +19,6 @@ from eventree import (
     ExitReason,
     Supervisor,
 )
-from eventree.actors import child as child_module
 
 
 class Clinger(Actor[str, str]):
@@ -61,7 +60,7 @@ async def test_a_child_finishes_the_message_in_work_and_leaves_those_that_wait(c
         working = crew.refs["a"].ask_nowait("wait")
         waiting = crew.refs["a"].ask_nowait("queued")
         await until(lambda: "a wait" in crew.log)
-        asyncio.get_running_loop().call_soon(crew.gate.set)
+        crew.refs["a"].mailbox.stop_wish.add_done_callback(lambda _: crew.gate.set())
     assert await working == "wait by 1"
     with pytest.raises(ActorStopped):
         await waiting
@@ -101,13 +100,12 @@ async def test_a_child_may_have_all_the_time_it_wants(crew: Crew) -> None:
 
 @pytest.mark.parametrize("shutdown", [BRUTAL_KILL, 0.01])
 async def test_a_task_that_swallows_its_cancellation_is_left_behind_and_the_stop_goes_on(
-    crew: Crew, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, shutdown: float
+    crew: Crew, caplog: pytest.LogCaptureFixture, shutdown: float
 ) -> None:
-    monkeypatch.setattr(child_module, "KILL_GRACE", 0.01)
     ref = ActorRef[str, str]("clinger")
     clinger = ChildSpec(id="clinger", start=lambda: Clinger(crew), shutdown=shutdown, ref=ref)
     with caplog.at_level(logging.ERROR, "eventree"):
-        async with asyncio.timeout(5), Supervisor([crew.spec("a"), clinger]):
+        async with asyncio.timeout(5), Supervisor([crew.spec("a"), clinger], kill_grace=0.01):
             clinging = ref.ask_nowait("cling")
             await until(lambda: bool(ref.mailbox._in_work))
     assert [record.message for record in caplog.records] == [
@@ -122,12 +120,11 @@ async def test_a_task_that_swallows_its_cancellation_is_left_behind_and_the_stop
 
 
 async def test_one_left_behind_takes_no_message_from_its_next_incarnation(
-    crew: Crew, monkeypatch: pytest.MonkeyPatch
+    crew: Crew,
 ) -> None:
-    monkeypatch.setattr(child_module, "KILL_GRACE", 0.01)
     ref = ActorRef[str, str]("clinger")
     spec = ChildSpec(id="clinger", start=lambda: Clinger(crew), shutdown=BRUTAL_KILL, ref=ref)
-    async with asyncio.timeout(5), Supervisor([spec]) as supervisor:
+    async with asyncio.timeout(5), Supervisor([spec], kill_grace=0.01) as supervisor:
         ref.tell("cling")
         await until(lambda: bool(ref.mailbox._in_work))
         orphan = crew.tasks["clinger"]
@@ -145,10 +142,7 @@ async def test_one_left_behind_takes_no_message_from_its_next_incarnation(
 
 
 @pytest.mark.parametrize("place", ["receive", "on_stop"])
-async def test_the_end_of_one_left_behind_leaves_the_work_of_its_next_incarnation_alone(
-    crew: Crew, monkeypatch: pytest.MonkeyPatch, place: str
-) -> None:
-    monkeypatch.setattr(child_module, "KILL_GRACE", 0.01)
+async def test_the_end_of_one_left_behind_leaves_the_work_of_its_next_incarnation_alone(crew: Crew, place: str) -> None:
     released = asyncio.Event()
 
     class Unruly(Worker):
@@ -171,7 +165,7 @@ async def test_the_end_of_one_left_behind_leaves_the_work_of_its_next_incarnatio
 
     ref = ActorRef[str, str]("a")
     spec = ChildSpec(id="a", start=lambda: Unruly("a", crew), shutdown=BRUTAL_KILL, ref=ref)
-    async with asyncio.timeout(5), Supervisor([spec]) as supervisor:
+    async with asyncio.timeout(5), Supervisor([spec], kill_grace=0.01) as supervisor:
         ref.tell(place)
         await until(lambda: len(ref.mailbox) == 0)
         orphan = crew.tasks["a"]
@@ -239,7 +233,7 @@ async def test_calls_that_wait_for_a_supervisor_that_stops_are_answered(crew: Cr
         async with Supervisor(crew.specs("a")) as supervisor:
             stopping = asyncio.ensure_future(supervisor.terminate_child("a"))
             calls = [asyncio.ensure_future(supervisor.restart_child("a")) for _ in range(3)]
-            await until(lambda: len(supervisor._ref.mailbox) == 3 if supervisor._ref else False)
+            await until(lambda: len(supervisor._jobs._tasks) == 4)
             asyncio.get_running_loop().call_soon(asyncio.get_running_loop().call_soon, crew.gate.set)
         ends = await asyncio.gather(*calls, return_exceptions=True)
         await stopping

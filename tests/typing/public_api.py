@@ -11,26 +11,31 @@ from bank import Account, BankAccount, BankCommand, BankError, BankEvent, Deposi
 from eventree import (
     Actor,
     ActorContext,
+    ActorInfo,
     ActorRef,
     Aggregate,
     AggregateType,
     ChildSpec,
     Commit,
     DomainError,
+    Down,
     DynamicSupervisor,
     EntityNotFound,
     Err,
     EventEnvelope,
     EventreeError,
     EventSourcing,
+    ExitReason,
     MemoryStore,
     Ok,
     Query,
+    Restarted,
     Result,
     Snapshot,
     SQLiteStore,
     Supervisor,
     SystemStats,
+    run,
 )
 from eventree.testing import Scenario, scenario
 
@@ -125,6 +130,22 @@ class Echo(Actor[str, int]):
     async def receive(self, message: str, ctx: ActorContext[str, int]) -> int:
         assert_type(ctx.ref, ActorRef[str, int])
         return len(message)
+
+
+async def what_a_body_returns_is_returned(supervisor: Supervisor) -> int:
+    async with supervisor:
+        return 7
+
+
+async def sightings_and_infos_are_typed(ref: ActorRef[str, int]) -> None:
+    async with ref.monitor() as sightings:
+        async for sighting in sightings:
+            assert_type(sighting, Restarted | Down)
+    assert_type(await ref.inspect(), ActorInfo)
+
+
+async def a_program_ends_with_a_reason(supervisor: Supervisor) -> ExitReason:
+    return await run(supervisor)
 
 
 class Silent(Actor[bytes, None]):

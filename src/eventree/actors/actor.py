@@ -1,24 +1,30 @@
-"""What an actor is, and the loop that every actor runs: init, receive, on_stop."""
+"""What an actor is: what its author writes, and what it is told about itself."""
 
-import asyncio
-import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from eventree.actors.mailbox import Request
-from eventree.actors.policy import ExitKind, ExitReason
-from eventree.actors.ref import ActorRef, Status
-from eventree.errors import ActorCrashed, ActorError, ActorStopped
+from eventree.actors.events import SupervisorEvent
+from eventree.actors.exits import ExitKind, ExitReason
+from eventree.actors.ref import ActorRef
+from eventree.actors.request import Request
 
 MessageT_contra = TypeVar("MessageT_contra", contravariant=True)
 ReplyT_co = TypeVar("ReplyT_co", covariant=True)
-MessageT = TypeVar("MessageT")
-ReplyT = TypeVar("ReplyT")
 
 
 class StopActor(Exception):
     """Raise it in `receive` to end the actor normally; a message in work is answered with `ActorStopped`."""
+
+    kind = ExitKind.NORMAL
+
+
+class Ignore(Exception):
+    """Raise it in `init` not to run after all: the start succeeds, and no actor is there (OTP's `ignore`)."""
+
+
+class Reject(Exception):
+    """Raise it in `receive` to refuse the message: whoever asked gets it as it is, and the actor lives on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,10 +34,12 @@ class ActorContext(Generic[MessageT_contra, ReplyT_co]):
     Attributes:
         ref: Its own address.
         incarnation: The number of this start, from 1.
+        emit: For the runtime: called with what happens below a supervisor.
     """
 
     ref: ActorRef[MessageT_contra, ReplyT_co]
     incarnation: int
+    emit: Callable[[SupervisorEvent], None] = field(default=lambda _: None, repr=False)
 
     @property
     def is_current(self) -> bool:
@@ -63,6 +71,7 @@ class Actor(Generic[MessageT_contra, ReplyT_co]):
         """Handle one message and return the answer for whoever asked.
 
         An exception crashes the actor: whoever asked gets `ActorCrashed` and the supervisor decides about a restart.
+        `Reject` and `StopActor` do not.
         """
         raise NotImplementedError(f"{type(self).__name__} must override receive or receive_batch")
 
@@ -74,7 +83,10 @@ class Actor(Generic[MessageT_contra, ReplyT_co]):
         A request may also be kept and answered later. What is not answered at a crash, the loop answers.
         """
         for request in requests:
-            request.reply(await self.receive(request.message, ctx))
+            try:
+                request.reply(await self.receive(request.message, ctx))
+            except Reject as refusal:
+                request.fail(refusal)
 
     async def on_stop(self, reason: ExitReason) -> None:
         """Clean up after the last message; runs in the actor's task, within its `shutdown` time.
@@ -88,76 +100,3 @@ class Actor(Generic[MessageT_contra, ReplyT_co]):
 
         There is about a second for it; a further cancellation cuts it short.
         """
-
-
-async def run_actor(
-    actor: Actor[MessageT, ReplyT],
-    ctx: ActorContext[MessageT, ReplyT],
-    started: "asyncio.Future[None]",
-    patience: float,
-) -> ExitReason:
-    """Run one incarnation of an actor to its end.
-
-    Nothing ever leaves this coroutine but its result, so that a supervisor reads every end in one way, and neither
-    SystemExit nor KeyboardInterrupt tears the event loop down from inside a child.
-
-    Args:
-        actor: A new one.
-        ctx: What it is told about itself.
-        started: Done when `init` has returned; cancelled by whoever will not wait for that any more.
-        patience: How long `on_stop` may take after a crash, in seconds; a stop has its own limit outside.
-
-    Returns:
-        Why it ended.
-    """
-    try:
-        await actor.init(ctx)
-        if started.cancelled():
-            raise asyncio.CancelledError  # noqa: TRY301 - the start was given up while `init` would not end
-        ctx.ref.status = Status.RUNNING
-        started.set_result(None)
-        reason = await _receive_until_stopped(actor, ctx, patience)
-        await actor.on_stop(reason)
-    except asyncio.CancelledError:
-        reason = await _killed(actor)
-    except BaseException as error:  # noqa: BLE001 - every end of a child is a result for its supervisor
-        reason = ExitReason(ExitKind.CRASH, error)
-    if ctx.is_current:
-        ctx.ref.mailbox.fail_in_work(_answer_after(ctx.ref, reason))
-    return reason
-
-
-async def _receive_until_stopped(
-    actor: Actor[MessageT, ReplyT], ctx: ActorContext[MessageT, ReplyT], patience: float
-) -> ExitReason:
-    mailbox = ctx.ref.mailbox
-    limit = actor.max_batch
-    try:
-        while ctx.is_current and await mailbox.wait():
-            if batch := mailbox.take(limit):
-                await actor.receive_batch(batch, ctx)
-                mailbox.settle()
-    except StopActor:
-        return ExitReason(ExitKind.NORMAL)
-    except asyncio.CancelledError:
-        raise
-    except BaseException as error:
-        reason = ExitReason(ExitKind.CRASH, error)
-        if ctx.is_current:
-            mailbox.fail_in_work(_answer_after(ctx.ref, reason))
-        async with asyncio.timeout(None if patience == math.inf else patience):
-            await actor.on_stop(reason)
-        raise
-    return ExitReason(ExitKind.SHUTDOWN)
-
-
-async def _killed(actor: Actor[MessageT, ReplyT]) -> ExitReason:
-    try:
-        await actor.on_kill()
-    except BaseException as error:  # noqa: BLE001 - it is at its end, one way or another
-        return ExitReason(ExitKind.KILLED, error)
-    return ExitReason(ExitKind.KILLED)
-
-
-def _answer_after(ref: ActorRef[MessageT, ReplyT], reason: ExitReason) -> ActorError:
-    return ActorCrashed(ref.id, reason.error) if reason.abnormal else ActorStopped(ref.id)

@@ -3,14 +3,19 @@
 import asyncio
 import logging
 import math
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Coroutine, Hashable, Iterable
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from traceback import TracebackException
+from typing import Any, Generic, Never, Protocol, TypeVar
 
-from eventree.actors.actor import Actor, ActorContext, run_actor
-from eventree.actors.policy import ExitKind, ExitReason
-from eventree.actors.ref import ActorRef, Status
+from eventree.actors.actor import Actor, ActorContext
+from eventree.actors.events import SupervisorEvent
+from eventree.actors.exits import ExitKind, ExitReason
+from eventree.actors.loop import run_actor
+from eventree.actors.ref import ActorRef
+from eventree.actors.request import Request
 from eventree.actors.spec import ChildSpec
+from eventree.actors.status import Status
 from eventree.errors import (
     ActorCrashed,
     ActorStopped,
@@ -25,9 +30,6 @@ logger = logging.getLogger("eventree")
 MessageT = TypeVar("MessageT")
 ReplyT = TypeVar("ReplyT")
 
-KILL_GRACE = 1.0
-"""Seconds to wait for a cancelled task to end before it is given up."""
-
 
 @dataclass(frozen=True, slots=True)
 class ChildInfo:
@@ -38,33 +40,82 @@ class ChildInfo:
         status: What it is doing.
         incarnation: The number of its present start.
         restarts: How often its supervisor started it again, tries that failed included.
-        last_crash: What it crashed with the last time, None if it never did.
+        last_crash: What it crashed with the last time, None if it never did; without the frames, which would keep the
+            state of the actor that crashed.
     """
 
     id: Hashable
     status: Status
     incarnation: int
     restarts: int
-    last_crash: BaseException | None
+    last_crash: TracebackException | None
+
+
+class Owner(Protocol):
+    """Who owns children: a supervisor, or the root of a tree."""
+
+    kill_grace: float
+    """How many seconds a cancelled task may take to end before it is left behind."""
+
+    @property
+    def address(self) -> ActorRef[Never, object] | None:
+        """Where it can be reached."""
+        ...
+
+    @property
+    def emit(self) -> Callable[[SupervisorEvent], None]:
+        """Called with what happens, for whoever listens to the tree."""
+        ...
+
+    def child_exited(self, child: "Child[Any, Any]", reason: ExitReason) -> None:
+        """Take notice of an incarnation that ended by itself."""
+        ...
+
+    def child_abandoned(self, child: "Child[Any, Any]") -> None:
+        """Take notice of a task that does not end."""
+        ...
+
+    def dead_letters(self, actor: Hashable, letters: Iterable[Request[Any, Any]], why: Exception) -> None:
+        """Take notice of messages that are lost."""
+        ...
 
 
 class Child(Generic[MessageT, ReplyT]):
-    """Start, watch and stop the incarnations of one actor, for its supervisor.
+    """Start, watch and stop the incarnations of one actor, for its owner.
 
     Attributes:
         spec: What it was described as.
         ref: The address it answers to.
         restarts: How often its supervisor started it again, tries that failed included.
         last_crash: What it crashed with the last time.
+        actor: The instance that runs.
+        wanted: Whether it is to run: it was started, and not terminated or ended since.
+        restarting: Whether it is about to be started again.
+        streak: Its crashes since it last ran well for a while; only counted with a backoff.
+        started_at: When it was last started, by its supervisor's clock.
+        timer: What starts it again after a backoff.
+        lane: Where starts and stops of it take turns.
+        is_supervisor: Whether what ran last under it is a supervisor.
     """
 
-    def __init__(self, spec: ChildSpec[MessageT, ReplyT]) -> None:
+    def __init__(self, spec: ChildSpec[MessageT, ReplyT], owner: Owner) -> None:
         """Make a child that is not started yet."""
         self.spec = spec
-        self.ref: ActorRef[MessageT, ReplyT] = spec.ref if spec.ref is not None else ActorRef(spec.id)
+        self.ref: ActorRef[MessageT, ReplyT] = spec.ref or ActorRef(spec.id, mailbox=spec.mailbox)
         self.restarts = 0
-        self.last_crash: BaseException | None = None
+        self.last_crash: TracebackException | None = None
+        self.actor: Actor[MessageT, ReplyT] | None = None
+        self.wanted = True
+        self.restarting = False
+        self.streak: list[BaseException | None] = []
+        self.started_at: float | None = None
+        self.timer: asyncio.TimerHandle | None = None
+        self.lane = asyncio.Lock()
+        self.is_supervisor = False
+        self._owner = owner
         self._task: asyncio.Task[ExitReason] | None = None
+        self._ending: asyncio.Task[ExitReason] | None = None
+        self._given_up: asyncio.Future[None] | None = None
         self._holds_ref = False
         self._shutdown = spec.shutdown
 
@@ -78,14 +129,23 @@ class Child(Generic[MessageT, ReplyT]):
         """Whether an incarnation is alive."""
         return self._task is not None
 
-    async def start(
-        self, on_exit: "Callable[[Child[MessageT, ReplyT], ExitReason], None]", give_up: "asyncio.Future[None]"
-    ) -> None:
+    @property
+    def starting(self) -> bool:
+        """Whether an incarnation is in its `init`."""
+        return self._task is not None and self.ref.status is Status.STARTING
+
+    @property
+    def stopping(self) -> bool:
+        """Whether an incarnation is being stopped."""
+        return self._ending is not None
+
+    # --- start
+
+    async def start(self, give_up: "asyncio.Future[None]") -> None:
         """Start a new incarnation and wait until its `init` has returned.
 
         Args:
-            on_exit: Called when the incarnation ends by itself; not when `stop` ends it.
-            give_up: Ends the wait, and the incarnation, when done: the supervisor itself is to stop.
+            give_up: Ends the wait, and the incarnation, when done: the owner itself is to stop.
 
         Raises:
             ChildStartError: Its factory or `init` raised, took too long, or we gave up; or another child runs under
@@ -93,93 +153,139 @@ class Child(Generic[MessageT, ReplyT]):
         """
         if self.ref.status in {Status.STARTING, Status.RUNNING, Status.STOPPING}:
             raise ChildStartError(self.spec.id, ChildAlreadyExists(self.ref.id))
+        if give_up.done():
+            raise ChildStartError(self.spec.id, ActorStopped(self.spec.id))
+        self._given_up = asyncio.get_running_loop().create_future()
         try:
             actor = self._make_actor()
         except Exception as error:
             raise ChildStartError(self.spec.id, error) from error
-        started = self._launch(actor)
-        task = self._task
-        assert task is not None  # noqa: S101 - just launched
+        started, task = self._launch(actor)
         try:
-            awaited: set[asyncio.Future[Any]] = {started, task, give_up}
+            awaited: set[asyncio.Future[Any]] = {started, task, give_up, self._given_up}
             await asyncio.wait(awaited, timeout=self.spec.start_timeout, return_when=asyncio.FIRST_COMPLETED)
         except asyncio.CancelledError:
             started.cancel()
             await self._kill(task)
             raise
         if started.done():
-            task.add_done_callback(lambda ended: self._exited(ended, on_exit))
+            self.ref.monitors.started(self.ref.incarnation)
+            task.add_done_callback(self._exited)
             return
         started.cancel()
-        await self._failed_start(task, given_up=give_up.done())
+        await self._not_started(task, given_up=give_up.done() or self._given_up.done())
+
+    def interrupt(self) -> None:
+        """Give up a start that is under way."""
+        if self._given_up is not None and not self._given_up.done():
+            self._given_up.set_result(None)
+
+    def dismiss(self) -> None:
+        """Take note that it is to stop for good: no start and no restart of it goes on."""
+        self.wanted = self.restarting = False
+        self.cancel_timer()
+        self.interrupt()
+
+    def cancel_timer(self) -> None:
+        """Do not start it again after its backoff."""
+        if self.timer is not None:
+            self.timer.cancel()
+            self.timer = None
 
     def _make_actor(self) -> Actor[MessageT, ReplyT]:
         actor: object = self.spec.start()
         if not isinstance(actor, Actor):
+            if isinstance(actor, Coroutine):
+                actor.close()
             raise InvalidArgument("start", f"must make a new Actor, made {type(actor).__name__}")
         return actor
 
-    def _launch(self, actor: Actor[MessageT, ReplyT]) -> "asyncio.Future[None]":
+    def _launch(self, actor: Actor[MessageT, ReplyT]) -> "tuple[asyncio.Future[None], asyncio.Task[ExitReason]]":
         loop = asyncio.get_running_loop()
         if self.spec.shutdown is None:
             self._shutdown = actor.default_shutdown
+        ref = self.ref
+        self.actor = actor
         self._holds_ref = True
-        self.ref.incarnation += 1
-        self.ref.status = Status.STARTING
-        self.ref.mailbox.open()
+        ref.incarnation += 1
+        ref.status = Status.STARTING
+        ref.parent = self._owner.address
+        ref.mailbox.on_dead_letters = self._dead_letters
+        ref.mailbox.open()
         started: asyncio.Future[None] = loop.create_future()
-        ctx = ActorContext(self.ref, self.ref.incarnation)
-        patience = max(self._shutdown or 0, KILL_GRACE)
-        self._task = loop.create_task(run_actor(actor, ctx, started, patience), name=f"eventree {self.spec.id}")
-        return started
+        patience = max(self._shutdown or 0, self._owner.kill_grace)
+        running = run_actor(actor, ActorContext(ref, ref.incarnation, self._owner.emit), started, patience)
+        self._task = task = loop.create_task(running, name=f"eventree {self.spec.id}")
+        return started, task
 
-    async def _failed_start(self, task: "asyncio.Task[ExitReason]", *, given_up: bool) -> None:
-        """Clean up after a start that did not succeed, and raise why."""
+    async def _not_started(self, task: "asyncio.Task[ExitReason]", *, given_up: bool) -> None:
+        """Clean up after a start that did not succeed, and raise why, unless the actor wanted it so."""
         if task.done():
-            error = None if task.cancelled() else task.result().error
+            reason = _reason_of(task)
         else:
             error = ActorStopped(self.spec.id) if given_up else ActorTimeout("start", self.spec.start_timeout)
+            reason = ExitReason(ExitKind.CRASH, error)
             await self._kill(task)
-        self._task = None
-        self.last_crash = error
-        self.ref.status = Status.RESTARTING
-        raise ChildStartError(self.spec.id, error)
+        self._forget_incarnation(reason)
+        if reason.kind is not ExitKind.NORMAL:
+            raise ChildStartError(self.spec.id, reason.error)
 
-    def _exited(
-        self,
-        task: "asyncio.Task[ExitReason]",
-        on_exit: "Callable[[Child[MessageT, ReplyT], ExitReason], None]",
-    ) -> None:
-        """Tell the supervisor, unless it was the one who stopped this incarnation."""
+    # --- ends
+
+    def _exited(self, task: "asyncio.Task[ExitReason]") -> None:
+        """Tell the owner, unless it was the one who stopped this incarnation."""
         if task is self._task:
-            self._task = None
-            reason = ExitReason(ExitKind.KILLED) if task.cancelled() else task.result()
-            self.last_crash = reason.error if reason.abnormal else self.last_crash
-            self.ref.status = Status.RESTARTING
-            on_exit(self, reason)
+            reason = _reason_of(task)
+            self._forget_incarnation(reason)
+            self._owner.child_exited(self, reason)
 
-    async def stop(self) -> None:
-        """End the incarnation: ask it first, cancel it after its `shutdown` time; returns when it is over."""
+    def _forget_incarnation(self, reason: ExitReason) -> None:
+        self._task = None
+        self.actor = None
+        if reason.error is not None:
+            self.last_crash = TracebackException.from_exception(reason.error)
+        self.ref.status = Status.RESTARTING
+        self.ref.monitors.ended(reason)
+
+    async def stop(self, *, drain_until: float | None = None) -> None:
+        """End the incarnation: ask it first, cancel it after its `shutdown` time; returns when it is over.
+
+        Args:
+            drain_until: Until when, in the loop's time, it may handle what waits before that.
+        """
         task, self._task = self._task, None
         if task is None:
             return
+        self._ending = task
         self.ref.status = Status.STOPPING
-        self.ref.mailbox.ask_to_stop()
         try:
-            if self._shutdown:
-                timeout = None if self._shutdown == math.inf else self._shutdown
-                await asyncio.wait({task}, timeout=timeout)
+            if drain_until is not None:
+                self.ref.mailbox.ask_to_stop(drain_until=drain_until)
+                await asyncio.wait({task}, timeout=max(0.0, drain_until - asyncio.get_running_loop().time()))
+            self.ref.mailbox.ask_to_stop()
+            if self._shutdown and not task.done():
+                await asyncio.wait({task}, timeout=None if self._shutdown == math.inf else self._shutdown)
             if not task.done():
                 await self._kill(task)
         except asyncio.CancelledError:
             task.cancel()
             raise
-        self._report_odd_end(task)
-        self.ref.status = Status.RESTARTING
+        finally:
+            reason = _reason_of(task)
+            self._ending = None
+            self._forget_incarnation(reason)
+        self._report_odd_end(reason)
+
+    def hurry(self) -> None:
+        """Cut a stop that is under way short: the incarnation is cancelled now."""
+        if self._ending is not None:
+            self._ending.cancel()
 
     async def kill(self) -> None:
         """Cancel the incarnation and give the place up; waits for its end for a moment only."""
-        task = self._task
+        task = self._task or self._ending
+        if task is not None:
+            self.ref.monitors.ended(ExitReason(ExitKind.KILLED))
         self.close()
         if task is not None:
             await self._kill(task)
@@ -190,20 +296,32 @@ class Child(Generic[MessageT, ReplyT]):
         A child that was refused because another runs under its reference leaves that one alone.
         """
         self._task = None
+        self.actor = None
         if not self._holds_ref:
             return
         self._holds_ref = False
         self.ref.status = Status.STOPPED
         self.ref.mailbox.close()
+        self.ref.monitors.down()
 
     async def _kill(self, task: "asyncio.Task[ExitReason]") -> None:
+        """Cancel a task; if that does not end it, leave it behind: nothing can end it safely."""
         task.cancel()
-        await asyncio.wait({task}, timeout=KILL_GRACE)
+        await asyncio.wait({task}, timeout=self._owner.kill_grace)
         if not task.done():
             logger.error("actor %r does not end although it was cancelled; it is left behind", self.spec.id)
             self.ref.mailbox.fail_in_work(ActorCrashed(self.ref.id, None))
+            self._owner.child_abandoned(self)
 
-    def _report_odd_end(self, task: "asyncio.Task[ExitReason]") -> None:
-        if task.done() and not task.cancelled() and (error := task.result().error) is not None:
-            self.last_crash = error
-            logger.error("actor %r crashed while it stopped", self.spec.id, exc_info=error)
+    def _report_odd_end(self, reason: ExitReason) -> None:
+        if reason.error is not None:
+            logger.error("actor %r crashed while it stopped", self.spec.id, exc_info=reason.error)
+
+    def _dead_letters(self, letters: Iterable[Request[Any, Any]], why: Exception) -> None:
+        self._owner.dead_letters(self.spec.id, letters, why)
+
+
+def _reason_of(task: "asyncio.Task[ExitReason]") -> ExitReason:
+    if not task.done() or task.cancelled() or task.exception() is not None:
+        return ExitReason(ExitKind.KILLED)
+    return task.result()

@@ -2,52 +2,46 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Hashable
-from typing import Generic, TypeVar
+from collections.abc import Callable, Hashable, Iterable
+from dataclasses import dataclass
+from typing import Any, Generic, Literal, TypeVar
 
-from eventree.errors import ActorError, ActorStopped, MailboxFull
+from eventree.actors.request import Request
+from eventree.errors import ActorError, ActorStopped, InvalidArgument, MailboxFull
+from eventree.errors.arguments import check_count
 
 MessageT = TypeVar("MessageT")
 ReplyT = TypeVar("ReplyT")
-MessageT_co = TypeVar("MessageT_co", covariant=True)
-ReplyT_contra = TypeVar("ReplyT_contra", contravariant=True)
+
+TURNS = 32
+"""How many batches an actor may handle without giving way to other tasks."""
 
 
-class Request(Generic[MessageT_co, ReplyT_contra]):
-    """Carry one message to an actor and, if the sender asked, its answer back.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MailboxSpec:
+    """Say how many messages may wait for an actor, and what becomes of those that cannot.
 
     Attributes:
-        message: What was sent.
-        taken: Whether an actor has taken it up.
+        maxsize: How many messages wait at most; default 1,000.
+        overflow: What `tell` and `ask_nowait` do when there is no room. `"raise"`: `MailboxFull`, the default.
+            `"drop_new"`: the message is dropped. `"drop_old"`: the oldest one is. Whoever waits for the answer to a
+            dropped message gets `MailboxFull`; a message that nobody waits for is a dead letter. `send` and `ask` wait
+            for room with `"raise"` only.
+        on_restart: What becomes of waiting messages when the actor crashed: `"keep"`, the default, or `"discard"`,
+            which answers them with `ActorStopped`.
     """
 
-    __slots__ = ("_answer", "message", "taken")
+    maxsize: int = 1_000
+    overflow: Literal["raise", "drop_new", "drop_old"] = "raise"
+    on_restart: Literal["keep", "discard"] = "keep"
 
-    def __init__(self, message: MessageT_co, answer: "asyncio.Future[ReplyT_contra] | None" = None) -> None:
-        """Wrap a message; without a future nobody waits for an answer."""
-        self.message = message
-        self.taken = False
-        self._answer = answer
-
-    def reply(self, value: ReplyT_contra) -> None:
-        """Answer the sender; does nothing where nobody waits (any more)."""
-        if self._answer is not None and not self._answer.done():
-            self._answer.set_result(value)
-
-    def fail(self, error: BaseException) -> None:
-        """Answer the sender with an error; does nothing where nobody waits (any more)."""
-        if self._answer is not None and not self._answer.done():
-            self._answer.set_exception(error)
-
-    @property
-    def answered(self) -> bool:
-        """Whether nobody waits for an answer: it was given, the sender gave up, or never asked for one."""
-        return self._answer is None or self._answer.done()
-
-    @property
-    def abandoned(self) -> bool:
-        """Whether the sender asked and then gave up waiting, or has its answer."""
-        return self._answer is not None and self._answer.done()
+    def __post_init__(self) -> None:
+        """Refuse what is no mailbox."""
+        check_count("maxsize", self.maxsize)
+        if self.overflow not in {"raise", "drop_new", "drop_old"}:
+            raise InvalidArgument("overflow", f"must be 'raise', 'drop_new' or 'drop_old', got {self.overflow!r}")
+        if self.on_restart not in {"keep", "discard"}:
+            raise InvalidArgument("on_restart", f"must be 'keep' or 'discard', got {self.on_restart!r}")
 
 
 class Mailbox(Generic[MessageT, ReplyT]):
@@ -55,23 +49,39 @@ class Mailbox(Generic[MessageT, ReplyT]):
 
     The queue only stores. Waiting for messages and for room are the mailbox's own: a reader never holds an item that
     a cancellation could lose between the queue and its hands, and closing wakes everyone, on Python 3.11 too.
+
+    Attributes:
+        on_dead_letters: Called with messages that nobody waited for and nobody will handle, and with why.
+        orders: What the runtime wants of the actor's task between two messages, before any message.
+        suspended: Whether messages have to wait; the control lane goes on.
+        crashed_on: The types of the messages that were last left without an answer.
+        drain_until: Until when, in the loop's time, what waits may be handled before a stop; None for not at all.
     """
 
-    def __init__(self, owner: Hashable, maxsize: int) -> None:
+    def __init__(self, owner: Hashable, spec: MailboxSpec) -> None:
         """Make a closed mailbox.
 
         Args:
             owner: Names the actor in errors.
-            maxsize: How many requests it holds at most.
+            spec: How much it holds.
         """
         self._owner = owner
-        self._queue: asyncio.Queue[Request[MessageT, ReplyT]] = asyncio.Queue(maxsize)
+        self._spec = spec
+        self._queue: asyncio.Queue[Request[MessageT, ReplyT]] = asyncio.Queue(spec.maxsize)
         self._control: deque[Request[MessageT, ReplyT]] = deque()
         self._in_work: list[Request[MessageT, ReplyT]] = []
         self._reader: asyncio.Future[None] | None = None
         self._writers: deque[asyncio.Future[None]] = deque()
         self._stopping: asyncio.Future[None] | None = None
+        self._turns = TURNS
         self._open = False
+        self._accepts = False
+        self._stopped = False
+        self.crashed_on: tuple[str, ...] = ()
+        self.drain_until: float | None = None
+        self.on_dead_letters: Callable[[Iterable[Request[Any, Any]], ActorError], None] = lambda _, __: None
+        self.orders: deque[Callable[[Any], None]] = deque()
+        self.suspended = False
 
     def __len__(self) -> int:
         """Return how many requests wait."""
@@ -80,7 +90,14 @@ class Mailbox(Generic[MessageT, ReplyT]):
     @property
     def is_open(self) -> bool:
         """Whether requests are accepted."""
-        return self._open
+        return self._accepts
+
+    @property
+    def in_work(self) -> tuple[str, ...]:
+        """The types of the messages that were taken up and are not answered."""
+        return tuple(type(request.message).__name__ for request in self._in_work)
+
+    # --- senders
 
     def put_nowait(self, request: Request[MessageT, ReplyT]) -> None:
         """Add a request.
@@ -89,17 +106,18 @@ class Mailbox(Generic[MessageT, ReplyT]):
             ActorStopped: The mailbox is closed.
             MailboxFull: There is no room.
         """
-        if not self._open:
+        if not self._accepts:
             raise ActorStopped(self._owner)
         try:
             self._queue.put_nowait(request)
         except asyncio.QueueFull:
-            raise MailboxFull(self._owner, self._queue.maxsize) from None
-        self._wake_reader()
+            self._overflow(request)
+        if self._reader is not None:
+            _wake(self._reader)
 
     async def put(self, request: Request[MessageT, ReplyT]) -> None:
         """Add a request as soon as there is room; raises `ActorStopped` when the mailbox closes meanwhile."""
-        while self._open and self._queue.full():
+        while self.is_open and self._queue.full() and self._spec.overflow == "raise":
             room = asyncio.get_running_loop().create_future()
             self._writers.append(room)
             try:
@@ -115,50 +133,105 @@ class Mailbox(Generic[MessageT, ReplyT]):
             self._control.append(request)
             self._wake_reader()
 
+    def order(self, order: Callable[[Any], None]) -> None:
+        """Have a function called with the actor, in its task, between two messages.
+
+        Raises:
+            ActorStopped: The mailbox is closed.
+        """
+        if not self._open:
+            raise ActorStopped(self._owner)
+        self.orders.append(order)
+        self._wake_reader()
+
+    def _overflow(self, request: Request[MessageT, ReplyT]) -> None:
+        error = MailboxFull(self._owner, self._spec.maxsize)
+        if self._spec.overflow == "raise":
+            raise error
+        dropped = request
+        if self._spec.overflow == "drop_old":
+            dropped = self._queue.get_nowait()
+            self._queue.put_nowait(request)
+        self._drop([dropped], error)
+
+    # --- the reader
+
     async def wait(self) -> bool:
         """Wait for a request or for the wish to stop; return False for the wish, which comes first.
 
-        Gives way to other tasks even when there is no need to wait: an actor with a backlog must not keep the loop.
+        Gives way to other tasks now and then even when there is no need to wait: an actor with a backlog must not keep
+        the loop.
         """
-        if self._control or self._queue.qsize():
+        if self._has_work():
             await asyncio.sleep(0)
-        while not (self._control or self._queue.qsize() or self.stop_wish.done()):
+        while not (self._has_work() or self.stop_wish.done()):
             self._reader = asyncio.get_running_loop().create_future()
             try:
                 await self._reader
             finally:
                 self._reader = None
-        return not self.stop_wish.done()
+        self._turns = TURNS
+        return not self.stop_wish.done() or (self.drain_until is not None and self._has_work())
 
     def take(self, limit: int) -> list[Request[MessageT, ReplyT]]:
         """Take up at most `limit` requests, leaving out those whose senders gave up; never waits.
 
-        Control requests come one at a time, before all others.
+        Control requests come one at a time, before all others. Nothing is taken between a `wait` that is due and the
+        `wait`: when there is an order or a wish to stop, or when it is the turn of other tasks.
         """
+        if self._turns == 0 or self._stopped or self.orders:
+            return []
+        self._turns -= 1
         batch: list[Request[MessageT, ReplyT]] = []
         if self._control:
             batch.append(self._control.popleft())
-        else:
+        elif not self.suspended:
             queue = self._queue
             while len(batch) < limit and queue.qsize():
                 request = queue.get_nowait()
-                if not request.abandoned:
+                answer = request.answer
+                if answer is None or not answer.done():
                     request.taken = True
                     batch.append(request)
-        self._in_work.extend(batch)
-        for _ in range(min(len(self._writers), self._queue.maxsize - self._queue.qsize())):
-            _wake(self._writers.popleft())
+            if self._writers:
+                self._make_room()
+        self._in_work += batch
         return batch
 
     def settle(self) -> None:
         """Forget the requests that are answered; what is left was kept by the actor, to be answered later."""
-        self._in_work = [request for request in self._in_work if not request.answered]
+        in_work = self._in_work
+        if len(in_work) == 1:
+            answer = in_work[0].answer
+            if answer is None or answer.done():
+                in_work.clear()
+        else:
+            self._in_work = [request for request in in_work if not request.answered]
 
     def fail_in_work(self, error: ActorError) -> None:
         """Answer all that was taken up and not answered yet with an error."""
+        self.crashed_on = self.in_work or self.crashed_on
         for request in self._in_work:
             request.fail(error)
         self._in_work.clear()
+
+    def suspend(self) -> None:
+        """Let requests wait from now on; the control lane goes on."""
+        self.suspended = True
+
+    def resume(self) -> None:
+        """Let requests be taken up again."""
+        self.suspended = False
+        self._wake_reader()
+
+    def _has_work(self) -> bool:
+        return bool(self._control or self.orders or (self._queue.qsize() and not self.suspended))
+
+    def _make_room(self) -> None:
+        for _ in range(min(len(self._writers), self._spec.maxsize - self._queue.qsize())):
+            _wake(self._writers.popleft())
+
+    # --- the supervisor
 
     @property
     def stop_wish(self) -> "asyncio.Future[None]":
@@ -167,32 +240,65 @@ class Mailbox(Generic[MessageT, ReplyT]):
             self._stopping = asyncio.get_running_loop().create_future()
         return self._stopping
 
-    def ask_to_stop(self) -> None:
-        """Let the reader know that it is to stop before the next request."""
+    def ask_to_stop(self, *, drain_until: float | None = None) -> None:
+        """Let the reader know that it is to stop before the next request, or after the last that waits now."""
+        self.drain_until = drain_until
+        self._accepts = self._open and drain_until is None
+        self._stopped = drain_until is None
+        self._wake_writers()
         if not self.stop_wish.done():
             self.stop_wish.set_result(None)
         self._wake_reader()
 
     def open(self) -> None:
         """Accept requests; also forgets an earlier wish to stop."""
-        self._open = True
+        self._open = self._accepts = True
+        self._stopped = False
+        self.drain_until = None
         self._stopping = None
+
+    def discard(self) -> None:
+        """Drop what waits, if the mailbox was made to do so at a restart."""
+        if self._spec.on_restart == "discard":
+            self._empty()
+            self._make_room()
 
     def close(self) -> None:
         """Refuse requests from now on and answer everyone who waits with `ActorStopped`."""
-        self._open = False
+        self._open = self._accepts = False
+        self.suspended = False
+        self._empty()
         error = ActorStopped(self._owner)
-        while self._queue.qsize():
-            self._queue.get_nowait().fail(error)
         while self._control:
             self._control.popleft().fail(error)
+        while self.orders:
+            self.orders.popleft()(None)
         self.fail_in_work(error)
-        while self._writers:
-            _wake(self._writers.popleft())
+        self._wake_writers()
+
+    def _empty(self) -> None:
+        waiting: list[Request[MessageT, ReplyT]] = []
+        while self._queue.qsize():
+            waiting.append(self._queue.get_nowait())
+        if waiting:
+            self._drop(waiting, ActorStopped(self._owner))
+
+    def _drop(self, requests: Iterable[Request[MessageT, ReplyT]], error: ActorError) -> None:
+        """Answer those who wait; tell of the messages nobody waits for, which would be lost without a trace."""
+        unanswered = [request for request in requests if not request.abandoned]
+        for request in unanswered:
+            request.fail(error)
+        letters = [request for request in unanswered if not request.asked]
+        if letters:
+            self.on_dead_letters(letters, error)
 
     def _wake_reader(self) -> None:
         if self._reader is not None:
             _wake(self._reader)
+
+    def _wake_writers(self) -> None:
+        while self._writers:
+            _wake(self._writers.popleft())
 
     def _give_up_room(self, room: "asyncio.Future[None]") -> None:
         """Hand the room on that a cancelled writer was just given, so that the next writer does not sleep on."""

@@ -5,10 +5,12 @@ The words and the rules are those of Erlang/OTP's `supervisor`.
 
 import random
 from collections import deque
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from itertools import dropwhile
 
+from eventree.actors.exits import ExitReason
 from eventree.errors import InvalidArgument
 from eventree.errors.arguments import check_positive
 
@@ -35,35 +37,15 @@ class Strategy(Enum):
     """That one and all that were started after it."""
 
 
-class ExitKind(Enum):
-    """How an actor ended."""
+class AutoShutdown(Enum):
+    """Whether a supervisor ends when its significant children have ended by themselves."""
 
-    NORMAL = "normal"
-    """By its own wish: it raised `StopActor`."""
-    SHUTDOWN = "shutdown"
-    """Its supervisor asked it to stop."""
-    CRASH = "crash"
-    """An exception left it."""
-    KILLED = "killed"
-    """Its task was cancelled, by its supervisor at the end of its patience or by anybody else."""
-
-
-@dataclass(frozen=True, slots=True)
-class ExitReason:
-    """Say how an actor ended and, for a crash, with what.
-
-    Attributes:
-        kind: How it ended.
-        error: The exception of a crash; None for any other end.
-    """
-
-    kind: ExitKind
-    error: BaseException | None = None
-
-    @property
-    def abnormal(self) -> bool:
-        """Whether a transient child is restarted after this end."""
-        return self.kind in {ExitKind.CRASH, ExitKind.KILLED}
+    NEVER = "never"
+    """It goes on."""
+    ANY_SIGNIFICANT = "any_significant"
+    """It ends with the first of them."""
+    ALL_SIGNIFICANT = "all_significant"
+    """It ends with the last of them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,12 +57,15 @@ class Backoff:
         maximum: The longest wait, in seconds; default 30.
         factor: How much longer each wait is than the one before; default 2.
         jitter: The random part, from 0 (none) to 1 (up to double); default 0.2.
+        reset_after: How long all must go well until failures are counted from 0 again, in seconds; default half of
+            `initial` and `maximum` together (Pekko's rule).
     """
 
     initial: float = 0.1
     maximum: float = 30.0
     factor: float = 2.0
     jitter: float = 0.2
+    reset_after: float | None = None
 
     def __post_init__(self) -> None:
         """Refuse values that would not wait or not end."""
@@ -88,6 +73,13 @@ class Backoff:
             check_positive(name, getattr(self, name))
         if not 0 <= self.jitter <= 1:
             raise InvalidArgument("jitter", f"must be from 0 to 1, got {self.jitter!r}")
+        if self.reset_after is not None:
+            check_positive("reset_after", self.reset_after)
+
+    @property
+    def calm(self) -> float:
+        """How long all must go well until failures are counted from 0 again, in seconds."""
+        return (self.initial + self.maximum) / 2 if self.reset_after is None else self.reset_after
 
     def delay(self, failures: int, *, spread: Callable[[], float] = random.random) -> float:
         """Return how long to wait after a number of failures in a row.
@@ -117,9 +109,6 @@ class RestartWindow:
             max_seconds: Its length in seconds; a restart exactly that old still counts.
             clock: Returns the time in seconds, never going back.
         """
-        if max_restarts < 0:
-            raise InvalidArgument("max_restarts", f"must be 0 or more, got {max_restarts!r}")
-        check_positive("max_seconds", max_seconds)
         self.max_restarts = max_restarts
         self.max_seconds = max_seconds
         self._clock = clock
@@ -129,14 +118,23 @@ class RestartWindow:
         """Count one more restart and return whether it is still allowed."""
         now = self._clock()
         self._crashes.append((now, crash))
-        while now - self._crashes[0][0] > self.max_seconds:
-            self._crashes.popleft()
+        self._forget(now)
         return len(self._crashes) <= self.max_restarts
+
+    @property
+    def count(self) -> int:
+        """How many restarts there were within the last `max_seconds`."""
+        self._forget(self._clock())
+        return len(self._crashes)
 
     @property
     def crashes(self) -> Sequence[BaseException]:
         """The errors behind the restarts in the window, oldest first."""
         return [crash for _, crash in self._crashes if crash is not None]
+
+    def _forget(self, now: float) -> None:
+        while self._crashes and now - self._crashes[0][0] > self.max_seconds:
+            self._crashes.popleft()
 
 
 def is_restarted(restart: Restart, reason: ExitReason) -> bool:
@@ -144,7 +142,7 @@ def is_restarted(restart: Restart, reason: ExitReason) -> bool:
     return restart is Restart.PERMANENT or (restart is Restart.TRANSIENT and reason.abnormal)
 
 
-def restart_group(strategy: Strategy, children: Sequence[Hashable], failed: Hashable) -> Sequence[Hashable]:
+def restart_group(strategy: Strategy, children: Iterable[Hashable], failed: Hashable) -> Sequence[Hashable]:
     """Return the ids of the children to restart, in start order.
 
     Args:
@@ -158,4 +156,4 @@ def restart_group(strategy: Strategy, children: Sequence[Hashable], failed: Hash
         case Strategy.ONE_FOR_ALL:
             return list(children)
         case Strategy.REST_FOR_ONE:
-            return list(children)[list(children).index(failed) :]
+            return list(dropwhile(lambda child: child != failed, children))

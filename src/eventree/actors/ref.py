@@ -1,31 +1,23 @@
 """The address of an actor: what others hold to send it messages, valid across its restarts."""
 
 import asyncio
-from collections.abc import Hashable, Iterable
-from enum import Enum
-from typing import Generic, Never, TypeVar
+import logging
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from contextvars import ContextVar
+from typing import Any, Final, Generic, Never, TypeVar
 
-from eventree.actors.mailbox import Mailbox, Request
-from eventree.errors import ActorError, ActorTimeout, MailboxFull
-from eventree.errors.arguments import check_count, check_positive
+from eventree.actors.mailbox import Mailbox, MailboxSpec
+from eventree.actors.monitor import Monitor, Monitors
+from eventree.actors.request import Request
+from eventree.actors.status import ActorInfo, Status
+from eventree.errors import ActorError, ActorStopped, ActorTimeout, AskCycle, MailboxFull
+from eventree.errors.arguments import check_positive
+
+logger = logging.getLogger("eventree")
 
 MessageT_contra = TypeVar("MessageT_contra", contravariant=True)
 ReplyT_co = TypeVar("ReplyT_co", covariant=True)
-
-
-class Status(Enum):
-    """What the actor behind a reference is doing."""
-
-    STOPPED = "stopped"
-    """It was never started, or was stopped for good."""
-    STARTING = "starting"
-    """Its `init` is running."""
-    RUNNING = "running"
-    """It handles messages."""
-    RESTARTING = "restarting"
-    """It ended and its supervisor starts it again; messages wait in its mailbox."""
-    STOPPING = "stopping"
-    """It was asked to stop."""
+T = TypeVar("T")
 
 
 class ActorRef(Generic[MessageT_contra, ReplyT_co]):
@@ -38,20 +30,28 @@ class ActorRef(Generic[MessageT_contra, ReplyT_co]):
         id: Names the actor.
         incarnation: How often it was started; 0 before the first time.
         status: What it is doing.
+        mailbox: For the runtime: what waits for it.
+        monitors: For the runtime: who watches it.
+        parent: For the runtime: its supervisor, None at the root.
+        task: For the runtime: the task of its present incarnation.
+        waits_for: For the runtime: the actor whose answer its task awaits.
     """
 
-    def __init__(self, id: Hashable, *, mailbox_size: int = 1_000) -> None:
+    def __init__(self, id: Hashable, *, mailbox: MailboxSpec | None = None) -> None:
         """Make the address of an actor that is not started yet.
 
         Args:
             id: Names the actor in errors and logs.
-            mailbox_size: How many messages wait at most; default 1,000.
+            mailbox: How many messages may wait, and what becomes of more; default 1,000, then `MailboxFull`.
         """
-        check_count("mailbox_size", mailbox_size)
         self.id = id
         self.incarnation = 0
         self.status = Status.STOPPED
-        self.mailbox: Mailbox[MessageT_contra, ReplyT_co] = Mailbox(id, mailbox_size)
+        self.mailbox: Mailbox[MessageT_contra, ReplyT_co] = Mailbox(id, mailbox or MailboxSpec())
+        self.monitors = Monitors()
+        self.parent: ActorRef[Never, object] | None = None
+        self.task: asyncio.Task[object] | None = None
+        self.waits_for: ActorRef[Never, object] | None = None
 
     def __repr__(self) -> str:
         return f"<ActorRef {self.id!r} {self.status.value}, incarnation {self.incarnation}, {len(self.mailbox)} queued>"
@@ -64,6 +64,23 @@ class ActorRef(Generic[MessageT_contra, ReplyT_co]):
             MailboxFull: There is no room.
         """
         self.mailbox.put_nowait(Request(message))
+
+    def tell_threadsafe(self, message: MessageT_contra) -> None:
+        """Hand over a message from another thread; if it cannot be taken there is a log line.
+
+        Raises:
+            ActorStopped: The actor is not running.
+        """
+        task = self.task
+        if task is None or not self.mailbox.is_open:
+            raise ActorStopped(self.id)
+        task.get_loop().call_soon_threadsafe(self._tell_or_log, message)
+
+    def _tell_or_log(self, message: MessageT_contra) -> None:
+        try:
+            self.tell(message)
+        except ActorError as error:
+            logger.warning("a %s from another thread is lost: %s", type(message).__name__, error)
 
     async def send(self, message: MessageT_contra, *, timeout: float | None = None) -> None:
         """Hand over a message, waiting for room in the mailbox.
@@ -106,10 +123,14 @@ class ActorRef(Generic[MessageT_contra, ReplyT_co]):
             ActorTimeout: No answer in time; its `outcome` says whether the message was taken up.
             ActorCrashed: The actor crashed while it worked on it.
             ActorStopped: The actor is not running.
+            AskCycle: It waits for an answer of the actor that asks.
             MailboxFull: There was no room in time.
         """
         check_positive("timeout", timeout)
         loop = asyncio.get_running_loop()
+        asker = current_actor()
+        if asker is not None:
+            self._refuse_cycle(asker)
         answer: asyncio.Future[ReplyT_co] = loop.create_future()
         request = Request(message, answer)
         deadline = loop.time() + timeout
@@ -117,11 +138,15 @@ class ActorRef(Generic[MessageT_contra, ReplyT_co]):
             self.mailbox.put_nowait(request)
         except MailboxFull:
             await self._put(request, timeout)
-        timer = loop.call_at(deadline, _expire, request, operation or type(message).__name__, timeout)
+        timer = loop.call_at(deadline, _expire, request, operation, timeout)
+        if asker is not None:
+            asker.waits_for = self
         try:
             return await answer
         finally:
             timer.cancel()
+            if asker is not None:
+                asker.waits_for = None
 
     async def ask_many(
         self, messages: Iterable[MessageT_contra], *, timeout: float = 5.0, operation: str | None = None
@@ -139,6 +164,10 @@ class ActorRef(Generic[MessageT_contra, ReplyT_co]):
         check_positive("timeout", timeout)
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout
+        asker = current_actor()
+        if asker is not None:
+            self._refuse_cycle(asker)
+            asker.waits_for = self
         requests: list[Request[MessageT_contra, ReplyT_co]] = []
         answers: list[asyncio.Future[ReplyT_co]] = []
         timer = loop.call_at(deadline, _expire_all, requests, operation or "ask_many", timeout)
@@ -153,8 +182,62 @@ class ActorRef(Generic[MessageT_contra, ReplyT_co]):
             return await asyncio.gather(*answers, return_exceptions=True)
         finally:
             timer.cancel()
+            if asker is not None:
+                asker.waits_for = None
             for answer in answers:
                 answer.cancel()
+
+    def monitor(self) -> Monitor:
+        """Watch the actor: `async with ref.monitor() as sightings: async for sighting in sightings: ...`.
+
+        Each restart is a `Restarted`; the last thing, at once if it does not run, is `Down`.
+        """
+        return Monitor(self.monitors)
+
+    async def inspect(self, *, state: bool = False) -> ActorInfo:
+        """Return what the actor is doing, however much waits for it.
+
+        Args:
+            state: Whether to return the attributes of its instance too; waits until its present message is done.
+        """
+        found: Mapping[str, object] | None = None
+        if state and self.mailbox.is_open:
+            found = await self._order(_attributes)
+        mailbox = self.mailbox
+        return ActorInfo(
+            self.id, self.status, self.incarnation, len(mailbox), mailbox.in_work, mailbox.suspended, found
+        )
+
+    async def suspend(self) -> None:
+        """Let messages wait until `resume`; returns once the present one is done. It can still be stopped.
+
+        Raises:
+            ActorStopped: The actor is not running.
+        """
+        await self._order(lambda _: self.mailbox.suspend())
+
+    def resume(self) -> None:
+        """Let the actor handle messages again."""
+        self.mailbox.resume()
+
+    async def _order(self, order: "Callable[[Any], T]") -> T:
+        done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+
+        def carry_out(actor: object) -> None:
+            if not done.done():
+                done.set_result(order(actor))
+
+        self.mailbox.order(carry_out)
+        return await done
+
+    def _refuse_cycle(self, asker: "ActorRef[Never, object]") -> None:
+        waiting: list[ActorRef[Never, object]] = [asker, self]
+        while waiting[-1] is not asker:
+            following = waiting[-1].waits_for
+            if following is None:
+                return
+            waiting.append(following)
+        raise AskCycle([each.id for each in waiting])
 
     async def _put_or_fail(self, request: "Request[MessageT_contra, ReplyT_co]", deadline: float) -> None:
         """Hand a request over or answer it with why that did not work."""
@@ -174,11 +257,26 @@ class ActorRef(Generic[MessageT_contra, ReplyT_co]):
             raise MailboxFull(self.id, len(self.mailbox)) from None
 
 
-def _expire_all(requests: "Iterable[Request[object, Never]]", operation: str, seconds: float) -> None:
+CURRENT: Final[ContextVar["ActorRef[Never, object] | None"]] = ContextVar("CURRENT", default=None)
+"""The actor in whose task, or in a task made by it, the code runs."""
+
+
+def _attributes(actor: object | None) -> Mapping[str, object] | None:
+    return None if actor is None else dict(vars(actor))
+
+
+def current_actor() -> "ActorRef[Never, object] | None":
+    """Return the actor whose own task runs; None anywhere else, in tasks made by an actor too."""
+    ref = CURRENT.get()
+    return ref if ref is not None and ref.task is asyncio.current_task() else None
+
+
+def _expire_all(requests: "Iterable[Request[Any, Never]]", operation: str, seconds: float) -> None:
     for request in requests:
         if not request.answered:
             _expire(request, operation, seconds)
 
 
-def _expire(request: "Request[object, Never]", operation: str, seconds: float) -> None:
-    request.fail(ActorTimeout(operation, seconds, "unknown" if request.taken else "not_started"))
+def _expire(request: "Request[Any, Never]", operation: str | None, seconds: float) -> None:
+    name = operation or type(request.message).__name__
+    request.fail(ActorTimeout(name, seconds, "unknown" if request.taken else "not_started"))

@@ -1,11 +1,14 @@
 """The root of a tree: an actor linked to the body of an `async with`, as Erlang links a process to its parent."""
 
 import asyncio
-from typing import Generic, TypeVar
+from collections.abc import Hashable, Iterable
+from typing import Any, Generic, TypeVar
 
 from eventree.actors.actor import Actor
 from eventree.actors.child import Child
-from eventree.actors.policy import ExitReason
+from eventree.actors.events import SupervisorEvent
+from eventree.actors.exits import ExitKind, ExitReason
+from eventree.actors.request import Request
 from eventree.actors.spec import ChildSpec
 from eventree.errors import ActorStopped, ChildStartError
 
@@ -16,12 +19,17 @@ ReplyT = TypeVar("ReplyT")
 class Root(Generic[MessageT, ReplyT]):
     """Run an actor from entry to exit of a body; if it ends before, cancel the body and raise why."""
 
+    address = None
+    kill_grace = 1.0
+
     def __init__(self, name: str, actor: Actor[MessageT, ReplyT]) -> None:
         """Make the root; nothing runs yet."""
-        self._child = Child(ChildSpec(id=name, start=lambda: actor, start_timeout=float("inf")))
+        self._child = Child(ChildSpec(id=name, start=lambda: actor, start_timeout=float("inf")), self)
         self._host: asyncio.Task[object] | None = None
+        self._host_waits = False
         self._host_cancelled = False
-        self._failure: BaseException | None = None
+        self._ended: asyncio.Future[ExitReason] | None = None
+        self._stopping: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Start the actor in a task of its own and link it to the current task.
@@ -30,8 +38,9 @@ class Root(Generic[MessageT, ReplyT]):
             BaseException: What its `init` raised.
         """
         self._host = asyncio.current_task()
+        self._ended = asyncio.get_running_loop().create_future()
         try:
-            await self._child.start(self._down, asyncio.get_running_loop().create_future())
+            await self._child.start(asyncio.get_running_loop().create_future())
         except ChildStartError as error:
             self._child.close()
             if error.__cause__ is None:
@@ -41,29 +50,87 @@ class Root(Generic[MessageT, ReplyT]):
             return
         raise cause
 
-    async def stop(self) -> None:
-        """Stop the actor, whatever happens meanwhile, and raise its failure if it had one.
+    async def stop(self, *, drain: bool = False, timeout: float | None = None, cancelled_before: bool = False) -> None:
+        """Stop the actor, whatever happens meanwhile; a further wish only waits for the first.
 
-        A cancellation of the caller does not cut the stop short; it is raised afterwards.
+        A cancellation of the caller does not cut the stop short, and is raised afterwards; a second one makes it quick:
+        all is cancelled at once.
+
+        Args:
+            drain: Whether to handle what waits first.
+            timeout: How long that may take, in seconds.
+            cancelled_before: Whether the stop is itself the answer to a cancellation, the first.
         """
-        stopping = asyncio.ensure_future(self._child.stop())
+        if self._stopping is None:
+            drain_until = asyncio.get_running_loop().time() + (float("inf") if timeout is None else timeout)
+            self._stopping = asyncio.ensure_future(self._stop(drain_until if drain else None))
         cancelled: asyncio.CancelledError | None = None
-        while not stopping.done():
+        while not self._stopping.done():
             try:
-                await asyncio.wait({stopping})
+                await asyncio.wait({self._stopping})
             except asyncio.CancelledError as error:
+                if cancelled is not None or cancelled_before:
+                    self._child.hurry()
                 cancelled = error
-        self._child.close()
-        if self._host_cancelled and self._host is not None:
-            self._host.uncancel()
-        if self._failure is not None:
-            raise self._failure
         if cancelled is not None:
             raise cancelled
 
-    def _down(self, child: Child[MessageT, ReplyT], reason: ExitReason) -> None:
-        self._failure = reason.error if reason.error is not None else ActorStopped(child.spec.id)
+    async def leave(self, error: BaseException | None) -> bool:
+        """Stop the actor at the end of the body, and raise its failure if it had one.
+
+        Args:
+            error: What the body raised.
+
+        Returns:
+            Whether that is only our own cancellation, because the actor ended by itself.
+        """
+        try:
+            await self.stop(cancelled_before=isinstance(error, asyncio.CancelledError))
+        finally:
+            ours = self._host_cancelled and self._host is not None and self._host.uncancel() == 0
+            self._host_cancelled = False
+            reason = self._ended.result() if self._ended is not None and self._ended.done() else None
+            if reason is not None and reason.abnormal and reason.error is not None:
+                raise reason.error
+        return ours and isinstance(error, asyncio.CancelledError)
+
+    async def wait(self) -> ExitReason:
+        """Wait until the actor has ended and return why; the body is not cancelled while it waits here."""
+        assert self._ended is not None  # noqa: S101 - who enters has started
+        is_host = asyncio.current_task() is self._host
+        self._host_waits = self._host_waits or is_host
+        try:
+            return await asyncio.shield(self._ended)
+        finally:
+            if is_host:
+                self._host_waits = False
+
+    async def _stop(self, drain_until: float | None) -> None:
+        await self._child.stop(drain_until=drain_until)
+        self._child.close()
+        self._end(ExitReason(ExitKind.SHUTDOWN))
+
+    def _end(self, reason: ExitReason) -> None:
+        if self._ended is not None and not self._ended.done():
+            self._ended.set_result(reason)
+
+    # --- as the owner of one child
+
+    def emit(self, event: SupervisorEvent) -> None:
+        """See `Owner`: nobody is above."""
+
+    def child_exited(self, child: Child[Any, Any], reason: ExitReason) -> None:
+        """See `Owner`: the body learns of it."""
         child.close()
-        if self._host is not None and not self._host.done():
+        if reason.kind is ExitKind.KILLED and reason.error is None:
+            reason = ExitReason(ExitKind.KILLED, ActorStopped(child.spec.id))
+        self._end(reason)
+        if self._host is not None and not self._host.done() and not self._host_waits:
             self._host_cancelled = True
             self._host.cancel()
+
+    def child_abandoned(self, child: Child[Any, Any]) -> None:
+        """See `Owner`; the child has logged it."""
+
+    def dead_letters(self, actor: Hashable, letters: Iterable[Request[Any, Any]], why: Exception) -> None:
+        """See `Owner`: nobody writes to the root."""

@@ -1,11 +1,12 @@
 """What a supervisor is told about a child: a value, made before anything runs."""
 
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Generic, TypeVar
 
 from eventree.actors.actor import Actor
-from eventree.actors.policy import Restart
+from eventree.actors.mailbox import MailboxSpec
+from eventree.actors.policy import Backoff, Restart
 from eventree.actors.ref import ActorRef
 from eventree.errors import InvalidArgument
 from eventree.errors.arguments import check_positive
@@ -28,7 +29,13 @@ class ChildSpec(Generic[MessageT_contra, ReplyT_co]):
         shutdown: How long it may take to stop, in seconds, before it is cancelled. Default: 5 for an actor, without
             limit for a supervisor (whose children have limits of their own). `BRUTAL_KILL` cancels at once.
         start_timeout: How long its `init` may take, in seconds; default 30.
-        ref: The reference it answers to; default a new one. Give one to hold it before the child is started.
+        significant: Whether its end by itself may end its supervisor, by the supervisor's `auto_shutdown`; not for a
+            permanent child, which never ends.
+        backoff: How long to wait before each restart; default not at all. With it the child's crashes count against
+            `max_restarts` of its supervisor until it has run well for `reset_after`, however slowly they come.
+        mailbox: How many messages may wait for it; default 1,000.
+        ref: The reference it answers to; default a new one. Give one to hold it before the child is started; its own
+            mailbox counts then.
     """
 
     id: Hashable
@@ -36,6 +43,9 @@ class ChildSpec(Generic[MessageT_contra, ReplyT_co]):
     restart: Restart = Restart.PERMANENT
     shutdown: float | None = None
     start_timeout: float = 30.0
+    significant: bool = False
+    backoff: Backoff | None = None
+    mailbox: MailboxSpec = field(default_factory=MailboxSpec)
     ref: ActorRef[MessageT_contra, ReplyT_co] | None = None
 
     def __post_init__(self) -> None:
@@ -47,3 +57,7 @@ class ChildSpec(Generic[MessageT_contra, ReplyT_co]):
         if self.shutdown is not None and not self.shutdown >= 0:
             raise InvalidArgument("shutdown", f"must be 0 or more seconds, got {self.shutdown!r}")
         check_positive("start_timeout", self.start_timeout)
+        if not isinstance(self.restart, Restart):
+            raise InvalidArgument("restart", f"must be a Restart, got {self.restart!r}")
+        if self.significant and self.restart is Restart.PERMANENT:
+            raise InvalidArgument("significant", "a permanent child never ends by itself; make it transient")

@@ -1,68 +1,48 @@
 """The supervisor: an actor that starts other actors, watches them, restarts them and stops them in order."""
 
-import asyncio
 import logging
 import math
 import time
 from collections.abc import Callable, Hashable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from types import TracebackType
-from typing import Any, Never, Self, TypeAlias, TypeVar, cast
+from typing import Any, ClassVar, Never, Self, TypeVar, cast
 
 from eventree.actors.actor import Actor, ActorContext
-from eventree.actors.child import Child, ChildInfo
-from eventree.actors.mailbox import Request
-from eventree.actors.policy import ExitKind, ExitReason, Restart, RestartWindow, Strategy, is_restarted, restart_group
-from eventree.actors.ref import ActorRef
+from eventree.actors.child import ChildInfo
+from eventree.actors.children import Children
+from eventree.actors.events import SupervisorEvent, SupervisorGaveUp
+from eventree.actors.exits import ExitReason
+from eventree.actors.flags import Flags
+from eventree.actors.jobs import Jobs
+from eventree.actors.orders import (
+    AnySpec,
+    CallerOrder,
+    ChildExited,
+    JobFailed,
+    RestartChild,
+    RestartFailed,
+    StartChild,
+    SupervisorMessage,
+    TerminateChild,
+)
+from eventree.actors.policy import AutoShutdown, Strategy
+from eventree.actors.ref import ActorRef, current_actor
+from eventree.actors.request import Request
 from eventree.actors.root import Root
 from eventree.actors.spec import ChildSpec
+from eventree.actors.tree import ChildCounts, count, picture
 from eventree.errors import (
     ActorStopped,
-    ChildAlreadyExists,
-    ChildNotFound,
-    ChildStartError,
     RestartIntensityExceeded,
     SupervisorError,
+    WouldDeadlock,
 )
 
 logger = logging.getLogger("eventree")
 
 MessageT = TypeVar("MessageT")
 ReplyT = TypeVar("ReplyT")
-
-AnyChild: TypeAlias = Child[Any, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class StartChild:
-    """Add a child and start it."""
-
-    spec: ChildSpec[Never, object]
-
-
-@dataclass(frozen=True, slots=True)
-class TerminateChild:
-    """Stop a child and keep its spec."""
-
-    id: Hashable
-
-
-@dataclass(frozen=True, slots=True)
-class RestartChild:
-    """Start a stopped child again."""
-
-    id: Hashable
-
-
-@dataclass(frozen=True, slots=True)
-class ChildExited:
-    """A child ended by itself, or could not be started again."""
-
-    child: AnyChild
-    reason: ExitReason
-
-
-SupervisorMessage: TypeAlias = StartChild | TerminateChild | RestartChild | ChildExited
 
 
 class Supervisor(Actor[SupervisorMessage, object]):
@@ -72,19 +52,27 @@ class Supervisor(Actor[SupervisorMessage, object]):
     are stopped when it ends. If the supervisor gives up, the body is cancelled and `RestartIntensityExceeded` raised.
     As a child of another supervisor it is made by a `ChildSpec` like any actor. The rules are those of Erlang/OTP's
     `supervisor`, with one exception: giving up counts as a crash for the parent, so that no subtree goes missing
-    silently.
+    silently. Levels multiply: with 3 restarts at each of two levels, a child may start 16 times before the top
+    gives up.
     """
 
     default_shutdown = math.inf
+    stops_at_once: ClassVar[bool] = False
+    """Whether the children are stopped at the same time, not in reverse order."""
+    forgets_ended: ClassVar[bool] = False
+    """Whether a child that ended, or was terminated, is forgotten even if it is not temporary."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - OTP's flags
         self,
-        children: Iterable[ChildSpec[Never, object]] = (),
+        children: Iterable[AnySpec] = (),
         *,
         strategy: Strategy = Strategy.ONE_FOR_ONE,
         max_restarts: int = 3,
         max_seconds: float = 5.0,
+        auto_shutdown: AutoShutdown = AutoShutdown.NEVER,
         name: str = "supervisor",
+        on_event: Callable[[SupervisorEvent], None] | None = None,
+        kill_grace: float = 1.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Describe the tree; nothing is started yet.
@@ -95,23 +83,31 @@ class Supervisor(Actor[SupervisorMessage, object]):
             max_restarts: How many restarts are allowed within `max_seconds`; default 3 (Elixir's default). One more
                 and the supervisor stops its children and gives up.
             max_seconds: The length of that window, in seconds; default 5.
+            auto_shutdown: Whether it ends when its significant children have; default never.
             name: Names the supervisor in errors and logs.
+            on_event: Called with all that happens in this supervisor and below; what it raises is logged.
+            kill_grace: How long a cancelled child may take to end before it is left behind, in seconds; default 1.
             clock: Returns the time in seconds; for tests.
 
         Raises:
             ChildAlreadyExists: Two children have the same id.
-            InvalidArgument: A number is out of range.
+            InvalidArgument: A number is out of range, or a child does not fit.
         """
+        flags = Flags(
+            strategy=strategy, max_restarts=max_restarts, max_seconds=max_seconds, auto_shutdown=auto_shutdown
+        )
         self.name = name
-        self._strategy = strategy
-        self._window = RestartWindow(max_restarts, max_seconds, clock)
-        self._children: dict[Hashable, AnyChild] = {}
-        self._ref: ActorRef[SupervisorMessage, object] | None = None
+        self._children = Children(
+            name, flags, forget_ended=self.forgets_ended, clock=clock, kill_grace=kill_grace, emit=self._emit
+        )
+        self._jobs = Jobs(self._children)
+        self._on_event = on_event
+        self._report_up: Callable[[SupervisorEvent], None] | None = None
         self._root: Root[SupervisorMessage, object] | None = None
         for spec in children:
-            self._add(spec)
+            self._children.add(spec)
 
-    # --- the public face: each call is a message, so that the tree changes one step at a time
+    # --- the public face: what takes time is a message, so that the tree changes one step at a time
 
     async def __aenter__(self) -> Self:
         """Start the tree; returns when every child's `init` has returned.
@@ -125,16 +121,19 @@ class Supervisor(Actor[SupervisorMessage, object]):
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        """Stop the children in reverse order, then raise the supervisor's own failure if it gave up."""
-        if self._root is not None:
-            await self._root.stop()
+    ) -> bool | None:  # as a plain bool, type checkers would expect any exception of the body to be swallowed
+        """Stop the children in reverse order, then raise the supervisor's own failure if it gave up.
+
+        Returns:
+            Whether the body was only cancelled because the supervisor had ended, as `auto_shutdown` or `stop` wanted.
+        """
+        return None if self._root is None else await self._root.leave(error)
 
     async def start_child(self, spec: ChildSpec[MessageT, ReplyT]) -> ActorRef[MessageT, ReplyT]:
         """Add a child at the end and start it.
 
         Returns:
-            Its reference, once its `init` has returned.
+            Its reference, once its `init` has returned; of a stopped actor if that raised `Ignore`.
 
         Raises:
             ChildAlreadyExists: There is a child with this id.
@@ -143,45 +142,158 @@ class Supervisor(Actor[SupervisorMessage, object]):
         return cast("ActorRef[MessageT, ReplyT]", await self._call(StartChild(spec)))
 
     async def terminate_child(self, id: Hashable) -> None:
-        """Stop a child and do not restart it; its spec is kept unless it is temporary.
+        """Stop a child and do not restart it, even if it is just being restarted; its spec is kept unless temporary.
 
         Raises:
             ChildNotFound: There is none with this id.
+            WouldDeadlock: The caller is part of that child.
         """
         await self._call(TerminateChild(id))
 
     async def restart_child(self, id: Hashable) -> ActorRef[Never, object]:
-        """Start a child again that was terminated or ended; does nothing if it is running.
+        """Start a child again that was terminated or ended.
 
         Returns:
             Its reference.
 
         Raises:
             ChildNotFound: There is none with this id.
+            ChildRunning: It runs.
+            ChildRestarting: It is being started already.
             ChildStartError: It did not start; its spec is kept.
         """
         return cast("ActorRef[Never, object]", await self._call(RestartChild(id)))
 
+    def delete_child(self, id: Hashable) -> None:
+        """Forget a child that is stopped.
+
+        Raises:
+            ChildNotFound: There is none with this id.
+            ChildRunning: It runs; terminate it first.
+            ChildRestarting: It is being started.
+        """
+        self._children.delete(id)
+
+    def ref(self, id: Hashable) -> ActorRef[Never, object]:
+        """Return the reference of a child.
+
+        Raises:
+            ChildNotFound: There is none with this id.
+        """
+        return cast("ActorRef[Never, object]", self._children.find(id).ref)
+
+    def get_childspec(self, id: Hashable) -> AnySpec:
+        """Return the spec of a child.
+
+        Raises:
+            ChildNotFound: There is none with this id.
+        """
+        return self._children.find(id).spec
+
     def which_children(self) -> Sequence[ChildInfo]:
         """Return what there is to know about each child, in start order."""
-        return [child.info for child in self._children.values()]
+        return [child.info for child in self._children]
 
-    async def _call(self, message: SupervisorMessage) -> object:
-        if self._ref is None:
+    def count_children(self) -> ChildCounts:
+        """Return how many children there are, how many run, and how many of them are supervisors."""
+        return count(self._children)
+
+    def tree(self) -> str:
+        """Draw the running tree as text: a line for each actor, with what it is doing."""
+        return picture(self._children)
+
+    @property
+    def children(self) -> Children:
+        """For the runtime: who is below."""
+        return self._children
+
+    def reconfigure(
+        self,
+        children: Iterable[AnySpec] = (),
+        *,
+        strategy: Strategy | None = None,
+        max_restarts: int | None = None,
+        max_seconds: float | None = None,
+        auto_shutdown: AutoShutdown | None = None,
+    ) -> None:
+        """Change the rules and the specs of a running supervisor, all at once or not at all.
+
+        New rules count at once, a new spec from the child's next start on. A spec with a new id is added but not
+        started; a child for which there is no new spec stays (OTP's `code_change`).
+
+        Args:
+            children: New specs.
+            strategy: As for `Supervisor`; default as it is, and so for all below.
+            max_restarts: As for `Supervisor`.
+            max_seconds: As for `Supervisor`.
+            auto_shutdown: As for `Supervisor`.
+
+        Raises:
+            InvalidArgument: A value cannot be accepted; nothing was changed.
+        """
+        given = {
+            "strategy": strategy,
+            "max_restarts": max_restarts,
+            "max_seconds": max_seconds,
+            "auto_shutdown": auto_shutdown,
+        }
+        changed: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+        self._children.change(replace(self._children.flags, **changed), children)
+
+    async def stop(self, *, drain: bool = False, timeout: float | None = None) -> None:
+        """Stop the tree before the body of its `async with` ends; returns when all is stopped.
+
+        Args:
+            drain: Whether the actors handle what waits for them before they stop; nothing new is accepted meanwhile.
+            timeout: How long that may take, in seconds; default without limit. What is left then is answered with
+                `ActorStopped`.
+
+        Raises:
+            WouldDeadlock: The caller is part of the tree.
+        """
+        self._refuse_deadlock(self._children.address)
+        if self._root is not None:
+            await self._root.stop(drain=drain, timeout=timeout)
+
+    async def wait(self) -> ExitReason:
+        """Wait until the supervisor has ended, and return why; its end does not cancel the body meanwhile.
+
+        Raises:
+            ActorStopped: It was never started, or is not the root of its tree.
+        """
+        if self._root is None:
             raise ActorStopped(self.name)
+        return await self._root.wait()
+
+    async def _call(self, order: CallerOrder) -> object:
+        address = self._children.address
+        if address is None:
+            raise ActorStopped(self.name)
+        if isinstance(order, TerminateChild):
+            self._refuse_deadlock(self._children.find(order.id).ref)
         # How long this takes is bounded by the timeouts of the children.
-        return await self._ref.ask(message, timeout=math.inf)
+        return await address.ask(order, timeout=math.inf)
+
+    def _refuse_deadlock(self, stopped: ActorRef[Never, Any] | None) -> None:
+        caller = above = current_actor()
+        while above is not None and stopped is not None and caller is not None:
+            if above is stopped:
+                raise WouldDeadlock(stopped.id, caller.id)
+            above = above.parent
 
     # --- the actor: runs in the supervisor's own task
 
     async def init(self, ctx: ActorContext[SupervisorMessage, object]) -> None:
         """Start the children in order; if one does not start, stop the others in reverse order."""
-        self._ref = ctx.ref
+        self._children.address = ctx.ref
+        self._report_up = ctx.emit
+        self._jobs.begin_anew()
+        ctx.ref.mailbox.stop_wish.add_done_callback(lambda _: self._jobs.give_up())
         try:
-            for child in self._children.values():
-                await self._start(child)
+            for child in list(self._children):
+                await self._children.start(child, self._jobs.over)
         except SupervisorError:
-            await self._stop_children()
+            await self._children.stop_all(at_once=self.stops_at_once, drain_until=None)
             raise
 
     async def receive_batch(
@@ -191,132 +303,40 @@ class Supervisor(Actor[SupervisorMessage, object]):
     ) -> None:
         """Handle one message; a refusal is an answer, only giving up is a crash."""
         for request in requests:
-            if isinstance(request.message, ChildExited):
-                await self._child_exited(request.message.child, request.message.reason)
-                continue
-            try:
-                request.reply(await self._handle(request.message))
-            except SupervisorError as error:
-                request.fail(error)
+            match request.message:
+                case ChildExited(child, reason):
+                    self._jobs.restart(child, self._children.exited(child, reason))
+                case RestartFailed(child, error):
+                    self._jobs.restart(child, self._children.restart_failed(child, error))
+                case JobFailed(error):
+                    raise error
+                case order:
+                    try:
+                        self._jobs.carry_out(order, request)
+                    except SupervisorError as error:
+                        request.fail(error)
 
     async def on_stop(self, reason: ExitReason) -> None:
         """Stop the children in reverse order."""
-        await self._stop_children()
+        if isinstance(reason.error, RestartIntensityExceeded):
+            self._emit(SupervisorGaveUp(self.name, reason.error))
+        self._jobs.give_up()
+        await self._jobs.finished()
+        address = self._children.address
+        drain_until = None if address is None else address.mailbox.drain_until
+        await self._children.stop_all(at_once=self.stops_at_once, drain_until=drain_until)
 
     async def on_kill(self) -> None:
         """Cancel the children, all at once."""
-        await asyncio.gather(*(child.kill() for child in self._children.values()))
+        self._jobs.give_up()
+        self._jobs.cancel()
+        await self._children.kill_all()
 
-    async def _handle(self, message: StartChild | TerminateChild | RestartChild) -> object:
-        match message:
-            case StartChild(spec):
-                return await self._start_new(spec)
-            case TerminateChild(id):
-                child = self._find(id)
-                await child.stop()
-                self._retire(child)
-                return None
-            case RestartChild(id):
-                child = self._find(id)
-                if not child.running:
-                    await self._start_again(child)
-                return cast("ActorRef[Never, object]", child.ref)
-
-    async def _start_new(self, spec: ChildSpec[Never, object]) -> ActorRef[Never, object]:
-        child = self._add(spec)
-        try:
-            await self._start(child)
-        except ChildStartError:
-            child.close()
-            del self._children[spec.id]
-            raise
-        return cast("ActorRef[Never, object]", child.ref)
-
-    async def _start_again(self, child: AnyChild) -> None:
-        try:
-            await self._start(child)
-        except ChildStartError:
-            self._retire(child)
-            raise
-
-    async def _child_exited(self, child: AnyChild, reason: ExitReason) -> None:
-        """Decide about a restart. A message from a child that was stopped or replaced meanwhile means nothing."""
-        if self._children.get(child.spec.id) is not child or child.running:
-            return
-        if isinstance(reason.error, SystemExit | KeyboardInterrupt):
-            raise reason.error
-        restarted = is_restarted(child.spec.restart, reason)
-        self._report(child, reason, restarted=restarted)
-        if not restarted:
-            self._retire(child)
-            return
-        if not self._window.admit(reason.error):
-            window = self._window
-            raise RestartIntensityExceeded(self.name, window.max_restarts, window.max_seconds, window.crashes)
-        await self._restart(child)
-
-    async def _restart(self, failed: AnyChild) -> None:
-        """Stop the failed child's group in reverse order and start it in order; temporary siblings are dropped."""
-        group = [self._children[id] for id in restart_group(self._strategy, list(self._children), failed.spec.id)]
-        for child in reversed(group):
-            await child.stop()
-            if child is not failed and child.spec.restart is Restart.TEMPORARY:
-                self._retire(child)
-        for child in group:
-            if child.spec.id in self._children:
-                child.restarts += 1
-                try:
-                    await self._start(child)
-                except ChildStartError as error:
-                    self._try_again(child, error)
-                    return
-
-    def _try_again(self, child: AnyChild, error: ChildStartError) -> None:
-        """Put a restart that failed back into our own mailbox, so that a wish to stop comes between (OTP-9549)."""
-        if isinstance(error.__cause__, SystemExit | KeyboardInterrupt):
-            raise error.__cause__
-        self._exited(child, ExitReason(ExitKind.CRASH, error))
-
-    async def _start(self, child: AnyChild) -> None:
-        if self._ref is not None:
-            await child.start(self._exited, self._ref.mailbox.stop_wish)
-
-    def _exited(self, child: AnyChild, reason: ExitReason) -> None:
-        if self._ref is not None:
-            self._ref.mailbox.put_control(Request(ChildExited(child, reason)))
-
-    async def _stop_children(self) -> None:
-        for child in reversed(self._children.values()):
-            await child.stop()
-            child.close()
-
-    def _add(self, spec: ChildSpec[Never, object]) -> AnyChild:
-        if spec.id in self._children:
-            raise ChildAlreadyExists(spec.id)
-        child: AnyChild = Child(spec)
-        self._children[spec.id] = child
-        return child
-
-    def _find(self, id: Hashable) -> AnyChild:
-        try:
-            return self._children[id]
-        except (KeyError, TypeError):  # what cannot be hashed is no child's id
-            raise ChildNotFound(id) from None
-
-    def _retire(self, child: AnyChild) -> None:
-        """Leave a child stopped; a temporary one is forgotten."""
-        child.close()
-        if child.spec.restart is Restart.TEMPORARY:
-            del self._children[child.spec.id]
-
-    def _report(self, child: AnyChild, reason: ExitReason, *, restarted: bool) -> None:
-        if reason.abnormal:
-            logger.error(
-                "supervisor %s: child %r (incarnation %d) %s, %s",
-                self.name,
-                child.spec.id,
-                child.ref.incarnation,
-                reason.kind.value,
-                "restarting it" if restarted else "not restarting it",
-                exc_info=reason.error,
-            )
+    def _emit(self, event: SupervisorEvent) -> None:
+        if self._on_event is not None:
+            try:
+                self._on_event(event)
+            except Exception:
+                logger.exception("supervisor %s: on_event raised", self.name)
+        if self._report_up is not None:
+            self._report_up(event)

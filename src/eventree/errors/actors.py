@@ -77,6 +77,31 @@ class MailboxFull(ActorError):
         self.size = size
 
 
+class AskCycle(ActorError):
+    """An actor asked one that waits for its own answer, directly or through others; nothing was sent.
+
+    Both would have waited until one of them lost its patience. Handling: `tell` instead, or ask from a task beside.
+
+    Attributes:
+        actors: Who waits for whom, from the one that asked.
+    """
+
+    def __init__(self, actors: Sequence[Hashable]) -> None:
+        super().__init__(f"{' waits for '.join(map(repr, actors))}: nobody would ever answer; tell instead of asking")
+        self.actors = tuple(actors)
+
+
+class UnexpectedCancellation(ActorError):
+    """An actor awaited something that was cancelled, though nobody wanted the actor to stop; it crashed.
+
+    Handling: find out who cancels what it awaits, or catch `CancelledError` around just that.
+    """
+
+    def __init__(self, actor: Hashable) -> None:
+        super().__init__(f"actor {actor!r} awaited something that somebody cancelled; catch that where it is awaited")
+        self.actor = actor
+
+
 class SupervisorError(EventreeError):
     """A supervisor could not do what was asked."""
 
@@ -92,11 +117,51 @@ class ChildStartError(SupervisorError):
 
 
 class ChildAlreadyExists(SupervisorError):
-    """The supervisor has a child with this id already. Handling: give every child an id of its own."""
+    """The supervisor has a child with this id already. Handling: give every child an id of its own.
+
+    If that child is stopped, `restart_child` starts it again, and `delete_child` makes room for another.
+    """
 
     def __init__(self, child: Hashable) -> None:
         super().__init__(f"there is a child {child!r} already; give every child an id of its own")
         self.child = child
+
+
+class ChildRunning(SupervisorError):
+    """The child runs, so it can neither be started nor deleted. Handling: `terminate_child` first."""
+
+    def __init__(self, child: Hashable) -> None:
+        super().__init__(f"child {child!r} is running; terminate_child() it first")
+        self.child = child
+
+
+class ChildRestarting(SupervisorError):
+    """The child is just being started or restarted. Handling: wait until it runs, or `terminate_child` it."""
+
+    def __init__(self, child: Hashable) -> None:
+        super().__init__(f"child {child!r} is being restarted; wait until it runs, or terminate_child() it")
+        self.child = child
+
+
+class TooManyChildren(SupervisorError):
+    """The supervisor has as many children as it may have. Handling: terminate some, or allow it more."""
+
+    def __init__(self, supervisor: str, max_children: int) -> None:
+        super().__init__(f"supervisor {supervisor!r} has {max_children} children, its max_children; terminate some")
+        self.supervisor = supervisor
+        self.max_children = max_children
+
+
+class WouldDeadlock(SupervisorError):
+    """An actor wanted its supervisor to stop what it is itself part of, and to wait for that; nothing was done.
+
+    Handling: raise `StopActor` to end oneself; let somebody outside of that subtree stop it.
+    """
+
+    def __init__(self, child: Hashable, caller: Hashable) -> None:
+        super().__init__(f"actor {caller!r} is part of {child!r} and cannot wait for its end; raise StopActor instead")
+        self.child = child
+        self.caller = caller
 
 
 class ChildNotFound(SupervisorError):

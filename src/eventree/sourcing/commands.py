@@ -9,8 +9,8 @@ from itertools import islice
 from typing import Generic, TypeVar
 
 from eventree.actors.actor import Actor, ActorContext
-from eventree.actors.mailbox import Request
 from eventree.actors.ref import ActorRef
+from eventree.actors.request import Request
 from eventree.domain.aggregate import AggregateType
 from eventree.domain.events import Commit
 from eventree.domain.snapshots import SnapshotConfig

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Sequence
 
 from eventree.actors.actor import Actor, ActorContext
-from eventree.actors.mailbox import Request
+from eventree.actors.request import Request
 from eventree.errors import EventStoreError
 from eventree.sourcing.statistics import Counters
 from eventree.stores.contract import EventStore, StoredSnapshot

@@ -5,8 +5,9 @@ from functools import partial
 from types import TracebackType
 from typing import Generic, Self, TypeVar
 
+from eventree.actors.orders import SupervisorMessage
 from eventree.actors.spec import ChildSpec
-from eventree.actors.supervisor import Supervisor, SupervisorMessage
+from eventree.actors.supervisor import Supervisor
 from eventree.domain.aggregate import Aggregate, AggregateType
 from eventree.domain.events import EventEnvelope
 from eventree.domain.snapshots import Snapshot, SnapshotConfig
@@ -62,6 +63,7 @@ class EventSourcing(Generic[StateT, CommandT, EventT, ErrorT]):
             InvalidArgument: One of them cannot work.
         """
         check_count("cache_size", cache_size)
+        check_count("mailbox_size", mailbox_size)
         if snapshots is not None and aggregate_type.states is None:
             raise InvalidArgument("snapshots", "the class of the state is unknown; give AggregateType state=[...]")
         self._type = aggregate_type

@@ -6,9 +6,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Generic, Never, TypeVar
 
-from eventree.actors.ref import ActorRef, Status
+from eventree.actors.mailbox import MailboxSpec
+from eventree.actors.orders import StartChild, SupervisorMessage
+from eventree.actors.ref import ActorRef
 from eventree.actors.spec import ChildSpec
-from eventree.actors.supervisor import StartChild, Supervisor, SupervisorMessage
+from eventree.actors.status import Status
+from eventree.actors.supervisor import Supervisor
 from eventree.domain.aggregate import AggregateType
 from eventree.domain.snapshots import SnapshotConfig
 from eventree.errors import ActorCrashed, ActorStopped, ChildAlreadyExists, InvalidArgument
@@ -75,10 +78,10 @@ class Tree(Generic[StateT, CommandT, EventT, ErrorT]):
         self._query_supervisor: ActorRef[SupervisorMessage, object] = ActorRef(f"{aggregate_type.name} queries")
         self.loader = Loader(aggregate_type, store, snapshots=snapshots is not None)
         self.commands: ActorRef[Execute[CommandT], Executed[EventT, ErrorT]] = ActorRef(
-            f"{aggregate_type.name} commands", mailbox_size=mailbox_size
+            f"{aggregate_type.name} commands", mailbox=MailboxSpec(maxsize=mailbox_size)
         )
         self._writer: ActorRef[StoredSnapshot, None] = ActorRef(
-            f"{aggregate_type.name} snapshots", mailbox_size=SNAPSHOT_QUEUE
+            f"{aggregate_type.name} snapshots", mailbox=MailboxSpec(maxsize=SNAPSHOT_QUEUE)
         )
         self.queries: dict[str, Registered[EventT]] = {}
         self._add(queries)

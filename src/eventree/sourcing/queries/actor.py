@@ -9,9 +9,10 @@ from itertools import groupby
 from typing import Generic, TypeAlias, TypeVar
 
 from eventree.actors.actor import Actor, ActorContext
-from eventree.actors.mailbox import Request
-from eventree.actors.policy import Backoff, ExitReason
+from eventree.actors.exits import ExitReason
+from eventree.actors.policy import Backoff
 from eventree.actors.ref import ActorRef
+from eventree.actors.request import Request
 from eventree.domain.events import EventEnvelope
 from eventree.errors import ActorError, CheckpointFenced, LogRolledBack, QueryStopped
 from eventree.sourcing.commands import WEATHER

@@ -1,0 +1,335 @@
+"""The children of one supervisor: who they are, and what is done when one of them ends."""
+
+import asyncio
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from typing import Any
+
+from eventree.actors.actor import StopActor
+from eventree.actors.child import Child
+from eventree.actors.events import ChildAbandoned, ChildEnded, ChildStarted, DeadLetter, SupervisorEvent
+from eventree.actors.exits import ExitKind, ExitReason, wish_to_exit
+from eventree.actors.flags import Flags
+from eventree.actors.orders import AnyChild, AnySpec, ChildExited, RestartFailed
+from eventree.actors.policy import AutoShutdown, Restart, RestartWindow, is_restarted, restart_group
+from eventree.actors.ref import ActorRef
+from eventree.actors.reports import Reports
+from eventree.actors.request import Request
+from eventree.errors import (
+    ChildAlreadyExists,
+    ChildNotFound,
+    ChildRestarting,
+    ChildRunning,
+    ChildStartError,
+    InvalidArgument,
+    RestartIntensityExceeded,
+    TooManyChildren,
+)
+
+
+class SignificantEnd(StopActor):
+    """The supervisor ends because its significant children have."""
+
+    kind = ExitKind.SHUTDOWN
+
+
+class Children:
+    """Keep the children of a supervisor in start order; start, restart and stop them by its rules.
+
+    Attributes:
+        name: The name of the supervisor.
+        flags: Its rules.
+        kill_grace: How long a cancelled task may take to end before it is left behind, in seconds.
+        address: The address of the supervisor, once it runs.
+        emit: Called with all that happens.
+        limit: How many there may be, None for any number.
+        abandoned: How many tasks were left behind.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        flags: Flags,
+        *,
+        forget_ended: bool,
+        clock: Callable[[], float],
+        kill_grace: float,
+        emit: Callable[[SupervisorEvent], None],
+    ) -> None:
+        """Begin without children.
+
+        Args:
+            name: Names the supervisor in errors and logs.
+            flags: Its rules.
+            forget_ended: Whether the spec of a child that ended is dropped even if it is not temporary.
+            clock: Returns the time in seconds.
+            kill_grace: As the attribute.
+            emit: As the attribute.
+        """
+        self.name = name
+        self.flags = flags
+        self.kill_grace = kill_grace
+        self.address: ActorRef[Any, Any] | None = None
+        self.limit: int | None = None
+        self.abandoned = 0
+        self._forget_ended = forget_ended
+        self._clock = clock
+        self.emit = emit
+        self._window = RestartWindow(flags.max_restarts, flags.max_seconds, clock)
+        self._reports = Reports(name)
+        self._children: dict[Hashable, AnyChild] = {}
+
+    def __iter__(self) -> Iterator[AnyChild]:
+        """Iterate in start order."""
+        return iter(self._children.values())
+
+    def __contains__(self, id: Hashable) -> bool:
+        """Return whether there is one with this id."""
+        return id in self._children
+
+    def __len__(self) -> int:
+        """Return how many there are, stopped ones too."""
+        return len(self._children)
+
+    # --- who they are
+
+    def add(self, spec: AnySpec) -> AnyChild:
+        """Add a child at the end."""
+        self._check(spec, self.flags)
+        if spec.id in self._children:
+            raise ChildAlreadyExists(spec.id)
+        if self.limit is not None and len(self) >= self.limit:
+            raise TooManyChildren(self.name, self.limit)
+        child: AnyChild = Child(spec, self)
+        self._children[spec.id] = child
+        return child
+
+    def find(self, id: Hashable) -> AnyChild:
+        """Return a child by its id."""
+        try:
+            return self._children[id]
+        except (KeyError, TypeError):  # what cannot be hashed is no child's id
+            raise ChildNotFound(id) from None
+
+    def has(self, child: AnyChild) -> bool:
+        """Return whether it is one of these."""
+        return self._children.get(child.spec.id) is child
+
+    def find_ended(self, id: Hashable) -> AnyChild:
+        """Return a child that neither runs nor is about to, or is just being terminated."""
+        child = self.find(id)
+        if child.restarting or child.starting:
+            raise ChildRestarting(id)
+        if child.running and child.wanted:
+            raise ChildRunning(id)
+        return child
+
+    def delete(self, id: Hashable) -> None:
+        """Forget a child that has ended."""
+        child = self.find_ended(id)
+        if child.running or child.stopping:
+            raise ChildRunning(id)
+        self.remove(child)
+
+    def remove(self, child: AnyChild) -> None:
+        """Forget a child."""
+        child.close()
+        self._children.pop(child.spec.id, None)
+        self._reports.forget(child.spec.id)
+
+    def retire(self, child: AnyChild) -> None:
+        """Leave a child stopped; a temporary one is forgotten."""
+        child.wanted = child.restarting = False
+        if self._forget_ended or child.spec.restart is Restart.TEMPORARY:
+            self.remove(child)
+        else:
+            child.close()
+
+    def change(self, flags: Flags, specs: Iterable[AnySpec]) -> None:
+        """Take over new rules and specs, all or none; they count from the next start or restart on.
+
+        Children whose id is new are added but not started; those without a new spec stay as they are (OTP's rule).
+        """
+        changed = {spec.id: spec for spec in specs}
+        for spec in (*changed.values(), *(child.spec for child in self if child.spec.id not in changed)):
+            self._check(spec, flags)
+        if (flags.max_restarts, flags.max_seconds) != (self.flags.max_restarts, self.flags.max_seconds):
+            self._window = RestartWindow(flags.max_restarts, flags.max_seconds, self._clock)
+        self.flags = flags
+        for spec in changed.values():
+            if spec.id in self._children:
+                self._children[spec.id].spec = spec
+            else:
+                self.add(spec).wanted = False
+
+    def _check(self, spec: AnySpec, flags: Flags) -> None:
+        if spec.significant and flags.auto_shutdown is AutoShutdown.NEVER:
+            raise InvalidArgument("significant", f"child {spec.id!r} cannot be, as auto_shutdown is NEVER")
+
+    @property
+    def recent_restarts(self) -> int:
+        """How many restarts count against the supervisor at the moment."""
+        return self._window.count
+
+    # --- what a child's end leads to, decided at once
+
+    def exited(self, child: AnyChild, reason: ExitReason) -> float | None:
+        """Decide what follows from an end of a child.
+
+        Returns:
+            After how many seconds to restart it; None if it is not restarted, or somebody else sees to it: it was
+            stopped or replaced meanwhile, or a restart of its group is about to begin.
+
+        Raises:
+            RestartIntensityExceeded: Too many restarts.
+            SignificantEnd: The supervisor is to end too.
+        """
+        if not self.has(child) or child.running or not child.wanted or child.restarting:
+            return None
+        return self._decide(child, reason)
+
+    def restart_failed(self, child: AnyChild, error: ChildStartError) -> float | None:
+        """Decide what follows from a restart that failed; see `exited`."""
+        if not self.has(child) or child.running or not child.wanted:
+            return None
+        return self._decide(child, ExitReason(ExitKind.CRASH, error))
+
+    def _decide(self, child: AnyChild, reason: ExitReason) -> float | None:
+        error = reason.error.__cause__ if isinstance(reason.error, ChildStartError) else reason.error
+        if (wish := wish_to_exit(error)) is not None:
+            raise wish
+        restarted = is_restarted(child.spec.restart, reason)
+        self.emit(ChildEnded(self.name, child.spec.id, child.ref.incarnation, reason, restarted))
+        delay = self._admit(child, reason) if restarted else None
+        self._report(child, reason, delay)
+        if delay is not None:
+            child.ref.mailbox.discard()
+            for id in restart_group(self.flags.strategy, self._children, child.spec.id):
+                self._children[id].restarting = True
+            return delay
+        if restarted:
+            crashes = child.streak if child.spec.backoff else self._window.crashes
+            raise RestartIntensityExceeded(
+                self.name,
+                self.flags.max_restarts,
+                self.flags.max_seconds,
+                [crash for crash in crashes if crash is not None],
+            )
+        self.retire(child)
+        self._end_with(child)
+        return None
+
+    def _admit(self, child: AnyChild, reason: ExitReason) -> float | None:
+        """Count a restart; return after how many seconds it may take place, None if it is one too many."""
+        backoff = child.spec.backoff
+        if backoff is None:
+            return 0.0 if self._window.admit(reason.error) else None
+        if child.started_at is not None and self._clock() - child.started_at >= backoff.calm:
+            child.streak.clear()
+        child.streak.append(reason.error)
+        return backoff.delay(len(child.streak)) if len(child.streak) <= self.flags.max_restarts else None
+
+    def _end_with(self, child: AnyChild) -> None:
+        if not child.spec.significant:
+            return
+        rule = self.flags.auto_shutdown
+        others = any(other.running or other.restarting for other in self if other.spec.significant)
+        if rule is AutoShutdown.ANY_SIGNIFICANT or (rule is AutoShutdown.ALL_SIGNIFICANT and not others):
+            raise SignificantEnd
+
+    def _report(self, child: AnyChild, reason: ExitReason, delay: float | None) -> None:
+        if not reason.abnormal:
+            return
+        if delay is None:
+            what_next = "not restarting it" if not is_restarted(child.spec.restart, reason) else "that is too often"
+        else:
+            count = len(child.streak) if child.spec.backoff else self.recent_restarts
+            what_next = f"restarting it ({count} of {self.flags.max_restarts} restarts)"
+        messages, child.ref.mailbox.crashed_on = child.ref.mailbox.crashed_on, ()
+        self._reports.ended(child.spec.id, child.ref.incarnation, reason, messages=messages, what_next=what_next)
+
+    # --- what takes time
+
+    async def start(self, child: AnyChild, give_up: "asyncio.Future[None]") -> None:
+        """Start a child; raises `ChildStartError`."""
+        child.wanted, child.restarting = True, False
+        try:
+            await child.start(give_up)
+        except ChildStartError:
+            if not child.wanted:
+                self.retire(child)
+            raise
+        if child.running:
+            child.is_supervisor = isinstance(getattr(child.actor, "children", None), Children)
+            child.started_at = self._clock()
+            self.emit(ChildStarted(self.name, child.spec.id, child.ref.incarnation))
+        elif self.has(child):
+            self.retire(child)  # it wanted to be ignored
+
+    async def restart(self, failed: AnyChild, give_up: "asyncio.Future[None]") -> RestartFailed | None:
+        """Stop the failed child's group in reverse order and start it in order; temporary siblings are dropped.
+
+        Returns:
+            What failed, so that it can be tried again.
+        """
+        group = [self._children[id] for id in restart_group(self.flags.strategy, self._children, failed.spec.id)]
+        if not self.has(failed) or failed.running or not failed.wanted:
+            for child in group:
+                child.restarting = False
+            return None
+        for child in reversed(group):
+            await child.stop()
+            if child is not failed and child.spec.restart is Restart.TEMPORARY:
+                self.retire(child)
+        for child in group:
+            if self.has(child):
+                child.restarts += 1
+                try:
+                    await self.start(child, give_up)
+                except ChildStartError as error:
+                    return self._stuck(child, error)
+        return None
+
+    def _stuck(self, child: AnyChild, error: ChildStartError) -> RestartFailed | None:
+        """Note that the rest of a group waits for a child that does not start."""
+        if self.has(child):
+            for id in restart_group(self.flags.strategy, self._children, child.spec.id):
+                self._children[id].restarting = child.wanted
+        return RestartFailed(child, error) if child.wanted else None
+
+    async def stop(self, child: AnyChild) -> None:
+        """Stop a child for good, whatever it is about to do."""
+        await child.stop()
+        if self.has(child):
+            self.retire(child)
+
+    async def stop_all(self, *, at_once: bool, drain_until: float | None) -> None:
+        """Stop all, in reverse order or at the same time, and give their places up."""
+        children = list(self)
+        if at_once:
+            await asyncio.gather(*(child.stop(drain_until=drain_until) for child in children))
+        for child in reversed(children):
+            await child.stop(drain_until=drain_until)
+            child.close()
+
+    async def kill_all(self) -> None:
+        """Cancel all at the same time."""
+        await asyncio.gather(*(child.kill() for child in self))
+
+    # --- what its children tell it
+
+    def child_exited(self, child: AnyChild, reason: ExitReason) -> None:
+        """See `Owner`; it comes as a message."""
+        if self.address is not None:
+            self.address.mailbox.put_control(Request(ChildExited(child, reason)))
+
+    def child_abandoned(self, child: AnyChild) -> None:
+        """See `Owner`."""
+        self.abandoned += 1
+        self.emit(ChildAbandoned(self.name, child.spec.id, child.ref.incarnation))
+
+    def dead_letters(self, actor: Hashable, letters: Iterable[Request[Any, Any]], why: Exception) -> None:
+        """See `Owner`."""
+        letters = list(letters)
+        self._reports.dead_letters(actor, letters, why)
+        for letter in letters:
+            self.emit(DeadLetter(self.name, actor, type(letter.message).__name__, str(why)))

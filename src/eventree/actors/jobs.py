@@ -1,0 +1,186 @@
+"""What a supervisor does beside listening: starts, stops and restarts, each in a task of its own."""
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any
+
+from eventree.actors.children import Children
+from eventree.actors.orders import (
+    AnyChild,
+    AnySpec,
+    CallerOrder,
+    GetOrStart,
+    JobFailed,
+    RestartChild,
+    StartChild,
+    SupervisorMessage,
+    TerminateChild,
+)
+from eventree.actors.policy import Strategy
+from eventree.actors.request import Request
+from eventree.errors import ActorStopped, ChildStartError, EventreeError
+
+
+class Jobs:
+    """Carry out what takes time, so that the supervisor hears of other children meanwhile.
+
+    Jobs on the same child take turns, in the order they came; where children depend on each other, all jobs do.
+    """
+
+    def __init__(self, children: Children) -> None:
+        """Begin without any.
+
+        Args:
+            children: Whom they concern.
+        """
+        self._children = children
+        self._lane = asyncio.Lock()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._over: asyncio.Future[None] | None = None
+
+    def begin_anew(self) -> None:
+        """Let children start again, after a stop."""
+        self._over = None
+
+    @property
+    def over(self) -> "asyncio.Future[None]":
+        """Done once no child is to start any more."""
+        if self._over is None:
+            self._over = asyncio.get_running_loop().create_future()
+        return self._over
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is under way."""
+        return not self._tasks
+
+    def carry_out(self, order: CallerOrder, request: Request[SupervisorMessage, object]) -> None:
+        """Begin with what a caller wants; the request gets the answer when it is done.
+
+        Raises:
+            SupervisorError: It cannot be done.
+        """
+        children = self._children
+        match order:
+            case StartChild(spec):
+                child = children.add(spec)
+                self._begin(child, self._start_new(child), request)
+            case GetOrStart(spec):
+                self._get_or_start(spec, request)
+            case RestartChild(id):
+                child = children.find_ended(id)
+                self._begin(child, self._start_again(child), request)
+            case TerminateChild(id):
+                child = children.find(id)
+                child.dismiss()
+                self._begin(child, children.stop(child), request)
+
+    def restart(self, child: AnyChild, delay: float | None) -> None:
+        """Restart a child and its group after so many seconds; None for not at all."""
+        if delay:
+            loop = asyncio.get_running_loop()
+            child.timer = loop.call_later(delay, lambda: self._begin(child, self._restart(child)))
+        elif delay is not None:
+            self._begin(child, self._restart(child))
+
+    def give_up(self) -> None:
+        """Let no child start any more; a start that is under way is given up."""
+        if not self.over.done():
+            self.over.set_result(None)
+        for child in self._children:
+            child.cancel_timer()
+
+    async def finished(self) -> None:
+        """Wait until nothing is under way."""
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+
+    def cancel(self) -> None:
+        """Cancel what is under way."""
+        for task in self._tasks:
+            task.cancel()
+
+    # --- the jobs
+
+    def _get_or_start(self, spec: AnySpec, request: Request[SupervisorMessage, object]) -> None:
+        children = self._children
+        if spec.id not in children:
+            child = children.add(spec)
+            self._begin(child, self._start_new(child), request)
+            return
+        child = children.find(spec.id)
+        if not child.wanted:
+            self._begin(child, self._ask_again(request))  # once it has ended
+        elif child.starting or not (child.running or child.restarting):
+            self._begin(child, self._start_again(child), request)
+        else:
+            request.reply(child.ref)
+
+    async def _start_new(self, child: AnyChild) -> object:
+        try:
+            return await self._start(child)
+        except EventreeError:
+            self._children.remove(child)
+            raise
+
+    async def _start_again(self, child: AnyChild) -> object:
+        try:
+            return await self._start(child)
+        except ChildStartError:
+            self._children.retire(child)
+            raise
+
+    async def _start(self, child: AnyChild) -> object:
+        if self.over.done():
+            raise ActorStopped(self._children.name)
+        if not child.running:
+            await self._children.start(child, self.over)
+        return child.ref
+
+    async def _restart(self, child: AnyChild) -> None:
+        failed = await self._children.restart(child, self.over)
+        if failed is not None:
+            self._tell_supervisor(Request(failed))
+
+    async def _ask_again(self, request: Request[SupervisorMessage, object]) -> None:
+        self._tell_supervisor(request)
+
+    # --- their tasks
+
+    def _begin(
+        self,
+        child: AnyChild,
+        work: Coroutine[Any, Any, object],
+        request: Request[SupervisorMessage, object] | None = None,
+    ) -> None:
+        together = self._children.flags.strategy is not Strategy.ONE_FOR_ONE
+        running = _carry_out(work, request, self._lane if together else child.lane)
+        task = asyncio.get_running_loop().create_task(running)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: "asyncio.Task[None]") -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._tell_supervisor(Request(JobFailed(error)))
+
+    def _tell_supervisor(self, request: Request[SupervisorMessage, object]) -> None:
+        if self._children.address is not None:
+            self._children.address.mailbox.put_control(request)
+
+
+async def _carry_out(
+    work: Coroutine[Any, Any, object], request: Request[SupervisorMessage, object] | None, lane: asyncio.Lock
+) -> None:
+    try:
+        async with lane:
+            answer = await work
+    except EventreeError as error:
+        if request is None:
+            raise
+        request.fail(error)
+    else:
+        if request is not None:
+            request.reply(answer)
+    finally:
+        work.close()

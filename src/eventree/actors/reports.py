@@ -1,0 +1,72 @@
+"""What the log says of crashes: once each, never a message's content, and no storms."""
+
+import logging
+from collections import Counter
+from collections.abc import Hashable, Iterable
+from typing import Any
+
+from eventree.actors.exits import ExitReason
+from eventree.actors.request import Request
+
+logger = logging.getLogger("eventree")
+
+FULL_REPORTS = 10
+"""After so many reports alike, only those whose number is a power of two are written."""
+
+
+class Reports:
+    """Write the log of one supervisor."""
+
+    def __init__(self, supervisor: str) -> None:
+        """Begin without any repetition to remember."""
+        self._supervisor = supervisor
+        self._seen: dict[Hashable, Counter[str]] = {}
+
+    def ended(
+        self, child: Hashable, incarnation: int, reason: ExitReason, *, messages: tuple[str, ...], what_next: str
+    ) -> None:
+        """Report an abnormal end of a child.
+
+        Args:
+            child: Its id.
+            incarnation: The number of the start that ended.
+            reason: Why it ended.
+            messages: The types of the messages it had in work.
+            what_next: What becomes of it.
+        """
+        count = self._count(child, type(reason.error).__name__)
+        if not count:
+            return
+        logger.error(
+            "supervisor %s: child %r (incarnation %d) %s%s, %s%s",
+            self._supervisor,
+            child,
+            incarnation,
+            reason.kind.value,
+            f" at work on {_listed(messages)}" if messages else "",
+            what_next,
+            "" if count == 1 else f" ({count} times so far)",
+            exc_info=reason.error,
+        )
+
+    def dead_letters(self, actor: Hashable, letters: Iterable[Request[Any, Any]], why: Exception) -> None:
+        """Report messages that are lost, one line for all of a kind."""
+        for message_type, lost in Counter(type(letter.message).__name__ for letter in letters).items():
+            if self._count(actor, message_type):
+                logger.warning("%d waiting %s to actor %r lost: %s", lost, message_type, actor, why)
+
+    def forget(self, child: Hashable) -> None:
+        """Forget what was reported of a child that is no more."""
+        self._seen.pop(child, None)
+
+    def _count(self, child: Hashable, what: str) -> int:
+        """Return how often this happened, 0 if it happens too often to be written again."""
+        seen = self._seen.setdefault(child, Counter())
+        seen[what] += 1
+        count = seen[what]
+        return count if count <= FULL_REPORTS or count & (count - 1) == 0 else 0
+
+
+def _listed(messages: tuple[str, ...]) -> str:
+    counts = Counter(messages)
+    return ", ".join(name if count == 1 else f"{count} {name}" for name, count in counts.items())

@@ -1,0 +1,43 @@
+"""What an actor is doing."""
+
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass
+from enum import Enum
+
+
+class Status(Enum):
+    """What the actor behind a reference is doing."""
+
+    STOPPED = "stopped"
+    """It was never started, or was stopped for good."""
+    STARTING = "starting"
+    """Its `init` is running."""
+    RUNNING = "running"
+    """It handles messages."""
+    RESTARTING = "restarting"
+    """It ended and its supervisor starts it again; messages wait in its mailbox."""
+    STOPPING = "stopping"
+    """It was asked to stop."""
+
+
+@dataclass(frozen=True, slots=True)
+class ActorInfo:
+    """Describe an actor at one moment.
+
+    Attributes:
+        id: Its name.
+        status: What it is doing.
+        incarnation: How often it was started.
+        queued: How many messages wait.
+        in_work: The types of the messages it works on.
+        suspended: Whether messages wait until it is resumed.
+        state: The attributes of its instance, if they were asked for and it runs; a copy, with the actor's own values.
+    """
+
+    id: Hashable
+    status: Status
+    incarnation: int
+    queued: int
+    in_work: tuple[str, ...]
+    suspended: bool
+    state: Mapping[str, object] | None = None
