@@ -125,7 +125,7 @@ class Supervisor(Actor[SupervisorMessage, object]):
         """Stop the children in reverse order, then raise the supervisor's own failure if it gave up.
 
         Returns:
-            Whether the body was only cancelled because the supervisor had ended, as `auto_shutdown` or `stop` wanted.
+            Whether the body was only cancelled because the supervisor had ended, as `auto_shutdown` wanted.
         """
         return None if self._root is None else await self._root.leave(error)
 
@@ -242,6 +242,8 @@ class Supervisor(Actor[SupervisorMessage, object]):
 
     async def stop(self, *, drain: bool = False, timeout: float | None = None) -> None:
         """Stop the tree before the body of its `async with` ends; returns when all is stopped.
+
+        The body goes on; one that is to end with the tree awaits `wait()`.
 
         Args:
             drain: Whether the actors handle what waits for them before they stop; nothing new is accepted meanwhile.
