@@ -1,7 +1,6 @@
 """The actor runtime: knows nothing of events."""
 
 from eventree.actors.actor import Actor, ActorContext, Ignore, Reject, StopActor
-from eventree.actors.child import ChildInfo
 from eventree.actors.dynamic import DynamicSupervisor
 from eventree.actors.events import (
     ChildAbandoned,
@@ -12,14 +11,14 @@ from eventree.actors.events import (
     SupervisorGaveUp,
 )
 from eventree.actors.exits import ExitKind, ExitReason
-from eventree.actors.mailbox import MailboxSpec
+from eventree.actors.mailbox_spec import MailboxSpec
 from eventree.actors.monitor import Down, Monitor, Restarted, Sighting
 from eventree.actors.policy import AutoShutdown, Backoff, Restart, Strategy
 from eventree.actors.ref import ActorRef
 from eventree.actors.request import Request
 from eventree.actors.run import run
 from eventree.actors.spec import BRUTAL_KILL, ChildSpec
-from eventree.actors.status import ActorInfo, Status
+from eventree.actors.status import ActorInfo, ChildInfo, Status
 from eventree.actors.supervisor import Supervisor
 from eventree.actors.tree import ChildCounts
 

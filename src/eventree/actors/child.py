@@ -4,7 +4,6 @@ import asyncio
 import logging
 import math
 from collections.abc import Callable, Coroutine, Hashable, Iterable
-from dataclasses import dataclass
 from traceback import TracebackException
 from typing import Any, Generic, Never, Protocol, TypeVar
 
@@ -15,7 +14,7 @@ from eventree.actors.loop import run_actor
 from eventree.actors.ref import ActorRef
 from eventree.actors.request import Request
 from eventree.actors.spec import ChildSpec
-from eventree.actors.status import Status
+from eventree.actors.status import ChildInfo, Status
 from eventree.errors import (
     ActorCrashed,
     ActorStopped,
@@ -29,26 +28,6 @@ logger = logging.getLogger("eventree")
 
 MessageT = TypeVar("MessageT")
 ReplyT = TypeVar("ReplyT")
-
-
-@dataclass(frozen=True, slots=True)
-class ChildInfo:
-    """Describe a child of a running supervisor.
-
-    Attributes:
-        id: Its name among its siblings.
-        status: What it is doing.
-        incarnation: The number of its present start.
-        restarts: How often its supervisor started it again, tries that failed included.
-        last_crash: What it crashed with the last time, None if it never did; without the frames, which would keep the
-            state of the actor that crashed.
-    """
-
-    id: Hashable
-    status: Status
-    incarnation: int
-    restarts: int
-    last_crash: TracebackException | None
 
 
 class Owner(Protocol):
@@ -245,6 +224,7 @@ class Child(Generic[MessageT, ReplyT]):
         if reason.error is not None:
             self.last_crash = TracebackException.from_exception(reason.error)
         self.ref.status = Status.RESTARTING
+        self.ref.mailbox.go_down()
         self.ref.monitors.ended(reason)
 
     async def stop(self, *, drain_until: float | None = None) -> None:
@@ -260,9 +240,9 @@ class Child(Generic[MessageT, ReplyT]):
         self.ref.status = Status.STOPPING
         try:
             if drain_until is not None:
-                self.ref.mailbox.ask_to_stop(drain_until=drain_until)
+                self._ask_to_stop(drain_until)
                 await asyncio.wait({task}, timeout=max(0.0, drain_until - asyncio.get_running_loop().time()))
-            self.ref.mailbox.ask_to_stop()
+            self._ask_to_stop(None)
             if self._shutdown and not task.done():
                 await asyncio.wait({task}, timeout=None if self._shutdown == math.inf else self._shutdown)
             if not task.done():
@@ -275,6 +255,11 @@ class Child(Generic[MessageT, ReplyT]):
             self._ending = None
             self._forget_incarnation(reason)
         self._report_odd_end(reason)
+
+    def _ask_to_stop(self, drain_until: float | None) -> None:
+        self.ref.mailbox.ask_to_stop(drain_until=drain_until)
+        if self.ref.waits_for is not None:
+            self.ref.waits_for.mailbox.release()
 
     def hurry(self) -> None:
         """Cut a stop that is under way short: the incarnation is cancelled now."""

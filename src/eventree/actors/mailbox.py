@@ -3,45 +3,17 @@
 import asyncio
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable
-from dataclasses import dataclass
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Generic, TypeVar
 
+from eventree.actors.mailbox_spec import MailboxSpec
 from eventree.actors.request import Request
-from eventree.errors import ActorError, ActorStopped, InvalidArgument, MailboxFull
-from eventree.errors.arguments import check_count
+from eventree.errors import ActorError, ActorStopped, MailboxFull
 
 MessageT = TypeVar("MessageT")
 ReplyT = TypeVar("ReplyT")
 
 TURNS = 32
 """How many batches an actor may handle without giving way to other tasks."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MailboxSpec:
-    """Say how many messages may wait for an actor, and what becomes of those that cannot.
-
-    Attributes:
-        maxsize: How many messages wait at most; default 1,000.
-        overflow: What `tell` and `ask_nowait` do when there is no room. `"raise"`: `MailboxFull`, the default.
-            `"drop_new"`: the message is dropped. `"drop_old"`: the oldest one is. Whoever waits for the answer to a
-            dropped message gets `MailboxFull`; a message that nobody waits for is a dead letter. `send` and `ask` wait
-            for room with `"raise"` only.
-        on_restart: What becomes of waiting messages when the actor crashed: `"keep"`, the default, or `"discard"`,
-            which answers them with `ActorStopped`.
-    """
-
-    maxsize: int = 1_000
-    overflow: Literal["raise", "drop_new", "drop_old"] = "raise"
-    on_restart: Literal["keep", "discard"] = "keep"
-
-    def __post_init__(self) -> None:
-        """Refuse what is no mailbox."""
-        check_count("maxsize", self.maxsize)
-        if self.overflow not in {"raise", "drop_new", "drop_old"}:
-            raise InvalidArgument("overflow", f"must be 'raise', 'drop_new' or 'drop_old', got {self.overflow!r}")
-        if self.on_restart not in {"keep", "discard"}:
-            raise InvalidArgument("on_restart", f"must be 'keep' or 'discard', got {self.on_restart!r}")
 
 
 class Mailbox(Generic[MessageT, ReplyT]):
@@ -54,6 +26,7 @@ class Mailbox(Generic[MessageT, ReplyT]):
         on_dead_letters: Called with messages that nobody waited for and nobody will handle, and with why.
         orders: What the runtime wants of the actor's task between two messages, before any message.
         suspended: Whether messages have to wait; the control lane goes on.
+        down: Whether nobody reads it until the next incarnation.
         crashed_on: The types of the messages that were last left without an answer.
         drain_until: Until when, in the loop's time, what waits may be handled before a stop; None for not at all.
     """
@@ -82,6 +55,7 @@ class Mailbox(Generic[MessageT, ReplyT]):
         self.on_dead_letters: Callable[[Iterable[Request[Any, Any]], ActorError], None] = lambda _, __: None
         self.orders: deque[Callable[[Any], None]] = deque()
         self.suspended = False
+        self.down = False
 
     def __len__(self) -> int:
         """Return how many requests wait."""
@@ -118,6 +92,8 @@ class Mailbox(Generic[MessageT, ReplyT]):
     async def put(self, request: Request[MessageT, ReplyT]) -> None:
         """Add a request as soon as there is room; raises `ActorStopped` when the mailbox closes meanwhile."""
         while self.is_open and self._queue.full() and self._spec.overflow == "raise":
+            if self._is_in_vain(request):
+                raise ActorStopped(self._owner)
             room = asyncio.get_running_loop().create_future()
             self._writers.append(room)
             try:
@@ -250,10 +226,35 @@ class Mailbox(Generic[MessageT, ReplyT]):
             self.stop_wish.set_result(None)
         self._wake_reader()
 
+    def go_down(self) -> None:
+        """Take note that nobody reads until the next incarnation."""
+        self.down = True
+        self.release()
+
+    def release(self) -> None:
+        """If nobody reads, refuse the requests of actors that are to stop: they may have to stop first.
+
+        A supervisor that restarts a group stops all of it before it starts any, so that an actor that waited for the
+        next incarnation of a sibling would wait for itself.
+        """
+        if not self.down:
+            return
+        queue = self._queue
+        for _ in range(queue.qsize()):
+            request = queue.get_nowait()
+            if self._is_in_vain(request):
+                request.fail(ActorStopped(self._owner))
+            else:
+                queue.put_nowait(request)
+        self._wake_writers()
+
+    def _is_in_vain(self, request: Request[MessageT, ReplyT]) -> bool:
+        return self.down and request.asker_stops is not None and request.asker_stops.done()
+
     def open(self) -> None:
         """Accept requests; also forgets an earlier wish to stop."""
         self._open = self._accepts = True
-        self._stopped = False
+        self._stopped = self.down = False
         self.drain_until = None
         self._stopping = None
 

@@ -6,7 +6,8 @@ from collections.abc import Callable, Hashable, Iterable, Mapping
 from contextvars import ContextVar
 from typing import Any, Final, Generic, Never, TypeVar
 
-from eventree.actors.mailbox import Mailbox, MailboxSpec
+from eventree.actors.mailbox import Mailbox
+from eventree.actors.mailbox_spec import MailboxSpec
 from eventree.actors.monitor import Monitor, Monitors
 from eventree.actors.request import Request
 from eventree.actors.status import ActorInfo, Status
@@ -122,29 +123,27 @@ class ActorRef(Generic[MessageT_contra, ReplyT_co]):
         Raises:
             ActorTimeout: No answer in time; its `outcome` says whether the message was taken up.
             ActorCrashed: The actor crashed while it worked on it.
-            ActorStopped: The actor is not running.
+            ActorStopped: The actor is not running; or it is being restarted while the actor that asks is to stop.
             AskCycle: It waits for an answer of the actor that asks.
             MailboxFull: There was no room in time.
         """
         check_positive("timeout", timeout)
         loop = asyncio.get_running_loop()
-        asker = current_actor()
-        if asker is not None:
-            self._refuse_cycle(asker)
         answer: asyncio.Future[ReplyT_co] = loop.create_future()
-        request = Request(message, answer)
+        asker = current_actor()
+        request = Request(message, answer, None if asker is None else self._await_as(asker))
         deadline = loop.time() + timeout
+        timer: asyncio.TimerHandle | None = None
         try:
-            self.mailbox.put_nowait(request)
-        except MailboxFull:
-            await self._put(request, timeout)
-        timer = loop.call_at(deadline, _expire, request, operation, timeout)
-        if asker is not None:
-            asker.waits_for = self
-        try:
+            try:
+                self.mailbox.put_nowait(request)
+            except MailboxFull:
+                await self._put(request, timeout)
+            timer = loop.call_at(deadline, _expire, request, operation, timeout)
             return await answer
         finally:
-            timer.cancel()
+            if timer is not None:
+                timer.cancel()
             if asker is not None:
                 asker.waits_for = None
 
@@ -165,16 +164,14 @@ class ActorRef(Generic[MessageT_contra, ReplyT_co]):
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout
         asker = current_actor()
-        if asker is not None:
-            self._refuse_cycle(asker)
-            asker.waits_for = self
+        asker_stops = None if asker is None else self._await_as(asker)
         requests: list[Request[MessageT_contra, ReplyT_co]] = []
         answers: list[asyncio.Future[ReplyT_co]] = []
         timer = loop.call_at(deadline, _expire_all, requests, operation or "ask_many", timeout)
         try:
             for message in messages:
                 answers.append(loop.create_future())
-                requests.append(Request(message, answers[-1]))
+                requests.append(Request(message, answers[-1], asker_stops))
                 if loop.time() < deadline:
                     await self._put_or_fail(requests[-1], deadline)
                 else:
@@ -229,6 +226,15 @@ class ActorRef(Generic[MessageT_contra, ReplyT_co]):
 
         self.mailbox.order(carry_out)
         return await done
+
+    def _await_as(self, asker: "ActorRef[Never, object]") -> "asyncio.Future[None]":
+        """Take note that an actor waits for this one; return what is done when that actor is to stop."""
+        self._refuse_cycle(asker)
+        stops = asker.mailbox.stop_wish
+        if self.mailbox.down and stops.done():
+            raise ActorStopped(self.id)
+        asker.waits_for = self
+        return stops
 
     def _refuse_cycle(self, asker: "ActorRef[Never, object]") -> None:
         waiting: list[ActorRef[Never, object]] = [asker, self]

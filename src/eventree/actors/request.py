@@ -14,15 +14,22 @@ class Request(Generic[MessageT_co, ReplyT_contra]):
         message: What was sent.
         taken: Whether an actor has taken it up.
         answer: For the runtime: what the sender awaits; None if it did not ask.
+        asker_stops: For the runtime: done once the sender is asked to stop; None if it is no actor.
     """
 
-    __slots__ = ("answer", "message", "taken")
+    __slots__ = ("answer", "asker_stops", "message", "taken")
 
-    def __init__(self, message: MessageT_co, answer: "asyncio.Future[ReplyT_contra] | None" = None) -> None:
+    def __init__(
+        self,
+        message: MessageT_co,
+        answer: "asyncio.Future[ReplyT_contra] | None" = None,
+        asker_stops: "asyncio.Future[None] | None" = None,
+    ) -> None:
         """Wrap a message; without a future nobody waits for an answer."""
         self.message = message
         self.taken = False
         self.answer = answer
+        self.asker_stops = asker_stops
 
     def reply(self, value: ReplyT_contra) -> None:
         """Answer the sender; does nothing where nobody waits (any more)."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Final, Generic, TypeVar
 
 from eventree.actors.actor import Actor
-from eventree.actors.mailbox import MailboxSpec
+from eventree.actors.mailbox_spec import MailboxSpec
 from eventree.actors.policy import Backoff, Restart
 from eventree.actors.ref import ActorRef
 from eventree.errors import InvalidArgument

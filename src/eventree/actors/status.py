@@ -1,8 +1,9 @@
-"""What an actor is doing."""
+"""What an actor is doing, and what its supervisor knows about it."""
 
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from enum import Enum
+from traceback import TracebackException
 
 
 class Status(Enum):
@@ -41,3 +42,23 @@ class ActorInfo:
     in_work: tuple[str, ...]
     suspended: bool
     state: Mapping[str, object] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ChildInfo:
+    """Describe a child of a running supervisor.
+
+    Attributes:
+        id: Its name among its siblings.
+        status: What it is doing.
+        incarnation: The number of its present start.
+        restarts: How often its supervisor started it again, tries that failed included.
+        last_crash: What it crashed with the last time, None if it never did; without the frames, which would keep the
+            state of the actor that crashed.
+    """
+
+    id: Hashable
+    status: Status
+    incarnation: int
+    restarts: int
+    last_crash: TracebackException | None

@@ -9,7 +9,6 @@ from types import TracebackType
 from typing import Any, ClassVar, Never, Self, TypeVar, cast
 
 from eventree.actors.actor import Actor, ActorContext
-from eventree.actors.child import ChildInfo
 from eventree.actors.children import Children
 from eventree.actors.events import SupervisorEvent, SupervisorGaveUp
 from eventree.actors.exits import ExitReason
@@ -31,6 +30,7 @@ from eventree.actors.ref import ActorRef, current_actor
 from eventree.actors.request import Request
 from eventree.actors.root import Root
 from eventree.actors.spec import ChildSpec
+from eventree.actors.status import ChildInfo
 from eventree.actors.tree import ChildCounts, count, picture
 from eventree.errors import (
     ActorStopped,

@@ -6,7 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Generic, Never, TypeVar
 
-from eventree.actors.mailbox import MailboxSpec
+from eventree.actors.mailbox_spec import MailboxSpec
 from eventree.actors.orders import StartChild, SupervisorMessage
 from eventree.actors.ref import ActorRef
 from eventree.actors.spec import ChildSpec
