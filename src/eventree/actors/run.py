@@ -8,7 +8,7 @@ from types import FrameType
 
 from eventree.actors.exits import ExitKind, ExitReason
 from eventree.actors.supervisor import Supervisor
-from eventree.errors import ActorStopped
+from eventree.errors import ActorStopped, ChildStartError
 
 
 async def run(
@@ -35,7 +35,7 @@ async def run(
 
     def stop() -> None:
         if stops:
-            stops[0].cancel()
+            supervisor.hurry()
         else:
             stops.append(asyncio.ensure_future(supervisor.stop(drain=drain)))
 
@@ -44,12 +44,18 @@ async def run(
         try:
             async with supervisor:
                 reason = await supervisor.wait()
-        except ActorStopped:
-            if not stops:  # else the signal came while it started
+        except (ActorStopped, ChildStartError) as error:
+            if not (stops and _was_stopped(error)):  # else the signal came while it started
                 raise
         finally:
             await asyncio.gather(*stops, return_exceptions=True)
     return reason
+
+
+def _was_stopped(error: BaseException | None) -> bool:
+    while isinstance(error, ChildStartError):
+        error = error.__cause__
+    return isinstance(error, ActorStopped)
 
 
 @contextmanager
