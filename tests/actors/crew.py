@@ -13,6 +13,7 @@ from eventree import (
     ActorCrashed,
     ActorRef,
     ChildSpec,
+    ExitKind,
     ExitReason,
     MailboxSpec,
     StopActor,
@@ -24,6 +25,12 @@ ErrorT = TypeVar("ErrorT", bound=BaseException)
 
 class Boom(Exception):
     """What a worker crashes with."""
+
+
+class Shutdown(StopActor):
+    """How an actor ends by itself as if it had been told to (OTP's `exit(shutdown)`)."""
+
+    kind = ExitKind.SHUTDOWN
 
 
 class Clock:
@@ -87,8 +94,8 @@ class Worker(Actor[str, str]):
         match message:
             case "crash":
                 raise Boom(self.name)
-            case "stop":
-                raise StopActor
+            case "stop" | "shutdown":
+                raise StopActor if message == "stop" else Shutdown
             case "exit":
                 raise SystemExit(3)
             case "killed":

@@ -286,6 +286,7 @@ class Child(Generic[MessageT, ReplyT]):
             return
         self._holds_ref = False
         self.ref.status = Status.STOPPED
+        self.ref.task = None
         self.ref.mailbox.close()
         self.ref.monitors.down()
 

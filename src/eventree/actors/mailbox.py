@@ -52,7 +52,7 @@ class Mailbox(Generic[MessageT, ReplyT]):
         self._stopped = False
         self.crashed_on: tuple[str, ...] = ()
         self.drain_until: float | None = None
-        self.on_dead_letters: Callable[[Iterable[Request[Any, Any]], ActorError], None] = lambda _, __: None
+        self.on_dead_letters: Callable[[Iterable[Request[Any, Any]], ActorError], None] = _ignore
         self.orders: deque[Callable[[Any], None]] = deque()
         self.suspended = False
         self.down = False
@@ -276,6 +276,7 @@ class Mailbox(Generic[MessageT, ReplyT]):
             self.orders.popleft()(None)
         self.fail_in_work(error)
         self._wake_writers()
+        self.on_dead_letters = _ignore  # whoever holds on to the address must not hold on to what ran behind it
 
     def _empty(self) -> None:
         waiting: list[Request[MessageT, ReplyT]] = []
@@ -312,3 +313,7 @@ class Mailbox(Generic[MessageT, ReplyT]):
 def _wake(waiter: "asyncio.Future[None]") -> None:
     if not waiter.done():
         waiter.set_result(None)
+
+
+def _ignore(_: Iterable[Request[Any, Any]], __: ActorError) -> None:
+    """Let dead letters go, where nobody owns the mailbox."""

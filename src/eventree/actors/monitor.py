@@ -27,7 +27,7 @@ class Down:
     """The actor ended and does not come back by itself.
 
     Attributes:
-        reason: Why it ended.
+        reason: Why it ended; only the kind of the end, without the error, for whoever began to watch after it.
     """
 
     reason: ExitReason
@@ -65,6 +65,7 @@ class Monitors:
             self._is_down = True
             for monitor in self._watching:
                 monitor.tell(Down(self._reason))
+            self._reason = ExitReason(self._reason.kind)
 
     def add(self, monitor: "Monitor") -> None:
         """Tell a monitor from now on; at once if the actor is down."""

@@ -34,6 +34,7 @@ from eventree.actors.status import ChildInfo
 from eventree.actors.tree import ChildCounts, count, picture
 from eventree.errors import (
     ActorStopped,
+    InvalidArgument,
     RestartIntensityExceeded,
     SupervisorError,
     WouldDeadlock,
@@ -138,6 +139,7 @@ class Supervisor(Actor[SupervisorMessage, object]):
         Raises:
             ChildAlreadyExists: There is a child with this id.
             ChildStartError: It did not start; its spec is not kept.
+            InvalidArgument: It is significant, and this supervisor has no `auto_shutdown`.
         """
         return cast("ActorRef[MessageT, ReplyT]", await self._call(StartChild(spec)))
 
@@ -320,7 +322,7 @@ class Supervisor(Actor[SupervisorMessage, object]):
                 case order:
                     try:
                         self._jobs.carry_out(order, request)
-                    except SupervisorError as error:
+                    except (SupervisorError, InvalidArgument) as error:
                         request.fail(error)
 
     async def on_stop(self, reason: ExitReason) -> None:
