@@ -1,16 +1,27 @@
-"""Ask round trips and tells per second beside a bare `asyncio.Queue`, and what 10,000 idle actors cost.
+"""Ask round trips and tells per second beside a bare `asyncio.Queue`, and what 10,000 actors cost.
 
 Run it with `python tests/benchmarks/actors.py`; it prints the medians of rounds that take turns in one process.
 """
 
 import asyncio
 import gc
+import logging
 import statistics
 import time
 import tracemalloc
 from collections.abc import Awaitable, Callable
 
-from eventree import Actor, ActorContext, ActorRef, ChildSpec, DynamicSupervisor, MailboxSpec, Supervisor
+from eventree import (
+    Actor,
+    ActorContext,
+    ActorRef,
+    ChildSpec,
+    ChildStarted,
+    DynamicSupervisor,
+    MailboxSpec,
+    Supervisor,
+    SupervisorEvent,
+)
 
 COUNT = 20_000
 ROUNDS = 7
@@ -23,6 +34,13 @@ class Echo(Actor[int, int]):
 
     async def receive(self, message: int, ctx: ActorContext[int, int]) -> int:
         return message
+
+
+class Fragile(Actor[int, int]):
+    """Crash with every message."""
+
+    async def receive(self, message: int, ctx: ActorContext[int, int]) -> int:
+        raise RuntimeError("crashed as told")
 
 
 class BareQueue:
@@ -104,6 +122,33 @@ async def idle() -> None:
     print(f"start {(running - started) / IDLE * 1e6:.0f} µs, stop {(stopped - running) / IDLE * 1e6:.0f} µs an actor")
 
 
+async def crashes(count: int) -> None:
+    """Have every one of `count` actors crash once, and wait until each was started again."""
+    logging.getLogger("eventree").setLevel(logging.CRITICAL)
+    back = asyncio.Event()
+    restarts = 0
+
+    def on_event(event: SupervisorEvent) -> None:
+        nonlocal restarts
+        if isinstance(event, ChildStarted) and event.incarnation > 1:
+            restarts += 1
+            if restarts == count:
+                back.set()
+
+    pool: DynamicSupervisor[int, int, int] = DynamicSupervisor(
+        lambda key: ChildSpec(id=key, start=Fragile), max_restarts=count, on_event=on_event
+    )
+    async with pool:
+        refs = await asyncio.gather(*(pool.get_or_start(key) for key in range(count)))
+        started = time.perf_counter()
+        await asyncio.gather(*(ref.ask(0, timeout=60) for ref in refs), return_exceptions=True)
+        await back.wait()
+        elapsed = time.perf_counter() - started
+    print(f"crash and restart, {count:,} actors: {elapsed / count * 1e6:.0f} µs an actor")
+
+
 if __name__ == "__main__":
     asyncio.run(compare())
     asyncio.run(idle())
+    asyncio.run(crashes(IDLE // 10))
+    asyncio.run(crashes(IDLE))
