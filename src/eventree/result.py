@@ -4,12 +4,14 @@ from dataclasses import dataclass
 from typing import Generic, NoReturn, TypeAlias, TypeVar, final
 
 from eventree.errors import DomainError
+from eventree.values import subscriptable
 
 T_co = TypeVar("T_co", covariant=True)
 E_co = TypeVar("E_co", covariant=True)
 
 
 @final
+@subscriptable
 @dataclass(frozen=True, slots=True)
 class Ok(Generic[T_co]):
     """Hold the value of an operation that succeeded.
@@ -26,6 +28,7 @@ class Ok(Generic[T_co]):
 
 
 @final
+@subscriptable
 @dataclass(frozen=True, slots=True)
 class Err(Generic[E_co]):
     """Hold the reason why an operation was refused or failed.

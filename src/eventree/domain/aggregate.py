@@ -10,6 +10,7 @@ from eventree.domain.codec import Codec, classes_of
 from eventree.domain.limits import check_id
 from eventree.errors import InvalidArgument
 from eventree.result import Result
+from eventree.values import subscriptable
 
 StateT = TypeVar("StateT")
 StateT_co = TypeVar("StateT_co", covariant=True)
@@ -18,6 +19,7 @@ EventT = TypeVar("EventT")
 ErrorT = TypeVar("ErrorT")
 
 
+@subscriptable
 @dataclass(frozen=True, slots=True)
 class Aggregate(Generic[StateT_co]):
     """Hold an aggregate as it was loaded.

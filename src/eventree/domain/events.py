@@ -5,9 +5,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Generic, TypeVar
 
+from eventree.values import subscriptable
+
 EventT_co = TypeVar("EventT_co", covariant=True)
 
 
+@subscriptable
 @dataclass(frozen=True, slots=True)
 class EventEnvelope(Generic[EventT_co]):
     """Hold one stored event and where it stands.
@@ -35,6 +38,7 @@ class EventEnvelope(Generic[EventT_co]):
     recorded_at: datetime
 
 
+@subscriptable
 @dataclass(frozen=True, slots=True)
 class Commit(Generic[EventT_co]):
     """Say what a command stored.

@@ -5,10 +5,12 @@ from datetime import datetime
 from typing import Generic, TypeVar
 
 from eventree.errors.arguments import check_count
+from eventree.values import subscriptable
 
 StateT_co = TypeVar("StateT_co", covariant=True)
 
 
+@subscriptable
 @dataclass(frozen=True, slots=True)
 class Snapshot(Generic[StateT_co]):
     """Hold the state of an aggregate as it was after one of its events.
