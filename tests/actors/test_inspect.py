@@ -15,7 +15,7 @@ async def test_an_actor_at_work_with_a_backlog_is_seen_without_waiting_for_it(cr
         await until(lambda: "a wait" in crew.log)
         for _ in range(3):
             crew.refs["a"].tell("hello")
-        assert await crew.refs["a"].inspect() == ActorInfo("a", Status.RUNNING, 1, 3, ("str",), False)
+        assert await crew.refs["a"].inspect() == ActorInfo("a", Status.RUNNING, 1, 3, ("str",), False, handled=1)
         crew.gate.set()
 
 

@@ -227,7 +227,6 @@ async def test_only_what_is_in_work_and_unanswered_fails_with_a_crash() -> None:
         mailbox.put_nowait(request)
     mailbox.take(2)
     pairs[0][0].reply("done")
-    mailbox.settle()
     error = ActorCrashed("owner", Boom())
     mailbox.fail_in_work(error)
     assert pairs[0][1].result() == "done"

@@ -173,7 +173,7 @@ async def test_two_children_cannot_have_one_id(crew: Crew) -> None:
 async def test_two_children_cannot_answer_to_one_reference(crew: Crew) -> None:
     twin = ChildSpec(id="twin", start=lambda: Worker("twin", crew), ref=crew.refs.setdefault("a", ActorRef("a")))
     async with Supervisor(crew.specs("a")) as supervisor:
-        with pytest.raises(ChildStartError, match="there is a child 'a' already"):
+        with pytest.raises(ChildStartError, match="AlreadyStarted: 'a' runs already"):
             await supervisor.start_child(twin)
         assert await crew.ask("a", "hello") == "hello by 1"
 

@@ -3,6 +3,7 @@
 from eventree.actors.actor import Actor, ActorContext, Ignore, Reject, StopActor
 from eventree.actors.dynamic import DynamicSupervisor
 from eventree.actors.events import (
+    AskAbandoned,
     ChildAbandoned,
     ChildEnded,
     ChildStarted,
@@ -28,6 +29,7 @@ __all__ = [
     "ActorContext",
     "ActorInfo",
     "ActorRef",
+    "AskAbandoned",
     "AutoShutdown",
     "Backoff",
     "ChildAbandoned",

@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import ClassVar, Generic, TypeVar
 
 from eventree.actors.events import SupervisorEvent
 from eventree.actors.exits import ExitKind, ExitReason
 from eventree.actors.ref import ActorRef
 from eventree.actors.request import Request
+from eventree.errors import StaleIncarnation
+from eventree.values import subscriptable
 
 MessageT_contra = TypeVar("MessageT_contra", contravariant=True)
 ReplyT_co = TypeVar("ReplyT_co", covariant=True)
@@ -27,6 +29,7 @@ class Reject(Exception):
     """Raise it in `receive` to refuse the message: whoever asked gets it as it is, and the actor lives on."""
 
 
+@subscriptable
 @dataclass(frozen=True, slots=True)
 class ActorContext(Generic[MessageT_contra, ReplyT_co]):
     """What an actor knows about itself.
@@ -34,17 +37,28 @@ class ActorContext(Generic[MessageT_contra, ReplyT_co]):
     Attributes:
         ref: Its own address.
         incarnation: The number of this start, from 1.
+        handler_timeout: How long it may work on a message, in seconds; None for as long as it takes.
         emit: For the runtime: called with what happens below a supervisor.
     """
 
     ref: ActorRef[MessageT_contra, ReplyT_co]
     incarnation: int
+    handler_timeout: float | None = None
     emit: Callable[[SupervisorEvent], None] = field(default=lambda _: None, repr=False)
 
     @property
     def is_current(self) -> bool:
-        """Whether no newer incarnation took over from this one, left behind because it would not end."""
-        return self.incarnation == self.ref.incarnation
+        """Whether this incarnation is not over: it was neither replaced nor left behind because it would not end."""
+        return self.incarnation == self.ref.incarnation and self.ref.task is not None
+
+    def check_current(self) -> None:
+        """Refuse to go on for an incarnation that is over; call it before an effect that must not come from two.
+
+        Raises:
+            StaleIncarnation: It was left behind because it would not end when it was cancelled.
+        """
+        if not self.is_current:
+            raise StaleIncarnation(self.ref.id, self.incarnation)
 
 
 class Actor(Generic[MessageT_contra, ReplyT_co]):
@@ -59,6 +73,9 @@ class Actor(Generic[MessageT_contra, ReplyT_co]):
 
     max_batch: int = 1
     """How many requests `receive_batch` gets at most."""
+
+    starts_anew: ClassVar[bool] = False
+    """Whether one instance may be started again, because its `init` leaves nothing of what was before."""
 
     async def init(self, ctx: ActorContext[MessageT_contra, ReplyT_co]) -> None:
         """Prepare to receive; runs in the actor's task before the first message.

@@ -3,7 +3,8 @@
 import asyncio
 import logging
 import math
-from collections.abc import Callable, Coroutine, Hashable, Iterable
+import weakref
+from collections.abc import Callable, Coroutine, Hashable, Sequence
 from traceback import TracebackException
 from typing import Any, Generic, Never, Protocol, TypeVar
 
@@ -17,9 +18,10 @@ from eventree.actors.spec import ChildSpec
 from eventree.actors.status import ChildInfo, Status
 from eventree.errors import (
     ActorCrashed,
+    ActorError,
     ActorStopped,
     ActorTimeout,
-    ChildAlreadyExists,
+    AlreadyStarted,
     ChildStartError,
     InvalidArgument,
 )
@@ -54,8 +56,8 @@ class Owner(Protocol):
         """Take notice of a task that does not end."""
         ...
 
-    def dead_letters(self, actor: Hashable, letters: Iterable[Request[Any, Any]], why: Exception) -> None:
-        """Take notice of messages that are lost."""
+    def dropped(self, actor: Hashable, requests: Sequence[Request[Any, Any]], why: ActorError | None) -> None:
+        """Take notice of messages that nobody will handle: why nobody can, or None if whoever asked gave up."""
         ...
 
 
@@ -77,10 +79,18 @@ class Child(Generic[MessageT, ReplyT]):
         is_supervisor: Whether what ran last under it is a supervisor.
     """
 
-    def __init__(self, spec: ChildSpec[MessageT, ReplyT], owner: Owner) -> None:
-        """Make a child that is not started yet."""
+    def __init__(
+        self, spec: ChildSpec[MessageT, ReplyT], owner: Owner, ref: ActorRef[MessageT, ReplyT] | None = None
+    ) -> None:
+        """Make a child that is not started yet.
+
+        Args:
+            spec: What it is described as.
+            owner: Who is told of its ends.
+            ref: The address it answers to; default the one in its spec, or a new one.
+        """
         self.spec = spec
-        self.ref: ActorRef[MessageT, ReplyT] = spec.ref or ActorRef(spec.id, mailbox=spec.mailbox)
+        self.ref: ActorRef[MessageT, ReplyT] = ref or spec.ref or ActorRef(spec.id, mailbox=spec.mailbox)
         self.restarts = 0
         self.last_crash: TracebackException | None = None
         self.actor: Actor[MessageT, ReplyT] | None = None
@@ -97,6 +107,7 @@ class Child(Generic[MessageT, ReplyT]):
         self._given_up: asyncio.Future[None] | None = None
         self._holds_ref = False
         self._shutdown = spec.shutdown
+        self._before: Callable[[], Actor[MessageT, ReplyT] | None] = lambda: None
 
     @property
     def info(self) -> ChildInfo:
@@ -131,7 +142,7 @@ class Child(Generic[MessageT, ReplyT]):
                 the same reference.
         """
         if self.ref.status in {Status.STARTING, Status.RUNNING, Status.STOPPING}:
-            raise ChildStartError(self.spec.id, ChildAlreadyExists(self.ref.id))
+            raise ChildStartError(self.spec.id, AlreadyStarted(self.ref.id))
         if give_up.done():
             raise ChildStartError(self.spec.id, ActorStopped(self.spec.id))
         self._given_up = asyncio.get_running_loop().create_future()
@@ -177,6 +188,9 @@ class Child(Generic[MessageT, ReplyT]):
             if isinstance(actor, Coroutine):
                 actor.close()
             raise InvalidArgument("start", f"must make a new Actor, made {type(actor).__name__}")
+        if self._before() is actor and not actor.starts_anew:
+            raise InvalidArgument("start", f"must make a new {type(actor).__name__}, made the one that ran before")
+        self._before = weakref.ref(actor)
         return actor
 
     def _launch(self, actor: Actor[MessageT, ReplyT]) -> "tuple[asyncio.Future[None], asyncio.Task[ExitReason]]":
@@ -189,11 +203,12 @@ class Child(Generic[MessageT, ReplyT]):
         ref.incarnation += 1
         ref.status = Status.STARTING
         ref.parent = self._owner.address
-        ref.mailbox.on_dead_letters = self._dead_letters
+        ref.mailbox.on_dropped = self._dropped
         ref.mailbox.open()
         started: asyncio.Future[None] = loop.create_future()
         patience = max(self._shutdown or 0, self._owner.kill_grace)
-        running = run_actor(actor, ActorContext(ref, ref.incarnation, self._owner.emit), started, patience)
+        ctx = ActorContext(ref, ref.incarnation, self.spec.handler_timeout, self._owner.emit)
+        running = run_actor(actor, ctx, started, patience)
         self._task = task = loop.create_task(running, name=f"eventree {self.spec.id}")
         return started, task
 
@@ -221,6 +236,7 @@ class Child(Generic[MessageT, ReplyT]):
     def _forget_incarnation(self, reason: ExitReason) -> None:
         self._task = None
         self.actor = None
+        self.ref.task = None
         if reason.error is not None:
             self.last_crash = TracebackException.from_exception(reason.error)
         self.ref.status = Status.RESTARTING
@@ -291,7 +307,11 @@ class Child(Generic[MessageT, ReplyT]):
         self.ref.monitors.down()
 
     async def _kill(self, task: "asyncio.Task[ExitReason]") -> None:
-        """Cancel a task; if that does not end it, leave it behind: nothing can end it safely."""
+        """Cancel a task; if that does not end it, leave it behind: nothing can end it safely.
+
+        Closing its coroutine, which ends more of them, would cut its clean-up short at its next `await`. It is shut out
+        instead: of its mailbox, and of all that asks `ActorContext.check_current`.
+        """
         task.cancel()
         await asyncio.wait({task}, timeout=self._owner.kill_grace)
         if not task.done():
@@ -303,8 +323,8 @@ class Child(Generic[MessageT, ReplyT]):
         if reason.error is not None:
             logger.error("actor %r crashed while it stopped", self.spec.id, exc_info=reason.error)
 
-    def _dead_letters(self, letters: Iterable[Request[Any, Any]], why: Exception) -> None:
-        self._owner.dead_letters(self.spec.id, letters, why)
+    def _dropped(self, requests: Sequence[Request[Any, Any]], why: ActorError | None) -> None:
+        self._owner.dropped(self.spec.id, requests, why)
 
 
 def _reason_of(task: "asyncio.Task[ExitReason]") -> ExitReason:

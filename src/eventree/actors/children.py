@@ -1,12 +1,12 @@
 """The children of one supervisor: who they are, and what is done when one of them ends."""
 
 import asyncio
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from typing import Any
 
 from eventree.actors.actor import StopActor
 from eventree.actors.child import Child
-from eventree.actors.events import ChildAbandoned, ChildEnded, ChildStarted, DeadLetter, SupervisorEvent
+from eventree.actors.events import AskAbandoned, ChildAbandoned, ChildEnded, ChildStarted, DeadLetter, SupervisorEvent
 from eventree.actors.exits import ExitKind, ExitReason, wish_to_exit
 from eventree.actors.flags import Flags
 from eventree.actors.orders import AnyChild, AnySpec, ChildExited, RestartFailed
@@ -15,6 +15,7 @@ from eventree.actors.ref import ActorRef
 from eventree.actors.reports import Reports
 from eventree.actors.request import Request
 from eventree.errors import (
+    ActorError,
     ChildAlreadyExists,
     ChildNotFound,
     ChildRestarting,
@@ -41,7 +42,6 @@ class Children:
         kill_grace: How long a cancelled task may take to end before it is left behind, in seconds.
         address: The address of the supervisor, once it runs.
         emit: Called with all that happens.
-        limit: How many there may be, None for any number.
         abandoned: How many tasks were left behind.
     """
 
@@ -54,8 +54,9 @@ class Children:
         clock: Callable[[], float],
         kill_grace: float,
         emit: Callable[[SupervisorEvent], None],
+        specs: Iterable[AnySpec] = (),
     ) -> None:
-        """Begin without children.
+        """Begin with children that are not started yet.
 
         Args:
             name: Names the supervisor in errors and logs.
@@ -64,12 +65,12 @@ class Children:
             clock: Returns the time in seconds.
             kill_grace: As the attribute.
             emit: As the attribute.
+            specs: Who is there from the start on, in this order.
         """
         self.name = name
         self.flags = flags
         self.kill_grace = kill_grace
         self.address: ActorRef[Any, Any] | None = None
-        self.limit: int | None = None
         self.abandoned = 0
         self._forget_ended = forget_ended
         self._clock = clock
@@ -77,6 +78,31 @@ class Children:
         self._window = RestartWindow(flags.max_restarts, flags.max_seconds, clock)
         self._reports = Reports(name)
         self._children: dict[Hashable, AnyChild] = {}
+        self._described: dict[Hashable, AnySpec] = {}
+        for spec in specs:
+            self.add(spec)
+            self._described[spec.id] = spec
+
+    def anew(self) -> "Children":
+        """Return the children that a new start of the supervisor begins with: those described, not those added later.
+
+        Nothing is left of what happened before (OTP's rule), but the references: whoever holds one reaches the new
+        child.
+        """
+        children = Children(
+            self.name,
+            self.flags,
+            forget_ended=self._forget_ended,
+            clock=self._clock,
+            kill_grace=self.kill_grace,
+            emit=self.emit,
+        )
+        children.abandoned = self.abandoned
+        children._described = self._described
+        for spec in self._described.values():
+            before = self._children.get(spec.id)
+            children.add(spec, None if before is None else before.ref)
+        return children
 
     def __iter__(self) -> Iterator[AnyChild]:
         """Iterate in start order."""
@@ -92,14 +118,15 @@ class Children:
 
     # --- who they are
 
-    def add(self, spec: AnySpec) -> AnyChild:
-        """Add a child at the end."""
+    def add(self, spec: AnySpec, ref: ActorRef[Any, Any] | None = None) -> AnyChild:
+        """Add a child at the end; it answers to the reference if one is given."""
         self._check(spec, self.flags)
         if spec.id in self._children:
             raise ChildAlreadyExists(spec.id)
-        if self.limit is not None and len(self) >= self.limit:
-            raise TooManyChildren(self.name, self.limit)
-        child: AnyChild = Child(spec, self)
+        limit = self.flags.max_children
+        if limit is not None and len(self) >= limit:
+            raise TooManyChildren(self.name, limit)
+        child: AnyChild = Child(spec, self, ref)
         self._children[spec.id] = child
         return child
 
@@ -155,6 +182,7 @@ class Children:
         if (flags.max_restarts, flags.max_seconds) != (self.flags.max_restarts, self.flags.max_seconds):
             self._window = RestartWindow(flags.max_restarts, flags.max_seconds, self._clock)
         self.flags = flags
+        self._described |= changed
         for spec in changed.values():
             if spec.id in self._children:
                 self._children[spec.id].spec = spec
@@ -327,9 +355,14 @@ class Children:
         self.abandoned += 1
         self.emit(ChildAbandoned(self.name, child.spec.id, child.ref.incarnation))
 
-    def dead_letters(self, actor: Hashable, letters: Iterable[Request[Any, Any]], why: Exception) -> None:
+    def dropped(self, actor: Hashable, requests: Sequence[Request[Any, Any]], why: ActorError | None) -> None:
         """See `Owner`."""
-        letters = list(letters)
-        self._reports.dead_letters(actor, letters, why)
-        for letter in letters:
-            self.emit(DeadLetter(self.name, actor, type(letter.message).__name__, str(why)))
+        if why is not None:
+            self._reports.dead_letters(actor, requests, why)
+        for request in requests:
+            message_type = type(request.message).__name__
+            self.emit(
+                AskAbandoned(self.name, actor, message_type)
+                if why is None
+                else DeadLetter(self.name, actor, message_type, str(why))
+            )

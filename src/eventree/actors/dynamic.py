@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Hashable
+from dataclasses import replace
 from typing import Generic, TypeVar, cast
 
 from eventree.actors.events import SupervisorEvent
@@ -9,7 +10,6 @@ from eventree.actors.orders import GetOrStart
 from eventree.actors.ref import ActorRef
 from eventree.actors.spec import ChildSpec
 from eventree.actors.supervisor import Supervisor
-from eventree.errors.arguments import check_count
 
 KeyT = TypeVar("KeyT", bound=Hashable)
 MessageT = TypeVar("MessageT")
@@ -26,11 +26,12 @@ class DynamicSupervisor(Supervisor, Generic[KeyT, MessageT, ReplyT]):
     stops_at_once = True
     forgets_ended = True
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - as for `Supervisor`
         self,
         template: Callable[[KeyT], ChildSpec[MessageT, ReplyT]],
         *,
         max_children: int | None = None,
+        max_concurrent_restarts: int = 50,
         max_restarts: int = 3,
         max_seconds: float = 5.0,
         name: str = "dynamic supervisor",
@@ -43,6 +44,8 @@ class DynamicSupervisor(Supervisor, Generic[KeyT, MessageT, ReplyT]):
         Args:
             template: Makes the spec for a key; its `id` must be the same for the same key.
             max_children: How many there may be at a time, those that are being restarted too; default any number.
+            max_concurrent_restarts: How many are restarted at the same time when many crash at once, so that what they
+                load does not come all at once; default 50 (Pekko's `max-concurrent-recoveries`).
             max_restarts: As for `Supervisor`.
             max_seconds: As for `Supervisor`.
             name: Names the supervisor in errors and logs.
@@ -58,9 +61,9 @@ class DynamicSupervisor(Supervisor, Generic[KeyT, MessageT, ReplyT]):
             kill_grace=kill_grace,
             clock=clock,
         )
-        if max_children is not None:
-            check_count("max_children", max_children)
-        self.children.limit = max_children
+        self.children.flags = replace(
+            self.children.flags, max_children=max_children, max_concurrent_restarts=max_concurrent_restarts
+        )
         self._template = template
 
     async def get_or_start(self, key: KeyT) -> ActorRef[MessageT, ReplyT]:

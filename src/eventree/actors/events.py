@@ -86,4 +86,19 @@ class DeadLetter:
     reason: str
 
 
-SupervisorEvent: TypeAlias = ChildStarted | ChildEnded | ChildAbandoned | SupervisorGaveUp | DeadLetter
+@dataclass(frozen=True, slots=True)
+class AskAbandoned:
+    """A message was skipped, since whoever asked had given up before the actor came to it.
+
+    Attributes:
+        supervisor: The name of the supervisor of the actor.
+        actor: The id of the actor.
+        message_type: The name of the message's class.
+    """
+
+    supervisor: str
+    actor: Hashable
+    message_type: str
+
+
+SupervisorEvent: TypeAlias = ChildStarted | ChildEnded | ChildAbandoned | SupervisorGaveUp | DeadLetter | AskAbandoned

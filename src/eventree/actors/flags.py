@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from eventree.actors.policy import AutoShutdown, Strategy
 from eventree.errors import InvalidArgument
-from eventree.errors.arguments import check_positive
+from eventree.errors.arguments import check_count, check_positive
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,12 +16,16 @@ class Flags:
         max_restarts: How many restarts are allowed within `max_seconds`.
         max_seconds: The length of that window, in seconds.
         auto_shutdown: Whether it ends with its significant children.
+        max_children: How many there may be at a time; None for any number.
+        max_concurrent_restarts: How many of them are restarted at the same time; None for any number.
     """
 
     strategy: Strategy = Strategy.ONE_FOR_ONE
     max_restarts: int = 3
     max_seconds: float = 5.0
     auto_shutdown: AutoShutdown = AutoShutdown.NEVER
+    max_children: int | None = None
+    max_concurrent_restarts: int | None = None
 
     def __post_init__(self) -> None:
         """Refuse what is no rule."""
@@ -32,3 +36,6 @@ class Flags:
         if not isinstance(self.max_restarts, int) or self.max_restarts < 0:
             raise InvalidArgument("max_restarts", f"must be 0 or more, got {self.max_restarts!r}")
         check_positive("max_seconds", self.max_seconds)
+        for name in ("max_children", "max_concurrent_restarts"):
+            if getattr(self, name) is not None:
+                check_count(name, getattr(self, name))

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Coroutine
+from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Any
 
 from eventree.actors.children import Children
@@ -37,10 +38,7 @@ class Jobs:
         self._lane = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
         self._over: asyncio.Future[None] | None = None
-
-    def begin_anew(self) -> None:
-        """Let children start again, after a stop."""
-        self._over = None
+        self._turns: AbstractAsyncContextManager[object] | None = None
 
     @property
     def over(self) -> "asyncio.Future[None]":
@@ -79,9 +77,9 @@ class Jobs:
         """Restart a child and its group after so many seconds; None for not at all."""
         if delay:
             loop = asyncio.get_running_loop()
-            child.timer = loop.call_later(delay, lambda: self._begin(child, self._restart(child)))
+            child.timer = loop.call_later(delay, self.restart, child, 0.0)
         elif delay is not None:
-            self._begin(child, self._restart(child))
+            self._begin(child, self._restart(child), turns=self._restart_turns())
 
     def give_up(self) -> None:
         """Let no child start any more; a start that is under way is given up."""
@@ -142,6 +140,13 @@ class Jobs:
         if failed is not None:
             self._tell_supervisor(Request(failed))
 
+    def _restart_turns(self) -> AbstractAsyncContextManager[object]:
+        """Return what lets as many restarts go on at a time as may."""
+        if self._turns is None:
+            limit = self._children.flags.max_concurrent_restarts
+            self._turns = nullcontext() if limit is None else asyncio.Semaphore(limit)
+        return self._turns
+
     async def _ask_again(self, request: Request[SupervisorMessage, object]) -> None:
         self._tell_supervisor(request)
 
@@ -152,9 +157,12 @@ class Jobs:
         child: AnyChild,
         work: Coroutine[Any, Any, object],
         request: Request[SupervisorMessage, object] | None = None,
+        *,
+        turns: AbstractAsyncContextManager[object] | None = None,
     ) -> None:
         together = self._children.flags.strategy is not Strategy.ONE_FOR_ONE
-        running = _carry_out(work, request, self._lane if together else child.lane)
+        # First its turn, then the lane: whoever waits for a turn leaves the lane to whoever stops the child.
+        running = _carry_out(work, request, turns or nullcontext(), self._lane if together else child.lane)
         task = asyncio.get_running_loop().create_task(running)
         self._tasks.add(task)
         task.add_done_callback(self._ended)
@@ -170,10 +178,13 @@ class Jobs:
 
 
 async def _carry_out(
-    work: Coroutine[Any, Any, object], request: Request[SupervisorMessage, object] | None, lane: asyncio.Lock
+    work: Coroutine[Any, Any, object],
+    request: Request[SupervisorMessage, object] | None,
+    turns: AbstractAsyncContextManager[object],
+    lane: asyncio.Lock,
 ) -> None:
     try:
-        async with lane:
+        async with turns, lane:
             answer = await work
     except EventreeError as error:
         if request is None:

@@ -2,13 +2,15 @@
 
 import asyncio
 import math
-from typing import TypeVar
+from collections.abc import Sequence
+from typing import Any, TypeVar
 
-from eventree.actors.actor import Actor, ActorContext, Ignore, StopActor
+from eventree.actors.actor import Actor, ActorContext, Ignore, Reject, StopActor
 from eventree.actors.exits import ExitKind, ExitReason
 from eventree.actors.ref import CURRENT, ActorRef
+from eventree.actors.request import Request
 from eventree.actors.status import Status
-from eventree.errors import ActorCrashed, ActorError, ActorStopped, UnexpectedCancellation
+from eventree.errors import ActorCrashed, ActorError, ActorStopped, HandlerTimeout, UnexpectedCancellation
 
 MessageT = TypeVar("MessageT")
 ReplyT = TypeVar("ReplyT")
@@ -75,21 +77,55 @@ async def _receive_until_stopped(
 
 
 async def _receive(actor: Actor[MessageT, ReplyT], ctx: ActorContext[MessageT, ReplyT]) -> ExitReason:
+    one_by_one = actor.max_batch == 1 and type(actor).receive_batch is Actor[Any, Any].receive_batch
+    handle_waiting = _handle_each if one_by_one and ctx.handler_timeout is None else _handle_batches
     mailbox = ctx.ref.mailbox
-    limit = actor.max_batch
     try:
-        while ctx.is_current:
-            if batch := mailbox.take(limit):
-                await actor.receive_batch(batch, ctx)
-                mailbox.settle()
-                continue
-            if not await mailbox.wait():
+        while True:
+            await handle_waiting(actor, ctx)
+            if not (ctx.is_current and await mailbox.wait()):
                 break
-            while mailbox.orders:
-                mailbox.orders.popleft()(actor)
+            mailbox.carry_out_orders(actor)
     except StopActor as stop:
         return ExitReason(stop.kind)
     return ExitReason(ExitKind.SHUTDOWN)
+
+
+async def _handle_batches(actor: Actor[MessageT, ReplyT], ctx: ActorContext[MessageT, ReplyT]) -> None:
+    """Handle what waits until there is nothing more, or it is time to look around."""
+    limit, seconds = actor.max_batch, ctx.handler_timeout
+    while ctx.is_current and (batch := ctx.ref.mailbox.take(limit)):
+        if seconds is None:
+            await actor.receive_batch(batch, ctx)
+        else:
+            await _receive_in_time(actor, ctx, batch, seconds)
+
+
+async def _handle_each(actor: Actor[MessageT, ReplyT], ctx: ActorContext[MessageT, ReplyT]) -> None:
+    """Do as `Actor.receive_batch` for one after the other, which saves a list and a coroutine for each."""
+    ref, incarnation = ctx.ref, ctx.incarnation
+    mailbox, receive = ref.mailbox, actor.receive
+    while ref.incarnation == incarnation and (request := mailbox.take_one()) is not None:
+        try:
+            request.reply(await receive(request.message, ctx))
+        except Reject as refusal:
+            request.fail(refusal)
+
+
+async def _receive_in_time(
+    actor: Actor[MessageT, ReplyT],
+    ctx: ActorContext[MessageT, ReplyT],
+    batch: Sequence[Request[MessageT, ReplyT]],
+    seconds: float,
+) -> None:
+    scope = asyncio.timeout(seconds)
+    try:
+        async with scope:
+            await actor.receive_batch(batch, ctx)
+    except TimeoutError:
+        if scope.expired():
+            raise HandlerTimeout(ctx.ref.id, seconds) from None
+        raise
 
 
 async def _killed(actor: Actor[MessageT, ReplyT]) -> ExitReason:

@@ -2,8 +2,8 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Hashable, Iterable
-from typing import Any, Generic, TypeVar
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any, Generic, TypeAlias, TypeVar
 
 from eventree.actors.mailbox_spec import MailboxSpec
 from eventree.actors.request import Request
@@ -12,6 +12,8 @@ from eventree.errors import ActorError, ActorStopped, MailboxFull
 MessageT = TypeVar("MessageT")
 ReplyT = TypeVar("ReplyT")
 
+OnDropped: TypeAlias = Callable[[Sequence[Request[Any, Any]], ActorError | None], None]
+
 TURNS = 32
 """How many batches an actor may handle without giving way to other tasks."""
 
@@ -19,16 +21,21 @@ TURNS = 32
 class Mailbox(Generic[MessageT, ReplyT]):
     """Keep the requests for an actor, in the order they came, across its restarts.
 
-    The queue only stores. Waiting for messages and for room are the mailbox's own: a reader never holds an item that
-    a cancellation could lose between the queue and its hands, and closing wakes everyone, on Python 3.11 too.
+    The queue only stores. The bound, and waiting for messages and for room, are the mailbox's own: a reader never holds
+    an item that a cancellation could lose between the queue and its hands, and closing wakes everyone, on Python 3.11
+    too.
 
     Attributes:
-        on_dead_letters: Called with messages that nobody waited for and nobody will handle, and with why.
+        on_dropped: Called with messages that nobody will handle: those nobody waited for, and why; or, with None, those
+            whose senders have given up.
         orders: What the runtime wants of the actor's task between two messages, before any message.
         suspended: Whether messages have to wait; the control lane goes on.
         down: Whether nobody reads it until the next incarnation.
         crashed_on: The types of the messages that were last left without an answer.
         drain_until: Until when, in the loop's time, what waits may be handled before a stop; None for not at all.
+        handled: How many messages were taken up.
+        skipped: How many were not, because whoever asked had given up.
+        late: How many were still in work when the time of whoever asked was over.
     """
 
     def __init__(self, owner: Hashable, spec: MailboxSpec) -> None:
@@ -40,26 +47,27 @@ class Mailbox(Generic[MessageT, ReplyT]):
         """
         self._owner = owner
         self._spec = spec
-        self._queue: asyncio.Queue[Request[MessageT, ReplyT]] = asyncio.Queue(spec.maxsize)
-        self._control: deque[Request[MessageT, ReplyT]] = deque()
+        self._queue: asyncio.Queue[Request[MessageT, ReplyT]] = asyncio.Queue()
+        self._size = 0  # counted here, where asking the queue would cost more than all else
+        self._control: deque[Request[MessageT, ReplyT]] | None = None  # made when needed, as most never need it
+        self._writers: deque[asyncio.Future[None]] | None = None
         self._in_work: list[Request[MessageT, ReplyT]] = []
         self._reader: asyncio.Future[None] | None = None
-        self._writers: deque[asyncio.Future[None]] = deque()
         self._stopping: asyncio.Future[None] | None = None
         self._turns = TURNS
         self._open = False
         self._accepts = False
-        self._stopped = False
         self.crashed_on: tuple[str, ...] = ()
         self.drain_until: float | None = None
-        self.on_dead_letters: Callable[[Iterable[Request[Any, Any]], ActorError], None] = _ignore
-        self.orders: deque[Callable[[Any], None]] = deque()
+        self.on_dropped: OnDropped = _ignore
+        self.orders: list[Callable[[Any], None]] = []
         self.suspended = False
         self.down = False
+        self.handled = self.skipped = self.late = 0
 
     def __len__(self) -> int:
         """Return how many requests wait."""
-        return self._queue.qsize()
+        return self._size
 
     @property
     def is_open(self) -> bool:
@@ -82,30 +90,35 @@ class Mailbox(Generic[MessageT, ReplyT]):
         """
         if not self._accepts:
             raise ActorStopped(self._owner)
-        try:
-            self._queue.put_nowait(request)
-        except asyncio.QueueFull:
+        if self._size >= self._spec.maxsize:
             self._overflow(request)
+            return
+        self._queue.put_nowait(request)
+        self._size += 1
         if self._reader is not None:
             _wake(self._reader)
 
     async def put(self, request: Request[MessageT, ReplyT]) -> None:
         """Add a request as soon as there is room; raises `ActorStopped` when the mailbox closes meanwhile."""
-        while self.is_open and self._queue.full() and self._spec.overflow == "raise":
+        while self.is_open and self._size >= self._spec.maxsize and self._spec.overflow == "raise":
             if self._is_in_vain(request):
                 raise ActorStopped(self._owner)
+            if self._writers is None:
+                self._writers = deque()
             room = asyncio.get_running_loop().create_future()
             self._writers.append(room)
             try:
                 await room
             except BaseException:
-                self._give_up_room(room)
+                self._give_up_room(room, self._writers)
                 raise
         self.put_nowait(request)
 
     def put_control(self, request: Request[MessageT, ReplyT]) -> None:
         """Add a request that is read before all others and needs no room; ignored when the mailbox is closed."""
         if self._open:
+            if self._control is None:
+                self._control = deque()
             self._control.append(request)
             self._wake_reader()
 
@@ -118,6 +131,7 @@ class Mailbox(Generic[MessageT, ReplyT]):
         if not self._open:
             raise ActorStopped(self._owner)
         self.orders.append(order)
+        self._turns = 0
         self._wake_reader()
 
     def _overflow(self, request: Request[MessageT, ReplyT]) -> None:
@@ -154,42 +168,64 @@ class Mailbox(Generic[MessageT, ReplyT]):
 
         Control requests come one at a time, before all others. Nothing is taken between a `wait` that is due and the
         `wait`: when there is an order or a wish to stop, or when it is the turn of other tasks.
+
+        What was taken before counts as done if it is answered; the rest was kept by the actor, to be answered later.
         """
-        if self._turns == 0 or self._stopped or self.orders:
-            return []
-        self._turns -= 1
+        kept = [request for request in self._in_work if not request.answered]
         batch: list[Request[MessageT, ReplyT]] = []
-        if self._control:
-            batch.append(self._control.popleft())
-        elif not self.suspended:
-            queue = self._queue
-            while len(batch) < limit and queue.qsize():
-                request = queue.get_nowait()
-                answer = request.answer
-                if answer is None or not answer.done():
-                    request.taken = True
+        if self._turns > 0:
+            self._turns -= 1
+            if self._control:
+                batch.append(self._control.popleft())
+            elif not self.suspended:
+                while len(batch) < limit and (request := self._take_waiting()) is not None:
                     batch.append(request)
-            if self._writers:
-                self._make_room()
-        self._in_work += batch
+        self.handled += len(batch)
+        self._in_work = kept + batch if kept else batch
         return batch
 
-    def settle(self) -> None:
-        """Forget the requests that are answered; what is left was kept by the actor, to be answered later."""
-        in_work = self._in_work
-        if len(in_work) == 1:
-            answer = in_work[0].answer
-            if answer is None or answer.done():
-                in_work.clear()
+    def take_one(self) -> Request[MessageT, ReplyT] | None:
+        """Take up one request as `take` does, for an actor that keeps none; its predecessor is done."""
+        if self._turns <= 0 or self._control or self.suspended:
+            self._in_work = []
+            return next(iter(self.take(1)), None)
+        self._turns -= 1
+        request = self._take_waiting()
+        if request is None:
+            self._in_work = []
         else:
-            self._in_work = [request for request in in_work if not request.answered]
+            self._in_work = [request]
+            self.handled += 1
+        return request
+
+    def _take_waiting(self) -> Request[MessageT, ReplyT] | None:
+        queue = self._queue
+        while self._size:
+            request = queue.get_nowait()
+            self._size -= 1
+            if self._writers:
+                self._make_room(self._writers)
+            answer = request.answer
+            if answer is None:
+                return request
+            if not answer.done():
+                request.taken = True
+                return request
+            self.skipped += 1
+            self.on_dropped([request], None)
+        return None
 
     def fail_in_work(self, error: ActorError) -> None:
         """Answer all that was taken up and not answered yet with an error."""
         self.crashed_on = self.in_work or self.crashed_on
         for request in self._in_work:
             request.fail(error)
-        self._in_work.clear()
+        self._in_work = []
+
+    def carry_out_orders(self, actor: object | None) -> None:
+        """Do what the runtime wants of the actor, or of nobody if there is none any more."""
+        while self.orders:
+            self.orders.pop(0)(actor)
 
     def suspend(self) -> None:
         """Let requests wait from now on; the control lane goes on."""
@@ -201,11 +237,11 @@ class Mailbox(Generic[MessageT, ReplyT]):
         self._wake_reader()
 
     def _has_work(self) -> bool:
-        return bool(self._control or self.orders or (self._queue.qsize() and not self.suspended))
+        return bool(self._control or self.orders or (self._size and not self.suspended))
 
-    def _make_room(self) -> None:
-        for _ in range(min(len(self._writers), self._spec.maxsize - self._queue.qsize())):
-            _wake(self._writers.popleft())
+    def _make_room(self, writers: "deque[asyncio.Future[None]]") -> None:
+        for _ in range(min(len(writers), self._spec.maxsize - self._size)):
+            _wake(writers.popleft())
 
     # --- the supervisor
 
@@ -220,7 +256,7 @@ class Mailbox(Generic[MessageT, ReplyT]):
         """Let the reader know that it is to stop before the next request, or after the last that waits now."""
         self.drain_until = drain_until
         self._accepts = self._open and drain_until is None
-        self._stopped = drain_until is None
+        self._turns = 0
         self._wake_writers()
         if not self.stop_wish.done():
             self.stop_wish.set_result(None)
@@ -239,13 +275,13 @@ class Mailbox(Generic[MessageT, ReplyT]):
         """
         if not self.down:
             return
-        queue = self._queue
-        for _ in range(queue.qsize()):
-            request = queue.get_nowait()
+        for _ in range(self._size):
+            request = self._queue.get_nowait()
             if self._is_in_vain(request):
+                self._size -= 1
                 request.fail(ActorStopped(self._owner))
             else:
-                queue.put_nowait(request)
+                self._queue.put_nowait(request)
         self._wake_writers()
 
     def _is_in_vain(self, request: Request[MessageT, ReplyT]) -> bool:
@@ -254,7 +290,8 @@ class Mailbox(Generic[MessageT, ReplyT]):
     def open(self) -> None:
         """Accept requests; also forgets an earlier wish to stop."""
         self._open = self._accepts = True
-        self._stopped = self.down = False
+        self.down = False
+        self._turns = TURNS
         self.drain_until = None
         self._stopping = None
 
@@ -262,7 +299,8 @@ class Mailbox(Generic[MessageT, ReplyT]):
         """Drop what waits, if the mailbox was made to do so at a restart."""
         if self._spec.on_restart == "discard":
             self._empty()
-            self._make_room()
+            if self._writers:
+                self._make_room(self._writers)
 
     def close(self) -> None:
         """Refuse requests from now on and answer everyone who waits with `ActorStopped`."""
@@ -272,27 +310,25 @@ class Mailbox(Generic[MessageT, ReplyT]):
         error = ActorStopped(self._owner)
         while self._control:
             self._control.popleft().fail(error)
-        while self.orders:
-            self.orders.popleft()(None)
+        self.carry_out_orders(None)
         self.fail_in_work(error)
         self._wake_writers()
-        self.on_dead_letters = _ignore  # whoever holds on to the address must not hold on to what ran behind it
+        self.on_dropped = _ignore  # whoever holds on to the address must not hold on to what ran behind it
 
     def _empty(self) -> None:
-        waiting: list[Request[MessageT, ReplyT]] = []
-        while self._queue.qsize():
-            waiting.append(self._queue.get_nowait())
+        waiting = [self._queue.get_nowait() for _ in range(self._size)]
+        self._size = 0
         if waiting:
             self._drop(waiting, ActorStopped(self._owner))
 
-    def _drop(self, requests: Iterable[Request[MessageT, ReplyT]], error: ActorError) -> None:
+    def _drop(self, requests: Sequence[Request[MessageT, ReplyT]], error: ActorError) -> None:
         """Answer those who wait; tell of the messages nobody waits for, which would be lost without a trace."""
         unanswered = [request for request in requests if not request.abandoned]
         for request in unanswered:
             request.fail(error)
         letters = [request for request in unanswered if not request.asked]
         if letters:
-            self.on_dead_letters(letters, error)
+            self.on_dropped(letters, error)
 
     def _wake_reader(self) -> None:
         if self._reader is not None:
@@ -302,12 +338,12 @@ class Mailbox(Generic[MessageT, ReplyT]):
         while self._writers:
             _wake(self._writers.popleft())
 
-    def _give_up_room(self, room: "asyncio.Future[None]") -> None:
+    def _give_up_room(self, room: "asyncio.Future[None]", writers: "deque[asyncio.Future[None]]") -> None:
         """Hand the room on that a cancelled writer was just given, so that the next writer does not sleep on."""
-        if room in self._writers:
-            self._writers.remove(room)
-        elif self._writers:
-            _wake(self._writers.popleft())
+        if room in writers:
+            writers.remove(room)
+        elif writers:
+            _wake(writers.popleft())
 
 
 def _wake(waiter: "asyncio.Future[None]") -> None:
@@ -315,5 +351,5 @@ def _wake(waiter: "asyncio.Future[None]") -> None:
         waiter.set_result(None)
 
 
-def _ignore(_: Iterable[Request[Any, Any]], __: ActorError) -> None:
-    """Let dead letters go, where nobody owns the mailbox."""
+def _ignore(_: Sequence[Request[Any, Any]], __: ActorError | None) -> None:
+    """Let dropped messages go, where nobody owns the mailbox."""

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from typing import Any, Final, Generic, Never, TypeVar
 
@@ -139,7 +139,7 @@ class ActorRef(Generic[MessageT_contra, ReplyT_co]):
                 self.mailbox.put_nowait(request)
             except MailboxFull:
                 await self._put(request, timeout)
-            timer = loop.call_at(deadline, _expire, request, operation, timeout)
+            timer = loop.call_at(deadline, self._expire, (request,), operation, timeout)
             return await answer
         finally:
             if timer is not None:
@@ -167,7 +167,7 @@ class ActorRef(Generic[MessageT_contra, ReplyT_co]):
         asker_stops = None if asker is None else self._await_as(asker)
         requests: list[Request[MessageT_contra, ReplyT_co]] = []
         answers: list[asyncio.Future[ReplyT_co]] = []
-        timer = loop.call_at(deadline, _expire_all, requests, operation or "ask_many", timeout)
+        timer = loop.call_at(deadline, self._expire, requests, operation or "ask_many", timeout)
         try:
             for message in messages:
                 answers.append(loop.create_future())
@@ -202,7 +202,16 @@ class ActorRef(Generic[MessageT_contra, ReplyT_co]):
             found = await self._order(_attributes)
         mailbox = self.mailbox
         return ActorInfo(
-            self.id, self.status, self.incarnation, len(mailbox), mailbox.in_work, mailbox.suspended, found
+            id=self.id,
+            status=self.status,
+            incarnation=self.incarnation,
+            queued=len(mailbox),
+            in_work=mailbox.in_work,
+            suspended=mailbox.suspended,
+            handled=mailbox.handled,
+            skipped=mailbox.skipped,
+            late=mailbox.late,
+            state=found,
         )
 
     async def suspend(self) -> None:
@@ -245,6 +254,13 @@ class ActorRef(Generic[MessageT_contra, ReplyT_co]):
             waiting.append(following)
         raise AskCycle([each.id for each in waiting])
 
+    def _expire(self, requests: "Sequence[Request[Any, Never]]", operation: str | None, seconds: float) -> None:
+        for request in requests:
+            if not request.answered:
+                self.mailbox.late += request.taken
+                name = operation or type(request.message).__name__
+                request.fail(ActorTimeout(name, seconds, "unknown" if request.taken else "not_started"))
+
     async def _put_or_fail(self, request: "Request[MessageT_contra, ReplyT_co]", deadline: float) -> None:
         """Hand a request over or answer it with why that did not work."""
         try:
@@ -275,14 +291,3 @@ def current_actor() -> "ActorRef[Never, object] | None":
     """Return the actor whose own task runs; None anywhere else, in tasks made by an actor too."""
     ref = CURRENT.get()
     return ref if ref is not None and ref.task is asyncio.current_task() else None
-
-
-def _expire_all(requests: "Iterable[Request[Any, Never]]", operation: str, seconds: float) -> None:
-    for request in requests:
-        if not request.answered:
-            _expire(request, operation, seconds)
-
-
-def _expire(request: "Request[Any, Never]", operation: str | None, seconds: float) -> None:
-    name = operation or type(request.message).__name__
-    request.fail(ActorTimeout(name, seconds, "unknown" if request.taken else "not_started"))

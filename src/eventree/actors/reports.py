@@ -11,7 +11,8 @@ from eventree.actors.request import Request
 logger = logging.getLogger("eventree")
 
 FULL_REPORTS = 10
-"""After so many reports alike, only those whose number is a power of two are written."""
+"""After so many reports alike of a child, only those whose number is a power of two are written; after so many crashes
+of any children at the same line of code, they are written without the traceback."""
 
 
 class Reports:
@@ -21,6 +22,7 @@ class Reports:
         """Begin without any repetition to remember."""
         self._supervisor = supervisor
         self._seen: dict[Hashable, Counter[str]] = {}
+        self._tracebacks: Counter[tuple[str, str, int]] = Counter()
 
     def ended(
         self, child: Hashable, incarnation: int, reason: ExitReason, *, messages: tuple[str, ...], what_next: str
@@ -46,7 +48,7 @@ class Reports:
             f" at work on {_listed(messages)}" if messages else "",
             what_next,
             "" if count == 1 else f" ({count} times so far)",
-            exc_info=reason.error,
+            exc_info=reason.error if self._is_news(reason.error) else None,
         )
 
     def dead_letters(self, actor: Hashable, letters: Iterable[Request[Any, Any]], why: Exception) -> None:
@@ -59,12 +61,30 @@ class Reports:
         """Forget what was reported of a child that is no more."""
         self._seen.pop(child, None)
 
+    def _is_news(self, error: BaseException | None) -> bool:
+        """Return whether to write the traceback: not again and again where many children crash at the same place."""
+        if error is None:
+            return False
+        place = _place_of(error)
+        self._tracebacks[place] += 1
+        return self._tracebacks[place] <= FULL_REPORTS
+
     def _count(self, child: Hashable, what: str) -> int:
         """Return how often this happened, 0 if it happens too often to be written again."""
         seen = self._seen.setdefault(child, Counter())
         seen[what] += 1
         count = seen[what]
         return count if count <= FULL_REPORTS or count & (count - 1) == 0 else 0
+
+
+def _place_of(error: BaseException) -> tuple[str, str, int]:
+    """Return what an error is and where it was raised."""
+    traceback = error.__traceback__
+    while traceback is not None and traceback.tb_next is not None:
+        traceback = traceback.tb_next
+    if traceback is None:
+        return type(error).__name__, "", 0
+    return type(error).__name__, traceback.tb_frame.f_code.co_filename, traceback.tb_lineno
 
 
 def _listed(messages: tuple[str, ...]) -> str:

@@ -3,33 +3,31 @@
 import asyncio
 from typing import Generic, TypeVar
 
+from msgspec import Struct
+
 MessageT_co = TypeVar("MessageT_co", covariant=True)
 ReplyT_contra = TypeVar("ReplyT_contra", contravariant=True)
 
 
-class Request(Generic[MessageT_co, ReplyT_contra]):
+class Request(
+    Struct, Generic[MessageT_co, ReplyT_contra], eq=False
+):  # a Struct is made twice as fast as any other class
     """Carry one message to an actor and, if the sender asked, its answer back.
 
     Attributes:
         message: What was sent.
-        taken: Whether an actor has taken it up.
         answer: For the runtime: what the sender awaits; None if it did not ask.
         asker_stops: For the runtime: done once the sender is asked to stop; None if it is no actor.
+        taken: For the runtime: whether an actor has taken it up.
     """
 
-    __slots__ = ("answer", "asker_stops", "message", "taken")
+    message: MessageT_co
+    answer: "asyncio.Future[ReplyT_contra] | None" = None
+    asker_stops: "asyncio.Future[None] | None" = None
+    taken: bool = False
 
-    def __init__(
-        self,
-        message: MessageT_co,
-        answer: "asyncio.Future[ReplyT_contra] | None" = None,
-        asker_stops: "asyncio.Future[None] | None" = None,
-    ) -> None:
-        """Wrap a message; without a future nobody waits for an answer."""
-        self.message = message
-        self.taken = False
-        self.answer = answer
-        self.asker_stops = asker_stops
+    def __repr__(self) -> str:
+        return f"<Request {type(self.message).__name__}>"  # what was sent is nobody else's business
 
     def reply(self, value: ReplyT_contra) -> None:
         """Answer the sender; does nothing where nobody waits (any more)."""

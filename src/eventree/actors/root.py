@@ -1,7 +1,7 @@
 """The root of a tree: an actor linked to the body of an `async with`, as Erlang links a process to its parent."""
 
 import asyncio
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Sequence
 from typing import Any, Generic, TypeVar
 
 from eventree.actors.actor import Actor
@@ -10,7 +10,7 @@ from eventree.actors.events import SupervisorEvent
 from eventree.actors.exits import ExitKind, ExitReason
 from eventree.actors.request import Request
 from eventree.actors.spec import ChildSpec
-from eventree.errors import ActorStopped, ChildStartError
+from eventree.errors import ActorError, ActorStopped, ChildStartError
 
 MessageT = TypeVar("MessageT")
 ReplyT = TypeVar("ReplyT")
@@ -136,5 +136,5 @@ class Root(Generic[MessageT, ReplyT]):
     def child_abandoned(self, child: Child[Any, Any]) -> None:
         """See `Owner`; the child has logged it."""
 
-    def dead_letters(self, actor: Hashable, letters: Iterable[Request[Any, Any]], why: Exception) -> None:
+    def dropped(self, actor: Hashable, requests: Sequence[Request[Any, Any]], why: ActorError | None) -> None:
         """See `Owner`: nobody writes to the root."""

@@ -10,6 +10,7 @@ from eventree.actors.policy import Backoff, Restart
 from eventree.actors.ref import ActorRef
 from eventree.errors import InvalidArgument
 from eventree.errors.arguments import check_positive
+from eventree.values import subscriptable
 
 MessageT_contra = TypeVar("MessageT_contra", contravariant=True)
 ReplyT_co = TypeVar("ReplyT_co", covariant=True)
@@ -18,6 +19,7 @@ BRUTAL_KILL: Final = 0.0
 """As `ChildSpec.shutdown`: cancel the child at once, without asking it to stop."""
 
 
+@subscriptable
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChildSpec(Generic[MessageT_contra, ReplyT_co]):
     """Describe one child of a supervisor.
@@ -29,6 +31,9 @@ class ChildSpec(Generic[MessageT_contra, ReplyT_co]):
         shutdown: How long it may take to stop, in seconds, before it is cancelled. Default: 5 for an actor, without
             limit for a supervisor (whose children have limits of their own). `BRUTAL_KILL` cancels at once.
         start_timeout: How long its `init` may take, in seconds; default 30.
+        handler_timeout: How long it may work on one message, or batch, in seconds, before it is cancelled and crashes
+            with `HandlerTimeout`; default as long as it takes. It ends a wait, not a loop that never awaits: nothing
+            but asyncio's debug mode shows what keeps the event loop from all others.
         significant: Whether its end by itself may end its supervisor, by the supervisor's `auto_shutdown`; not for a
             permanent child, which never ends.
         backoff: How long to wait before each restart; default not at all. With it the child's crashes count against
@@ -43,6 +48,7 @@ class ChildSpec(Generic[MessageT_contra, ReplyT_co]):
     restart: Restart = Restart.PERMANENT
     shutdown: float | None = None
     start_timeout: float = 30.0
+    handler_timeout: float | None = None
     significant: bool = False
     backoff: Backoff | None = None
     mailbox: MailboxSpec = field(default_factory=MailboxSpec)
@@ -57,6 +63,8 @@ class ChildSpec(Generic[MessageT_contra, ReplyT_co]):
         if self.shutdown is not None and not self.shutdown >= 0:
             raise InvalidArgument("shutdown", f"must be 0 or more seconds, got {self.shutdown!r}")
         check_positive("start_timeout", self.start_timeout)
+        if self.handler_timeout is not None:
+            check_positive("handler_timeout", self.handler_timeout)
         if not isinstance(self.restart, Restart):
             raise InvalidArgument("restart", f"must be a Restart, got {self.restart!r}")
         if self.significant and self.restart is Restart.PERMANENT:

@@ -32,6 +32,9 @@ class ActorInfo:
         queued: How many messages wait.
         in_work: The types of the messages it works on.
         suspended: Whether messages wait until it is resumed.
+        handled: How many messages it has taken up, over all its incarnations.
+        skipped: How many it has not, because whoever asked had given up before.
+        late: How many it was still working on when the time of whoever asked was over.
         state: The attributes of its instance, if they were asked for and it runs; a copy, with the actor's own values.
     """
 
@@ -41,6 +44,9 @@ class ActorInfo:
     queued: int
     in_work: tuple[str, ...]
     suspended: bool
+    handled: int = 0
+    skipped: int = 0
+    late: int = 0
     state: Mapping[str, object] | None = None
 
 

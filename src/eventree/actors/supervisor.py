@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import replace
 from types import TracebackType
-from typing import Any, ClassVar, Never, Self, TypeVar, cast
+from typing import Any, ClassVar, Never, Self, TypeVar, cast, overload
 
 from eventree.actors.actor import Actor, ActorContext
 from eventree.actors.children import Children
@@ -30,10 +30,11 @@ from eventree.actors.ref import ActorRef, current_actor
 from eventree.actors.request import Request
 from eventree.actors.root import Root
 from eventree.actors.spec import ChildSpec
-from eventree.actors.status import ChildInfo
+from eventree.actors.status import ChildInfo, Status
 from eventree.actors.tree import ChildCounts, count, picture
 from eventree.errors import (
     ActorStopped,
+    AlreadyStarted,
     InvalidArgument,
     RestartIntensityExceeded,
     SupervisorError,
@@ -51,13 +52,16 @@ class Supervisor(Actor[SupervisorMessage, object]):
 
     `async with Supervisor([...])` runs it as the root of a tree: the body begins when all children are up, and they
     are stopped when it ends. If the supervisor gives up, the body is cancelled and `RestartIntensityExceeded` raised.
-    As a child of another supervisor it is made by a `ChildSpec` like any actor. The rules are those of Erlang/OTP's
+    As a child of another supervisor it is made by a `ChildSpec` like any actor; `start` may give the same supervisor
+    each time, so that this object stays the handle of the branch, and its restart brings back what it was described
+    with, not what was added later. The rules are those of Erlang/OTP's
     `supervisor`, with one exception: giving up counts as a crash for the parent, so that no subtree goes missing
     silently. Levels multiply: with 3 restarts at each of two levels, a child may start 16 times before the top
     gives up.
     """
 
     default_shutdown = math.inf
+    starts_anew: ClassVar[bool] = True
     stops_at_once: ClassVar[bool] = False
     """Whether the children are stopped at the same time, not in reverse order."""
     forgets_ended: ClassVar[bool] = False
@@ -99,14 +103,18 @@ class Supervisor(Actor[SupervisorMessage, object]):
         )
         self.name = name
         self._children = Children(
-            name, flags, forget_ended=self.forgets_ended, clock=clock, kill_grace=kill_grace, emit=self._emit
+            name,
+            flags,
+            forget_ended=self.forgets_ended,
+            clock=clock,
+            kill_grace=kill_grace,
+            emit=self._emit,
+            specs=children,
         )
         self._jobs = Jobs(self._children)
         self._on_event = on_event
         self._report_up: Callable[[SupervisorEvent], None] | None = None
         self._root: Root[SupervisorMessage, object] | None = None
-        for spec in children:
-            self._children.add(spec)
 
     # --- the public face: what takes time is a message, so that the tree changes one step at a time
 
@@ -114,8 +122,10 @@ class Supervisor(Actor[SupervisorMessage, object]):
         """Start the tree; returns when every child's `init` has returned.
 
         Raises:
+            AlreadyStarted: It runs already, here or under another supervisor.
             ChildStartError: A child did not start; the others were stopped again.
         """
+        self._refuse_second_start()
         self._root = Root(self.name, self)
         await self._root.start()
         return self
@@ -176,12 +186,22 @@ class Supervisor(Actor[SupervisorMessage, object]):
         """
         self._children.delete(id)
 
-    def ref(self, id: Hashable) -> ActorRef[Never, object]:
+    @overload
+    def ref(self, child: ChildSpec[MessageT, ReplyT]) -> ActorRef[MessageT, ReplyT]: ...
+
+    @overload
+    def ref(self, child: Hashable) -> ActorRef[Never, object]: ...
+
+    def ref(self, child: Hashable) -> ActorRef[Never, object]:
         """Return the reference of a child.
+
+        Args:
+            child: Its id; or the spec that it was made by, so that the type checker knows what can be sent to it.
 
         Raises:
             ChildNotFound: There is none with this id.
         """
+        id = child.id if isinstance(child, ChildSpec) else child
         return cast("ActorRef[Never, object]", self._children.find(id).ref)
 
     def get_childspec(self, id: Hashable) -> AnySpec:
@@ -283,6 +303,11 @@ class Supervisor(Actor[SupervisorMessage, object]):
         # How long this takes is bounded by the timeouts of the children.
         return await address.ask(order, timeout=math.inf)
 
+    def _refuse_second_start(self) -> None:
+        address = self._children.address
+        if address is not None and address.status is not Status.STOPPED:
+            raise AlreadyStarted(self.name)
+
     def _refuse_deadlock(self, stopped: ActorRef[Never, Any] | None) -> None:
         caller = above = current_actor()
         while above is not None and stopped is not None and caller is not None:
@@ -294,15 +319,20 @@ class Supervisor(Actor[SupervisorMessage, object]):
 
     async def init(self, ctx: ActorContext[SupervisorMessage, object]) -> None:
         """Start the children in order; if one does not start, stop the others in reverse order."""
-        self._children.address = ctx.ref
+        if self._children.address is not ctx.ref:
+            self._refuse_second_start()
+        if self._children.address is not None:
+            self._children = self._children.anew()
+            self._jobs = Jobs(self._children)
+        children, jobs = self._children, self._jobs
+        children.address = ctx.ref
         self._report_up = ctx.emit
-        self._jobs.begin_anew()
-        ctx.ref.mailbox.stop_wish.add_done_callback(lambda _: self._jobs.give_up())
+        ctx.ref.mailbox.stop_wish.add_done_callback(lambda _: jobs.give_up())
         try:
-            for child in list(self._children):
-                await self._children.start(child, self._jobs.over)
+            for child in list(children):
+                await children.start(child, jobs.over)
         except SupervisorError:
-            await self._children.stop_all(at_once=self.stops_at_once, drain_until=None)
+            await children.stop_all(at_once=self.stops_at_once, drain_until=None)
             raise
 
     async def receive_batch(
@@ -329,11 +359,11 @@ class Supervisor(Actor[SupervisorMessage, object]):
         """Stop the children in reverse order."""
         if isinstance(reason.error, RestartIntensityExceeded):
             self._emit(SupervisorGaveUp(self.name, reason.error))
+        children = self._children
         self._jobs.give_up()
         await self._jobs.finished()
-        address = self._children.address
-        drain_until = None if address is None else address.mailbox.drain_until
-        await self._children.stop_all(at_once=self.stops_at_once, drain_until=drain_until)
+        drain_until = None if children.address is None else children.address.mailbox.drain_until
+        await children.stop_all(at_once=self.stops_at_once, drain_until=drain_until)
 
     async def on_kill(self) -> None:
         """Cancel the children, all at once."""

@@ -102,6 +102,32 @@ class UnexpectedCancellation(ActorError):
         self.actor = actor
 
 
+class HandlerTimeout(ActorError):
+    """An actor worked longer on a message than its `handler_timeout` allows, and crashed.
+
+    Handling: find out what its `receive` waits for, or allow it more.
+    """
+
+    def __init__(self, actor: Hashable, seconds: float) -> None:
+        super().__init__(
+            f"actor {actor!r} was not done within its handler_timeout of {seconds:g} s; see what it awaits"
+        )
+        self.actor = actor
+        self.seconds = seconds
+
+
+class StaleIncarnation(ActorError):
+    """An actor went on although it was replaced or stopped, and must have no effect any more.
+
+    Its task did not end when it was cancelled and was left behind. Handling: do not swallow `CancelledError`.
+    """
+
+    def __init__(self, actor: Hashable, incarnation: int) -> None:
+        super().__init__(f"incarnation {incarnation} of actor {actor!r} is over; let its CancelledError pass next time")
+        self.actor = actor
+        self.incarnation = incarnation
+
+
 class SupervisorError(EventreeError):
     """A supervisor could not do what was asked."""
 
@@ -125,6 +151,14 @@ class ChildAlreadyExists(SupervisorError):
     def __init__(self, child: Hashable) -> None:
         super().__init__(f"there is a child {child!r} already; give every child an id of its own")
         self.child = child
+
+
+class AlreadyStarted(SupervisorError):
+    """Something runs already under this reference, or this very supervisor does. Handling: make another one."""
+
+    def __init__(self, actor: Hashable) -> None:
+        super().__init__(f"{actor!r} runs already; make another supervisor or reference for a second one")
+        self.actor = actor
 
 
 class ChildRunning(SupervisorError):

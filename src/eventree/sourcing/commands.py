@@ -110,7 +110,7 @@ class EventSourcingActor(Actor[Execute[CommandT], Executed[EventT, ErrorT]], Gen
         conflicts = 0
         try:
             while pending:
-                pending, lost = await self._round(pending, last=conflicts == MAX_ROUNDS - 1)
+                pending, lost = await self._round(pending, ctx, last=conflicts == MAX_ROUNDS - 1)
                 conflicts += lost
                 if lost and pending:
                     await asyncio.sleep(random.uniform(0, CONFLICT_PAUSE * conflicts))  # noqa: S311
@@ -127,7 +127,11 @@ class EventSourcingActor(Actor[Execute[CommandT], Executed[EventT, ErrorT]], Gen
         self._evict()
 
     async def _round(
-        self, work: list[Work[CommandT, EventT, ErrorT]], *, last: bool
+        self,
+        work: list[Work[CommandT, EventT, ErrorT]],
+        ctx: ActorContext[Execute[CommandT], Executed[EventT, ErrorT]],
+        *,
+        last: bool,
     ) -> tuple[list[Work[CommandT, EventT, ErrorT]], bool]:
         """Decide and commit once; return what is left for the next round and whether there was a conflict."""
         states, work = await self._load(work)
@@ -136,6 +140,7 @@ class EventSourcingActor(Actor[Execute[CommandT], Executed[EventT, ErrorT]], Gen
         drafts = list(batch.drafts.values())
         if not drafts:
             return batch.postponed, False
+        ctx.check_current()  # one left behind could still append; nobody would get the answer
         outcomes = await self._store.append([draft.request(self._type.name) for draft in drafts])
         settled = list(zip(drafts, outcomes, strict=True))
         conflict = any(isinstance(outcome, Conflict) for outcome in outcomes)

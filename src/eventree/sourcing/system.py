@@ -3,9 +3,8 @@
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from functools import partial
 from types import TracebackType
-from typing import Generic, Self, TypeVar
+from typing import Generic, Never, Self, TypeVar
 
-from eventree.actors.orders import SupervisorMessage
 from eventree.actors.spec import ChildSpec
 from eventree.actors.supervisor import Supervisor
 from eventree.domain.aggregate import Aggregate, AggregateType
@@ -103,7 +102,7 @@ class EventSourcing(Generic[StateT, CommandT, EventT, ErrorT]):
         if self._root is not None:
             await self._root.__aexit__(kind, error, traceback)
 
-    def child_spec(self) -> ChildSpec[SupervisorMessage, object]:
+    def child_spec(self) -> ChildSpec[Never, object]:
         """Return the system as a child of your own supervisor."""
         return self._tree.spec()
 

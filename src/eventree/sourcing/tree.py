@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from typing import Generic, Never, TypeVar
 
 from eventree.actors.mailbox_spec import MailboxSpec
-from eventree.actors.orders import StartChild, SupervisorMessage
 from eventree.actors.ref import ActorRef
 from eventree.actors.spec import ChildSpec
 from eventree.actors.status import Status
 from eventree.actors.supervisor import Supervisor
 from eventree.domain.aggregate import AggregateType
 from eventree.domain.snapshots import SnapshotConfig
-from eventree.errors import ActorCrashed, ActorStopped, ChildAlreadyExists, InvalidArgument
+from eventree.errors import ActorCrashed, ActorStopped, ChildRestarting, ChildRunning, InvalidArgument
 from eventree.sourcing.batch import Execute, Executed
 from eventree.sourcing.commands import EventSourcingActor
 from eventree.sourcing.loading import Loader
@@ -23,6 +22,7 @@ from eventree.sourcing.queries.subscription import Progress, Subscription
 from eventree.sourcing.snapshots import SnapshotWriter
 from eventree.sourcing.statistics import Counters, SystemStats
 from eventree.stores.contract import EventStore, StoredSnapshot
+from eventree.values import subscriptable
 
 StateT = TypeVar("StateT")
 CommandT = TypeVar("CommandT")
@@ -32,10 +32,8 @@ ErrorT = TypeVar("ErrorT")
 SNAPSHOT_QUEUE = 256
 """Snapshots that wait to be written; more are dropped."""
 
-REGISTER_TIMEOUT = 30.0
-"""Seconds to wait for a query that was added to a running system."""
 
-
+@subscriptable
 @dataclass(frozen=True, slots=True)
 class Registered(Generic[EventT]):
     """A query of the system: what it is, where to reach its actor, and how far it is."""
@@ -75,7 +73,7 @@ class Tree(Generic[StateT, CommandT, EventT, ErrorT]):
         self._counters = Counters()
         self._started_at: float | None = None
         self._planned_starts = 0
-        self._query_supervisor: ActorRef[SupervisorMessage, object] = ActorRef(f"{aggregate_type.name} queries")
+        self._query_supervisor = Supervisor(name=f"{aggregate_type.name} queries")
         self.loader = Loader(aggregate_type, store, snapshots=snapshots is not None)
         self.commands: ActorRef[Execute[CommandT], Executed[EventT, ErrorT]] = ActorRef(
             f"{aggregate_type.name} commands", mailbox=MailboxSpec(maxsize=mailbox_size)
@@ -86,7 +84,7 @@ class Tree(Generic[StateT, CommandT, EventT, ErrorT]):
         self.queries: dict[str, Registered[EventT]] = {}
         self._add(queries)
 
-    def spec(self) -> ChildSpec[SupervisorMessage, object]:
+    def spec(self) -> ChildSpec[Never, object]:
         """Describe the tree as a child of any supervisor."""
         return ChildSpec(id=f"event sourcing {self._type.name}", start=self.build)
 
@@ -96,7 +94,7 @@ class Tree(Generic[StateT, CommandT, EventT, ErrorT]):
             self._started_at = time.monotonic()
         children: list[ChildSpec[Never, object]] = [
             ChildSpec(id="commands", start=self._command_actor, ref=self.commands),
-            ChildSpec(id="queries", start=self._build_queries, ref=self._query_supervisor),
+            ChildSpec(id="queries", start=lambda: self._query_supervisor),
         ]
         if self._snapshots is not None:
             children.insert(
@@ -112,10 +110,9 @@ class Tree(Generic[StateT, CommandT, EventT, ErrorT]):
             InvalidArgument: A name is taken; none was added.
         """
         for registered in self._add(queries):
-            # The supervisor is built from what is registered, and its mailbox opens in the same step: while that is
-            # closed there is nothing to do, and what it says it has already, it was built with.
-            with suppress(ActorStopped, ActorCrashed, ChildAlreadyExists):
-                await self._query_supervisor.ask(StartChild(self._query_spec(registered)), timeout=REGISTER_TIMEOUT)
+            # Whatever starts from now on starts them too; a supervisor that does not run has nothing else to do.
+            with suppress(ActorStopped, ActorCrashed, ChildRestarting, ChildRunning):
+                await self._query_supervisor.restart_child(registered.subscription.name)
 
     def stats(self) -> SystemStats:
         """Return what was counted so far."""
@@ -153,6 +150,7 @@ class Tree(Generic[StateT, CommandT, EventT, ErrorT]):
             if query.name in self.queries or query.name in added:
                 raise InvalidArgument("queries", f"there are two called {query.name!r}; give each its own name")
             added[query.name] = Registered(query, ActorRef(f"query {query.name}"), Progress())
+        self._query_supervisor.reconfigure([self._query_spec(registered) for registered in added.values()])
         self.queries.update(added)
         return list(added.values())
 
@@ -166,10 +164,6 @@ class Tree(Generic[StateT, CommandT, EventT, ErrorT]):
             snapshots=self._snapshots,
             snapshot_writer=self._writer,
         )
-
-    def _build_queries(self) -> Supervisor:
-        specs = [self._query_spec(registered) for registered in self.queries.values()]
-        return Supervisor(specs, name=f"{self._type.name} queries")
 
     def _query_spec(self, registered: Registered[EventT]) -> ChildSpec[QueryMessage, None]:
         def start() -> QueryActor[EventT]:
