@@ -156,3 +156,36 @@ async def test_a_handle_from_before_a_restart_serves_the_pool_of_today(crew: Cre
         await idle(top)
         refs: list[ActorRef[str, str]] = [await made[0].get_or_start("b") for _ in range(2)]
         assert [await ref.ask("hello") for ref in refs] == ["hello by 1"] * 2
+
+
+async def test_only_so_many_are_restarted_at_the_same_time_and_the_rest_wait_for_their_turn(crew: Crew) -> None:
+    names = "abcdef"
+    async with asyncio.timeout(5), dynamic(crew, max_restarts=10, max_concurrent_restarts=2) as pool:
+        for name in names:
+            await pool.get_or_start(name)
+            crew.init[name] = crew.gate.wait
+        for name in names:
+            await crew.crash(name)
+        await ticks()
+        statuses = [crew.refs[name].status for name in names]
+        assert statuses == [Status.STARTING] * 2 + [Status.RESTARTING] * 4
+        assert (await pool.get_or_start("f")).status is Status.RESTARTING
+        await pool.terminate_child("e")
+        fresh = await pool.get_or_start("fresh")
+        assert await fresh.ask("hello") == "hello by 1"
+        crew.gate.set()
+        await idle(pool)
+        assert crew.incarnations() == dict.fromkeys("abcdf", 2) | {"e": 1, "fresh": 1}
+
+
+async def test_a_pool_stops_though_some_wait_for_their_turn_to_restart(crew: Crew) -> None:
+    async with asyncio.timeout(5):
+        async with dynamic(crew, max_restarts=10, max_concurrent_restarts=1) as pool:
+            for name in "abc":
+                await pool.get_or_start(name)
+                crew.init[name] = crew.gate.wait
+            for name in "abc":
+                await crew.crash(name)
+            await until(lambda: crew.refs["a"].status is Status.STARTING)
+    assert {ref.status for ref in crew.refs.values()} == {Status.STOPPED}
+    assert crew.incarnations() == {"a": 2, "b": 1, "c": 1}

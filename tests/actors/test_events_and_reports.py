@@ -11,6 +11,7 @@ from eventree import (
     Actor,
     ActorContext,
     ActorRef,
+    AskAbandoned,
     ChildAbandoned,
     ChildEnded,
     ChildSpec,
@@ -187,3 +188,36 @@ async def test_the_last_crash_of_a_child_keeps_nothing_of_its_state_alive(crew: 
         assert crash is not None
         assert "".join(crash.format_exception_only()) == "actors.crew.Boom: a\n"
         assert all(frame.locals is None for frame in crash.stack)
+
+
+async def test_an_ask_that_was_given_up_before_it_was_taken_up_is_an_event_and_not_handled(
+    crew: Crew, caplog: pytest.LogCaptureFixture
+) -> None:
+    listener = Listener()
+    async with Supervisor(crew.specs("a"), on_event=listener):
+        crew.refs["a"].tell("wait")
+        await until(lambda: "a wait" in crew.log)
+        given_up = crew.refs["a"].ask_nowait("hello")
+        given_up.cancel()
+        crew.gate.set()
+        await crew.ask("a", "count")
+    assert listener.events[1:] == [AskAbandoned("supervisor", "a", "str")]
+    assert "a hello" not in crew.log
+    assert caplog.records == []
+
+
+async def test_many_children_that_crash_at_one_place_are_a_record_each_and_ten_tracebacks(
+    crew: Crew, caplog: pytest.LogCaptureFixture
+) -> None:
+    names = [str(number) for number in range(30)]
+    async with Supervisor(crew.specs(*names), max_restarts=100) as supervisor:
+        for name in names:
+            crew.refs[name].tell("crash")
+        await until(lambda: set(crew.incarnations().values()) == {2})
+        crew.refs["0"].tell("stray")
+        await until(lambda: crew.refs["0"].incarnation == 3)
+        await idle(supervisor)
+    assert [f"child {name!r}" in record.getMessage() for name, record in zip(names, caplog.records, strict=False)] == [
+        True
+    ] * 30
+    assert [record.exc_info is not None for record in caplog.records] == [True] * 10 + [False] * 20 + [True]

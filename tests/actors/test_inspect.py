@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from actors.crew import Crew, idle, ticks, until
-from eventree import ActorInfo, ActorStopped, Status, Supervisor
+from eventree import ActorInfo, ActorStopped, ActorTimeout, Status, Supervisor
 
 
 async def test_an_actor_at_work_with_a_backlog_is_seen_without_waiting_for_it(crew: Crew) -> None:
@@ -148,3 +148,33 @@ async def test_a_message_from_another_thread_without_room_is_logged_by_its_type(
     (record,) = (record for record in caplog.records if "thread" in record.getMessage())
     assert record.getMessage().startswith("a str from another thread is lost: the mailbox of actor 'a'")
     assert "secret" not in caplog.text
+
+
+@pytest.mark.parametrize("operation", ["inspect", "suspend"])
+async def test_who_waits_for_an_actor_that_is_never_done_gets_a_timeout_and_changes_nothing(
+    crew: Crew, operation: str
+) -> None:
+    async with Supervisor(crew.specs("a")):
+        crew.refs["a"].tell("wait")
+        await until(lambda: "a wait" in crew.log)
+        with pytest.raises(ActorTimeout, match=f"{operation} had no answer after 0.01 s"):
+            await (
+                crew.refs["a"].suspend(timeout=0.01)
+                if operation == "suspend"
+                else crew.refs["a"].inspect(state=True, timeout=0.01)
+            )
+        crew.gate.set()
+        assert await crew.ask("a", "hello") == "hello by 1"
+
+
+async def test_it_counts_what_it_took_up_what_it_skipped_and_what_was_too_late(crew: Crew) -> None:
+    async with Supervisor(crew.specs("a")):
+        working = asyncio.ensure_future(crew.refs["a"].ask("wait", timeout=0.02))
+        await until(lambda: "a wait" in crew.log)
+        waiting = [asyncio.ensure_future(crew.refs["a"].ask("hello", timeout=0.01)) for _ in range(3)]
+        ends = await asyncio.gather(*waiting, working, return_exceptions=True)
+        assert [end.outcome for end in ends if isinstance(end, ActorTimeout)] == ["not_started"] * 3 + ["unknown"]
+        crew.gate.set()
+        assert await crew.ask("a", "hello") == "hello by 1"
+        info = await crew.refs["a"].inspect()
+        assert (info.handled, info.skipped, info.late) == (2, 3, 1)

@@ -299,7 +299,8 @@ class Children:
         Returns:
             What failed, so that it can be tried again.
         """
-        group = [self._children[id] for id in restart_group(self.flags.strategy, self._children, failed.spec.id)]
+        ids = restart_group(self.flags.strategy, self._children, failed.spec.id)
+        group = [self._children[id] for id in ids if id in self._children]  # the failed one may be gone by now
         if not self.has(failed) or failed.running or not failed.wanted:
             for child in group:
                 child.restarting = False

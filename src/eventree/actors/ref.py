@@ -191,15 +191,19 @@ class ActorRef(Generic[MessageT_contra, ReplyT_co]):
         """
         return Monitor(self.monitors)
 
-    async def inspect(self, *, state: bool = False) -> ActorInfo:
+    async def inspect(self, *, state: bool = False, timeout: float = 5.0) -> ActorInfo:
         """Return what the actor is doing, however much waits for it.
 
         Args:
             state: Whether to return the attributes of its instance too; waits until its present message is done.
+            timeout: How long to wait for that, in seconds; default 5.
+
+        Raises:
+            ActorTimeout: The state could not be read in time.
         """
         found: Mapping[str, object] | None = None
         if state and self.mailbox.is_open:
-            found = await self._order(_attributes)
+            found = await self._order(_attributes, "inspect", timeout)
         mailbox = self.mailbox
         return ActorInfo(
             id=self.id,
@@ -214,19 +218,24 @@ class ActorRef(Generic[MessageT_contra, ReplyT_co]):
             state=found,
         )
 
-    async def suspend(self) -> None:
+    async def suspend(self, *, timeout: float = 5.0) -> None:
         """Let messages wait until `resume`; returns once the present one is done. It can still be stopped.
+
+        Args:
+            timeout: How long to wait for that, in seconds; default 5.
 
         Raises:
             ActorStopped: The actor is not running.
+            ActorTimeout: It was not done in time, and goes on with what waits.
         """
-        await self._order(lambda _: self.mailbox.suspend())
+        await self._order(lambda _: self.mailbox.suspend(), "suspend", timeout)
 
     def resume(self) -> None:
         """Let the actor handle messages again."""
         self.mailbox.resume()
 
-    async def _order(self, order: "Callable[[Any], T]") -> T:
+    async def _order(self, order: "Callable[[Any], T]", operation: str, timeout: float) -> T:
+        check_positive("timeout", timeout)
         done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
 
         def carry_out(actor: object) -> None:
@@ -234,7 +243,11 @@ class ActorRef(Generic[MessageT_contra, ReplyT_co]):
                 done.set_result(order(actor))
 
         self.mailbox.order(carry_out)
-        return await done
+        await asyncio.wait({done}, timeout=timeout)
+        if not done.done():
+            done.cancel()  # who gave up has nothing carried out any more
+            raise ActorTimeout(operation, timeout)
+        return done.result()
 
     def _await_as(self, asker: "ActorRef[Never, object]") -> "asyncio.Future[None]":
         """Take note that an actor waits for this one; return what is done when that actor is to stop."""

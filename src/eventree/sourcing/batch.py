@@ -13,7 +13,6 @@ from eventree.errors import ConcurrencyConflict, DomainError, EventNotEncodable,
 from eventree.result import Err, Ok, Result
 from eventree.sourcing.loading import Live
 from eventree.stores.contract import Appended, AppendRequest, NewCommand, NewEvent
-from eventree.values import subscriptable
 
 StateT = TypeVar("StateT")
 CommandT = TypeVar("CommandT")
@@ -24,7 +23,6 @@ MAX_BATCH_BYTES = 8 * 1024 * 1024
 """How much JSON one transaction may hold, give or take one command."""
 
 
-@subscriptable
 @dataclass(frozen=True, slots=True)
 class Execute(Generic[CommandT]):
     """Carry a command to the actor that decides it.
@@ -52,7 +50,6 @@ Executed: TypeAlias = Result[Commit[EventT], DomainError[ErrorT] | EventreeError
 Work: TypeAlias = Request[Execute[CommandT], Executed[EventT, ErrorT]]
 
 
-@subscriptable
 @dataclass(frozen=True, slots=True)
 class Decided(Generic[CommandT, EventT, ErrorT]):
     """One command of a draft and what to answer it: events, or why it failed."""

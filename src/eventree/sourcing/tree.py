@@ -22,7 +22,6 @@ from eventree.sourcing.queries.subscription import Progress, Subscription
 from eventree.sourcing.snapshots import SnapshotWriter
 from eventree.sourcing.statistics import Counters, SystemStats
 from eventree.stores.contract import EventStore, StoredSnapshot
-from eventree.values import subscriptable
 
 StateT = TypeVar("StateT")
 CommandT = TypeVar("CommandT")
@@ -33,7 +32,6 @@ SNAPSHOT_QUEUE = 256
 """Snapshots that wait to be written; more are dropped."""
 
 
-@subscriptable
 @dataclass(frozen=True, slots=True)
 class Registered(Generic[EventT]):
     """A query of the system: what it is, where to reach its actor, and how far it is."""
@@ -93,7 +91,7 @@ class Tree(Generic[StateT, CommandT, EventT, ErrorT]):
         if self._started_at is None:
             self._started_at = time.monotonic()
         children: list[ChildSpec[Never, object]] = [
-            ChildSpec(id="commands", start=self._command_actor, ref=self.commands),
+            ChildSpec(id="commands", start=self.command_actor, ref=self.commands),
             ChildSpec(id="queries", start=lambda: self._query_supervisor),
         ]
         if self._snapshots is not None:
@@ -154,7 +152,8 @@ class Tree(Generic[StateT, CommandT, EventT, ErrorT]):
         self.queries.update(added)
         return list(added.values())
 
-    def _command_actor(self) -> EventSourcingActor[StateT, CommandT, EventT, ErrorT]:
+    def command_actor(self) -> EventSourcingActor[StateT, CommandT, EventT, ErrorT]:
+        """Make the actor that decides commands."""
         return EventSourcingActor(
             self._type,
             self._store,

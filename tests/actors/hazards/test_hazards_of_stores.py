@@ -2,14 +2,27 @@
 
 import asyncio
 from collections.abc import Sequence
+from uuid import uuid4
 
 import pytest
 
-from actors.crew import until
-from eventree import ActorCrashed, Err, EventSourcing, Ok
+from actors.crew import Crew, until
+from eventree import (
+    BRUTAL_KILL,
+    ActorCrashed,
+    ChildSpec,
+    Err,
+    EventSourcing,
+    ExitReason,
+    Ok,
+    StaleIncarnation,
+    Supervisor,
+)
+from eventree.sourcing.batch import Execute
+from eventree.sourcing.tree import Tree
 from eventree.stores.contract import AppendRequest, Outcome
 from sourcing.failing_store import FailingStore, Gate
-from sourcing.ledger import add_length, entries, ledger
+from sourcing.ledger import add, add_length, entries, ledger
 
 
 class LateStore(FailingStore):
@@ -54,3 +67,37 @@ async def test_x17_an_append_that_commits_after_its_actor_was_killed_is_seen_by_
             second = await running
         assert isinstance(second, Ok)
         assert await entries(system, "a") == [0, 1]
+
+
+async def test_x04_an_actor_left_behind_appends_nothing_any_more(crew: Crew) -> None:
+    """It swallowed its cancellation while it loaded, and was replaced meanwhile."""
+    store = FailingStore()
+    loading = Gate()
+
+    async def cling() -> None:
+        while not crew.gate.is_set():
+            try:
+                await loading()
+                await crew.gate.wait()
+            except asyncio.CancelledError:
+                continue
+
+    store.before("read_streams", cling)
+    tree = Tree(ledger, store, [], snapshots=None, cache_size=10, mailbox_size=10)
+    spec = ChildSpec(id="commands", start=tree.command_actor, ref=tree.commands, shutdown=BRUTAL_KILL)
+    async with asyncio.timeout(5), store, Supervisor([spec], kill_grace=0.01) as supervisor:
+        asking = tree.commands.ask_nowait(Execute("a", add(1), "{}", None, uuid4()))
+        await loading.reached()
+        loading.open()
+        orphan = tree.commands.task
+        assert orphan is not None
+        await supervisor.terminate_child("commands")
+        with pytest.raises(ActorCrashed, match="was killed"):
+            await asking
+        await supervisor.restart_child("commands")
+        crew.gate.set()
+        end = await orphan
+        assert isinstance(end, ExitReason)
+        assert isinstance(end.error, StaleIncarnation)
+        assert store.appended == []
+        assert isinstance(await tree.commands.ask(Execute("a", add(2), "{}", None, uuid4())), Ok)

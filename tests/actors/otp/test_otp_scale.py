@@ -12,7 +12,16 @@ from typing import Any
 import pytest
 
 from actors.crew import Crew, Worker, idle, until
-from eventree import ChildCounts, ChildSpec, DynamicSupervisor, Restart, Status, Supervisor
+from eventree import (
+    ChildCounts,
+    ChildSpec,
+    ChildStarted,
+    DynamicSupervisor,
+    Restart,
+    Status,
+    Supervisor,
+    SupervisorEvent,
+)
 
 TEMPORARY = Restart.TEMPORARY
 
@@ -72,15 +81,24 @@ async def test_scale_start_crash_and_stop_ten_thousand_children() -> None:
 
     async def start_crash_and_stop(size: int) -> None:
         crew = Crew()
-        pool: DynamicSupervisor[str, str, str] = DynamicSupervisor(crew.spec, max_restarts=size)
+        restarted = asyncio.Event()
+        left = size
+
+        def count(event: SupervisorEvent) -> None:
+            nonlocal left
+            left -= isinstance(event, ChildStarted) and event.incarnation == 2
+            if not left:
+                restarted.set()
+
+        pool: DynamicSupervisor[str, str, str] = DynamicSupervisor(crew.spec, max_restarts=size, on_event=count)
         async with pool:
             await asyncio.gather(*(pool.get_or_start(str(key)) for key in range(size)))
             for ref in crew.refs.values():
                 ref.tell("crash")
-            last = list(crew.refs.values())[-1]
-            await until(lambda: last.incarnation == 2)
-            await idle(pool)
+            await restarted.wait()
             assert set(crew.incarnations().values()) == {2}
+            assert pool.count_children().active == size
+        assert {ref.status for ref in crew.refs.values()} == {Status.STOPPED}
 
     await check_near_linear(start_crash_and_stop)
     await start_crash_and_stop(10_000)
