@@ -5,15 +5,17 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from typing import Any
 
 from eventree.actors.actor import StopActor
+from eventree.actors.budget import RestartBudget
 from eventree.actors.child import Child
 from eventree.actors.events import AskAbandoned, ChildAbandoned, ChildEnded, ChildStarted, DeadLetter, SupervisorEvent
 from eventree.actors.exits import ExitKind, ExitReason, wish_to_exit
 from eventree.actors.flags import Flags
 from eventree.actors.orders import AnyChild, AnySpec, ChildExited, RestartFailed
-from eventree.actors.policy import AutoShutdown, Restart, RestartWindow, is_restarted, restart_group
+from eventree.actors.policy import AutoShutdown, Restart, is_restarted, restart_group
 from eventree.actors.ref import ActorRef
 from eventree.actors.reports import Reports
 from eventree.actors.request import Request
+from eventree.actors.spec import ChildSpec
 from eventree.errors import (
     ActorError,
     ChildAlreadyExists,
@@ -22,7 +24,6 @@ from eventree.errors import (
     ChildRunning,
     ChildStartError,
     InvalidArgument,
-    RestartIntensityExceeded,
     TooManyChildren,
 )
 
@@ -75,7 +76,7 @@ class Children:
         self._forget_ended = forget_ended
         self._clock = clock
         self.emit = emit
-        self._window = RestartWindow(flags.max_restarts, flags.max_seconds, clock)
+        self._budget = RestartBudget(name, flags, clock)
         self._reports = Reports(name)
         self._children: dict[Hashable, AnyChild] = {}
         self._described: dict[Hashable, AnySpec] = {}
@@ -123,9 +124,7 @@ class Children:
         self._check(spec, self.flags)
         if spec.id in self._children:
             raise ChildAlreadyExists(spec.id)
-        limit = self.flags.max_children
-        if limit is not None and len(self) >= limit:
-            raise TooManyChildren(self.name, limit)
+        self._check_count(len(self) + 1, self.flags)
         child: AnyChild = Child(spec, self, ref)
         self._children[spec.id] = child
         return child
@@ -160,8 +159,9 @@ class Children:
     def remove(self, child: AnyChild) -> None:
         """Forget a child."""
         child.close()
-        self._children.pop(child.spec.id, None)
-        self._reports.forget(child.spec.id)
+        if self.has(child):
+            del self._children[child.spec.id]
+            self._reports.forget(child.spec.id)
 
     def retire(self, child: AnyChild) -> None:
         """Leave a child stopped; a temporary one is forgotten."""
@@ -176,11 +176,18 @@ class Children:
 
         Children whose id is new are added but not started; those without a new spec stay as they are (OTP's rule).
         """
-        changed = {spec.id: spec for spec in specs}
-        for spec in (*changed.values(), *(child.spec for child in self if child.spec.id not in changed)):
+        changed: dict[Hashable, AnySpec] = {}
+        for spec in specs:
             self._check(spec, flags)
+            if spec.id in changed:
+                raise ChildAlreadyExists(spec.id)
+            changed[spec.id] = spec
+        for child in self:
+            if child.spec.id not in changed:
+                self._check(child.spec, flags)
+        self._check_count(len(self) + sum(id not in self._children for id in changed), flags)
         if (flags.max_restarts, flags.max_seconds) != (self.flags.max_restarts, self.flags.max_seconds):
-            self._window = RestartWindow(flags.max_restarts, flags.max_seconds, self._clock)
+            self._budget = RestartBudget(self.name, flags, self._clock)
         self.flags = flags
         self._described |= changed
         for spec in changed.values():
@@ -189,14 +196,20 @@ class Children:
             else:
                 self.add(spec).wanted = False
 
+    def _check_count(self, count: int, flags: Flags) -> None:
+        if flags.max_children is not None and count > flags.max_children:
+            raise TooManyChildren(self.name, flags.max_children)
+
     def _check(self, spec: AnySpec, flags: Flags) -> None:
+        if not isinstance(spec, ChildSpec):
+            raise InvalidArgument("children", f"must be ChildSpec objects, got {type(spec).__name__}")
         if spec.significant and flags.auto_shutdown is AutoShutdown.NEVER:
             raise InvalidArgument("significant", f"child {spec.id!r} cannot be, as auto_shutdown is NEVER")
 
     @property
     def recent_restarts(self) -> int:
         """How many restarts count against the supervisor at the moment."""
-        return self._window.count
+        return self._budget.recent
 
     # --- what a child's end leads to, decided at once
 
@@ -227,7 +240,7 @@ class Children:
             raise wish
         restarted = is_restarted(child.spec.restart, reason)
         self.emit(ChildEnded(self.name, child.spec.id, child.ref.incarnation, reason, restarted))
-        delay = self._admit(child, reason) if restarted else None
+        delay = self._budget.admit(child, reason) if restarted else None
         self._report(child, reason, delay)
         if delay is not None:
             child.ref.mailbox.discard()
@@ -235,26 +248,10 @@ class Children:
                 self._children[id].restarting = True
             return delay
         if restarted:
-            crashes = child.streak if child.spec.backoff else self._window.crashes
-            raise RestartIntensityExceeded(
-                self.name,
-                self.flags.max_restarts,
-                self.flags.max_seconds,
-                [crash for crash in crashes if crash is not None],
-            )
+            raise self._budget.exceeded_by(child)
         self.retire(child)
         self._end_with(child)
         return None
-
-    def _admit(self, child: AnyChild, reason: ExitReason) -> float | None:
-        """Count a restart; return after how many seconds it may take place, None if it is one too many."""
-        backoff = child.spec.backoff
-        if backoff is None:
-            return 0.0 if self._window.admit(reason.error) else None
-        if child.started_at is not None and self._clock() - child.started_at >= backoff.calm:
-            child.streak.clear()
-        child.streak.append(reason.error)
-        return backoff.delay(len(child.streak)) if len(child.streak) <= self.flags.max_restarts else None
 
     def _end_with(self, child: AnyChild) -> None:
         if not child.spec.significant:
@@ -270,8 +267,7 @@ class Children:
         if delay is None:
             what_next = "not restarting it" if not is_restarted(child.spec.restart, reason) else "that is too often"
         else:
-            count = len(child.streak) if child.spec.backoff else self.recent_restarts
-            what_next = f"restarting it ({count} of {self.flags.max_restarts} restarts)"
+            what_next = f"restarting it ({self._budget.used_by(child)} of {self.flags.max_restarts} restarts)"
         messages, child.ref.mailbox.crashed_on = child.ref.mailbox.crashed_on, ()
         self._reports.ended(child.spec.id, child.ref.incarnation, reason, messages=messages, what_next=what_next)
 
@@ -288,7 +284,7 @@ class Children:
             raise
         if child.running:
             child.is_supervisor = isinstance(getattr(child.actor, "children", None), Children)
-            child.started_at = self._clock()
+            self._budget.started(child)
             self.emit(ChildStarted(self.name, child.spec.id, child.ref.incarnation))
         elif self.has(child):
             self.retire(child)  # it wanted to be ignored

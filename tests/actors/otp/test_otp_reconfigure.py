@@ -6,6 +6,7 @@ import pytest
 
 from actors.crew import Crew, idle
 from eventree import (
+    ChildAlreadyExists,
     ChildNotFound,
     DynamicSupervisor,
     InvalidArgument,
@@ -13,6 +14,7 @@ from eventree import (
     Status,
     Strategy,
     Supervisor,
+    TooManyChildren,
 )
 
 
@@ -61,6 +63,11 @@ async def test_code_change_refuses_what_is_faulty_as_a_whole(crew: Crew, faulty:
             supervisor.reconfigure(crew.specs("b", shutdown=1), **{"max_restarts": 5, **faulty})
         with pytest.raises(InvalidArgument):
             supervisor.reconfigure([crew.spec("b", restart=Restart.TRANSIENT, significant=True)], max_restarts=5)
+        with pytest.raises(ChildAlreadyExists):
+            supervisor.reconfigure(crew.specs("b", "b"), max_restarts=5)
+        stranger: Any = object()
+        with pytest.raises(InvalidArgument, match="children: must be ChildSpec objects, got object"):
+            supervisor.reconfigure([crew.spec("b"), stranger], max_restarts=5)
         assert supervisor.tree() == before
         with pytest.raises(ChildNotFound):
             supervisor.get_childspec("b")
@@ -74,6 +81,16 @@ async def test_code_change_simple(crew: Crew) -> None:
         with pytest.raises(InvalidArgument):
             pool.reconfigure(max_restarts=-1)
         assert pool.children.flags.max_restarts == 7
+
+
+async def test_code_change_simple_refuses_more_children_than_a_pool_may_have(crew: Crew) -> None:
+    async with DynamicSupervisor[str, str, str](crew.spec, max_children=2) as pool:
+        await pool.get_or_start("a")
+        with pytest.raises(TooManyChildren):
+            pool.reconfigure(crew.specs("a", "b", "c"), max_restarts=7)
+        assert pool.children.flags.max_restarts == 3
+        pool.reconfigure(crew.specs("a", "b"))
+        assert len(pool.which_children()) == 2
 
 
 async def test_code_change_simple_map(crew: Crew) -> None:

@@ -178,6 +178,9 @@ async def test_child_specs(crew: Crew) -> None:
     """OTP checks specs and refuses one id twice, at the start and later."""
     with pytest.raises(ChildAlreadyExists):
         Supervisor(crew.specs("a", "a"))
+    stranger: Any = Supervisor
+    with pytest.raises(InvalidArgument, match="children: must be ChildSpec objects, got type"):
+        Supervisor([stranger])
     async with Supervisor(crew.specs("a")) as supervisor:
         with pytest.raises(ChildAlreadyExists) as caught:
             await supervisor.start_child(crew.spec("a"))

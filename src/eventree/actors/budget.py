@@ -1,0 +1,59 @@
+"""How many restarts a supervisor allows, and what counts against them."""
+
+from collections.abc import Callable
+
+from eventree.actors.exits import ExitReason
+from eventree.actors.flags import Flags
+from eventree.actors.orders import AnyChild
+from eventree.actors.policy import RestartWindow
+from eventree.errors import RestartIntensityExceeded
+
+
+class RestartBudget:
+    """Admit restarts: so many within a window of time, or, with a backoff, so many in a row of the same child."""
+
+    def __init__(self, supervisor: str, flags: Flags, clock: Callable[[], float]) -> None:
+        """Begin with all restarts to come.
+
+        Args:
+            supervisor: Names it in the error.
+            flags: How many restarts are allowed within which time.
+            clock: Returns the time in seconds.
+        """
+        self._supervisor = supervisor
+        self._flags = flags
+        self._clock = clock
+        self._window = RestartWindow(flags.max_restarts, flags.max_seconds, clock)
+
+    def admit(self, child: AnyChild, reason: ExitReason) -> float | None:
+        """Count a restart; return after how many seconds it may take place, None if it is one too many."""
+        backoff = child.spec.backoff
+        if backoff is None:
+            return 0.0 if self._window.admit(reason.error) else None
+        if child.started_at is not None and self._clock() - child.started_at >= backoff.calm:
+            child.streak.clear()
+        child.streak.append(reason.error)
+        return backoff.delay(len(child.streak)) if len(child.streak) <= self._flags.max_restarts else None
+
+    def started(self, child: AnyChild) -> None:
+        """Note when a child began to run well."""
+        child.started_at = self._clock()
+
+    @property
+    def recent(self) -> int:
+        """How many restarts count against the supervisor at the moment."""
+        return self._window.count
+
+    def used_by(self, child: AnyChild) -> int:
+        """Return how many restarts counted, of those allowed, when this child was last admitted."""
+        return len(child.streak) if child.spec.backoff else self.recent
+
+    def exceeded_by(self, child: AnyChild) -> RestartIntensityExceeded:
+        """Return the error of a supervisor that gives up, with the crashes that led there."""
+        crashes = child.streak if child.spec.backoff else self._window.crashes
+        return RestartIntensityExceeded(
+            self._supervisor,
+            self._flags.max_restarts,
+            self._flags.max_seconds,
+            [crash for crash in crashes if crash is not None],
+        )
