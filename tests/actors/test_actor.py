@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from actors.crew import Boom, Crew, current_task, ticks, until
+from actors.crew import Boom, Crew, Worker, current_task, ticks, until
 from eventree import (
     Actor,
     ActorContext,
@@ -23,6 +23,7 @@ from eventree import (
     Supervisor,
     UnexpectedCancellation,
 )
+from eventree.actors.mailbox import TURNS
 
 
 class Recorder(Actor[str, str]):
@@ -318,3 +319,22 @@ async def test_a_clean_up_after_a_crash_that_never_ends_does_not_keep_the_actor_
         assert isinstance(caught.value.__cause__, ValueError)
         assert await ref.ask("hello") == "hello"
     assert ref.incarnation == 2
+
+
+@pytest.mark.parametrize("max_batch", [1, 2])
+async def test_an_actor_with_a_backlog_gives_way_to_other_tasks(crew: Crew, max_batch: int) -> None:
+    class Busy(Worker):
+        async def receive(self, message: str, ctx: ActorContext[str, str]) -> str:
+            self.handled += 1
+            return str(self.handled)
+
+    Busy.max_batch = max_batch
+    ref: ActorRef[str, str] = ActorRef("busy")
+    async with Supervisor([ChildSpec(id="busy", start=lambda: Busy("busy", crew), ref=ref)]):
+        for _ in range(900):
+            ref.tell("go")
+        turns = 0
+        while len(ref.mailbox):
+            turns += 1
+            await asyncio.sleep(0)
+    assert turns >= 900 / (TURNS * max_batch)

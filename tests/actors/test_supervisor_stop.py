@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from actors.crew import Boom, Crew, Worker, current_task, forever, idle, until
+from actors.crew import Boom, Crew, Worker, current_task, forever, idle, ticks, until
 from eventree import (
     BRUTAL_KILL,
     Actor,
@@ -17,6 +17,7 @@ from eventree import (
     ChildSpec,
     ExitKind,
     ExitReason,
+    StaleIncarnation,
     Supervisor,
 )
 
@@ -130,8 +131,11 @@ async def test_one_left_behind_takes_no_message_from_its_next_incarnation(
         orphan = crew.tasks["clinger"]
         await supervisor.terminate_child("clinger")
         await supervisor.restart_child("clinger")
+        await ticks()
         crew.gate.set()
+        asked = [ref.ask_nowait("hello") for _ in range(4)]  # it wakes up before the next one does
         try:
+            assert await asyncio.gather(*asked) == ["hello by 2"] * 4
             await idle(supervisor)
             answers = [await ref.ask("hello", timeout=0.2) for _ in range(4)]
             assert answers == ["hello by 2"] * 4
@@ -248,3 +252,35 @@ async def test_a_message_told_during_the_stop_is_refused_once_the_child_is_gone(
         pass
     assert crew.log[-2:] == ["b down shutdown", "a down shutdown"]
     assert "b hello" not in crew.log
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+async def test_one_left_behind_can_find_out_that_it_is_over(crew: Crew, *, restarted: bool) -> None:
+    seen: list[bool] = []
+
+    class Careful(Worker):
+        async def receive(self, message: str, ctx: ActorContext[str, str]) -> str:
+            seen.append(ctx.is_current)
+            while not crew.gate.is_set():
+                try:
+                    await crew.gate.wait()
+                except asyncio.CancelledError:
+                    continue
+            seen.append(ctx.is_current)
+            ctx.check_current()
+            return "unreachable"
+
+    ref = ActorRef[str, str]("a")
+    spec = ChildSpec(id="a", start=lambda: Careful("a", crew), shutdown=BRUTAL_KILL, ref=ref)
+    async with asyncio.timeout(5), Supervisor([spec], kill_grace=0.01) as supervisor:
+        ref.tell("go")
+        await until(lambda: seen == [True])
+        orphan = crew.tasks["a"]
+        await supervisor.terminate_child("a")
+        if restarted:
+            await supervisor.restart_child("a")
+        crew.gate.set()
+        end = await orphan
+    assert seen == [True, False]
+    assert isinstance(end.error, StaleIncarnation)
+    assert (end.error.actor, end.error.incarnation) == ("a", 1)
