@@ -68,7 +68,7 @@ async def main() -> None:
     resizer = ChildSpec(id="resizer", start=Resizer, shutdown=0.1)
     branch = ChildSpec(id="sessions", start=lambda: sessions)
     async with Supervisor([resizer, branch], name="workers") as tree:
-        resize = await tree.start_child(ChildSpec(id="second resizer", start=Resizer, shutdown=0.1))
+        resize = tree.ref(resizer)
         greet = await sessions.get_or_start("ann")
         print(await greet.ask("hello"))
         print(await resize.ask(Resize("cat.png", 80)))
