@@ -70,7 +70,7 @@ async def test_a_child_that_does_not_start_is_an_error_for_each_caller_and_the_n
         assert [type(end) for end in ends] == [ChildStartError] * 3
         assert [type(end.__cause__) for end in ends if isinstance(end, ChildStartError)] == [Boom] * 3
         del crew.init["a"]
-        assert await (await supervisor.get_or_start("a")).ask("hello") == "hello by 4"
+        assert await (await supervisor.get_or_start("a")).ask("hello") == "hello by 2"
 
 
 async def test_a_child_that_crashes_is_restarted_alone(crew: Crew) -> None:

@@ -74,7 +74,7 @@ async def test_a_picture_keeps_what_an_error_says_to_itself(crew: Crew) -> None:
 
     async with Supervisor(crew.specs("a")) as supervisor:
         crew.on_stop["a"] = fail
-        await crew.crash("a")
+        crew.refs["a"].tell("stop")
         await idle(supervisor)
         picture = supervisor.tree()
         del crew.on_stop["a"]

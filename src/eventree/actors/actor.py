@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Generic, TypeVar
 
 from eventree.actors.events import SupervisorEvent
-from eventree.actors.exits import ExitKind, ExitReason
+from eventree.actors.exits import ExitKind, ExitReason, only
 from eventree.actors.ref import ActorRef
 from eventree.actors.request import Request
 from eventree.errors import StaleIncarnation
@@ -104,16 +104,25 @@ class Actor(Generic[MessageT_contra, ReplyT_co]):
                 request.reply(await self.receive(request.message, ctx))
             except Reject as refusal:
                 request.fail(refusal)
+            except BaseExceptionGroup as group:
+                if (refused := only(group, Reject)) is None:
+                    raise
+                request.fail(refused)
 
     async def on_stop(self, reason: ExitReason) -> None:
         """Clean up after the last message; runs in the actor's task, within its `shutdown` time.
 
         It also runs after a crash, with the same limit, but not when the task was cancelled. An exception here is a
-        crash.
+        crash, and `on_kill` runs then too.
         """
 
     async def on_kill(self) -> None:
-        """Let go of what must not outlive the actor; runs in the actor's task when that was cancelled.
+        """Let go of what must not outlive the actor; runs in its task when that was cancelled, or `on_stop` failed.
 
-        There is about a second for it; a further cancellation cuts it short.
+        There is the `kill_grace` of its supervisor for it; a further cancellation cuts it short.
         """
+
+    @property
+    def kill_time(self) -> float:
+        """How long `on_kill` may take beyond that, in seconds, because it waits for others itself."""
+        return 0.0

@@ -1,5 +1,6 @@
 """How many restarts a supervisor allows, and what counts against them."""
 
+import asyncio
 from collections.abc import Callable
 
 from eventree.actors.exits import ExitReason
@@ -29,15 +30,29 @@ class RestartBudget:
         """Count a restart; return after how many seconds it may take place, None if it is one too many."""
         backoff = child.spec.backoff
         if backoff is None:
+            _forget_later(self._window.max_seconds, lambda: self._window.count)
             return 0.0 if self._window.admit(reason.error) else None
-        if child.started_at is not None and self._clock() - child.started_at >= backoff.calm:
-            child.streak.clear()
+        self._calm_down(child, backoff.calm)
+        child.started_at = None  # what fails to start never ran well
         child.streak.append(reason.error)
         return backoff.delay(len(child.streak)) if len(child.streak) <= self._flags.max_restarts else None
 
     def started(self, child: AnyChild) -> None:
         """Note when a child began to run well."""
         child.started_at = self._clock()
+        backoff = child.spec.backoff
+        if child.streak and backoff is not None:
+            _forget_later(backoff.calm, lambda: self._calm_down(child, backoff.calm))
+
+    def change(self, flags: Flags) -> None:
+        """Allow more or less from now on; what has happened still counts."""
+        self._flags = flags
+        self._window.max_restarts = flags.max_restarts
+        self._window.max_seconds = flags.max_seconds
+
+    def _calm_down(self, child: AnyChild, seconds: float) -> None:
+        if child.started_at is not None and self._clock() - child.started_at >= seconds:
+            child.streak.clear()
 
     @property
     def recent(self) -> int:
@@ -57,3 +72,8 @@ class RestartBudget:
             self._flags.max_seconds,
             [crash for crash in crashes if crash is not None],
         )
+
+
+def _forget_later(seconds: float, forget: Callable[[], object]) -> None:
+    """Let go of crashes that do not count any more, and of all that their frames refer to."""
+    asyncio.get_running_loop().call_later(seconds * 1.01, forget)

@@ -11,7 +11,7 @@ from typing import Any, Generic, Never, Protocol, TypeVar
 from eventree.actors.actor import Actor, ActorContext
 from eventree.actors.events import SupervisorEvent
 from eventree.actors.exits import ExitKind, ExitReason
-from eventree.actors.loop import run_actor
+from eventree.actors.loop import Patience, run_actor
 from eventree.actors.ref import ActorRef
 from eventree.actors.request import Request
 from eventree.actors.spec import ChildSpec
@@ -71,7 +71,9 @@ class Child(Generic[MessageT, ReplyT]):
         last_crash: What it crashed with the last time.
         actor: The instance that runs.
         wanted: Whether it is to run: it was started, and not terminated or ended since.
-        restarting: Whether it is about to be started again.
+        halted: Whether it was stopped with its group, and is to be started with it.
+        left: How it ended while a restart of its group was due anyway; None if it did not.
+        start_failure: Why it did not start the last time; None if it did.
         streak: Its crashes since it last ran well for a while; only counted with a backoff.
         started_at: When it was last started, by its supervisor's clock.
         timer: What starts it again after a backoff.
@@ -95,7 +97,9 @@ class Child(Generic[MessageT, ReplyT]):
         self.last_crash: TracebackException | None = None
         self.actor: Actor[MessageT, ReplyT] | None = None
         self.wanted = True
-        self.restarting = False
+        self.halted = False
+        self.left: ExitReason | None = None
+        self.start_failure: BaseException | None = None
         self.streak: list[BaseException | None] = []
         self.started_at: float | None = None
         self.timer: asyncio.TimerHandle | None = None
@@ -104,9 +108,10 @@ class Child(Generic[MessageT, ReplyT]):
         self._owner = owner
         self._task: asyncio.Task[ExitReason] | None = None
         self._ending: asyncio.Task[ExitReason] | None = None
+        self._cancelled: asyncio.Task[ExitReason] | None = None
         self._given_up: asyncio.Future[None] | None = None
         self._holds_ref = False
-        self._shutdown = spec.shutdown
+        self._shutdown = 0.0
         self._before: Callable[[], Actor[MessageT, ReplyT] | None] = lambda: None
 
     @property
@@ -148,15 +153,14 @@ class Child(Generic[MessageT, ReplyT]):
         self._given_up = asyncio.get_running_loop().create_future()
         try:
             actor = self._make_actor()
-        except Exception as error:
+        except BaseException as error:
             raise ChildStartError(self.spec.id, error) from error
         started, task = self._launch(actor)
         try:
             awaited: set[asyncio.Future[Any]] = {started, task, give_up, self._given_up}
             await asyncio.wait(awaited, timeout=self.spec.start_timeout, return_when=asyncio.FIRST_COMPLETED)
         except asyncio.CancelledError:
-            started.cancel()
-            await self._kill(task)
+            started.cancel()  # whoever cuts a start short sees to what was started, with `kill`
             raise
         if started.done():
             self.ref.monitors.started(self.ref.incarnation)
@@ -172,7 +176,7 @@ class Child(Generic[MessageT, ReplyT]):
 
     def dismiss(self) -> None:
         """Take note that it is to stop for good: no start and no restart of it goes on."""
-        self.wanted = self.restarting = False
+        self.wanted = self.halted = False
         self.cancel_timer()
         self.interrupt()
 
@@ -195,8 +199,7 @@ class Child(Generic[MessageT, ReplyT]):
 
     def _launch(self, actor: Actor[MessageT, ReplyT]) -> "tuple[asyncio.Future[None], asyncio.Task[ExitReason]]":
         loop = asyncio.get_running_loop()
-        if self.spec.shutdown is None:
-            self._shutdown = actor.default_shutdown
+        self._shutdown = actor.default_shutdown if self.spec.shutdown is None else self.spec.shutdown
         ref = self.ref
         self.actor = actor
         self._holds_ref = True
@@ -205,8 +208,9 @@ class Child(Generic[MessageT, ReplyT]):
         ref.parent = self._owner.address
         ref.mailbox.on_dropped = self._dropped
         ref.mailbox.open()
+        ref.monitors.starting()
         started: asyncio.Future[None] = loop.create_future()
-        patience = max(self._shutdown or 0, self._owner.kill_grace)
+        patience = Patience(max(self._shutdown, self._owner.kill_grace), self._owner.kill_grace)
         ctx = ActorContext(ref, ref.incarnation, self.spec.handler_timeout, self._owner.emit)
         running = run_actor(actor, ctx, started, patience)
         self._task = task = loop.create_task(running, name=f"eventree {self.spec.id}")
@@ -219,7 +223,7 @@ class Child(Generic[MessageT, ReplyT]):
         else:
             error = ActorStopped(self.spec.id) if given_up else ActorTimeout("start", self.spec.start_timeout)
             reason = ExitReason(ExitKind.CRASH, error)
-            await self._kill(task)
+            await self._kill(task, self.actor)
         self._forget_incarnation(reason)
         if reason.kind is not ExitKind.NORMAL:
             raise ChildStartError(self.spec.id, reason.error)
@@ -234,43 +238,45 @@ class Child(Generic[MessageT, ReplyT]):
             self._owner.child_exited(self, reason)
 
     def _forget_incarnation(self, reason: ExitReason) -> None:
-        self._task = None
+        self._task = self._cancelled = None
         self.actor = None
         self.ref.task = None
         if reason.error is not None:
             self.last_crash = TracebackException.from_exception(reason.error)
-        self.ref.status = Status.RESTARTING
+        self.ref.status = Status.RESTARTING if self._holds_ref else Status.STOPPED
         self.ref.mailbox.go_down()
         self.ref.monitors.ended(reason)
 
-    async def stop(self, *, drain_until: float | None = None) -> None:
+    async def stop(self, *, drain_until: float | None = None) -> ExitReason | None:
         """End the incarnation: ask it first, cancel it after its `shutdown` time; returns when it is over.
+
+        Whoever cuts that short, by a cancellation, sees to the incarnation with another `stop`, or `kill`.
 
         Args:
             drain_until: Until when, in the loop's time, it may handle what waits before that.
+
+        Returns:
+            How it ended, None if none was there.
         """
-        task, self._task = self._task, None
+        task = self._task or self._ending
+        self._task, self._ending = None, task
         if task is None:
-            return
-        self._ending = task
+            return None
         self.ref.status = Status.STOPPING
-        try:
-            if drain_until is not None:
-                self._ask_to_stop(drain_until)
-                await asyncio.wait({task}, timeout=max(0.0, drain_until - asyncio.get_running_loop().time()))
-            self._ask_to_stop(None)
-            if self._shutdown and not task.done():
-                await asyncio.wait({task}, timeout=None if self._shutdown == math.inf else self._shutdown)
-            if not task.done():
-                await self._kill(task)
-        except asyncio.CancelledError:
-            task.cancel()
-            raise
-        finally:
-            reason = _reason_of(task)
+        if drain_until is not None:
+            self._ask_to_stop(drain_until)
+            await asyncio.wait({task}, timeout=max(0.0, drain_until - asyncio.get_running_loop().time()))
+        self._ask_to_stop(None)
+        if self._shutdown and not task.done():
+            await asyncio.wait({task}, timeout=None if self._shutdown == math.inf else self._shutdown)
+        if is_late := not task.done():
+            await self._kill(task, self.actor)
+        reason = _reason_of(task)
+        if self._ending is task:
             self._ending = None
             self._forget_incarnation(reason)
-        self._report_odd_end(reason)
+        self._report_odd_end(reason, is_late=is_late and task.done() and self._shutdown > 0)
+        return reason
 
     def _ask_to_stop(self, drain_until: float | None) -> None:
         self.ref.mailbox.ask_to_stop(drain_until=drain_until)
@@ -284,19 +290,19 @@ class Child(Generic[MessageT, ReplyT]):
 
     async def kill(self) -> None:
         """Cancel the incarnation and give the place up; waits for its end for a moment only."""
-        task = self._task or self._ending
+        task, actor = self._task or self._ending, self.actor
         if task is not None:
             self.ref.monitors.ended(ExitReason(ExitKind.KILLED))
         self.close()
         if task is not None:
-            await self._kill(task)
+            await self._kill(task, actor)
 
     def close(self) -> None:
         """Give the place up: whoever waits for an answer gets one, and nobody can send any more.
 
         A child that was refused because another runs under its reference leaves that one alone.
         """
-        self._task = None
+        self._task = self._ending = self._cancelled = None
         self.actor = None
         if not self._holds_ref:
             return
@@ -306,22 +312,26 @@ class Child(Generic[MessageT, ReplyT]):
         self.ref.mailbox.close()
         self.ref.monitors.down()
 
-    async def _kill(self, task: "asyncio.Task[ExitReason]") -> None:
+    async def _kill(self, task: "asyncio.Task[ExitReason]", actor: Actor[MessageT, ReplyT] | None) -> None:
         """Cancel a task; if that does not end it, leave it behind: nothing can end it safely.
 
         Closing its coroutine, which ends more of them, would cut its clean-up short at its next `await`. It is shut out
         instead: of its mailbox, and of all that asks `ActorContext.check_current`.
         """
-        task.cancel()
-        await asyncio.wait({task}, timeout=self._owner.kill_grace)
+        if self._cancelled is not task:  # a second time would cut its clean-up short
+            self._cancelled = task
+            task.cancel()
+        await asyncio.wait({task}, timeout=self._owner.kill_grace + (0.0 if actor is None else actor.kill_time))
         if not task.done():
             logger.error("actor %r does not end although it was cancelled; it is left behind", self.spec.id)
             self.ref.mailbox.fail_in_work(ActorCrashed(self.ref.id, None))
             self._owner.child_abandoned(self)
 
-    def _report_odd_end(self, reason: ExitReason) -> None:
+    def _report_odd_end(self, reason: ExitReason, *, is_late: bool) -> None:
         if reason.error is not None:
             logger.error("actor %r crashed while it stopped", self.spec.id, exc_info=reason.error)
+        elif is_late:
+            logger.error("actor %r did not stop within %g s and was cancelled", self.spec.id, self._shutdown)
 
     def _dropped(self, requests: Sequence[Request[Any, Any]], why: ActorError | None) -> None:
         self._owner.dropped(self.spec.id, requests, why)

@@ -11,11 +11,12 @@ from eventree.actors.events import AskAbandoned, ChildAbandoned, ChildEnded, Chi
 from eventree.actors.exits import ExitKind, ExitReason, wish_to_exit
 from eventree.actors.flags import Flags
 from eventree.actors.orders import AnyChild, AnySpec, ChildExited, RestartFailed
-from eventree.actors.policy import AutoShutdown, Restart, is_restarted, restart_group
+from eventree.actors.policy import AutoShutdown, Restart, Strategy, is_restarted, restart_group
 from eventree.actors.ref import ActorRef
 from eventree.actors.reports import Reports
 from eventree.actors.request import Request
 from eventree.actors.spec import ChildSpec
+from eventree.actors.status import Status
 from eventree.errors import (
     ActorError,
     ChildAlreadyExists,
@@ -80,6 +81,7 @@ class Children:
         self._reports = Reports(name)
         self._children: dict[Hashable, AnyChild] = {}
         self._described: dict[Hashable, AnySpec] = {}
+        self._due: dict[Hashable, AnyChild] = {}  # whose end led to a restart that is not over
         for spec in specs:
             self.add(spec)
             self._described[spec.id] = spec
@@ -140,10 +142,18 @@ class Children:
         """Return whether it is one of these."""
         return self._children.get(child.spec.id) is child
 
+    def is_restarting(self, child: AnyChild) -> bool:
+        """Return whether a restart of it is due, or of a group that it belongs to."""
+        if self.flags.strategy is Strategy.ONE_FOR_ONE:
+            return child.spec.id in self._due
+        groups = (restart_group(self.flags.strategy, self._children, id) for id in self._due)
+        return any(child.spec.id in group for group in groups)
+
     def find_ended(self, id: Hashable) -> AnyChild:
         """Return a child that neither runs nor is about to, or is just being terminated."""
         child = self.find(id)
-        if child.restarting or child.starting:
+        is_to_run = child.wanted and not child.running and self._is_up
+        if is_to_run or child.starting or self.is_restarting(child):
             raise ChildRestarting(id)
         if child.running and child.wanted:
             raise ChildRunning(id)
@@ -156,6 +166,10 @@ class Children:
             raise ChildRunning(id)
         self.remove(child)
 
+    @property
+    def _is_up(self) -> bool:
+        return self.address is not None and self.address.status is not Status.STOPPED
+
     def remove(self, child: AnyChild) -> None:
         """Forget a child."""
         child.close()
@@ -165,7 +179,8 @@ class Children:
 
     def retire(self, child: AnyChild) -> None:
         """Leave a child stopped; a temporary one is forgotten."""
-        child.wanted = child.restarting = False
+        child.wanted = child.halted = False
+        child.left = None
         if self._forget_ended or child.spec.restart is Restart.TEMPORARY:
             self.remove(child)
         else:
@@ -186,8 +201,7 @@ class Children:
             if child.spec.id not in changed:
                 self._check(child.spec, flags)
         self._check_count(len(self) + sum(id not in self._children for id in changed), flags)
-        if (flags.max_restarts, flags.max_seconds) != (self.flags.max_restarts, self.flags.max_seconds):
-            self._budget = RestartBudget(self.name, flags, self._clock)
+        self._budget.change(flags)
         self.flags = flags
         self._described |= changed
         for spec in changed.values():
@@ -195,6 +209,7 @@ class Children:
                 self._children[spec.id].spec = spec
             else:
                 self.add(spec).wanted = False
+        self._look_after_the_left()
 
     def _check_count(self, count: int, flags: Flags) -> None:
         if flags.max_children is not None and count > flags.max_children:
@@ -213,39 +228,48 @@ class Children:
 
     # --- what a child's end leads to, decided at once
 
-    def exited(self, child: AnyChild, reason: ExitReason) -> float | None:
+    def exited(self, child: AnyChild, reason: ExitReason, *, is_known: bool = False) -> float | None:
         """Decide what follows from an end of a child.
+
+        Args:
+            child: Which one.
+            reason: How it ended.
+            is_known: Whether that was reported already.
 
         Returns:
             After how many seconds to restart it; None if it is not restarted, or somebody else sees to it: it was
-            stopped or replaced meanwhile, or a restart of its group is about to begin.
+            stopped or replaced meanwhile, or a restart of its group is due.
 
         Raises:
             RestartIntensityExceeded: Too many restarts.
             SignificantEnd: The supervisor is to end too.
         """
-        if not self.has(child) or child.running or not child.wanted or child.restarting:
+        if not self.has(child) or child.running or not child.wanted:
             return None
-        return self._decide(child, reason)
+        if self.is_restarting(child):
+            child.left = reason
+            self._tell(child, reason, "restarting it with its group", restarting=True)
+            return None
+        return self._decide(child, reason, is_known=is_known)
 
     def restart_failed(self, child: AnyChild, error: ChildStartError) -> float | None:
         """Decide what follows from a restart that failed; see `exited`."""
-        if not self.has(child) or child.running or not child.wanted:
+        if not self.has(child) or child.running:
             return None
+        if not child.wanted:
+            return 0.0  # the rest of its group waits for it no longer
         return self._decide(child, ExitReason(ExitKind.CRASH, error))
 
-    def _decide(self, child: AnyChild, reason: ExitReason) -> float | None:
-        error = reason.error.__cause__ if isinstance(reason.error, ChildStartError) else reason.error
-        if (wish := wish_to_exit(error)) is not None:
+    def _decide(self, child: AnyChild, reason: ExitReason, *, is_known: bool = False) -> float | None:
+        if (wish := wish_to_exit(reason.error)) is not None:
             raise wish
         restarted = is_restarted(child.spec.restart, reason)
-        self.emit(ChildEnded(self.name, child.spec.id, child.ref.incarnation, reason, restarted))
         delay = self._budget.admit(child, reason) if restarted else None
-        self._report(child, reason, delay)
+        if not is_known:
+            self._tell(child, reason, self._next(child, delay, restarted=restarted), restarting=restarted)
         if delay is not None:
             child.ref.mailbox.discard()
-            for id in restart_group(self.flags.strategy, self._children, child.spec.id):
-                self._children[id].restarting = True
+            self._due[child.spec.id] = child
             return delay
         if restarted:
             raise self._budget.exceeded_by(child)
@@ -253,32 +277,38 @@ class Children:
         self._end_with(child)
         return None
 
+    def _next(self, child: AnyChild, delay: float | None, *, restarted: bool) -> str:
+        if not restarted:
+            return "not restarting it"
+        if delay is None:
+            return "that is too often"
+        return f"restarting it ({self._budget.used_by(child)} of {self.flags.max_restarts} restarts)"
+
+    def _tell(self, child: AnyChild, reason: ExitReason, what_next: str, *, restarting: bool) -> None:
+        """Tell listeners and the log of an end."""
+        self.emit(ChildEnded(self.name, child.spec.id, child.ref.incarnation, reason, restarting))
+        if reason.abnormal:
+            messages, child.ref.mailbox.crashed_on = child.ref.mailbox.crashed_on, ()
+            self._reports.ended(child.spec.id, child.ref.incarnation, reason, messages=messages, what_next=what_next)
+
     def _end_with(self, child: AnyChild) -> None:
         if not child.spec.significant:
             return
         rule = self.flags.auto_shutdown
-        others = any(other.running or other.restarting for other in self if other.spec.significant)
+        others = any(other.wanted for other in self if other.spec.significant)
         if rule is AutoShutdown.ANY_SIGNIFICANT or (rule is AutoShutdown.ALL_SIGNIFICANT and not others):
             raise SignificantEnd
-
-    def _report(self, child: AnyChild, reason: ExitReason, delay: float | None) -> None:
-        if not reason.abnormal:
-            return
-        if delay is None:
-            what_next = "not restarting it" if not is_restarted(child.spec.restart, reason) else "that is too often"
-        else:
-            what_next = f"restarting it ({self._budget.used_by(child)} of {self.flags.max_restarts} restarts)"
-        messages, child.ref.mailbox.crashed_on = child.ref.mailbox.crashed_on, ()
-        self._reports.ended(child.spec.id, child.ref.incarnation, reason, messages=messages, what_next=what_next)
 
     # --- what takes time
 
     async def start(self, child: AnyChild, give_up: "asyncio.Future[None]") -> None:
         """Start a child; raises `ChildStartError`."""
-        child.wanted, child.restarting = True, False
+        child.wanted, child.halted, child.left = True, False, None
+        child.start_failure = None
         try:
             await child.start(give_up)
-        except ChildStartError:
+        except ChildStartError as error:
+            child.start_failure = error.__cause__
             if not child.wanted:
                 self.retire(child)
             raise
@@ -292,60 +322,86 @@ class Children:
     async def restart(self, failed: AnyChild, give_up: "asyncio.Future[None]") -> RestartFailed | None:
         """Stop the failed child's group in reverse order and start it in order; temporary siblings are dropped.
 
+        If the failed one is not to run any more, only those of its group are started that were stopped before.
+
         Returns:
             What failed, so that it can be tried again.
         """
         ids = restart_group(self.flags.strategy, self._children, failed.spec.id)
         group = [self._children[id] for id in ids if id in self._children]  # the failed one may be gone by now
-        if not self.has(failed) or failed.running or not failed.wanted:
-            for child in group:
-                child.restarting = False
-            return None
+        stuck: RestartFailed | None = None
+        try:
+            if self.has(failed) and failed.wanted and not failed.running:
+                await self._halt(group, failed)
+            stuck = await self._start_halted(group, give_up)
+        finally:
+            self._due.pop(failed.spec.id, None)
+            if stuck is not None:
+                self._due[stuck.child.spec.id] = stuck.child
+            self._look_after_the_left()
+        return stuck
+
+    async def _halt(self, group: Sequence[AnyChild], failed: AnyChild) -> None:
+        for child in group:
+            child.halted = child is failed or child.spec.restart is not Restart.TEMPORARY
         for child in reversed(group):
             await child.stop()
             if child is not failed and child.spec.restart is Restart.TEMPORARY:
                 self.retire(child)
+
+    async def _start_halted(self, group: Sequence[AnyChild], give_up: "asyncio.Future[None]") -> RestartFailed | None:
         for child in group:
-            if self.has(child):
-                child.restarts += 1
-                try:
-                    await self.start(child, give_up)
-                except ChildStartError as error:
-                    return self._stuck(child, error)
+            if not (self.has(child) and child.halted):
+                continue
+            child.restarts += 1
+            try:
+                await self.start(child, give_up)
+            except ChildStartError as error:
+                if child.wanted:  # else it was terminated meanwhile, and the others go on without it
+                    return RestartFailed(child, error)
         return None
 
-    def _stuck(self, child: AnyChild, error: ChildStartError) -> RestartFailed | None:
-        """Note that the rest of a group waits for a child that does not start."""
-        if self.has(child):
-            for id in restart_group(self.flags.strategy, self._children, child.spec.id):
-                self._children[id].restarting = child.wanted
-        return RestartFailed(child, error) if child.wanted else None
+    def _look_after_the_left(self) -> None:
+        """See to those whose end was left to a restart of their group that did not take place."""
+        for child in list(self):
+            reason = child.left
+            if reason is not None and not self.is_restarting(child):
+                child.left = None
+                self.child_exited(child, reason, is_known=True)
 
     async def stop(self, child: AnyChild) -> None:
         """Stop a child for good, whatever it is about to do."""
-        await child.stop()
+        end = await child.stop()
         if self.has(child):
             self.retire(child)
+        _raise_wish([end])
 
     async def stop_all(self, *, at_once: bool, drain_until: float | None) -> None:
         """Stop all, in reverse order or at the same time, and give their places up."""
         children = list(self)
+        ends: list[ExitReason | None] = []
         if at_once:
-            await asyncio.gather(*(child.stop(drain_until=drain_until) for child in children))
+            ends += await asyncio.gather(*(child.stop(drain_until=drain_until) for child in children))
         for child in reversed(children):
-            await child.stop(drain_until=drain_until)
+            ends.append(await child.stop(drain_until=drain_until))
             child.close()
+        _raise_wish(ends)
 
     async def kill_all(self) -> None:
         """Cancel all at the same time."""
         await asyncio.gather(*(child.kill() for child in self))
 
+    @property
+    def kill_time(self) -> float:
+        """How long they may take to end when they are cancelled, in seconds."""
+        return self.kill_grace + max((child.actor.kill_time for child in self if child.actor is not None), default=0.0)
+
     # --- what its children tell it
 
-    def child_exited(self, child: AnyChild, reason: ExitReason) -> None:
+    def child_exited(self, child: AnyChild, reason: ExitReason, *, is_known: bool = False) -> None:
         """See `Owner`; it comes as a message."""
         if self.address is not None:
-            self.address.mailbox.put_control(Request(ChildExited(child, reason)))
+            self.address.mailbox.put_control(Request(ChildExited(child, reason, is_known)))
 
     def child_abandoned(self, child: AnyChild) -> None:
         """See `Owner`."""
@@ -363,3 +419,10 @@ class Children:
                 if why is None
                 else DeadLetter(self.name, actor, message_type, str(why))
             )
+
+
+def _raise_wish(ends: Iterable[ExitReason | None]) -> None:
+    """Raise the wish to leave the program that a child ended with, while it was being stopped."""
+    for end in ends:
+        if end is not None and (wish := wish_to_exit(end.error)) is not None:
+            raise wish

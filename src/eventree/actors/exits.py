@@ -2,6 +2,11 @@
 
 from dataclasses import dataclass
 from enum import Enum
+from typing import TypeVar
+
+from eventree.errors import ChildStartError
+
+ErrorT = TypeVar("ErrorT", bound=BaseException)
 
 
 class ExitKind(Enum):
@@ -36,8 +41,19 @@ class ExitReason:
 
 
 def wish_to_exit(error: BaseException | None) -> BaseException | None:
-    """Return the `SystemExit` or `KeyboardInterrupt` that an error is or, as a group, contains."""
+    """Return the `SystemExit` or `KeyboardInterrupt` that an error is, contains as a group, or failed a start with."""
     if isinstance(error, SystemExit | KeyboardInterrupt):
         return error
+    if isinstance(error, ChildStartError):
+        return wish_to_exit(error.__cause__)
     parts: tuple[BaseException, ...] = getattr(error, "exceptions", ())  # of an ExceptionGroup
     return next((wish for part in parts if (wish := wish_to_exit(part)) is not None), None)
+
+
+def only(group: BaseExceptionGroup[BaseException], kind: type[ErrorT]) -> ErrorT | None:
+    """Return the first error of a kind out of a group that has no other; None if it has."""
+    matching, rest = group.split(kind)
+    found: BaseException | None = matching
+    while isinstance(found, BaseExceptionGroup):
+        found = found.exceptions[0]
+    return found if rest is None and isinstance(found, kind) else None

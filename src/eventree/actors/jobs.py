@@ -6,6 +6,8 @@ from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Any
 
 from eventree.actors.children import Children
+from eventree.actors.exits import wish_to_exit
+from eventree.actors.lanes import Lanes
 from eventree.actors.orders import (
     AnyChild,
     AnySpec,
@@ -19,7 +21,7 @@ from eventree.actors.orders import (
 )
 from eventree.actors.policy import Strategy
 from eventree.actors.request import Request
-from eventree.errors import ActorStopped, ChildStartError, EventreeError
+from eventree.errors import ActorStopped, ChildStartError, EventreeError, UnexpectedCancellation
 
 
 class Jobs:
@@ -35,10 +37,11 @@ class Jobs:
             children: Whom they concern.
         """
         self._children = children
-        self._lane = asyncio.Lock()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._lanes = Lanes()
+        self._tasks: set[asyncio.Task[BaseException | None]] = set()
         self._over: asyncio.Future[None] | None = None
         self._turns: AbstractAsyncContextManager[object] | None = None
+        self._is_cancelled = False
 
     @property
     def over(self) -> "asyncio.Future[None]":
@@ -58,6 +61,8 @@ class Jobs:
         Raises:
             SupervisorError: It cannot be done.
         """
+        if request.abandoned:
+            return
         children = self._children
         match order:
             case StartChild(spec):
@@ -67,11 +72,10 @@ class Jobs:
                 self._get_or_start(spec, request)
             case RestartChild(id):
                 child = children.find_ended(id)
+                child.wanted = True
                 self._begin(child, self._start_again(child), request)
             case TerminateChild(id):
-                child = children.find(id)
-                child.dismiss()
-                self._begin(child, children.stop(child), request)
+                self._terminate(children.find(id), request)
 
     def restart(self, child: AnyChild, delay: float | None) -> None:
         """Restart a child and its group after so many seconds; None for not at all."""
@@ -95,10 +99,18 @@ class Jobs:
 
     def cancel(self) -> None:
         """Cancel what is under way."""
+        self._is_cancelled = True
         for task in self._tasks:
             task.cancel()
 
     # --- the jobs
+
+    def _terminate(self, child: AnyChild, request: Request[SupervisorMessage, object]) -> None:
+        waited = child.timer is not None
+        child.dismiss()
+        if waited:
+            self.restart(child, 0.0)  # those of its group that wait for it go on without it
+        self._begin(child, self._children.stop(child), request)
 
     def _get_or_start(self, spec: AnySpec, request: Request[SupervisorMessage, object]) -> None:
         children = self._children
@@ -107,12 +119,23 @@ class Jobs:
             self._begin(child, self._start_new(child), request)
             return
         child = children.find(spec.id)
-        if not child.wanted:
-            self._begin(child, self._ask_again(request))  # once it has ended
-        elif child.starting or not (child.running or child.restarting):
-            self._begin(child, self._start_again(child), request)
-        else:
+        runs = (child.running and not child.starting) or children.is_restarting(child)
+        if child.wanted and runs:
             request.reply(child.ref)
+        elif child.wanted or child.running or child.stopping:
+            self._begin(child, self._look_again(child, request))
+        else:
+            child.wanted = True
+            self._begin(child, self._start_again(child), request)
+
+    async def _look_again(self, child: AnyChild, request: Request[SupervisorMessage, object]) -> None:
+        """Answer once a start or a stop that was under way is over; a start that failed has failed for all."""
+        if not self._children.has(child) and child.start_failure is not None:
+            request.fail(ChildStartError(child.spec.id, child.start_failure))
+        elif child.wanted and child.running:
+            request.reply(child.ref)
+        else:
+            self._tell_supervisor(request)
 
     async def _start_new(self, child: AnyChild) -> object:
         try:
@@ -125,12 +148,15 @@ class Jobs:
         try:
             return await self._start(child)
         except ChildStartError:
-            self._children.retire(child)
+            if self._children.has(child):
+                self._children.retire(child)
             raise
 
     async def _start(self, child: AnyChild) -> object:
         if self.over.done():
             raise ActorStopped(self._children.name)
+        if not (child.wanted and self._children.has(child)):
+            raise ChildStartError(child.spec.id, child.start_failure or ActorStopped(child.spec.id))
         if not child.running:
             await self._children.start(child, self.over)
         return child.ref
@@ -147,9 +173,6 @@ class Jobs:
             self._turns = nullcontext() if limit is None else asyncio.Semaphore(limit)
         return self._turns
 
-    async def _ask_again(self, request: Request[SupervisorMessage, object]) -> None:
-        self._tell_supervisor(request)
-
     # --- their tasks
 
     def _begin(
@@ -161,15 +184,17 @@ class Jobs:
         turns: AbstractAsyncContextManager[object] | None = None,
     ) -> None:
         together = self._children.flags.strategy is not Strategy.ONE_FOR_ONE
+        lane = self._lanes.of_all() if together else self._lanes.of(child)
         # First its turn, then the lane: whoever waits for a turn leaves the lane to whoever stops the child.
-        running = _carry_out(work, request, turns or nullcontext(), self._lane if together else child.lane)
+        running = _carry_out(work, request, turns or nullcontext(), lane)
         task = asyncio.get_running_loop().create_task(running)
         self._tasks.add(task)
         task.add_done_callback(self._ended)
 
-    def _ended(self, task: "asyncio.Task[None]") -> None:
+    def _ended(self, task: "asyncio.Task[BaseException | None]") -> None:
         self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
+        error = UnexpectedCancellation(self._children.name) if task.cancelled() else task.result()
+        if error is not None and not (task.cancelled() and self._is_cancelled):
             self._tell_supervisor(Request(JobFailed(error)))
 
     def _tell_supervisor(self, request: Request[SupervisorMessage, object]) -> None:
@@ -181,17 +206,28 @@ async def _carry_out(
     work: Coroutine[Any, Any, object],
     request: Request[SupervisorMessage, object] | None,
     turns: AbstractAsyncContextManager[object],
-    lane: asyncio.Lock,
-) -> None:
+    lane: AbstractAsyncContextManager[object],
+) -> BaseException | None:
+    """Do the work and answer whoever wanted it.
+
+    Returns:
+        What the supervisor is to crash with: an error that nobody waits for, or a wish to leave the program, which
+        would tear the event loop down if it left this task.
+    """
     try:
         async with turns, lane:
             answer = await work
     except EventreeError as error:
         if request is None:
-            raise
+            return error
         request.fail(error)
-    else:
-        if request is not None:
-            request.reply(answer)
+        return wish_to_exit(error)
+    except asyncio.CancelledError:
+        raise
+    except BaseException as error:  # noqa: BLE001 - it crashes the supervisor instead
+        return error
     finally:
         work.close()
+    if request is not None:
+        request.reply(answer)
+    return None

@@ -1,12 +1,15 @@
 """The loop that every actor runs: init, receive, on_stop."""
 
 import asyncio
+import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from eventree.actors.actor import Actor, ActorContext, Ignore, Reject, StopActor
-from eventree.actors.exits import ExitKind, ExitReason
+from eventree.actors.exits import ExitKind, ExitReason, only
 from eventree.actors.ref import CURRENT, ActorRef
 from eventree.actors.request import Request
 from eventree.actors.status import Status
@@ -15,12 +18,29 @@ from eventree.errors import ActorCrashed, ActorError, ActorStopped, HandlerTimeo
 MessageT = TypeVar("MessageT")
 ReplyT = TypeVar("ReplyT")
 
+logger = logging.getLogger("eventree")
+
+_KILLED = ExitReason(ExitKind.KILLED)
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """Say how long the end of an actor may take where nobody outside keeps the time, in seconds.
+
+    Attributes:
+        stop: For `on_stop`; `math.inf` for as long as it takes.
+        kill: For `on_kill`, beside what the actor waits for itself.
+    """
+
+    stop: float
+    kill: float
+
 
 async def run_actor(
     actor: Actor[MessageT, ReplyT],
     ctx: ActorContext[MessageT, ReplyT],
     started: "asyncio.Future[None]",
-    patience: float,
+    patience: Patience,
 ) -> ExitReason:
     """Run one incarnation of an actor to its end.
 
@@ -31,7 +51,7 @@ async def run_actor(
         actor: A new one.
         ctx: What it is told about itself.
         started: Done when `init` has returned; cancelled by whoever will not wait for that any more.
-        patience: How long `on_stop` may take after a crash, in seconds; a stop has its own limit outside.
+        patience: How long its end may take.
 
     Returns:
         Why it ended.
@@ -39,41 +59,80 @@ async def run_actor(
     CURRENT.set(ctx.ref)
     ctx.ref.task = asyncio.current_task()
     try:
-        try:
-            await actor.init(ctx)
-        except Ignore:
-            return ExitReason(ExitKind.NORMAL)
-        if started.cancelled():
-            raise asyncio.CancelledError  # noqa: TRY301 - the start was given up while `init` would not end
-        ctx.ref.status = Status.RUNNING
-        started.set_result(None)
-        reason = await _receive_until_stopped(actor, ctx, patience)
-        await actor.on_stop(reason)
+        await actor.init(ctx)
+    except Ignore:
+        return ExitReason(ExitKind.NORMAL)
     except asyncio.CancelledError:
-        reason = await _killed(actor) if _is_cancelled() else _crash(UnexpectedCancellation(ctx.ref.id))
+        return await _killed(actor, ctx, patience) if _is_cancelled() else _crash(UnexpectedCancellation(ctx.ref.id))
     except BaseException as error:  # noqa: BLE001 - every end of a child is a result for its supervisor
-        reason = _crash(error)
+        return _crash(error)
+    if started.cancelled():
+        await _until_cancelled()  # the start was given up while `init` would not end, and whoever did kills us
+        return await _killed(actor, ctx, patience)
+    ctx.ref.status = Status.RUNNING
+    started.set_result(None)
+    reason = await _end(actor, ctx, await _receive_until_the_end(actor, ctx), patience)
     if ctx.is_current:
         ctx.ref.mailbox.fail_in_work(_answer_after(ctx.ref, reason))
     return reason
 
 
-async def _receive_until_stopped(
-    actor: Actor[MessageT, ReplyT], ctx: ActorContext[MessageT, ReplyT], patience: float
-) -> ExitReason:
+async def _receive_until_the_end(actor: Actor[MessageT, ReplyT], ctx: ActorContext[MessageT, ReplyT]) -> ExitReason:
     try:
         return await _receive(actor, ctx)
     except asyncio.CancelledError:
-        if _is_cancelled():
-            raise
-        crash: BaseException = UnexpectedCancellation(ctx.ref.id)
-    except BaseException as error:  # noqa: BLE001 - raised again when the actor has cleaned up
-        crash = error
-    if ctx.is_current:
-        ctx.ref.mailbox.fail_in_work(ActorCrashed(ctx.ref.id, crash))
-    async with asyncio.timeout(None if patience == math.inf else patience):
-        await actor.on_stop(_crash(crash))
-    raise crash
+        return _KILLED if _is_cancelled() else _crash(UnexpectedCancellation(ctx.ref.id))
+    except BaseException as error:  # noqa: BLE001 - every end of a child is a result for its supervisor
+        return _crash(error)
+
+
+async def _end(
+    actor: Actor[MessageT, ReplyT], ctx: ActorContext[MessageT, ReplyT], reason: ExitReason, patience: Patience
+) -> ExitReason:
+    """Let the actor clean up; what goes wrong with that is its end, unless it crashed before."""
+    if reason.abnormal and ctx.is_current:
+        ctx.ref.mailbox.fail_in_work(ActorCrashed(ctx.ref.id, reason.error))
+    if reason.kind is ExitKind.KILLED:
+        return await _killed(actor, ctx, patience)
+    is_asked = ctx.ref.mailbox.stop_wish.done()  # whoever asked keeps the time
+    failure = await _failure_of(actor.on_stop(reason), ctx, math.inf if is_asked else patience.stop)
+    if failure is None:
+        return reason
+    killed = await _killed(actor, ctx, patience)
+    if reason.error is None:
+        return killed if failure.kind is ExitKind.KILLED else failure
+    if failure.error is not None:
+        logger.error("actor %r failed to clean up after its crash", ctx.ref.id, exc_info=failure.error)
+    return reason
+
+
+async def _killed(
+    actor: Actor[MessageT, ReplyT], ctx: ActorContext[MessageT, ReplyT], patience: Patience
+) -> ExitReason:
+    is_watched = ctx.ref.status in {Status.STOPPING, Status.STOPPED}  # whoever kills it keeps the time
+    seconds = math.inf if is_watched else patience.kill + actor.kill_time
+    failure = await _failure_of(actor.on_kill(), ctx, seconds)
+    return _KILLED if failure is None else ExitReason(ExitKind.KILLED, failure.error)
+
+
+async def _until_cancelled() -> None:
+    """Wait for a cancellation that has not come yet, or let one strike here that is under way."""
+    with suppress(asyncio.CancelledError):
+        await (asyncio.sleep(0) if _is_cancelled() else asyncio.get_running_loop().create_future())
+
+
+async def _failure_of(
+    clean_up: Coroutine[Any, Any, None], ctx: ActorContext[MessageT, ReplyT], seconds: float
+) -> ExitReason | None:
+    """Run a hook within its time; return how it failed, None if it did not."""
+    try:
+        async with asyncio.timeout(None if seconds == math.inf else seconds):
+            await clean_up
+    except asyncio.CancelledError:
+        return _KILLED if _is_cancelled() else _crash(UnexpectedCancellation(ctx.ref.id))
+    except BaseException as error:  # noqa: BLE001 - every end of a child is a result for its supervisor
+        return _crash(error)
+    return None
 
 
 async def _receive(actor: Actor[MessageT, ReplyT], ctx: ActorContext[MessageT, ReplyT]) -> ExitReason:
@@ -88,6 +147,10 @@ async def _receive(actor: Actor[MessageT, ReplyT], ctx: ActorContext[MessageT, R
             mailbox.carry_out_orders(actor)
     except StopActor as stop:
         return ExitReason(stop.kind)
+    except BaseExceptionGroup as group:
+        if (wish := only(group, StopActor)) is None:
+            raise
+        return ExitReason(wish.kind)
     return ExitReason(ExitKind.SHUTDOWN)
 
 
@@ -110,6 +173,10 @@ async def _handle_each(actor: Actor[MessageT, ReplyT], ctx: ActorContext[Message
             request.reply(await receive(request.message, ctx))
         except Reject as refusal:
             request.fail(refusal)
+        except BaseExceptionGroup as group:
+            if (refused := only(group, Reject)) is None:
+                raise
+            request.fail(refused)
 
 
 async def _receive_in_time(
@@ -126,16 +193,6 @@ async def _receive_in_time(
         if scope.expired():
             raise HandlerTimeout(ctx.ref.id, seconds) from None
         raise
-
-
-async def _killed(actor: Actor[MessageT, ReplyT]) -> ExitReason:
-    try:
-        await actor.on_kill()
-    except asyncio.CancelledError:
-        pass
-    except BaseException as error:  # noqa: BLE001 - it is at its end, one way or another
-        return ExitReason(ExitKind.KILLED, error)
-    return ExitReason(ExitKind.KILLED)
 
 
 def _answer_after(ref: ActorRef[MessageT, ReplyT], reason: ExitReason) -> ActorError:

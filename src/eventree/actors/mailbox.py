@@ -31,6 +31,7 @@ class Mailbox(Generic[MessageT, ReplyT]):
         orders: What the runtime wants of the actor's task between two messages, before any message.
         suspended: Whether messages have to wait; the control lane goes on.
         down: Whether nobody reads it until the next incarnation.
+        loop: The loop of its actor; None before it was first opened.
         crashed_on: The types of the messages that were last left without an answer.
         drain_until: Until when, in the loop's time, what waits may be handled before a stop; None for not at all.
         handled: How many messages were taken up.
@@ -63,6 +64,7 @@ class Mailbox(Generic[MessageT, ReplyT]):
         self.orders: list[Callable[[Any], None]] = []
         self.suspended = False
         self.down = False
+        self.loop: asyncio.AbstractEventLoop | None = None
         self.handled = self.skipped = self.late = 0
 
     def __len__(self) -> int:
@@ -98,10 +100,19 @@ class Mailbox(Generic[MessageT, ReplyT]):
         if self._reader is not None:
             _wake(self._reader)
 
-    async def put(self, request: Request[MessageT, ReplyT]) -> None:
-        """Add a request as soon as there is room; raises `ActorStopped` when the mailbox closes meanwhile."""
+    async def put(self, request: Request[MessageT, ReplyT], sender_stops: "asyncio.Future[None] | None" = None) -> None:
+        """Add a request as soon as there is room.
+
+        Args:
+            request: What to add.
+            sender_stops: Done once its sender is to stop, if that is an actor which waits for no answer.
+
+        Raises:
+            ActorStopped: The mailbox closed meanwhile; or nobody reads it, and the sender is to stop.
+        """
+        stops = sender_stops or request.asker_stops
         while self.is_open and self._size >= self._spec.maxsize and self._spec.overflow == "raise":
-            if self._is_in_vain(request):
+            if self._is_in_vain(stops):
                 raise ActorStopped(self._owner)
             if self._writers is None:
                 self._writers = deque()
@@ -277,19 +288,20 @@ class Mailbox(Generic[MessageT, ReplyT]):
             return
         for _ in range(self._size):
             request = self._queue.get_nowait()
-            if self._is_in_vain(request):
+            if self._is_in_vain(request.asker_stops):
                 self._size -= 1
                 request.fail(ActorStopped(self._owner))
             else:
                 self._queue.put_nowait(request)
         self._wake_writers()
 
-    def _is_in_vain(self, request: Request[MessageT, ReplyT]) -> bool:
-        return self.down and request.asker_stops is not None and request.asker_stops.done()
+    def _is_in_vain(self, sender_stops: "asyncio.Future[None] | None") -> bool:
+        return self.down and sender_stops is not None and sender_stops.done()
 
     def open(self) -> None:
         """Accept requests; also forgets an earlier wish to stop."""
         self._open = self._accepts = True
+        self.loop = asyncio.get_running_loop()
         self.down = False
         self._turns = TURNS
         self.drain_until = None
@@ -305,12 +317,12 @@ class Mailbox(Generic[MessageT, ReplyT]):
     def close(self) -> None:
         """Refuse requests from now on and answer everyone who waits with `ActorStopped`."""
         self._open = self._accepts = False
-        self.suspended = False
         self._empty()
         error = ActorStopped(self._owner)
         while self._control:
             self._control.popleft().fail(error)
         self.carry_out_orders(None)
+        self.suspended = False
         self.fail_in_work(error)
         self._wake_writers()
         self.on_dropped = _ignore  # whoever holds on to the address must not hold on to what ran behind it

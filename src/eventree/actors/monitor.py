@@ -46,13 +46,18 @@ class Monitors:
         self._starts = 0
         self._is_down = True
 
+    def starting(self) -> None:
+        """Note that the actor is about to run."""
+        if self._is_down:
+            self._starts = 0
+            self._is_down = False
+
     def started(self, incarnation: int) -> None:
         """Note that the actor runs."""
         self._starts += 1
-        if self._starts > 1 and not self._is_down:
+        if self._starts > 1:
             for monitor in self._watching:
                 monitor.tell(Restarted(incarnation, self._reason))
-        self._is_down = False
         self._reason = ExitReason(ExitKind.SHUTDOWN)  # an exception would keep all that its frames refer to
 
     def ended(self, reason: ExitReason) -> None:
@@ -118,8 +123,10 @@ class Monitor:
         return sighting
 
     def tell(self, sighting: Sighting) -> None:
-        """Show it to whoever iterates."""
-        if self._seen and isinstance(self._seen[-1], Restarted):
+        """Show it to whoever iterates; after `Down` there is nothing more to see."""
+        if self._over or (self._seen and isinstance(self._seen[-1], Down)):
+            return
+        if isinstance(sighting, Restarted) and self._seen and isinstance(self._seen[-1], Restarted):
             self._seen.pop()
         self._seen.append(sighting)
         self._news.set()

@@ -43,10 +43,17 @@ class RestartChild:
 
 @dataclass(frozen=True, slots=True)
 class ChildExited:
-    """A child ended by itself."""
+    """A child ended by itself.
+
+    Attributes:
+        child: Which one.
+        reason: How.
+        is_known: Whether it was reported already, when a restart of its group was due that did not take place.
+    """
 
     child: AnyChild
     reason: ExitReason
+    is_known: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from contextvars import ContextVar
 from typing import Any, Final, Generic, Never, TypeVar
 
@@ -36,6 +37,7 @@ class ActorRef(Generic[MessageT_contra, ReplyT_co]):
         parent: For the runtime: its supervisor, None at the root.
         task: For the runtime: the task of its present incarnation.
         waits_for: For the runtime: the actor whose answer its task awaits.
+        waits_on: For the runtime: the answers it awaits there.
     """
 
     def __init__(self, id: Hashable, *, mailbox: MailboxSpec | None = None) -> None:
@@ -53,6 +55,7 @@ class ActorRef(Generic[MessageT_contra, ReplyT_co]):
         self.parent: ActorRef[Never, object] | None = None
         self.task: asyncio.Task[object] | None = None
         self.waits_for: ActorRef[Never, object] | None = None
+        self.waits_on: Sequence[asyncio.Future[Any]] = ()
 
     def __repr__(self) -> str:
         return f"<ActorRef {self.id!r} {self.status.value}, incarnation {self.incarnation}, {len(self.mailbox)} queued>"
@@ -72,10 +75,10 @@ class ActorRef(Generic[MessageT_contra, ReplyT_co]):
         Raises:
             ActorStopped: The actor is not running.
         """
-        task = self.task
-        if task is None or not self.mailbox.is_open:
+        loop = self.mailbox.loop
+        if loop is None or not self.mailbox.is_open:
             raise ActorStopped(self.id)
-        task.get_loop().call_soon_threadsafe(self._tell_or_log, message)
+        loop.call_soon_threadsafe(self._tell_or_log, message)
 
     def _tell_or_log(self, message: MessageT_contra) -> None:
         try:
@@ -92,14 +95,22 @@ class ActorRef(Generic[MessageT_contra, ReplyT_co]):
 
         Raises:
             ActorStopped: The actor is not running, or stopped while we waited.
-            MailboxFull: There was no room in time.
+            MailboxFull: There was no room in time; at once for an actor that sends to itself.
         """
         if timeout is not None:
             check_positive("timeout", timeout)
-        await self._put(Request(message), timeout)
+        asker = current_actor()
+        try:
+            self.tell(message)
+        except MailboxFull:
+            if asker is self:
+                raise
+            await self._send(Request(message), asker, timeout)
 
     def ask_nowait(self, message: MessageT_contra) -> "asyncio.Future[ReplyT_co]":
         """Hand over a message and return the future that will hold its answer; without a timeout.
+
+        Nothing looks for rings here: an actor that awaits its own answer waits until it is stopped.
 
         Raises:
             ActorStopped: The actor is not running.
@@ -131,7 +142,7 @@ class ActorRef(Generic[MessageT_contra, ReplyT_co]):
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[ReplyT_co] = loop.create_future()
         asker = current_actor()
-        request = Request(message, answer, None if asker is None else self._await_as(asker))
+        request = Request(message, answer, None if asker is None else self._await_as(asker, [answer]))
         deadline = loop.time() + timeout
         timer: asyncio.TimerHandle | None = None
         try:
@@ -159,14 +170,17 @@ class ActorRef(Generic[MessageT_contra, ReplyT_co]):
 
         Returns:
             For each message its answer, or the error that `ask` would raise.
+
+        Raises:
+            AskCycle: The actor waits for an answer of the actor that asks; nothing was sent.
         """
         check_positive("timeout", timeout)
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout
         asker = current_actor()
-        asker_stops = None if asker is None else self._await_as(asker)
         requests: list[Request[MessageT_contra, ReplyT_co]] = []
         answers: list[asyncio.Future[ReplyT_co]] = []
+        asker_stops = None if asker is None else self._await_as(asker, answers)
         timer = loop.call_at(deadline, self._expire, requests, operation or "ask_many", timeout)
         try:
             for message in messages:
@@ -203,7 +217,8 @@ class ActorRef(Generic[MessageT_contra, ReplyT_co]):
         """
         found: Mapping[str, object] | None = None
         if state and self.mailbox.is_open:
-            found = await self._order(_attributes, "inspect", timeout)
+            with suppress(ActorStopped):
+                found = await self._order(_attributes, "inspect", timeout)
         mailbox = self.mailbox
         return ActorInfo(
             id=self.id,
@@ -238,31 +253,38 @@ class ActorRef(Generic[MessageT_contra, ReplyT_co]):
         check_positive("timeout", timeout)
         done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
 
-        def carry_out(actor: object) -> None:
+        def carry_out(actor: object | None) -> None:
+            if actor is None and not done.done():
+                done.set_exception(ActorStopped(self.id))
             if not done.done():
                 done.set_result(order(actor))
 
         self.mailbox.order(carry_out)
-        await asyncio.wait({done}, timeout=timeout)
-        if not done.done():
+        try:
+            await asyncio.wait({done}, timeout=timeout)
+        finally:
             done.cancel()  # who gave up has nothing carried out any more
+        if done.cancelled():
             raise ActorTimeout(operation, timeout)
         return done.result()
 
-    def _await_as(self, asker: "ActorRef[Never, object]") -> "asyncio.Future[None]":
+    def _await_as(
+        self, asker: "ActorRef[Never, object]", answers: "Sequence[asyncio.Future[Any]]"
+    ) -> "asyncio.Future[None]":
         """Take note that an actor waits for this one; return what is done when that actor is to stop."""
         self._refuse_cycle(asker)
         stops = asker.mailbox.stop_wish
         if self.mailbox.down and stops.done():
             raise ActorStopped(self.id)
-        asker.waits_for = self
+        asker.waits_for, asker.waits_on = self, answers
         return stops
 
     def _refuse_cycle(self, asker: "ActorRef[Never, object]") -> None:
         waiting: list[ActorRef[Never, object]] = [asker, self]
         while waiting[-1] is not asker:
             following = waiting[-1].waits_for
-            if following is None:
+            is_answered = waiting[-1] is not asker and all(answer.done() for answer in waiting[-1].waits_on)
+            if following is None or is_answered:  # it has its answer, though its task has had no turn since
                 return
             waiting.append(following)
         raise AskCycle([each.id for each in waiting])
@@ -277,6 +299,8 @@ class ActorRef(Generic[MessageT_contra, ReplyT_co]):
     async def _put_or_fail(self, request: "Request[MessageT_contra, ReplyT_co]", deadline: float) -> None:
         """Hand a request over or answer it with why that did not work."""
         try:
+            if self.mailbox.down and request.asker_stops is not None and request.asker_stops.done():
+                raise ActorStopped(self.id)
             try:
                 self.mailbox.put_nowait(request)
             except MailboxFull:
@@ -284,10 +308,32 @@ class ActorRef(Generic[MessageT_contra, ReplyT_co]):
         except ActorError as error:
             request.fail(error)
 
-    async def _put(self, request: Request[MessageT_contra, ReplyT_co], timeout: float | None) -> None:
+    async def _send(
+        self,
+        request: Request[MessageT_contra, ReplyT_co],
+        asker: "ActorRef[Never, object] | None",
+        timeout: float | None,
+    ) -> None:
+        """Wait for room; an actor that does so is known to wait for this one."""
+        if asker is None:
+            await self._put(request, timeout)
+            return
+        sent = asyncio.get_running_loop().create_future()
+        try:
+            await self._put(request, timeout, self._await_as(asker, [sent]))
+        finally:
+            sent.cancel()
+            asker.waits_for = None
+
+    async def _put(
+        self,
+        request: Request[MessageT_contra, ReplyT_co],
+        timeout: float | None,
+        sender_stops: "asyncio.Future[None] | None" = None,
+    ) -> None:
         try:
             async with asyncio.timeout(timeout):
-                await self.mailbox.put(request)
+                await self.mailbox.put(request, sender_stops)
         except TimeoutError:
             raise MailboxFull(self.id, len(self.mailbox)) from None
 
@@ -296,8 +342,8 @@ CURRENT: Final[ContextVar["ActorRef[Never, object] | None"]] = ContextVar("CURRE
 """The actor in whose task, or in a task made by it, the code runs."""
 
 
-def _attributes(actor: object | None) -> Mapping[str, object] | None:
-    return None if actor is None else dict(vars(actor))
+def _attributes(actor: object) -> Mapping[str, object]:
+    return dict(vars(actor))
 
 
 def current_actor() -> "ActorRef[Never, object] | None":

@@ -7,7 +7,7 @@ from typing import Any, Generic, TypeVar
 from eventree.actors.actor import Actor
 from eventree.actors.child import Child
 from eventree.actors.events import SupervisorEvent
-from eventree.actors.exits import ExitKind, ExitReason
+from eventree.actors.exits import ExitKind, ExitReason, wish_to_exit
 from eventree.actors.request import Request
 from eventree.actors.spec import ChildSpec
 from eventree.errors import ActorError, ActorStopped, ChildStartError
@@ -26,6 +26,7 @@ class Root(Generic[MessageT, ReplyT]):
         """Make the root; nothing runs yet."""
         self._child = Child(ChildSpec(id=name, start=lambda: actor, start_timeout=float("inf")), self)
         self._host: asyncio.Task[object] | None = None
+        self._is_entered = False
         self._host_waits = False
         self._host_cancelled = False
         self._ended: asyncio.Future[ExitReason] | None = None
@@ -39,16 +40,40 @@ class Root(Generic[MessageT, ReplyT]):
         """
         self._host = asyncio.current_task()
         self._ended = asyncio.get_running_loop().create_future()
-        try:
-            await self._child.start(asyncio.get_running_loop().create_future())
-        except ChildStartError as error:
-            self._child.close()
-            if error.__cause__ is None:
-                raise
-            cause = error.__cause__
-        else:
+        starting = asyncio.ensure_future(self._child.start(asyncio.get_running_loop().create_future()))
+        cancelled = await self._wait_for_start(starting)
+        error = starting.exception() if not starting.cancelled() else None
+        if error is None and cancelled is None and not starting.cancelled():
+            self._is_entered = True
+            if self._ended.done():  # it has ended already, before anybody could be told
+                self._tell_host()
             return
-        raise cause
+        if error is None:
+            await self._child.kill()
+        self._child.close()
+        if cancelled is not None:
+            raise cancelled
+        if isinstance(error, ChildStartError) and error.__cause__ is not None:
+            raise error.__cause__
+        raise error or ActorStopped(self._child.spec.id)
+
+    async def _wait_for_start(self, starting: "asyncio.Task[None]") -> asyncio.CancelledError | None:
+        """Wait for a start to end; a cancellation gives it up in order, a second one at once.
+
+        Returns:
+            The cancellation, if there was one.
+        """
+        cancelled: asyncio.CancelledError | None = None
+        while not starting.done():
+            try:
+                await asyncio.wait({starting})
+            except asyncio.CancelledError as error:
+                if cancelled is None:
+                    self._child.ref.mailbox.ask_to_stop()
+                else:
+                    starting.cancel()
+                cancelled = error
+        return cancelled
 
     async def stop(self, *, drain: bool = False, timeout: float | None = None, cancelled_before: bool = False) -> None:
         """Stop the actor, whatever happens meanwhile; a further wish only waits for the first.
@@ -88,14 +113,18 @@ class Root(Generic[MessageT, ReplyT]):
         Returns:
             Whether that is only our own cancellation, because the actor ended by itself.
         """
+        cancelled: asyncio.CancelledError | None = None
         try:
             await self.stop(cancelled_before=isinstance(error, asyncio.CancelledError))
-        finally:
-            ours = self._host_cancelled and self._host is not None and self._host.uncancel() == 0
-            self._host_cancelled = False
-            reason = self._ended.result() if self._ended is not None and self._ended.done() else None
-            if reason is not None and reason.abnormal and reason.error is not None:
-                raise reason.error
+        except asyncio.CancelledError as cancellation:
+            cancelled = cancellation
+        ours = self._host_cancelled and self._host is not None and self._host.uncancel() == 0
+        self._host_cancelled = False
+        reason = self._ended.result() if self._ended is not None and self._ended.done() else None
+        if reason is not None and reason.abnormal and reason.error is not None:
+            raise reason.error
+        if cancelled is not None and not ours:
+            raise cancelled
         return ours and isinstance(error, asyncio.CancelledError)
 
     async def wait(self) -> ExitReason:
@@ -110,9 +139,15 @@ class Root(Generic[MessageT, ReplyT]):
                 self._host_waits = False
 
     async def _stop(self, drain_until: float | None) -> None:
-        await self._child.stop(drain_until=drain_until)
+        end = await self._child.stop(drain_until=drain_until)
         self._child.close()
-        self._end(ExitReason(ExitKind.SHUTDOWN))
+        is_wish = end is not None and wish_to_exit(end.error) is not None
+        self._end(end if is_wish and end is not None else ExitReason(ExitKind.SHUTDOWN))
+
+    def _tell_host(self) -> None:
+        if self._host is not None and not self._host.done() and not self._host_waits:
+            self._host_cancelled = True
+            self._host.cancel()
 
     def _end(self, reason: ExitReason) -> None:
         if self._ended is not None and not self._ended.done():
@@ -129,9 +164,8 @@ class Root(Generic[MessageT, ReplyT]):
         if reason.kind is ExitKind.KILLED and reason.error is None:
             reason = ExitReason(ExitKind.KILLED, ActorStopped(child.spec.id))
         self._end(reason)
-        if self._host is not None and not self._host.done() and not self._host_waits:
-            self._host_cancelled = True
-            self._host.cancel()
+        if self._is_entered:
+            self._tell_host()
 
     def child_abandoned(self, child: Child[Any, Any]) -> None:
         """See `Owner`; the child has logged it."""

@@ -56,8 +56,10 @@ class ChildSpec(Generic[MessageT_contra, ReplyT_co]):
 
     def __post_init__(self) -> None:
         """Refuse what could never start or stop."""
-        if not isinstance(self.id, Hashable):
-            raise InvalidArgument("id", f"must be hashable, got {type(self.id).__name__}")
+        try:
+            hash(self.id)
+        except TypeError as error:
+            raise InvalidArgument("id", f"must be hashable, got {type(self.id).__name__} ({error})") from None
         if not callable(self.start):
             raise InvalidArgument("start", f"must be a function that makes a new actor, got {self.start!r}")
         if self.shutdown is not None and not self.shutdown >= 0:

@@ -1,5 +1,6 @@
 """The supervisor: an actor that starts other actors, watches them, restarts them and stops them in order."""
 
+import asyncio
 import logging
 import math
 import time
@@ -149,6 +150,8 @@ class Supervisor(Actor[SupervisorMessage, object]):
         Raises:
             ChildAlreadyExists: There is a child with this id.
             ChildStartError: It did not start; its spec is not kept.
+            WouldDeadlock: The caller is a child that is just being started itself, and starts take turns: in the start
+                of the supervisor, and with every strategy but one_for_one.
             InvalidArgument: It is significant, and this supervisor has no `auto_shutdown`.
         """
         return cast("ActorRef[MessageT, ReplyT]", await self._call(StartChild(spec)))
@@ -240,8 +243,9 @@ class Supervisor(Actor[SupervisorMessage, object]):
     ) -> None:
         """Change the rules and the specs of a running supervisor, all at once or not at all.
 
-        New rules count at once, a new spec from the child's next start on. A spec with a new id is added but not
-        started; a child for which there is no new spec stays (OTP's `code_change`).
+        New rules count at once, for the restarts there were too. A new spec counts from the child's next start on; its
+        reference, and with it its mailbox, stays. A spec with a new id is added but not started; a child for which
+        there is no new spec stays (OTP's `code_change`).
 
         Args:
             children: New specs.
@@ -251,7 +255,9 @@ class Supervisor(Actor[SupervisorMessage, object]):
             auto_shutdown: As for `Supervisor`.
 
         Raises:
+            ChildAlreadyExists: Two of the specs have the same id; nothing was changed.
             InvalidArgument: A value cannot be accepted; nothing was changed.
+            TooManyChildren: There would be more than a pool may have; nothing was changed.
         """
         given = {
             "strategy": strategy,
@@ -265,7 +271,8 @@ class Supervisor(Actor[SupervisorMessage, object]):
     async def stop(self, *, drain: bool = False, timeout: float | None = None) -> None:
         """Stop the tree before the body of its `async with` ends; returns when all is stopped.
 
-        The body goes on; one that is to end with the tree awaits `wait()`.
+        The body goes on; one that is to end with the tree awaits `wait()`. A branch of another tree is not stopped by
+        this, but by `terminate_child` of whoever owns it.
 
         Args:
             drain: Whether the actors handle what waits for them before they stop; nothing new is accepted meanwhile.
@@ -285,7 +292,9 @@ class Supervisor(Actor[SupervisorMessage, object]):
             self._root.hurry()
 
     async def wait(self) -> ExitReason:
-        """Wait until the supervisor has ended, and return why; its end does not cancel the body meanwhile.
+        """Wait until the supervisor has ended, and return why.
+
+        Awaited by the body itself, its end does not cancel the body meanwhile; in a task beside it does.
 
         Raises:
             ActorStopped: It was never started, or is not the root of its tree.
@@ -300,6 +309,8 @@ class Supervisor(Actor[SupervisorMessage, object]):
             raise ActorStopped(self.name)
         if isinstance(order, TerminateChild):
             self._refuse_deadlock(self._children.find(order.id).ref)
+        elif self._starts_one_by_one:
+            self._refuse_deadlock_in_start()
         # How long this takes is bounded by the timeouts of the children.
         return await address.ask(order, timeout=math.inf)
 
@@ -313,6 +324,20 @@ class Supervisor(Actor[SupervisorMessage, object]):
         while above is not None and stopped is not None and caller is not None:
             if above is stopped:
                 raise WouldDeadlock(stopped.id, caller.id)
+            above = above.parent
+
+    @property
+    def _starts_one_by_one(self) -> bool:
+        """Whether a start waits for all starts before it."""
+        address = self._children.address
+        is_starting = address is not None and address.status is Status.STARTING
+        return is_starting or self._children.flags.strategy is not Strategy.ONE_FOR_ONE
+
+    def _refuse_deadlock_in_start(self) -> None:
+        caller = above = current_actor()
+        while above is not None and caller is not None:
+            if above.parent is self._children.address and above.status is Status.STARTING:
+                raise WouldDeadlock(self.name, caller.id)
             above = above.parent
 
     # --- the actor: runs in the supervisor's own task
@@ -330,8 +355,11 @@ class Supervisor(Actor[SupervisorMessage, object]):
         ctx.ref.mailbox.stop_wish.add_done_callback(lambda _: jobs.give_up())
         try:
             for child in list(children):
-                await children.start(child, jobs.over)
-        except SupervisorError:
+                if children.has(child):
+                    await children.start(child, jobs.over)
+        except asyncio.CancelledError:
+            raise
+        except BaseException:
             await children.stop_all(at_once=self.stops_at_once, drain_until=None)
             raise
 
@@ -343,8 +371,8 @@ class Supervisor(Actor[SupervisorMessage, object]):
         """Handle one message; a refusal is an answer, only giving up is a crash."""
         for request in requests:
             match request.message:
-                case ChildExited(child, reason):
-                    self._jobs.restart(child, self._children.exited(child, reason))
+                case ChildExited(child, reason, is_known):
+                    self._jobs.restart(child, self._children.exited(child, reason, is_known=is_known))
                 case RestartFailed(child, error):
                     self._jobs.restart(child, self._children.restart_failed(child, error))
                 case JobFailed(error):
@@ -367,9 +395,16 @@ class Supervisor(Actor[SupervisorMessage, object]):
 
     async def on_kill(self) -> None:
         """Cancel the children, all at once."""
+        children = self._children
         self._jobs.give_up()
         self._jobs.cancel()
-        await self._children.kill_all()
+        await self._jobs.finished()
+        await children.kill_all()
+
+    @property
+    def kill_time(self) -> float:
+        """How long its children may take to end when they are cancelled, in seconds."""
+        return self._children.kill_time
 
     def _emit(self, event: SupervisorEvent) -> None:
         if self._on_event is not None:

@@ -3,7 +3,7 @@
 from collections.abc import Hashable, Sequence
 from typing import Literal
 
-from eventree.errors.root import EventreeError, named
+from eventree.errors.root import EventreeError, described, named
 
 Outcome = Literal["not_started", "unknown"]
 
@@ -136,7 +136,7 @@ class ChildStartError(SupervisorError):
     """A child could not be started; the children started before it were stopped again. `__cause__` says why."""
 
     def __init__(self, child: Hashable, cause: BaseException | None) -> None:
-        why = "was killed" if cause is None else f"{type(cause).__name__}: {cause}"
+        why = "was killed" if cause is None else described(cause)
         super().__init__(f"child {child!r} did not start: {why}")
         self.child = child
         self.__cause__ = cause

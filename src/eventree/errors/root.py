@@ -48,6 +48,14 @@ def named(error: BaseException | None) -> str:
     return "no exception" if error is None else type(error).__name__
 
 
+def described(error: BaseException) -> str:
+    """Return what an error is and says, for a message; an error that cannot be shown is named only."""
+    try:
+        return f"{type(error).__name__}: {error}"
+    except Exception:  # noqa: BLE001 - a bug of somebody else's error must not hide that error
+        return type(error).__name__
+
+
 class InvalidArgument(EventreeError, ValueError):
     """An argument cannot be accepted; nothing was done.
 
