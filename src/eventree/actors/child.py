@@ -111,6 +111,7 @@ class Child(Generic[MessageT, ReplyT]):
         self._cancelled: asyncio.Task[ExitReason] | None = None
         self._given_up: asyncio.Future[None] | None = None
         self._holds_ref = False
+        self._in_hurry = False
         self._shutdown = 0.0
         self._before: Callable[[], Actor[MessageT, ReplyT] | None] = lambda: None
 
@@ -263,11 +264,11 @@ class Child(Generic[MessageT, ReplyT]):
         if task is None:
             return None
         self.ref.status = Status.STOPPING
-        if drain_until is not None:
+        if drain_until is not None and not self._in_hurry:
             self._ask_to_stop(drain_until)
             await asyncio.wait({task}, timeout=max(0.0, drain_until - asyncio.get_running_loop().time()))
         self._ask_to_stop(None)
-        if self._shutdown and not task.done():
+        if self._shutdown and not (task.done() or self._in_hurry):
             await asyncio.wait({task}, timeout=None if self._shutdown == math.inf else self._shutdown)
         if is_late := not task.done():
             await self._kill(task, self.actor)
@@ -284,8 +285,10 @@ class Child(Generic[MessageT, ReplyT]):
             self.ref.waits_for.mailbox.release()
 
     def hurry(self) -> None:
-        """Cut a stop that is under way short: the incarnation is cancelled now."""
+        """Cut a stop short that is under way, or about to be: the incarnation is cancelled now."""
+        self._in_hurry = True
         if self._ending is not None:
+            self._cancelled = self._ending
             self._ending.cancel()
 
     async def kill(self) -> None:

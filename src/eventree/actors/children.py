@@ -248,7 +248,8 @@ class Children:
             return None
         if self.is_restarting(child):
             child.left = reason
-            self._tell(child, reason, "restarting it with its group", restarting=True)
+            if not is_known:
+                self._tell(child, reason, "restarting it with its group", restarting=True)
             return None
         return self._decide(child, reason, is_known=is_known)
 

@@ -111,19 +111,25 @@ class Mailbox(Generic[MessageT, ReplyT]):
             ActorStopped: The mailbox closed meanwhile; or nobody reads it, and the sender is to stop.
         """
         stops = sender_stops or request.asker_stops
-        while self.is_open and self._size >= self._spec.maxsize and self._spec.overflow == "raise":
+        while self._accepts and self._size >= self._spec.maxsize and self._spec.overflow == "raise":
             if self._is_in_vain(stops):
-                raise ActorStopped(self._owner)
-            if self._writers is None:
-                self._writers = deque()
-            room = asyncio.get_running_loop().create_future()
-            self._writers.append(room)
-            try:
-                await room
-            except BaseException:
-                self._give_up_room(room, self._writers)
-                raise
+                break
+            await self._room()
+        if self._is_in_vain(stops):
+            raise ActorStopped(self._owner)
         self.put_nowait(request)
+
+    async def _room(self) -> None:
+        """Wait until there is room, or none any more for good."""
+        if self._writers is None:
+            self._writers = deque()
+        room = asyncio.get_running_loop().create_future()
+        self._writers.append(room)
+        try:
+            await room
+        except BaseException:
+            self._give_up_room(room, self._writers)
+            raise
 
     def put_control(self, request: Request[MessageT, ReplyT]) -> None:
         """Add a request that is read before all others and needs no room; ignored when the mailbox is closed."""
