@@ -1,6 +1,7 @@
 """What waits for a restart of its group is not forgotten when that restart does not take place, or not as it began."""
 
 import asyncio
+from contextlib import suppress
 
 import pytest
 
@@ -9,6 +10,7 @@ from eventree import (
     ActorStopped,
     Backoff,
     ChildEnded,
+    ChildNotFound,
     ChildRestarting,
     ChildRunning,
     ChildStartError,
@@ -115,6 +117,28 @@ async def test_the_rest_of_a_group_starts_though_one_that_fails_to_start_is_term
         await tree.terminate_child("b")
         await idle(tree)
         assert statuses(tree) == {"a": ("running", 2), "b": ("stopped", 2), "c": ("running", 2)}
+
+
+@pytest.mark.parametrize("terminated", [False, True])
+@pytest.mark.parametrize("pause", range(12))
+async def test_the_rest_of_a_group_starts_though_one_that_fails_to_start_is_forgotten(
+    crew: Crew, pause: int, *, terminated: bool
+) -> None:
+    """It has become temporary meanwhile, so that its next failure, or its termination, is the end of it."""
+    async with (
+        asyncio.timeout(5),
+        Supervisor(crew.specs("a", "b", "c"), strategy=REST_FOR_ONE, max_restarts=999) as tree,
+    ):
+        crew.init["b"] = fail
+        await crew.crash("b")
+        await ticks(20 + pause)
+        tree.reconfigure([crew.spec("b", restart=Restart.TEMPORARY)])
+        if terminated:
+            with suppress(ChildNotFound):  # it may be gone by then
+                await tree.terminate_child("b")
+        await until(lambda: "b" not in tree.children)
+        await idle(tree)
+        assert statuses(tree) == {"a": ("running", 1), "c": ("running", 2)}
 
 
 async def test_jobs_take_turns_across_a_change_of_strategy(crew: Crew) -> None:

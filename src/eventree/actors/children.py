@@ -255,11 +255,10 @@ class Children:
 
     def restart_failed(self, child: AnyChild, error: ChildStartError) -> float | None:
         """Decide what follows from a restart that failed; see `exited`."""
-        if not self.has(child) or child.running:
-            return None
-        if not child.wanted:
-            return 0.0  # the rest of its group waits for it no longer
-        return self._decide(child, ExitReason(ExitKind.CRASH, error))
+        if child.running or not child.wanted or not self.has(child):
+            return 0.0  # it is not to be restarted any more, and the rest of its group need not wait for it
+        delay = self._decide(child, ExitReason(ExitKind.CRASH, error))
+        return 0.0 if delay is None else delay
 
     def _decide(self, child: AnyChild, reason: ExitReason, *, is_known: bool = False) -> float | None:
         if (wish := wish_to_exit(reason.error)) is not None:
@@ -328,11 +327,12 @@ class Children:
         Returns:
             What failed, so that it can be tried again.
         """
-        ids = restart_group(self.flags.strategy, self._children, failed.spec.id)
-        group = [self._children[id] for id in ids if id in self._children]  # the failed one may be gone by now
+        is_there = self.has(failed)  # else it was terminated for good, and whoever waited for it is started
+        ids = restart_group(self.flags.strategy, self._children, failed.spec.id) if is_there else list(self._children)
+        group = [self._children[id] for id in ids]
         stuck: RestartFailed | None = None
         try:
-            if self.has(failed) and failed.wanted and not failed.running:
+            if is_there and failed.wanted and not failed.running:
                 await self._halt(group, failed)
             stuck = await self._start_halted(group, give_up)
         finally:
