@@ -205,3 +205,55 @@ async def test_who_starts_a_child_that_is_terminated_before_its_turn_is_told(cre
         assert isinstance(caught.value.__cause__, ActorStopped)
         await asyncio.wait({terminating})
         assert crew.refs["new"].incarnation == 0
+
+
+@pytest.mark.parametrize("ends", [False, True])
+async def test_a_child_whose_first_start_waits_for_its_turn_is_no_part_of_the_restart_before(
+    crew: Crew, *, ends: bool
+) -> None:
+    async with asyncio.timeout(5):
+        async with Supervisor(crew.specs("a", "b"), strategy=ONE_FOR_ALL) as tree:
+            crew.on_stop["b"] = crew.gate.wait
+            await crew.crash("a")
+            await until(lambda: crew.refs["b"].status is Status.STOPPING)
+            starting = asyncio.ensure_future(tree.start_child(crew.spec("new")))
+            await until(lambda: "new" in tree.children)
+            asyncio.get_running_loop().call_soon(crew.gate.set)
+            if not ends:
+                await starting
+                assert [(child.id, child.incarnation, child.restarts) for child in tree.which_children()] == [
+                    ("a", 2, 1),
+                    ("b", 2, 1),
+                    ("new", 1, 0),
+                ]
+        await asyncio.wait({starting})
+        assert starting.exception() is None or isinstance(starting.exception(), ActorStopped)
+    assert all(task.done() for task in crew.tasks.values())
+    assert crew.log.count("new starts") <= 1
+
+
+async def test_who_became_temporary_while_it_was_stopped_with_its_group_comes_back_once_more(crew: Crew) -> None:
+    """And the other way round: what its spec said when the restart began counts."""
+    specs = [crew.spec("a"), crew.spec("t", restart=Restart.TEMPORARY), crew.spec("b")]
+    async with asyncio.timeout(5), Supervisor(specs, strategy=ONE_FOR_ALL) as tree:
+        crew.on_stop["b"] = crew.gate.wait
+        await crew.crash("a")
+        await until(lambda: crew.refs["b"].status is Status.STOPPING)
+        tree.reconfigure([crew.spec("t"), crew.spec("b", restart=Restart.TEMPORARY)])
+        crew.gate.set()
+        await idle(tree)
+        assert statuses(tree) == {"a": ("running", 2), "t": ("stopped", 1), "b": ("running", 2)}
+
+
+async def test_a_crash_while_a_restart_waits_does_not_call_that_restart_off(crew: Crew) -> None:
+    """One whose restart waits was started with its group by another's crash, and crashes again meanwhile."""
+    soon = Backoff(initial=0.02, maximum=0.02, jitter=0)
+    specs = [crew.spec("a"), crew.spec("b", backoff=soon)]
+    async with asyncio.timeout(5), Supervisor(specs, strategy=REST_FOR_ONE) as tree:
+        await crew.crash("b")
+        await crew.crash("a")
+        await until(lambda: crew.refs["b"].incarnation == 2)
+        await crew.crash("b")
+        await until(lambda: crew.refs["b"].incarnation == 3)
+        await idle(tree)
+        assert statuses(tree) == {"a": ("running", 2), "b": ("running", 3)}

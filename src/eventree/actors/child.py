@@ -71,6 +71,7 @@ class Child(Generic[MessageT, ReplyT]):
         last_crash: What it crashed with the last time.
         actor: The instance that runs.
         wanted: Whether it is to run: it was started, and not terminated or ended since.
+        is_new: Whether its first start waits for its turn.
         halted: Whether it was stopped with its group, and is to be started with it.
         left: How it ended while a restart of its group was due anyway; None if it did not.
         start_failure: Why it did not start the last time; None if it did.
@@ -97,6 +98,7 @@ class Child(Generic[MessageT, ReplyT]):
         self.last_crash: TracebackException | None = None
         self.actor: Actor[MessageT, ReplyT] | None = None
         self.wanted = True
+        self.is_new = False
         self.halted = False
         self.left: ExitReason | None = None
         self.start_failure: BaseException | None = None

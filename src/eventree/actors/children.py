@@ -303,7 +303,7 @@ class Children:
 
     async def start(self, child: AnyChild, give_up: "asyncio.Future[None]") -> None:
         """Start a child; raises `ChildStartError`."""
-        child.wanted, child.halted, child.left = True, False, None
+        child.wanted, child.halted, child.is_new, child.left = True, False, False, None
         child.start_failure = None
         try:
             await child.start(give_up)
@@ -343,11 +343,12 @@ class Children:
         return stuck
 
     async def _halt(self, group: Sequence[AnyChild], failed: AnyChild) -> None:
+        dropped = [child for child in group if child is not failed and child.spec.restart is Restart.TEMPORARY]
         for child in group:
-            child.halted = child is failed or child.spec.restart is not Restart.TEMPORARY
+            child.halted = child not in dropped and not child.is_new
         for child in reversed(group):
             await child.stop()
-            if child is not failed and child.spec.restart is Restart.TEMPORARY:
+            if child in dropped:
                 self.retire(child)
 
     async def _start_halted(self, group: Sequence[AnyChild], give_up: "asyncio.Future[None]") -> RestartFailed | None:

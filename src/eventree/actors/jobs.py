@@ -66,8 +66,7 @@ class Jobs:
         children = self._children
         match order:
             case StartChild(spec):
-                child = children.add(spec)
-                self._begin(child, self._start_new(child), request)
+                self._start_first(children.add(spec), request)
             case GetOrStart(spec):
                 self._get_or_start(spec, request)
             case RestartChild(id):
@@ -79,10 +78,13 @@ class Jobs:
 
     def restart(self, child: AnyChild, delay: float | None) -> None:
         """Restart a child and its group after so many seconds; None for not at all."""
+        if delay is None:
+            return
+        child.cancel_timer()
         if delay:
             loop = asyncio.get_running_loop()
             child.timer = loop.call_later(delay, self.restart, child, 0.0)
-        elif delay is not None:
+        else:
             self._begin(child, self._restart(child), turns=self._restart_turns())
 
     def give_up(self) -> None:
@@ -105,6 +107,10 @@ class Jobs:
 
     # --- the jobs
 
+    def _start_first(self, child: AnyChild, request: Request[SupervisorMessage, object]) -> None:
+        child.is_new = True
+        self._begin(child, self._start_new(child), request)
+
     def _terminate(self, child: AnyChild, request: Request[SupervisorMessage, object]) -> None:
         waited = child.timer is not None
         child.dismiss()
@@ -115,8 +121,7 @@ class Jobs:
     def _get_or_start(self, spec: AnySpec, request: Request[SupervisorMessage, object]) -> None:
         children = self._children
         if spec.id not in children:
-            child = children.add(spec)
-            self._begin(child, self._start_new(child), request)
+            self._start_first(children.add(spec), request)
             return
         child = children.find(spec.id)
         runs = (child.running and not child.starting) or children.is_restarting(child)
@@ -148,7 +153,7 @@ class Jobs:
         try:
             return await self._start(child)
         except ChildStartError:
-            if self._children.has(child):
+            if self._children.has(child) and not child.running:
                 self._children.retire(child)
             raise
 
