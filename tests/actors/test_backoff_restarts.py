@@ -103,4 +103,4 @@ async def test_a_child_that_crashes_while_it_is_to_be_terminated_is_not_restarte
         await terminating
         await idle(supervisor)
         assert (crew.refs["a"].incarnation, crew.refs["a"].status) == (1, Status.STOPPED)
-        assert supervisor.children.recent_restarts == 0
+        assert supervisor.children.restarts.recent == 0

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from enum import Enum
-from typing import TypeVar
+from typing import TypeGuard, TypeVar
 
 from eventree.errors import ChildStartError
 
@@ -52,8 +52,14 @@ def wish_to_exit(error: BaseException | None) -> BaseException | None:
 
 def only(group: BaseExceptionGroup[BaseException], kind: type[ErrorT]) -> ErrorT | None:
     """Return the first error of a kind out of a group that has no other; None if it has."""
-    matching, rest = group.split(kind)
-    found: BaseException | None = matching
-    while isinstance(found, BaseExceptionGroup):
-        found = found.exceptions[0]
-    return found if rest is None and isinstance(found, kind) else None
+    found: ErrorT | None = None
+    for error in group.exceptions:
+        each = error if isinstance(error, kind) else only(error, kind) if _is_group(error) else None
+        if each is None:
+            return None
+        found = found or each
+    return found
+
+
+def _is_group(error: BaseException) -> TypeGuard[BaseExceptionGroup[BaseException]]:
+    return isinstance(error, BaseExceptionGroup)

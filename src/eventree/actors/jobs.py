@@ -124,7 +124,7 @@ class Jobs:
             self._start_first(children.add(spec), request)
             return
         child = children.find(spec.id)
-        runs = (child.running and not child.starting) or children.is_restarting(child)
+        runs = (child.running and not child.starting) or children.restarts.is_restarting(child)
         if child.wanted and runs:
             request.reply(child.ref)
         elif child.wanted or child.running or child.stopping:
@@ -167,7 +167,7 @@ class Jobs:
         return child.ref
 
     async def _restart(self, child: AnyChild) -> None:
-        failed = await self._children.restart(child, self.over)
+        failed = await self._children.restarts.restart(child, self.over)
         if failed is not None:
             self._tell_supervisor(Request(failed))
 

@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Never, Self, TypeVar, cast, overload
 
 from eventree.actors.actor import Actor, ActorContext
 from eventree.actors.children import Children
+from eventree.actors.deadlocks import refuse_to_wait_for, refuse_to_wait_in_start_below
 from eventree.actors.events import SupervisorEvent, SupervisorGaveUp
 from eventree.actors.exits import ExitReason
 from eventree.actors.flags import Flags
@@ -27,7 +28,7 @@ from eventree.actors.orders import (
     TerminateChild,
 )
 from eventree.actors.policy import AutoShutdown, Strategy
-from eventree.actors.ref import ActorRef, current_actor
+from eventree.actors.ref import ActorRef
 from eventree.actors.request import Request
 from eventree.actors.root import Root
 from eventree.actors.spec import ChildSpec
@@ -39,7 +40,6 @@ from eventree.errors import (
     InvalidArgument,
     RestartIntensityExceeded,
     SupervisorError,
-    WouldDeadlock,
 )
 
 logger = logging.getLogger("eventree")
@@ -99,13 +99,10 @@ class Supervisor(Actor[SupervisorMessage, object]):
             ChildAlreadyExists: Two children have the same id.
             InvalidArgument: A number is out of range, or a child does not fit.
         """
-        flags = Flags(
-            strategy=strategy, max_restarts=max_restarts, max_seconds=max_seconds, auto_shutdown=auto_shutdown
-        )
         self.name = name
         self._children = Children(
             name,
-            flags,
+            Flags(strategy=strategy, max_restarts=max_restarts, max_seconds=max_seconds, auto_shutdown=auto_shutdown),
             forget_ended=self.forgets_ended,
             clock=clock,
             kill_grace=kill_grace,
@@ -282,7 +279,7 @@ class Supervisor(Actor[SupervisorMessage, object]):
         Raises:
             WouldDeadlock: The caller is part of the tree.
         """
-        self._refuse_deadlock(self._children.address)
+        refuse_to_wait_for(self._children.address)
         if self._root is not None:
             await self._root.stop(drain=drain, timeout=timeout)
 
@@ -308,9 +305,9 @@ class Supervisor(Actor[SupervisorMessage, object]):
         if address is None:
             raise ActorStopped(self.name)
         if isinstance(order, TerminateChild):
-            self._refuse_deadlock(self._children.find(order.id).ref)
+            refuse_to_wait_for(self._children.find(order.id).ref)
         elif self._starts_one_by_one:
-            self._refuse_deadlock_in_start()
+            refuse_to_wait_in_start_below(self._children.address)
         # How long this takes is bounded by the timeouts of the children.
         return await address.ask(order, timeout=math.inf)
 
@@ -319,26 +316,12 @@ class Supervisor(Actor[SupervisorMessage, object]):
         if address is not None and address.status is not Status.STOPPED:
             raise AlreadyStarted(self.name)
 
-    def _refuse_deadlock(self, stopped: ActorRef[Never, Any] | None) -> None:
-        caller = above = current_actor()
-        while above is not None and stopped is not None and caller is not None:
-            if above is stopped:
-                raise WouldDeadlock(stopped.id, caller.id)
-            above = above.parent
-
     @property
     def _starts_one_by_one(self) -> bool:
         """Whether a start waits for all starts before it."""
         address = self._children.address
         is_starting = address is not None and address.status is Status.STARTING
         return is_starting or self._children.flags.strategy is not Strategy.ONE_FOR_ONE
-
-    def _refuse_deadlock_in_start(self) -> None:
-        caller = above = current_actor()
-        while above is not None and caller is not None:
-            if above.parent is self._children.address and above.status is Status.STARTING:
-                raise WouldDeadlock(self.name, caller.id)
-            above = above.parent
 
     # --- the actor: runs in the supervisor's own task
 
@@ -372,9 +355,9 @@ class Supervisor(Actor[SupervisorMessage, object]):
         for request in requests:
             match request.message:
                 case ChildExited(child, reason, is_known):
-                    self._jobs.restart(child, self._children.exited(child, reason, is_known=is_known))
+                    self._jobs.restart(child, self._children.restarts.exited(child, reason, is_known=is_known))
                 case RestartFailed(child, error):
-                    self._jobs.restart(child, self._children.restart_failed(child, error))
+                    self._jobs.restart(child, self._children.restarts.restart_failed(child, error))
                 case JobFailed(error):
                     raise error
                 case order:

@@ -70,7 +70,7 @@ def _type_of(crash: TracebackException) -> str:
 
 def _rules(children: Children) -> str:
     flags = children.flags
-    restarts = f"{children.recent_restarts} of {flags.max_restarts} restarts in {flags.max_seconds:g} s"
+    restarts = f"{children.restarts.recent} of {flags.max_restarts} restarts in {flags.max_seconds:g} s"
     abandoned = f", {children.abandoned} abandoned" if children.abandoned else ""
     return f"[{flags.strategy.value}, {restarts}{abandoned}]"
 
