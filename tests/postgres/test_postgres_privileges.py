@@ -11,9 +11,9 @@ import pytest
 
 from eventree import StoreUnusable
 from eventree.stores import EventStore
-from eventree.stores.contract import Appended
+from eventree.stores.contract import Appended, Move
 from eventree.stores.postgres import PostgresStore
-from eventree.testing.store_values import append, request, snapshot
+from eventree.testing.store_values import append, parked, request, snapshot
 from eventree.testing.suite.appends import AppendPromises
 from eventree.testing.suite.checkpoints import CheckpointPromises
 from eventree.testing.suite.commands import CommandPromises
@@ -30,6 +30,7 @@ GRANTS = (
     f"GRANT SELECT, INSERT, UPDATE (sequence) ON eventree.streams TO {USER}",
     f"GRANT SELECT, INSERT ON eventree.events, eventree.commands TO {USER}",
     f"GRANT SELECT, INSERT, UPDATE ON eventree.checkpoints, eventree.snapshots TO {USER}",
+    f"GRANT SELECT, INSERT, UPDATE, DELETE ON eventree.parked TO {USER}",
 )
 """All that a role needs which runs the store on a schema that its owner has created by opening it once."""
 
@@ -79,7 +80,7 @@ async def test_every_grant_is_needed(database: str) -> None:
         if (match := re.match(r"GRANT (?P<privileges>.*) ON (?P<what>.*) TO", grant))
         for privilege in re.split(r", (?![^(]*\))", match["privileges"])
     ]
-    assert len(pieces) == 11
+    assert len(pieces) == 15
     schema = "revoked"
     await create_and_grant(database, schema)
 
@@ -92,7 +93,10 @@ async def test_every_grant_is_needed(database: str) -> None:
             await store.save_snapshots([snapshot(id, 2)])
             await store.load_snapshots("thing", [id], "v1")
             held = await store.claim_checkpoint("query", 1)
-            await store.save_checkpoint("query", 1, held)
+            await store.save_checkpoint("query", 1, Move(held, park=[parked(id, 1)]))
+            await store.save_checkpoint("query", 1, Move(held, park=[parked(id, 1)]))
+            await store.save_checkpoint("query", 1, Move(held, unpark=[1]))
+            await store.load_parked("query", 1)
             await store.find_commands([id])
             await store.read(0, 10)
 
@@ -179,7 +183,14 @@ _ROWS = {
         "checksum": "1",
         "taken_at": "now()",
     },
-    "checkpoints": {"name": "'q'", "version": "1", "position": "0", "fence": "1"},
+    "checkpoints": {
+        "name": "'q'",
+        "version": "1",
+        "position": "0",
+        "fence": "1",
+        "owner": "'o'",
+        "lease_until": "now()",
+    },
     "head": {"position": "0", "schema_version": "1"},
 }
 _LONG, _FITS = "repeat('ä', 128)", "repeat('ä', 127) || 'x'"

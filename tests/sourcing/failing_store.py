@@ -7,8 +7,8 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from eventree import MemoryStore
 from eventree.stores.contract import (
     AppendRequest,
-    Checkpoint,
     LogPage,
+    Move,
     Outcome,
     RecordedCommand,
     StoredSnapshot,
@@ -86,9 +86,9 @@ class FailingStore(MemoryStore):
         await self._obey("read")
         return await super().read(after, limit, types)
 
-    async def save_checkpoint(self, name: str, version: int, checkpoint: Checkpoint) -> None:
+    async def save_checkpoint(self, name: str, version: int, move: Move) -> None:
         await self._obey("save_checkpoint")
-        await super().save_checkpoint(name, version, checkpoint)
+        await super().save_checkpoint(name, version, move)
 
     async def save_snapshots(self, snapshots: Sequence[StoredSnapshot]) -> None:
         await self._obey("save_snapshots")

@@ -20,13 +20,17 @@ from eventree.stores import EventStore, MemoryStore, SQLiteStore
 from eventree.stores.contract import (
     AppendRequest,
     Checkpoint,
+    Claim,
     LogPage,
+    Move,
     NewCommand,
     NewEvent,
+    StoredCheckpoint,
     StoredSnapshot,
     StreamPage,
     StreamRead,
 )
+from eventree.testing.store_values import parked
 
 NOON = datetime(2024, 2, 29, 12, tzinfo=UTC)
 COMMAND_IDS = [f"c{number}" for number in range(12)]
@@ -34,6 +38,7 @@ GOOD_IDS = ["a", "1", '"é\n😀', "é" * 127 + "x"]
 EXAMPLES = int(os.environ.get("EVENTREE_EXAMPLES", "60"))
 TYPES, STATE_VERSIONS = ["x", "ÿ"], ["v1", "v2"]
 EXPECTED = ["Appended", "Conflict", "DuplicateCommand", "InvalidArgument", "LogRolledBack", "CheckpointFenced"]
+EXPECTED += ["CheckpointHeld", "load_parked", "load_checkpoint"]
 EXPECTED += ["events", "find_commands", "load_snapshots"]
 
 T = TypeVar("T")
@@ -46,7 +51,8 @@ ENDS: list[Call] = [
     ("find_commands", (COMMAND_IDS,)),
     ("read_streams", ([StreamRead(type, id) for type in TYPES for id in GOOD_IDS],)),
     *(("load_snapshots", (type, GOOD_IDS, version)) for type in TYPES for version in STATE_VERSIONS),
-    *(("claim_checkpoint", (name, version)) for name in "qQ" for version in (1, 2)),
+    *(("load_checkpoint", (name, version)) for name in "qQ" for version in (1, 2)),
+    *(("load_parked", (name, version)) for name in "qQ" for version in (1, 2)),
 ]
 """What shows all that a store holds."""
 
@@ -86,7 +92,14 @@ small = st.integers(0, 6)
 printable = st.text(st.characters(min_codepoint=32, exclude_categories=["Cs"]), max_size=20).map(as_json)
 odd_texts = st.sampled_from([as_json("y" * (2**20 - 2)), as_json("y" * (2**20 - 1)), '"\ud800"', '"\0"'])
 texts = mostly(printable, odd_texts, one_in=60)
-checkpoints = st.builds(Checkpoint, small, st.integers(0, 3))
+checkpoints = st.builds(Checkpoint, small, st.sampled_from([0, 1, 1, 1, 2, 2, 3]))
+claims = st.builds(
+    Claim, st.sampled_from(["one", "two"]), st.sampled_from([0.0, 3600.0]), st.sampled_from([0, 2, None])
+)
+parkings = st.lists(st.builds(parked, ids, st.integers(1, 4), reason=st.sampled_from(["", "no", "é"])), max_size=2)
+moves = st.builds(
+    Move, checkpoints, st.sampled_from([0.0, 3600.0]), parkings, st.sets(st.integers(1, 4), max_size=1), small
+)
 reads = st.builds(StreamRead, types, ids, small, small)
 sequences = mostly(st.sampled_from([1, 1, 1, 2, 2, 4]), st.just(0), one_in=20)
 snapshots = st.builds(StoredSnapshot, types, st.just("a") | ids, state_versions, sequences, types, texts, st.just(NOON))
@@ -110,7 +123,12 @@ other_calls = [
     ),
     call("head"),
     call("claim_checkpoint", names, versions),
-    call("save_checkpoint", names, versions, checkpoints),
+    call("claim_checkpoint", st.just("q"), st.just(1), claims),
+    call("save_checkpoint", names, versions, moves),
+    call("save_checkpoint", st.just("q"), st.just(1), moves),
+    call("release_checkpoint", names, versions, st.integers(0, 3)),
+    call("load_checkpoint", names, versions),
+    call("load_parked", names, versions),
     call("save_snapshots", st.lists(snapshots, max_size=3)),
     call("load_snapshots", types, st.lists(ids, max_size=3), state_versions),
     call("reopen"),
@@ -191,6 +209,8 @@ def kinds_of(name: str, answered: object) -> list[str]:
             return [type(outcome).__name__ for outcome in outcomes]
         case _, LogPage(_, [_, *_]):
             return ["events"]
+        case ("load_parked", [_, *_]) | (_, StoredCheckpoint()):
+            return [name]
         case _, {}:
             return [name] if answered else []
         case _:

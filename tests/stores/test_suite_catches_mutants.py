@@ -12,12 +12,15 @@ import pytest
 from eventree.errors import StoreUnavailable
 from eventree.stores import MemoryStore
 from eventree.stores.contract import (
+    ANYBODY,
     Appended,
     AppendRequest,
     Checkpoint,
+    Claim,
     Conflict,
     DuplicateCommand,
     LogPage,
+    Move,
     Outcome,
     RecordedCommand,
     StoredSnapshot,
@@ -116,18 +119,57 @@ class TellsWatchersBeforeTheCommit(MemoryStore):
 
 
 class LetsAnybodyMoveACheckpoint(MemoryStore):
-    async def save_checkpoint(self, name: str, version: int, checkpoint: Checkpoint) -> None:
-        self._checkpoints[name, version] = checkpoint
+    async def save_checkpoint(self, name: str, version: int, move: Move) -> None:
+        self._checkpoints[name, version].checkpoint = move.checkpoint
 
 
 class ClaimsWithoutANewFence(MemoryStore):
-    async def claim_checkpoint(self, name: str, version: int) -> Checkpoint:
-        return self._checkpoints.setdefault((name, version), Checkpoint(0, 1))
+    async def claim_checkpoint(self, name: str, version: int, claim: Claim = ANYBODY) -> Checkpoint:
+        known = (name, version) in self._checkpoints
+        claimed = await super().claim_checkpoint(name, version, claim)
+        if known:
+            claimed = self._checkpoints[name, version].checkpoint = Checkpoint(claimed.position, claimed.fence - 1)
+        return claimed
 
 
 class SharesCheckpointsBetweenVersions(MemoryStore):
-    async def claim_checkpoint(self, name: str, version: int) -> Checkpoint:
-        return await super().claim_checkpoint(name, 1)
+    async def claim_checkpoint(self, name: str, version: int, claim: Claim = ANYBODY) -> Checkpoint:
+        return await super().claim_checkpoint(name, 1, claim)
+
+
+class TakesOverFromWhoeverWorks(MemoryStore):
+    async def claim_checkpoint(self, name: str, version: int, claim: Claim = ANYBODY) -> Checkpoint:
+        for held in self._checkpoints.values():
+            held.until = 0.0
+        return await super().claim_checkpoint(name, version, claim)
+
+
+class ForgetsWhoWorks(MemoryStore):
+    async def save_checkpoint(self, name: str, version: int, move: Move) -> None:
+        await super().save_checkpoint(name, version, replace(move, seconds=0.0))
+
+
+class LetsAnybodyReleaseACheckpoint(MemoryStore):
+    async def release_checkpoint(self, name: str, version: int, fence: int) -> None:
+        self._checkpoints[name, version].until = 0.0
+
+
+class BeginsAtTheBeginningWhateverIsAsked(MemoryStore):
+    async def claim_checkpoint(self, name: str, version: int, claim: Claim = ANYBODY) -> Checkpoint:
+        return await super().claim_checkpoint(name, version, replace(claim, start=0))
+
+
+class ParksAlthoughItIsFenced(MemoryStore):
+    async def save_checkpoint(self, name: str, version: int, move: Move) -> None:
+        held = self._checkpoints.get((name, version))
+        if held is not None:
+            held.parked |= {parked.position: parked for parked in move.park}
+        await super().save_checkpoint(name, version, move)
+
+
+class CountsNothingSkipped(MemoryStore):
+    async def save_checkpoint(self, name: str, version: int, move: Move) -> None:
+        await super().save_checkpoint(name, version, replace(move, skipped=0))
 
 
 class KeepsTheOlderSnapshot(MemoryStore):

@@ -25,6 +25,7 @@ from eventree.errors.domain import CodecError, EntityNotFound, EventNotDecodable
 from eventree.errors.root import DomainError, EventreeError, InvalidArgument, NonPositiveArgument
 from eventree.errors.stores import (
     CheckpointFenced,
+    CheckpointHeld,
     CommandIdReused,
     CommitOutcomeUnknown,
     ConcurrencyConflict,
@@ -48,6 +49,7 @@ __all__ = [
     "AlreadyStarted",
     "AskCycle",
     "CheckpointFenced",
+    "CheckpointHeld",
     "ChildAlreadyExists",
     "ChildNotFound",
     "ChildRestarting",

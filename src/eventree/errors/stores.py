@@ -142,6 +142,22 @@ class CheckpointFenced(EventStoreError):
         self.fence = fence
 
 
+class CheckpointHeld(EventStoreError):
+    """Another worker works on this query. Handling: wait; it is taken over when that one stops or is not heard of.
+
+    Attributes:
+        name: The query.
+        owner: The other worker.
+        seconds: How long its claim holds if it is not heard of again.
+    """
+
+    def __init__(self, name: str, owner: str, seconds: float) -> None:
+        super().__init__(f"query {name!r} is worked on by {owner!r}, for {seconds:.0f} s at least; wait until it stops")
+        self.name = name
+        self.owner = owner
+        self.seconds = seconds
+
+
 class QueryStopped(EventreeError):
     """A query gave up after its handler failed too often; the rest of the system runs.
 

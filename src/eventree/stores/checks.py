@@ -1,16 +1,22 @@
 """What every store refuses: each of its methods calls one of these first, so that limits are equal everywhere."""
 
 from collections.abc import Collection, Iterable, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
 from eventree.domain.limits import MAX_ID_BYTES, MAX_METADATA_BYTES, MAX_PAYLOAD_BYTES, check_id, check_text
 from eventree.errors import InvalidArgument
-from eventree.stores.contract import AppendRequest, Checkpoint, NewCommand, NewEvent, StoredSnapshot, StreamRead
+from eventree.stores.contract import AppendRequest, Claim, Move, NewCommand, NewEvent, StoredSnapshot, StreamRead
 
 MAX_NUMBER: Final = 2**63 - 1
 """The highest position, sequence or fence."""
+
+MAX_LEASE: Final = 86_400
+"""The longest claim on a checkpoint, in seconds."""
+
+MAX_REASON_BYTES: Final = 4_000
+"""The longest reason for parking a commit."""
 
 MAX_VERSION: Final = 2**31 - 1
 """The highest version of an event or a query, and the longest page."""
@@ -59,13 +65,54 @@ def check_log_read(after: int, limit: int, types: Collection[str] | None) -> Non
         _check_id("types", aggregate_type)
 
 
-def check_checkpoint(name: str, version: int, checkpoint: Checkpoint | None = None) -> None:
-    """Raise `InvalidArgument` unless there can be a query of this name and version, from 1, and such a checkpoint."""
+def check_checkpoint(name: str, version: int) -> None:
+    """Raise `InvalidArgument` unless there can be a query of this name and version, from 1."""
     _check_id("name", name)
     _check_number("version", version, 1, MAX_VERSION)
-    if checkpoint is not None:
-        _check_number("position", checkpoint.position, 0, MAX_NUMBER)
-        _check_number("fence", checkpoint.fence, 0, MAX_NUMBER)
+
+
+def check_claim(name: str, version: int, claim: Claim) -> None:
+    """Raise `InvalidArgument` unless there can be such a query and such a claim on it."""
+    check_checkpoint(name, version)
+    _check_id("owner", claim.owner)
+    _check_seconds(claim.seconds)
+    if claim.start is not None:
+        _check_number("start", claim.start, 0, MAX_NUMBER)
+
+
+def check_move(name: str, version: int, move: Move) -> None:
+    """Raise `InvalidArgument` unless there can be such a query and such a move of its checkpoint."""
+    check_checkpoint(name, version)
+    _check_number("position", move.checkpoint.position, 0, MAX_NUMBER)
+    check_fence(move.checkpoint.fence)
+    _check_seconds(move.seconds)
+    _check_number("skipped", move.skipped, 0, MAX_VERSION)
+    for position in move.unpark:
+        _check_number("unpark", position, 1, MAX_NUMBER)
+    for parked in move.park:
+        _check_number("position", parked.position, 1, MAX_NUMBER)
+        _check_number("last_position", parked.last_position, parked.position, MAX_NUMBER)
+        _check_id("aggregate_type", parked.aggregate_type)
+        _check_id("aggregate_id", parked.aggregate_id)
+        check_text("reason", parked.reason, MAX_REASON_BYTES)
+        if "\0" in parked.reason:
+            raise InvalidArgument("reason", "must not contain NUL")
+        _check_utc("parked_at", parked.parked_at)
+    positions = {parked.position for parked in move.park}
+    if len(positions) < len(move.park) or not positions.isdisjoint(move.unpark):
+        raise InvalidArgument("park", "must have at most one commit per position, and none that is to be forgotten")
+
+
+def check_fence(fence: int) -> None:
+    """Raise `InvalidArgument` unless there can be such a fence."""
+    _check_number("fence", fence, 0, MAX_NUMBER)
+
+
+def check_parked_read(name: str, version: int, after: int, limit: int) -> None:
+    """Raise `InvalidArgument` unless there can be such a query and such a page of what it parked."""
+    check_checkpoint(name, version)
+    _check_number("after", after, 0, MAX_NUMBER)
+    _check_number("limit", limit, 1, MAX_VERSION)
 
 
 def check_snapshots(snapshots: Iterable[StoredSnapshot]) -> None:
@@ -77,8 +124,7 @@ def check_snapshots(snapshots: Iterable[StoredSnapshot]) -> None:
         _check_id("state_type", snapshot.state_type)
         _check_number("sequence", snapshot.sequence, 1, MAX_NUMBER)
         _check_json("payload", snapshot.payload, MAX_PAYLOAD_BYTES)
-        if snapshot.taken_at.utcoffset() != timedelta(0):
-            raise InvalidArgument("taken_at", "must be an aware datetime of UTC")
+        _check_utc("taken_at", snapshot.taken_at)
 
 
 def check_snapshot_ids(aggregate_type: str, aggregate_ids: Iterable[str], state_version: str) -> None:
@@ -134,3 +180,13 @@ def _check_number(name: str, value: int, lowest: int, highest: int) -> None:
         raise InvalidArgument(name, f"must be an int, got {type(value).__name__}")
     if not lowest <= value <= highest:
         raise InvalidArgument(name, f"must be between {lowest} and {highest}, got {value}")
+
+
+def _check_seconds(value: float) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= MAX_LEASE:
+        raise InvalidArgument("seconds", f"must be between 0 and {MAX_LEASE}, got {value!r}")
+
+
+def _check_utc(name: str, value: datetime) -> None:
+    if value.utcoffset() != timedelta(0):
+        raise InvalidArgument(name, "must be an aware datetime of UTC")

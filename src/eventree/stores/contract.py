@@ -11,6 +11,31 @@ from types import TracebackType
 from typing import Protocol, Self, TypeAlias
 from uuid import UUID
 
+from eventree.stores.checkpoint import ANYBODY, Checkpoint, Claim, Move, ParkedCommit, StoredCheckpoint
+
+__all__ = [
+    "ANYBODY",
+    "AppendRequest",
+    "Appended",
+    "Checkpoint",
+    "Claim",
+    "Conflict",
+    "DuplicateCommand",
+    "EventStore",
+    "LogPage",
+    "Move",
+    "NewCommand",
+    "NewEvent",
+    "Outcome",
+    "ParkedCommit",
+    "RecordedCommand",
+    "RecordedEvent",
+    "StoredCheckpoint",
+    "StoredSnapshot",
+    "StreamPage",
+    "StreamRead",
+]
+
 
 @dataclass(frozen=True, slots=True)
 class NewEvent:
@@ -212,19 +237,6 @@ class StoredSnapshot:
     taken_at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class Checkpoint:
-    """Tell how far a query has read, and who may move it.
-
-    Attributes:
-        position: Everything up to here was handled; 0 at the beginning.
-        fence: Grows with every claim; only the holder of the newest one may move the checkpoint.
-    """
-
-    position: int
-    fence: int
-
-
 class EventStore(Protocol):
     """Keep events for good.
 
@@ -309,20 +321,48 @@ class EventStore(Protocol):
         """
         ...
 
-    async def claim_checkpoint(self, name: str, version: int) -> Checkpoint:
-        """Take a query's checkpoint over, created at the beginning if need be; its fence grows by one.
+    async def claim_checkpoint(self, name: str, version: int, claim: Claim = ANYBODY) -> Checkpoint:
+        """Take a query's checkpoint over, created if need be; its fence grows by one.
+
+        It is taken from whoever claimed it before if their time is over, by the store's clock, or they gave it up, or
+        they are the same owner.
 
         Args:
             name: The query, 1 to 255 bytes.
             version: From 1; each version has a checkpoint of its own.
+            claim: Who takes it over, and for how long.
+
+        Raises:
+            CheckpointHeld: It is another worker's, and that one's time is not over.
         """
         ...
 
-    async def save_checkpoint(self, name: str, version: int, checkpoint: Checkpoint) -> None:
-        """Move a checkpoint.
+    async def save_checkpoint(self, name: str, version: int, move: Move) -> None:
+        """Move a checkpoint, with all that belongs to it, in one transaction.
 
         Raises:
-            CheckpointFenced: Somebody else claimed it meanwhile; it was not moved.
+            CheckpointFenced: Somebody else claimed it meanwhile; nothing was changed.
+        """
+        ...
+
+    async def release_checkpoint(self, name: str, version: int, fence: int) -> None:
+        """Let others take a checkpoint over at once; does nothing where somebody else has claimed it."""
+        ...
+
+    async def load_checkpoint(self, name: str, version: int) -> StoredCheckpoint | None:
+        """Return what is stored of a checkpoint, None if there is none."""
+        ...
+
+    async def load_parked(
+        self, name: str, version: int, *, after: int = 0, limit: int = 1_000
+    ) -> Sequence[ParkedCommit]:
+        """Return parked commits in the order of their positions.
+
+        Args:
+            name: The query.
+            version: Its version.
+            after: Only those with a higher position.
+            limit: At most this many, from 1.
         """
         ...
 

@@ -1,35 +1,55 @@
 """The reference store: the contract in plain Python, for tests and as the specification of the others."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from time import monotonic
 from types import TracebackType
 from typing import Self
 
-from eventree.errors import CheckpointFenced, LogRolledBack, StoreUnavailable
+from eventree.errors import CheckpointFenced, CheckpointHeld, LogRolledBack, StoreUnavailable
 from eventree.stores.checks import (
     check_checkpoint,
+    check_claim,
     check_command_ids,
+    check_fence,
     check_log_read,
+    check_move,
+    check_parked_read,
     check_requests,
     check_snapshot_ids,
     check_snapshots,
     check_stream_reads,
 )
 from eventree.stores.contract import (
+    ANYBODY,
     Appended,
     AppendRequest,
     Checkpoint,
+    Claim,
     Conflict,
     DuplicateCommand,
     LogPage,
+    Move,
     Outcome,
+    ParkedCommit,
     RecordedCommand,
     RecordedEvent,
+    StoredCheckpoint,
     StoredSnapshot,
     StreamPage,
     StreamRead,
 )
 from eventree.stores.watchers import Watchers
+
+
+@dataclass(slots=True)
+class _Held:
+    checkpoint: Checkpoint
+    owner: str = ""
+    until: float = 0.0
+    skipped: int = 0
+    parked: dict[int, ParkedCommit] = field(default_factory=dict[int, ParkedCommit])
 
 
 class MemoryStore:
@@ -40,7 +60,7 @@ class MemoryStore:
         self._log: list[RecordedEvent] = []
         self._streams: dict[tuple[str, str], list[RecordedEvent]] = {}
         self._commands: dict[str, RecordedCommand] = {}
-        self._checkpoints: dict[tuple[str, int], Checkpoint] = {}
+        self._checkpoints: dict[tuple[str, int], _Held] = {}
         self._snapshots: dict[tuple[str, str, str], StoredSnapshot] = {}
         self._watchers = Watchers()
         self._users = 0
@@ -140,23 +160,63 @@ class MemoryStore:
         """See `EventStore.watch`."""
         return self._watchers.add(listener)
 
-    async def claim_checkpoint(self, name: str, version: int) -> Checkpoint:
+    async def claim_checkpoint(self, name: str, version: int, claim: Claim = ANYBODY) -> Checkpoint:
         """See `EventStore.claim_checkpoint`."""
-        check_checkpoint(name, version)
-        self._check_open()
-        held = self._checkpoints.get((name, version), Checkpoint(0, 0))
-        claimed = Checkpoint(held.position, held.fence + 1)
-        self._checkpoints[name, version] = claimed
-        return claimed
-
-    async def save_checkpoint(self, name: str, version: int, checkpoint: Checkpoint) -> None:
-        """See `EventStore.save_checkpoint`."""
-        check_checkpoint(name, version, checkpoint)
+        check_claim(name, version, claim)
         self._check_open()
         held = self._checkpoints.get((name, version))
-        if held is None or held.fence != checkpoint.fence:
-            raise CheckpointFenced(name, checkpoint.fence)
-        self._checkpoints[name, version] = checkpoint
+        if held is None:
+            start = len(self._log) if claim.start is None else claim.start
+            held = self._checkpoints[name, version] = _Held(Checkpoint(start, 0))
+        left = held.until - monotonic()
+        if left > 0 and held.owner != claim.owner:
+            raise CheckpointHeld(name, held.owner, left)
+        held.checkpoint = Checkpoint(held.checkpoint.position, held.checkpoint.fence + 1)
+        held.owner = claim.owner
+        held.until = monotonic() + claim.seconds
+        return held.checkpoint
+
+    async def save_checkpoint(self, name: str, version: int, move: Move) -> None:
+        """See `EventStore.save_checkpoint`."""
+        check_move(name, version, move)
+        self._check_open()
+        held = self._checkpoints.get((name, version))
+        if held is None or held.checkpoint.fence != move.checkpoint.fence:
+            raise CheckpointFenced(name, move.checkpoint.fence)
+        held.checkpoint = move.checkpoint
+        held.until = monotonic() + move.seconds if move.seconds else held.until
+        held.skipped += move.skipped
+        for position in move.unpark:
+            held.parked.pop(position, None)
+        held.parked |= {parked.position: parked for parked in move.park}
+
+    async def release_checkpoint(self, name: str, version: int, fence: int) -> None:
+        """See `EventStore.release_checkpoint`."""
+        check_checkpoint(name, version)
+        check_fence(fence)
+        self._check_open()
+        held = self._checkpoints.get((name, version))
+        if held is not None and held.checkpoint.fence == fence:
+            held.until = 0.0
+
+    async def load_checkpoint(self, name: str, version: int) -> StoredCheckpoint | None:
+        """See `EventStore.load_checkpoint`."""
+        check_checkpoint(name, version)
+        self._check_open()
+        held = self._checkpoints.get((name, version))
+        if held is None:
+            return None
+        return StoredCheckpoint(held.checkpoint, held.owner, len(held.parked), held.skipped, is_live=False)
+
+    async def load_parked(
+        self, name: str, version: int, *, after: int = 0, limit: int = 1_000
+    ) -> Sequence[ParkedCommit]:
+        """See `EventStore.load_parked`."""
+        check_parked_read(name, version, after, limit)
+        self._check_open()
+        held = self._checkpoints.get((name, version))
+        positions = sorted(position for position in held.parked if position > after) if held is not None else []
+        return [held.parked[position] for position in positions[:limit]] if held is not None else []
 
     async def save_snapshots(self, snapshots: Sequence[StoredSnapshot]) -> None:
         """See `EventStore.save_snapshots`."""

@@ -11,6 +11,7 @@ from eventree.stores.contract import (
     NewCommand,
     NewEvent,
     Outcome,
+    ParkedCommit,
     RecordedEvent,
     StoredSnapshot,
     StreamPage,
@@ -67,6 +68,11 @@ def snapshot(
 ) -> StoredSnapshot:
     """Return a snapshot of an aggregate."""
     return StoredSnapshot(type, id, version, sequence, state_type, payload, taken_at)
+
+
+def parked(id: str, position: int, last: int = 0, *, reason: str = "no", type: str = TYPE) -> ParkedCommit:
+    """Return a commit to park, of one event unless its last position is given."""
+    return ParkedCommit(position, last or position, type, id, reason, NOON)
 
 
 async def append(store: EventStore, *requests: AppendRequest) -> list[Outcome]:

@@ -17,7 +17,7 @@ from eventree.domain.events import EventEnvelope
 from eventree.errors import ActorError, CheckpointFenced, LogRolledBack, QueryStopped
 from eventree.sourcing.commands import WEATHER
 from eventree.sourcing.queries.subscription import Progress, QueryStatus, Subscription
-from eventree.stores.contract import Checkpoint, EventStore, RecordedEvent
+from eventree.stores.contract import Checkpoint, EventStore, Move, RecordedEvent
 
 logger = logging.getLogger("eventree")
 
@@ -176,7 +176,7 @@ class QueryActor(Actor[QueryMessage, None], Generic[EventT]):
         return True
 
     async def _save(self, checkpoint: Checkpoint) -> None:
-        await self._store.save_checkpoint(self._subscription.name, self._subscription.version, checkpoint)
+        await self._store.save_checkpoint(self._subscription.name, self._subscription.version, Move(checkpoint))
         self._checkpoint = checkpoint
         self._progress.position = checkpoint.position
 

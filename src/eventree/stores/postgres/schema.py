@@ -59,10 +59,24 @@ CREATE TABLE checkpoints (
   version int NOT NULL,
   position bigint NOT NULL CHECK (position >= 0),
   fence bigint NOT NULL,
-  owner text,
-  lease_until timestamptz,
+  owner text NOT NULL,
+  lease_until timestamptz NOT NULL,
+  skipped bigint NOT NULL DEFAULT 0,
+  live boolean NOT NULL DEFAULT false,
   PRIMARY KEY (name, version)
 ) WITH (fillfactor = 50);
+
+CREATE TABLE parked (
+  name text COLLATE "C" NOT NULL,
+  version int NOT NULL,
+  position bigint NOT NULL,
+  last_position bigint NOT NULL,
+  aggregate_type text COLLATE "C" NOT NULL,
+  aggregate_id text COLLATE "C" NOT NULL,
+  reason text NOT NULL,
+  parked_at timestamptz NOT NULL,
+  PRIMARY KEY (name, version, position)
+);
 
 CREATE TABLE snapshots (
   stream bigint NOT NULL,
@@ -81,7 +95,7 @@ CREATE VIEW event_log AS
   FROM events e JOIN streams USING (stream)
   ORDER BY position;
 """
-_OURS: Final = ["head", "streams", "events", "commands", "checkpoints", "snapshots", "event_log"]
+_OURS: Final = ["head", "streams", "events", "commands", "checkpoints", "parked", "snapshots", "event_log"]
 _TAKEN = "SELECT c.relname FROM pg_class c WHERE c.relnamespace = to_regnamespace($1) AND c.relname = ANY($2::text[])"
 _IS_HEAD_OURS = """
 SELECT count(*) = 2 FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid

@@ -5,28 +5,38 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from types import TracebackType
 from typing import Final, Self
 
-from eventree.errors import CheckpointFenced, CommitOutcomeUnknown, EventStoreError, StoreUnavailable
+from eventree.errors import CommitOutcomeUnknown, EventStoreError, StoreUnavailable
 from eventree.errors.arguments import check_positive
 from eventree.stores.checks import (
     check_checkpoint,
+    check_claim,
     check_command_ids,
+    check_fence,
     check_log_read,
+    check_move,
+    check_parked_read,
     check_requests,
     check_snapshot_ids,
     check_snapshots,
     check_stream_reads,
 )
 from eventree.stores.contract import (
+    ANYBODY,
     AppendRequest,
     Checkpoint,
+    Claim,
     LogPage,
+    Move,
     Outcome,
+    ParkedCommit,
     RecordedCommand,
+    StoredCheckpoint,
     StoredSnapshot,
     StreamPage,
     StreamRead,
 )
 from eventree.stores.door import Door
+from eventree.stores.postgres import checkpoints
 from eventree.stores.postgres import read as queries
 from eventree.stores.postgres.address import parse
 from eventree.stores.postgres.append import Call
@@ -37,11 +47,6 @@ from eventree.stores.postgres.schema import create_or_check, quoted
 from eventree.stores.watchers import Watchers
 
 _READERS = 4
-_CLAIM: Final = """
-INSERT INTO checkpoints (name, version, position, fence) VALUES ($1, $2, 0, 1)
-ON CONFLICT (name, version) DO UPDATE SET fence = checkpoints.fence + 1 RETURNING position, fence
-"""
-_MOVE: Final = "UPDATE checkpoints SET position = $3 WHERE name = $1 AND version = $2 AND fence = $4 RETURNING fence"
 _PUT_SNAPSHOTS: Final = """
 INSERT INTO snapshots (stream, state_version, sequence, state_type, payload, checksum, taken_at)
 SELECT DISTINCT ON (stream, n.state_version)
@@ -156,18 +161,33 @@ class PostgresStore:
         """See `EventStore.watch`."""
         return self._watchers.add(listener)
 
-    async def claim_checkpoint(self, name: str, version: int) -> Checkpoint:
+    async def claim_checkpoint(self, name: str, version: int, claim: Claim = ANYBODY) -> Checkpoint:
         """See `EventStore.claim_checkpoint`."""
-        check_checkpoint(name, version)
-        [row] = await self._opened(self._reader).run(lambda db: db.fetch(_CLAIM, name, version))
-        return Checkpoint(*row)
+        check_claim(name, version, claim)
+        return await self._opened(self._reader).run(lambda db: checkpoints.claim(db, name, version, claim))
 
-    async def save_checkpoint(self, name: str, version: int, checkpoint: Checkpoint) -> None:
+    async def save_checkpoint(self, name: str, version: int, move: Move) -> None:
         """See `EventStore.save_checkpoint`."""
-        check_checkpoint(name, version, checkpoint)
-        values = (name, version, checkpoint.position, checkpoint.fence)
-        if not await self._opened(self._reader).run(lambda db: db.fetch(_MOVE, *values)):
-            raise CheckpointFenced(name, checkpoint.fence)
+        check_move(name, version, move)
+        await self._opened(self._reader).run(lambda db: checkpoints.move(db, name, version, move))
+
+    async def release_checkpoint(self, name: str, version: int, fence: int) -> None:
+        """See `EventStore.release_checkpoint`."""
+        check_checkpoint(name, version)
+        check_fence(fence)
+        await self._opened(self._reader).run(lambda db: checkpoints.release(db, name, version, fence))
+
+    async def load_checkpoint(self, name: str, version: int) -> StoredCheckpoint | None:
+        """See `EventStore.load_checkpoint`."""
+        check_checkpoint(name, version)
+        return await self._opened(self._reader).run(lambda db: checkpoints.load(db, name, version))
+
+    async def load_parked(
+        self, name: str, version: int, *, after: int = 0, limit: int = 1_000
+    ) -> Sequence[ParkedCommit]:
+        """See `EventStore.load_parked`."""
+        check_parked_read(name, version, after, limit)
+        return await self._opened(self._reader).run(lambda db: checkpoints.load_parked(db, name, version, after, limit))
 
     async def save_snapshots(self, snapshots: Sequence[StoredSnapshot]) -> None:
         """See `EventStore.save_snapshots`."""

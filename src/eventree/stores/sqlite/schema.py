@@ -10,10 +10,11 @@ from eventree.stores.sqlite.wal import MAX_BYTES, warn_of_reset_bug
 SCHEMA_VERSION: Final = 1
 
 _FULL = 2
-_OURS = {"eventree", "streams", "events", "commands", "checkpoints", "snapshots", "event_log"}
+_OURS = {"eventree", "streams", "events", "commands", "checkpoints", "parked", "snapshots", "event_log"}
 
 # Integer stream keys make inserts 1.5 times faster than text keys. `length` of a text stops at NUL, so the limits are
-# checked on blobs. `owner` and `lease_until` of a checkpoint are for workers in several processes.
+# checked on blobs. `owner` and `lease_until` of a checkpoint
+# are for workers in several processes; `live` is the version that was swapped in.
 _TABLES = """
 CREATE TABLE eventree (
   id INTEGER PRIMARY KEY CHECK (id = 1),
@@ -60,9 +61,23 @@ CREATE TABLE checkpoints (
   version INTEGER NOT NULL,
   position INTEGER NOT NULL CHECK (position >= 0),
   fence INTEGER NOT NULL,
-  owner TEXT,
-  lease_until INTEGER,
+  owner TEXT NOT NULL,
+  lease_until INTEGER NOT NULL,
+  skipped INTEGER NOT NULL DEFAULT 0,
+  live INTEGER NOT NULL DEFAULT 0,
   PRIMARY KEY (name, version)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE parked (
+  name TEXT NOT NULL,
+  version INTEGER NOT NULL,
+  position INTEGER NOT NULL,
+  last_position INTEGER NOT NULL,
+  aggregate_type TEXT NOT NULL,
+  aggregate_id TEXT NOT NULL,
+  reason TEXT NOT NULL,
+  parked_at INTEGER NOT NULL,
+  PRIMARY KEY (name, version, position)
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE snapshots (

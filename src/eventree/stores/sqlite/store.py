@@ -6,28 +6,38 @@ from os import PathLike, fspath
 from types import TracebackType
 from typing import Concatenate, ParamSpec, Self, TypeVar
 
-from eventree.errors import CheckpointFenced, InvalidArgument, StoreUnavailable
+from eventree.errors import InvalidArgument, StoreUnavailable
 from eventree.errors.arguments import check_positive
 from eventree.stores.checks import (
     check_checkpoint,
+    check_claim,
     check_command_ids,
+    check_fence,
     check_log_read,
+    check_move,
+    check_parked_read,
     check_requests,
     check_snapshot_ids,
     check_snapshots,
     check_stream_reads,
 )
 from eventree.stores.contract import (
+    ANYBODY,
     AppendRequest,
     Checkpoint,
+    Claim,
     LogPage,
+    Move,
     Outcome,
+    ParkedCommit,
     RecordedCommand,
+    StoredCheckpoint,
     StoredSnapshot,
     StreamPage,
     StreamRead,
 )
 from eventree.stores.door import Door
+from eventree.stores.sqlite import checkpoints
 from eventree.stores.sqlite import read as queries
 from eventree.stores.sqlite.append import append
 from eventree.stores.sqlite.connection import Connection, writing
@@ -37,11 +47,6 @@ from eventree.stores.watchers import Watchers
 P = ParamSpec("P")
 R = TypeVar("R")
 
-_CLAIM = """
-INSERT INTO checkpoints (name, version, position, fence) VALUES (?, ?, 0, 1)
-ON CONFLICT (name, version) DO UPDATE SET fence = fence + 1 RETURNING position, fence
-"""
-_MOVE = "UPDATE checkpoints SET position = ? WHERE name = ? AND version = ? AND fence = ?"
 _PUT_SNAPSHOT = """
 INSERT INTO snapshots (stream, state_version, sequence, state_type, payload, checksum, taken_at)
 SELECT stream, ?, ?, ?, ?, ?, ? FROM streams WHERE aggregate_type = ? AND aggregate_id = ? AND sequence >= ?
@@ -125,16 +130,33 @@ class SQLiteStore:
         """See `EventStore.watch`."""
         return self._watchers.add(listener)
 
-    async def claim_checkpoint(self, name: str, version: int) -> Checkpoint:
+    async def claim_checkpoint(self, name: str, version: int, claim: Claim = ANYBODY) -> Checkpoint:
         """See `EventStore.claim_checkpoint`."""
-        check_checkpoint(name, version)
-        return await self._write(_claim_checkpoint, name, version, self._busy_timeout)
+        check_claim(name, version, claim)
+        return await self._write(checkpoints.claim, name, version, claim, self._busy_timeout)
 
-    async def save_checkpoint(self, name: str, version: int, checkpoint: Checkpoint) -> None:
+    async def save_checkpoint(self, name: str, version: int, move: Move) -> None:
         """See `EventStore.save_checkpoint`."""
-        check_checkpoint(name, version, checkpoint)
-        if not await self._write(_save_checkpoint, name, version, checkpoint, self._busy_timeout):
-            raise CheckpointFenced(name, checkpoint.fence)
+        check_move(name, version, move)
+        await self._write(checkpoints.move, name, version, move, self._busy_timeout)
+
+    async def release_checkpoint(self, name: str, version: int, fence: int) -> None:
+        """See `EventStore.release_checkpoint`."""
+        check_checkpoint(name, version)
+        check_fence(fence)
+        await self._write(checkpoints.release, name, version, fence, self._busy_timeout)
+
+    async def load_checkpoint(self, name: str, version: int) -> StoredCheckpoint | None:
+        """See `EventStore.load_checkpoint`."""
+        check_checkpoint(name, version)
+        return await self._read(checkpoints.load, name, version)
+
+    async def load_parked(
+        self, name: str, version: int, *, after: int = 0, limit: int = 1_000
+    ) -> Sequence[ParkedCommit]:
+        """See `EventStore.load_parked`."""
+        check_parked_read(name, version, after, limit)
+        return await self._read(checkpoints.load_parked, name, version, after, limit)
 
     async def save_snapshots(self, snapshots: Sequence[StoredSnapshot]) -> None:
         """See `EventStore.save_snapshots`."""
@@ -178,19 +200,6 @@ class SQLiteStore:
         if connection is None:
             raise StoreUnavailable(f"{self._path} is not open; use the store inside `async with store:`")
         return connection
-
-
-def _claim_checkpoint(db: sqlite3.Connection, name: str, version: int, busy_timeout: float) -> Checkpoint:
-    with writing(db, busy_timeout):
-        return Checkpoint(*db.execute(_CLAIM, (name, version)).fetchone())
-
-
-def _save_checkpoint(
-    db: sqlite3.Connection, name: str, version: int, checkpoint: Checkpoint, busy_timeout: float
-) -> bool:
-    with writing(db, busy_timeout):
-        moved = db.execute(_MOVE, (checkpoint.position, name, version, checkpoint.fence))
-        return moved.rowcount == 1
 
 
 def _save_snapshots(db: sqlite3.Connection, snapshots: Sequence[StoredSnapshot], busy_timeout: float) -> None:

@@ -12,14 +12,17 @@ from eventree.errors import InvalidArgument
 from eventree.stores.contract import (
     AppendRequest,
     Checkpoint,
+    Claim,
     Conflict,
     EventStore,
+    Move,
     NewCommand,
+    ParkedCommit,
     RecordedCommand,
     StoredSnapshot,
     StreamRead,
 )
-from eventree.testing.store_values import NOON, TYPE, append, event, log, request, snapshot, stream
+from eventree.testing.store_values import NOON, TYPE, append, event, log, parked, request, snapshot, stream
 
 LONGEST = "é" * 127 + "x"
 """An id of 255 bytes."""
@@ -71,13 +74,24 @@ REFUSED_NUMBERS: dict[str, tuple[str, AppendRequest]] = {
     "an aggregate twice": ("requests", request("good")),
 }
 
+
+async def _park(store: EventStore, *commits: ParkedCommit) -> None:
+    await store.save_checkpoint("query", 1, Move(Checkpoint(0, 1), park=commits))
+
+
 ASKING: dict[str, tuple[str, Callable[[EventStore, str], Awaitable[object]]]] = {
     "find_commands": ("command_id", lambda store, text: store.find_commands(["c", text])),
     "read_streams of a type": ("aggregate_type", lambda store, text: store.read_streams([StreamRead(text, "a")])),
     "read_streams": ("aggregate_id", lambda store, text: store.read_streams([StreamRead(TYPE, text)])),
     "read": ("types", lambda store, text: store.read(0, 10, [TYPE, text])),
     "claim_checkpoint": ("name", lambda store, text: store.claim_checkpoint(text, 1)),
-    "save_checkpoint": ("name", lambda store, text: store.save_checkpoint(text, 1, Checkpoint(0, 1))),
+    "save_checkpoint": ("name", lambda store, text: store.save_checkpoint(text, 1, Move(Checkpoint(0, 1)))),
+    "claim_checkpoint of an owner": ("owner", lambda store, text: store.claim_checkpoint("query", 1, Claim(text))),
+    "release_checkpoint": ("name", lambda store, text: store.release_checkpoint(text, 1, 1)),
+    "load_checkpoint": ("name", lambda store, text: store.load_checkpoint(text, 1)),
+    "load_parked": ("name", lambda store, text: store.load_parked(text, 1)),
+    "parking of a type": ("aggregate_type", lambda store, text: _park(store, parked("a", 1, type=text))),
+    "parking": ("aggregate_id", lambda store, text: _park(store, parked(text, 1))),
     "save_snapshots of a type": (
         "aggregate_type",
         lambda store, text: store.save_snapshots([snapshot("a", 1, type=text)]),
@@ -106,15 +120,58 @@ COUNTING: dict[str, tuple[str, int, int, Callable[[EventStore, int], Awaitable[o
         "version",
         1,
         2**31 - 1,
-        lambda store, number: store.save_checkpoint("query", number, Checkpoint(0, 1)),
+        lambda store, number: store.save_checkpoint("query", number, Move(Checkpoint(0, 1))),
     ),
     "a position to save": (
         "position",
         0,
         2**63 - 1,
-        lambda store, number: store.save_checkpoint("query", 1, Checkpoint(number, 1)),
+        lambda store, number: store.save_checkpoint("query", 1, Move(Checkpoint(number, 1))),
     ),
-    "a fence": ("fence", 0, 2**63 - 1, lambda store, number: store.save_checkpoint("query", 1, Checkpoint(0, number))),
+    "a fence": (
+        "fence",
+        0,
+        2**63 - 1,
+        lambda store, number: store.save_checkpoint("query", 1, Move(Checkpoint(0, number))),
+    ),
+    "a position to begin at": (
+        "start",
+        0,
+        2**63 - 1,
+        lambda store, number: store.claim_checkpoint("query", 1, Claim(start=number)),
+    ),
+    "a position to park": (
+        "position",
+        1,
+        2**63 - 1,
+        lambda store, number: _park(store, parked("a", number, max(number, 1))),
+    ),
+    "a position to forget": (
+        "unpark",
+        1,
+        2**63 - 1,
+        lambda store, number: store.save_checkpoint("query", 1, Move(Checkpoint(0, 1), unpark=[number])),
+    ),
+    "a number of skipped commits": (
+        "skipped",
+        0,
+        2**31 - 1,
+        lambda store, number: store.save_checkpoint("query", 1, Move(Checkpoint(0, 1), skipped=number)),
+    ),
+    "a fence to release": ("fence", 0, 2**63 - 1, lambda store, number: store.release_checkpoint("query", 1, number)),
+    "a version to load": ("version", 1, 2**31 - 1, lambda store, number: store.load_checkpoint("query", number)),
+    "a position of parked commits": (
+        "after",
+        0,
+        2**63 - 1,
+        lambda store, number: store.load_parked("query", 1, after=number),
+    ),
+    "a limit of parked commits": (
+        "limit",
+        1,
+        2**31 - 1,
+        lambda store, number: store.load_parked("query", 1, limit=number),
+    ),
     "a sequence of a snapshot": (
         "sequence",
         1,
@@ -194,7 +251,7 @@ class LimitPromises:
         await store.save_snapshots([taken])
         assert await store.load_snapshots(LONGEST, [LONGEST], LONGEST) == {LONGEST: taken}
         held = await store.claim_checkpoint(LONGEST, 2**31 - 1)
-        await store.save_checkpoint(LONGEST, 2**31 - 1, held)
+        await store.save_checkpoint(LONGEST, 2**31 - 1, Move(held))
 
     @pytest.mark.parametrize("kind", PAYLOADS)
     async def test_a_payload_of_one_mebibyte_and_metadata_of_64_kibibytes_come_back(
@@ -215,7 +272,7 @@ class LimitPromises:
         assert await append(store, request("a", after=2**63 - 1)) == [Conflict(1)]
         assert await append(store, request("b", after=2**63 - 1, events=0)) == [Conflict(0)]
         held = await store.claim_checkpoint("query", 1)
-        await store.save_checkpoint("query", 1, Checkpoint(2**63 - 1, held.fence))
+        await store.save_checkpoint("query", 1, Move(Checkpoint(2**63 - 1, held.fence)))
         assert (await store.claim_checkpoint("query", 1)).position == 2**63 - 1
         await store.save_snapshots([snapshot("a", 2**63 - 1)])
         assert await store.load_snapshots(TYPE, ["a"], "v1") == {}

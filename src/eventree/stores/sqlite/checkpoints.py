@@ -1,0 +1,116 @@
+"""How far queries have read: each a function on the writer's thread, inside a transaction of its own or of another."""
+
+import sqlite3
+import time
+from datetime import timedelta
+
+from eventree.errors import CheckpointFenced, CheckpointHeld
+from eventree.stores.contract import Checkpoint, Claim, Move, ParkedCommit, StoredCheckpoint
+from eventree.stores.sqlite.connection import writing
+from eventree.stores.sqlite.read import as_json, from_micros, to_micros
+
+_CLAIM = """
+INSERT INTO checkpoints (name, version, position, fence, owner, lease_until)
+VALUES (?1, ?2, coalesce(?3, (SELECT max(position) FROM events), 0), 1, ?4, ?5)
+ON CONFLICT (name, version) DO UPDATE
+SET fence = fence + 1, owner = excluded.owner, lease_until = excluded.lease_until
+WHERE lease_until <= ?6 OR owner = excluded.owner
+RETURNING position, fence
+"""
+_HOLDER = "SELECT owner, lease_until FROM checkpoints WHERE name = ? AND version = ?"
+_MOVE = """
+UPDATE checkpoints SET position = ?, skipped = skipped + ?, lease_until = coalesce(?, lease_until)
+WHERE name = ? AND version = ? AND fence = ?
+"""
+_PARK = """
+INSERT OR REPLACE INTO parked
+  (name, version, position, last_position, aggregate_type, aggregate_id, reason, parked_at)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+"""
+_UNPARK = "DELETE FROM parked WHERE name = ? AND version = ? AND position IN (SELECT value FROM json_each(?))"
+_RELEASE = "UPDATE checkpoints SET lease_until = 0 WHERE name = ? AND version = ? AND fence = ?"
+_LOAD = """
+SELECT position, fence, owner, (SELECT count(*) FROM parked p WHERE p.name = c.name AND p.version = c.version),
+       skipped, live
+FROM checkpoints c WHERE name = ? AND version = ?
+"""
+_PARKED = """
+SELECT position, last_position, aggregate_type, aggregate_id, reason, parked_at
+FROM parked WHERE name = ? AND version = ? AND position > ? ORDER BY position LIMIT ?
+"""
+
+
+def claim(db: sqlite3.Connection, name: str, version: int, claim: Claim, busy_timeout: float) -> Checkpoint:
+    """Take a checkpoint over; raises `CheckpointHeld`."""
+    with writing(db, busy_timeout):
+        return claim_inside(db, name, version, claim)
+
+
+def claim_inside(db: sqlite3.Connection, name: str, version: int, claim: Claim) -> Checkpoint:
+    """Take a checkpoint over inside a transaction; raises `CheckpointHeld`."""
+    now = _now()
+    row = db.execute(_CLAIM, (name, version, claim.start, claim.owner, now + _micros(claim.seconds), now)).fetchone()
+    if row is None:
+        owner, until = db.execute(_HOLDER, (name, version)).fetchone()
+        raise CheckpointHeld(name, owner, (until - now) / 1e6)
+    return Checkpoint(*row)
+
+
+def move(db: sqlite3.Connection, name: str, version: int, move: Move, busy_timeout: float) -> None:
+    """Move a checkpoint with all that belongs to it; raises `CheckpointFenced`."""
+    with writing(db, busy_timeout):
+        move_inside(db, name, version, move)
+
+
+def move_inside(db: sqlite3.Connection, name: str, version: int, move: Move) -> None:
+    """Move a checkpoint inside a transaction; raises `CheckpointFenced`."""
+    until = _now() + _micros(move.seconds) if move.seconds else None
+    values = (move.checkpoint.position, move.skipped, until, name, version, move.checkpoint.fence)
+    if db.execute(_MOVE, values).rowcount != 1:
+        raise CheckpointFenced(name, move.checkpoint.fence)
+    if move.unpark:
+        db.execute(_UNPARK, (name, version, as_json(list(move.unpark))))
+    db.executemany(_PARK, [(name, version, *_columns(parked)) for parked in move.park])
+
+
+def release(db: sqlite3.Connection, name: str, version: int, fence: int, busy_timeout: float) -> None:
+    """Let others take a checkpoint over at once."""
+    with writing(db, busy_timeout):
+        db.execute(_RELEASE, (name, version, fence))
+
+
+def load(db: sqlite3.Connection, name: str, version: int) -> StoredCheckpoint | None:
+    """Return all that is stored of a checkpoint."""
+    row = db.execute(_LOAD, (name, version)).fetchone()
+    if row is None:
+        return None
+    position, fence, owner, parked, skipped, live = row
+    return StoredCheckpoint(Checkpoint(position, fence), owner, parked, skipped, bool(live))
+
+
+def load_parked(db: sqlite3.Connection, name: str, version: int, after: int, limit: int) -> list[ParkedCommit]:
+    """Return a page of parked commits."""
+    rows = db.execute(_PARKED, (name, version, after, limit))
+    return [
+        ParkedCommit(position, last, aggregate_type, aggregate_id, reason, from_micros(parked_at))
+        for position, last, aggregate_type, aggregate_id, reason, parked_at in rows
+    ]
+
+
+def _columns(parked: ParkedCommit) -> tuple[object, ...]:
+    return (
+        parked.position,
+        parked.last_position,
+        parked.aggregate_type,
+        parked.aggregate_id,
+        parked.reason,
+        to_micros(parked.parked_at),
+    )
+
+
+def _now() -> int:
+    return time.time_ns() // 1_000
+
+
+def _micros(seconds: float) -> int:
+    return timedelta(seconds=seconds) // timedelta(microseconds=1)
