@@ -11,13 +11,11 @@ from eventree import (
     ActorStopped,
     ActorTimeout,
     AggregateType,
-    CheckpointFenced,
     EventSourcing,
     EventStore,
     InvalidArgument,
     Query,
     QueryStatus,
-    QueryStopped,
     SQLiteStore,
     StoreUnavailable,
 )
@@ -239,25 +237,6 @@ async def test_a_stop_answers_whoever_waits_for_a_query(store: EventStore) -> No
         await system.query("q").caught_up()
     with pytest.raises(ActorStopped):
         await waiting
-
-
-async def test_of_two_queries_with_one_name_the_older_is_fenced_and_stops(store: EventStore) -> None:
-    old, new = Seen(), Seen()
-    async with EventSourcing(ledger, store, queries=[query("q", old)]) as first:
-        await first.query("q").caught_up()
-        async with EventSourcing(ledger, store, queries=[query("q", new)]) as second:
-            await second.query("q").caught_up()
-            await first.execute("a", add(1))
-            await second.query("q").caught_up()
-            with pytest.raises(QueryStopped) as stopped:
-                await first.query("q").caught_up()
-            assert isinstance(stopped.value.__cause__, CheckpointFenced)
-            assert first.query("q").status is QueryStatus.STOPPED
-            await first.execute("a", add(2))
-            await second.query("q").caught_up()
-            assert second.query("q").status is QueryStatus.RUNNING
-    assert new.amounts == [("a", [1]), ("a", [2])]
-    assert old.amounts == [("a", [1])]
 
 
 @pytest.mark.parametrize("step", ["read", "save_checkpoint"])

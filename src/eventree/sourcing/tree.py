@@ -19,6 +19,7 @@ from eventree.sourcing.commands import EventSourcingActor
 from eventree.sourcing.loading import Loader
 from eventree.sourcing.queries.actor import QueryActor, QueryMessage
 from eventree.sourcing.queries.subscription import Progress, Subscription
+from eventree.sourcing.queries.worker import worker_name
 from eventree.sourcing.snapshots import SnapshotWriter
 from eventree.sourcing.statistics import Counters, SystemStats
 from eventree.stores.contract import EventStore, StoredSnapshot
@@ -69,6 +70,7 @@ class Tree(Generic[StateT, CommandT, EventT, ErrorT]):
         self._snapshots = snapshots
         self._cache_size = cache_size
         self._counters = Counters()
+        self._worker = worker_name()
         self._started_at: float | None = None
         self._planned_starts = 0
         self._query_supervisor = Supervisor(name=f"{aggregate_type.name} queries")
@@ -167,7 +169,12 @@ class Tree(Generic[StateT, CommandT, EventT, ErrorT]):
     def _query_spec(self, registered: Registered[EventT]) -> ChildSpec[QueryMessage, None]:
         def start() -> QueryActor[EventT]:
             return QueryActor(
-                registered.subscription, self._store, [self._type.name], self.loader.envelope, registered.progress
+                registered.subscription,
+                self._store,
+                [self._type.name],
+                self.loader.envelope,
+                registered.progress,
+                self._worker,
             )
 
         return ChildSpec(id=registered.subscription.name, start=start, ref=registered.ref)

@@ -14,10 +14,11 @@ from eventree.actors.policy import Backoff
 from eventree.actors.ref import ActorRef
 from eventree.actors.request import Request
 from eventree.domain.events import EventEnvelope
-from eventree.errors import ActorError, CheckpointFenced, LogRolledBack, QueryStopped
+from eventree.errors import ActorError, CheckpointFenced, CheckpointHeld, EventStoreError, LogRolledBack, QueryStopped
 from eventree.sourcing.commands import WEATHER
 from eventree.sourcing.queries.subscription import Progress, QueryStatus, Subscription
-from eventree.stores.contract import Checkpoint, EventStore, Move, RecordedEvent
+from eventree.sourcing.queries.worker import is_dead
+from eventree.stores.contract import Checkpoint, Claim, EventStore, Move, RecordedEvent
 
 logger = logging.getLogger("eventree")
 
@@ -64,6 +65,7 @@ class QueryActor(Actor[QueryMessage, None], Generic[EventT]):
         aggregate_types: Sequence[str],
         decode: Callable[[RecordedEvent], EventEnvelope[EventT]],
         progress: Progress,
+        worker: str,
     ) -> None:
         """Remember what to follow where.
 
@@ -73,13 +75,17 @@ class QueryActor(Actor[QueryMessage, None], Generic[EventT]):
             aggregate_types: Whose events it follows.
             decode: Turns a stored event into an envelope.
             progress: Where to show how far it is.
+            worker: Who claims the checkpoint; the same for all incarnations.
         """
         self._subscription = subscription
         self._store = store
         self._types = aggregate_types
         self._decode = decode
         self._progress = progress
+        self._worker = worker
         self._checkpoint: Checkpoint | None = None
+        self._claim_at = 0.0
+        self._renew_at = 0.0
         self._cursor = 0
         self._waiting: list[tuple[int, Request[QueryMessage, None]]] = []
         self._hinted = False
@@ -109,8 +115,11 @@ class QueryActor(Actor[QueryMessage, None], Generic[EventT]):
             self._come_back(ctx.ref, delay)
 
     async def on_stop(self, reason: ExitReason) -> None:
-        """Stop listening; the checkpoint was saved at the end of the last page."""
+        """Stop listening, and let others take over; the checkpoint was saved at the end of the last page."""
         await self.on_kill()
+        if self._checkpoint is not None:
+            with suppress(EventStoreError):
+                await self._store.release_checkpoint(*self._key, self._checkpoint.fence)
 
     async def on_kill(self) -> None:
         """Stop listening."""
@@ -120,39 +129,76 @@ class QueryActor(Actor[QueryMessage, None], Generic[EventT]):
 
     async def _turn(self) -> float:
         """Read and hand over one page; return after how many seconds to come back."""
-        now = asyncio.get_running_loop().time()
-        if self._progress.status is QueryStatus.STOPPED or now < self._pause_until:
-            return self._pause_until - now
+        if self._progress.status is QueryStatus.STOPPED:
+            return 0.0
         try:
-            more = await self._read_page()
+            delay = await self._work()
         except WEATHER as error:
             self._store_failures += 1
             if self._store_failures == 1:
                 logger.warning("query %s waits for its store: %s", self._subscription.name, error)
             return STORE_BACKOFF.delay(self._store_failures)
         except CheckpointFenced as error:
-            self._stop(error)
+            logger.warning("%s", error)
+            self._checkpoint = None
             return 0.0
         except LogRolledBack as error:
             self._rolled_back(error)
             return 0.0
         self._store_failures = 0
+        return delay
+
+    async def _work(self) -> float:
+        """Read a page if the checkpoint is ours, or try to get it; return after how many seconds to go on."""
+        clock = asyncio.get_running_loop().time
+        if clock() < self._pause_until:
+            await self._renew()
+            return min(self._pause_until - clock(), self._subscription.lease / 3)
+        if self._checkpoint is None:
+            await self._claim()
+        if self._checkpoint is None:
+            return self._subscription.poll_interval
+        more = await self._read_page(self._checkpoint)
         if self._progress.status is QueryStatus.RETRYING:
-            return self._pause_until - asyncio.get_running_loop().time()
+            return min(self._pause_until - clock(), self._subscription.lease / 3)
         return 0.0 if more else self._subscription.poll_interval
 
-    async def _read_page(self) -> bool:
+    async def _claim(self) -> None:
+        """Take the checkpoint over if nobody else works on it; else look how far that one is."""
+        now, lease = asyncio.get_running_loop().time(), self._subscription.lease
+        try:
+            if now < self._claim_at:
+                await self._look_on()
+                return
+            self._checkpoint = await self._store.claim_checkpoint(*self._key, Claim(self._worker, lease))
+        except CheckpointHeld as held:
+            self._claim_at = now + min(held.seconds, lease / 3)
+            if is_dead(held.owner):  # its process cannot speak up any more
+                await self._store.claim_checkpoint(*self._key, Claim(held.owner))
+                self._claim_at = now
+            await self._look_on()
+            return
+        self._progress.status = QueryStatus.RUNNING
+        self._cursor = self._progress.position = self._checkpoint.position
+        self._renew_at = now + lease / 3
+
+    async def _look_on(self) -> None:
+        self._progress.status = QueryStatus.WAITING
+        stored = await self._store.load_checkpoint(*self._key)
+        if stored is not None:
+            self._progress.position = stored.checkpoint.position
+
+    async def _read_page(self, checkpoint: Checkpoint) -> bool:
         """Hand over what one read gives and save the checkpoint; return whether there may be more at once."""
-        if self._checkpoint is None:
-            self._checkpoint = await self._store.claim_checkpoint(self._subscription.name, self._subscription.version)
-            self._cursor = self._progress.position = self._checkpoint.position
         page = await self._store.read(self._cursor, PAGE, self._types)
         full = page.position - self._cursor >= PAGE
         finished = await self._hand_over(page.events)
         if finished:
             self._cursor = page.position
-        if self._cursor != self._checkpoint.position:
-            await self._save(Checkpoint(self._cursor, self._checkpoint.fence))
+        if self._cursor != checkpoint.position:
+            await self._save(Checkpoint(self._cursor, checkpoint.fence))
+        else:
+            await self._renew()
         return full or not finished
 
     async def _hand_over(self, events: Sequence[RecordedEvent]) -> bool:
@@ -176,9 +222,19 @@ class QueryActor(Actor[QueryMessage, None], Generic[EventT]):
         return True
 
     async def _save(self, checkpoint: Checkpoint) -> None:
-        await self._store.save_checkpoint(self._subscription.name, self._subscription.version, Move(checkpoint))
+        await self._store.save_checkpoint(*self._key, Move(checkpoint, self._subscription.lease))
         self._checkpoint = checkpoint
         self._progress.position = checkpoint.position
+        self._renew_at = asyncio.get_running_loop().time() + self._subscription.lease / 3
+
+    async def _renew(self) -> None:
+        """Let others know that this one is at work, when it is time to."""
+        if self._checkpoint is not None and asyncio.get_running_loop().time() >= self._renew_at:
+            await self._save(self._checkpoint)
+
+    @property
+    def _key(self) -> tuple[str, int]:
+        return self._subscription.name, self._subscription.version
 
     def _failed(self, error: BaseException, position: int) -> None:
         """Count a failure of the handler: try again later, or stop visibly."""
@@ -222,9 +278,10 @@ class QueryActor(Actor[QueryMessage, None], Generic[EventT]):
     def _answer_waiting(self) -> None:
         """Answer those whose position the checkpoint has reached, or all with an error when we gave up."""
         stopped = self._progress.status is QueryStatus.STOPPED
+        is_known = self._checkpoint is not None or self._progress.status is QueryStatus.WAITING
         waiting, self._waiting = self._waiting, []
         for position, request in waiting:
-            if self._checkpoint is not None and position <= self._checkpoint.position:
+            if is_known and position <= self._progress.position:
                 request.reply(None)
             elif stopped:
                 progress = self._progress

@@ -10,6 +10,7 @@ from eventree.domain.events import EventEnvelope
 from eventree.domain.limits import check_id
 from eventree.errors import InvalidArgument
 from eventree.errors.arguments import check_count, check_positive
+from eventree.stores.checks import MAX_LEASE
 
 EventT = TypeVar("EventT")
 EventT_contra = TypeVar("EventT_contra", contravariant=True)
@@ -25,8 +26,10 @@ class QueryStatus(Enum):
     """It follows the log."""
     RETRYING = "retrying"
     """Its handler failed; it waits and tries the same events again."""
+    WAITING = "waiting"
+    """Another process works on it; this one takes over as soon as that one ends, or is not heard of for its lease."""
     STOPPED = "stopped"
-    """It gave up, or another worker took it over; nothing is handed to it any more."""
+    """It gave up; nothing is handed to it any more."""
 
 
 @dataclass(slots=True)
@@ -55,6 +58,7 @@ class Subscription(Generic[EventT_contra]):
         max_attempts: How often the same events are tried before the query stops.
         backoff: How long it waits between two tries.
         poll_interval: Seconds between two looks at a log that seems quiet.
+        lease: Seconds after which another process takes over from one that is not heard of.
     """
 
     def __init__(
@@ -65,6 +69,7 @@ class Subscription(Generic[EventT_contra]):
         max_attempts: int = 8,
         backoff: Backoff | None = None,
         poll_interval: float = 0.2,
+        lease: float = 5.0,
     ) -> None:
         """Describe how to follow.
 
@@ -75,6 +80,8 @@ class Subscription(Generic[EventT_contra]):
             backoff: Default 0.1 s, doubled each time up to 30 s.
             poll_interval: Seconds, default 0.2. Commits of the same process are heard of at once; those of other
                 processes at the next look.
+            lease: Seconds, default 5, at most a day. Of several processes with this query one works on it. It says so
+                every third of that time; a handler that takes longer at a time may be run by two.
 
         Raises:
             InvalidArgument: One of them is out of range.
@@ -83,10 +90,14 @@ class Subscription(Generic[EventT_contra]):
         check_count("version", version)
         check_count("max_attempts", max_attempts)
         check_positive("poll_interval", poll_interval)
+        check_positive("lease", lease)
+        if lease > MAX_LEASE:
+            raise InvalidArgument("lease", f"must be at most {MAX_LEASE} seconds, got {lease!r}")
         self.version = version
         self.max_attempts = max_attempts
         self.backoff = backoff if backoff is not None else Backoff()
         self.poll_interval = poll_interval
+        self.lease = lease
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name!r})"
@@ -112,6 +123,7 @@ class Query(Subscription[EventT_contra]):
         max_attempts: int = 8,
         backoff: Backoff | None = None,
         poll_interval: float = 0.2,
+        lease: float = 5.0,
     ) -> None:
         """Describe a query.
 
@@ -123,11 +135,19 @@ class Query(Subscription[EventT_contra]):
             max_attempts: See `Subscription`.
             backoff: See `Subscription`.
             poll_interval: See `Subscription`.
+            lease: See `Subscription`.
 
         Raises:
             InvalidArgument: One of them cannot work.
         """
-        super().__init__(name, version=version, max_attempts=max_attempts, backoff=backoff, poll_interval=poll_interval)
+        super().__init__(
+            name,
+            version=version,
+            max_attempts=max_attempts,
+            backoff=backoff,
+            poll_interval=poll_interval,
+            lease=lease,
+        )
         if not callable(handler):
             raise InvalidArgument("handler", f"must be a function of (aggregate_id, events), got {handler!r}")
         self._handler = handler
