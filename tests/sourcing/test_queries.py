@@ -16,6 +16,7 @@ from eventree import (
     InvalidArgument,
     Query,
     QueryStatus,
+    QueryStopped,
     SQLiteStore,
     StoreUnavailable,
 )
@@ -250,3 +251,35 @@ async def test_a_query_waits_for_a_store_that_is_away(step: str) -> None:
         assert (system.query("q").incarnation, system.query("q").status) == (1, QueryStatus.RUNNING)
     assert {("a", (1,))} == {(id, tuple(amounts)) for id, amounts in seen.amounts}
     assert Added(1) in [event.payload for _, events in seen.commits for event in events]
+
+
+@pytest.mark.parametrize(
+    ("start", "expected"), [("beginning", [1, 2, 3, 4]), ("end", [4]), (0, [1, 2, 3, 4]), (2, [3, 4])]
+)
+async def test_a_new_query_begins_where_it_says_and_goes_on_from_its_checkpoint(
+    store: EventStore, start: Any, expected: list[int]
+) -> None:
+    seen = Seen()
+    async with EventSourcing(ledger, store) as system:
+        for amount in (1, 2, 3):
+            await system.execute("a", add(amount))
+        await system.register_queries([Query("q", seen, start=start)])
+        await system.query("q").caught_up()
+        await system.execute("a", add(4))
+        await system.query("q").caught_up()
+    async with EventSourcing(ledger, store, queries=[Query("q", seen, start=start)]) as system:
+        await system.query("q").caught_up()
+    assert [amount for _, amounts in seen.amounts for amount in amounts] == expected
+
+
+async def test_a_query_that_begins_in_front_of_the_log_stops_visibly(store: EventStore) -> None:
+    async with EventSourcing(ledger, store, queries=[Query("q", Seen(), start=7)]) as system:
+        await system.execute("a", add(1))
+        with pytest.raises(QueryStopped):
+            await system.query("q").caught_up()
+
+
+@pytest.mark.parametrize("start", ["now", -1, True, 1.5, None, 2**63])
+def test_a_starting_point_that_is_none_is_refused(start: Any) -> None:
+    with pytest.raises(InvalidArgument, match="start: must be 'beginning', 'end' or a position"):
+        Query("q", Seen(), start=start)

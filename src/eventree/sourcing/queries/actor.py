@@ -166,11 +166,12 @@ class QueryActor(Actor[QueryMessage, None], Generic[EventT]):
     async def _claim(self) -> None:
         """Take the checkpoint over if nobody else works on it; else look how far that one is."""
         now, lease = asyncio.get_running_loop().time(), self._subscription.lease
+        claim = Claim(self._worker, lease, self._subscription.start)
         try:
             if now < self._claim_at:
                 await self._look_on()
                 return
-            self._checkpoint = await self._store.claim_checkpoint(*self._key, Claim(self._worker, lease))
+            self._checkpoint = await self._store.claim_checkpoint(*self._key, claim)
         except CheckpointHeld as held:
             self._claim_at = now + min(held.seconds, lease / 3)
             if is_dead(held.owner):  # its process cannot speak up any more

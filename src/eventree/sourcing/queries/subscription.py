@@ -3,20 +3,23 @@
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Generic, TypeAlias, TypeVar
+from typing import Generic, Literal, TypeAlias, TypeVar
 
 from eventree.actors.policy import Backoff
 from eventree.domain.events import EventEnvelope
 from eventree.domain.limits import check_id
 from eventree.errors import InvalidArgument
 from eventree.errors.arguments import check_count, check_positive
-from eventree.stores.checks import MAX_LEASE
+from eventree.stores.checks import MAX_LEASE, MAX_NUMBER
 
 EventT = TypeVar("EventT")
 EventT_contra = TypeVar("EventT_contra", contravariant=True)
 
 QueryHandler: TypeAlias = Callable[[str, Sequence[EventEnvelope[EventT]]], Awaitable[None] | None]
 """`(aggregate_id, events)`: called once per commit, with all events of one command."""
+
+Start: TypeAlias = Literal["beginning", "end"] | int
+"""Where a query begins: an int is a position that counts as handled."""
 
 
 class QueryStatus(Enum):
@@ -59,6 +62,7 @@ class Subscription(Generic[EventT_contra]):
         backoff: How long it waits between two tries.
         poll_interval: Seconds between two looks at a log that seems quiet.
         lease: Seconds after which another process takes over from one that is not heard of.
+        start: After which position a new checkpoint begins; None for the end of the log.
     """
 
     def __init__(
@@ -70,6 +74,7 @@ class Subscription(Generic[EventT_contra]):
         backoff: Backoff | None = None,
         poll_interval: float = 0.2,
         lease: float = 5.0,
+        start: Start = "beginning",
     ) -> None:
         """Describe how to follow.
 
@@ -82,6 +87,8 @@ class Subscription(Generic[EventT_contra]):
                 processes at the next look.
             lease: Seconds, default 5, at most a day. Of several processes with this query one works on it. It says so
                 every third of that time; a handler that takes longer at a time may be run by two.
+            start: Where a query begins that has no checkpoint yet: at the "beginning" of the log, the default, at its
+                "end", or after a position. Later starts go on from the checkpoint.
 
         Raises:
             InvalidArgument: One of them is out of range.
@@ -98,6 +105,7 @@ class Subscription(Generic[EventT_contra]):
         self.backoff = backoff if backoff is not None else Backoff()
         self.poll_interval = poll_interval
         self.lease = lease
+        self.start = _position(start)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name!r})"
@@ -124,6 +132,7 @@ class Query(Subscription[EventT_contra]):
         backoff: Backoff | None = None,
         poll_interval: float = 0.2,
         lease: float = 5.0,
+        start: Start = "beginning",
     ) -> None:
         """Describe a query.
 
@@ -136,6 +145,7 @@ class Query(Subscription[EventT_contra]):
             backoff: See `Subscription`.
             poll_interval: See `Subscription`.
             lease: See `Subscription`.
+            start: See `Subscription`.
 
         Raises:
             InvalidArgument: One of them cannot work.
@@ -147,6 +157,7 @@ class Query(Subscription[EventT_contra]):
             backoff=backoff,
             poll_interval=poll_interval,
             lease=lease,
+            start=start,
         )
         if not callable(handler):
             raise InvalidArgument("handler", f"must be a function of (aggregate_id, events), got {handler!r}")
@@ -157,3 +168,14 @@ class Query(Subscription[EventT_contra]):
         result = self._handler(aggregate_id, events)
         if result is not None:
             await result
+
+
+def _position(start: Start) -> int | None:
+    """Return the position to begin after, None for the end of the log."""
+    if start == "end":
+        return None
+    if start == "beginning":
+        return 0
+    if isinstance(start, bool) or not isinstance(start, int) or not 0 <= start <= MAX_NUMBER:
+        raise InvalidArgument("start", f"must be 'beginning', 'end' or a position from 0, got {start!r}")
+    return start
