@@ -40,6 +40,7 @@ from eventree.errors import (
     LogRolledBack,
     MailboxFull,
     NonPositiveArgument,
+    NotCaughtUp,
     QueryStopped,
     RestartIntensityExceeded,
     SchemaTooNew,
@@ -73,6 +74,7 @@ EXAMPLES: list[tuple[Exception, dict[str, object]]] = [
     (CommandIdReused("c-1", "a-1"), {"command_id": "c-1", "aggregate_id": "a-1"}),
     (CheckpointFenced("balances", 12), {"name": "balances", "fence": 12}),
     (CheckpointHeld("balances", "worker 7", 12), {"name": "balances", "owner": "worker 7", "seconds": 12}),
+    (NotCaughtUp("the commit", "balances", BOOM), {"commit": "the commit", "query": "balances", "__cause__": BOOM}),
     (QueryStopped("balances", 44, BOOM), {"name": "balances", "position": 44, "__cause__": BOOM}),
     (ActorTimeout("execute", 2.5, "unknown"), {"operation": "execute", "seconds": 2.5, "outcome": "unknown"}),
     (ActorStopped("worker"), {"actor": "worker"}),
@@ -98,7 +100,7 @@ EXAMPLES: list[tuple[Exception, dict[str, object]]] = [
     (TransactionRolledBack("the disk is away"), {"args": ("the disk is away",)}),
     (CommitOutcomeUnknown("lost"), {"args": ("lost",)}),
 ]
-UNSAID = {"args", "__cause__", "actors", "crashes", "outcome"}
+UNSAID = {"args", "commit", "__cause__", "actors", "crashes", "outcome"}
 SIGNALS = {eventree.StopActor, eventree.Ignore, eventree.Reject}
 """What an actor raises to say something to the runtime; no errors."""
 
@@ -108,6 +110,7 @@ REMEDIES: list[tuple[EventreeError, str]] = [
     (SchemaTooNew("bank.db", 9, 4), "upgrade eventree"),
     (ConcurrencyConflict("bank", "a", 1, 2), "send the command again"),
     (CommandIdReused("c", "a"), "give each command its own id"),
+    (NotCaughtUp("commit", "q"), "do not repeat the command"),
     (ActorTimeout("execute", 1), "ask again"),
     (ActorTimeout("execute", 1, "not_started"), "nothing happened"),
     (ActorTimeout("execute", 1, "unknown"), "same command_id"),

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from eventree import AggregateType, EventSourcing, Ok, Result
+from eventree import AggregateType, Err, EventSourcing, Ok, Result
 
 
 class Boom(Exception):
@@ -57,6 +57,10 @@ def add(*amounts: int) -> Command:
 def add_length(ledger: Ledger) -> Result[Sequence[Added], str]:
     """Add the number of entries: the event shows the state that it was decided on."""
     return Ok([Added(len(ledger.entries))])
+
+
+def refuse(_: Ledger) -> Result[Sequence[Added], str]:
+    return Err("no")
 
 
 def crash(_: Ledger) -> Result[Sequence[Added], str]:

@@ -175,3 +175,23 @@ class QueryStopped(EventreeError):
         self.name = name
         self.position = position
         self.__cause__ = cause
+
+
+class NotCaughtUp(EventreeError):
+    """A command was stored, but a query that its caller wanted to wait for has not handled it in time.
+
+    Handling: do not repeat the command; wait with `query(name).caught_up(position)`. `__cause__` says why.
+
+    Attributes:
+        commit: The `Commit` that stands.
+        query: The name of the query.
+    """
+
+    def __init__(self, commit: object, query: str, cause: BaseException | None = None) -> None:
+        super().__init__(
+            f"the command was stored, but query {query!r} has not handled it yet ({named(cause)}); wait for the query, "
+            "do not repeat the command"
+        )
+        self.commit = commit
+        self.query = query
+        self.__cause__ = cause

@@ -2,13 +2,14 @@
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterable
 from typing import TypeVar
 
-from eventree.errors import ActorTimeout, DomainError, EventreeError
+from eventree.errors import ActorTimeout, DomainError, EventreeError, NotCaughtUp
 from eventree.errors.arguments import check_positive
 from eventree.result import Err, Ok, Result
 from eventree.sourcing.batch import Executed
+from eventree.sourcing.queries.handle import QueryHandle
 
 logger = logging.getLogger("eventree")
 
@@ -41,6 +42,20 @@ async def in_time(operation: str, timeout: float, question: Coroutine[object, ob
         return Err(error)
     finally:
         question.close()
+
+
+async def in_view(
+    answer: Executed[EventT, ErrorT], queries: Iterable[QueryHandle], deadline: float
+) -> Executed[EventT, ErrorT]:
+    """Return an answer once queries have handled what it stored; `NotCaughtUp` if one has not at the deadline."""
+    if isinstance(answer, Ok):
+        for query in queries:
+            left = max(deadline - asyncio.get_running_loop().time(), 0.001)
+            try:
+                await query.caught_up(answer.value.position, timeout=left)
+            except EventreeError as error:
+                return Err(NotCaughtUp(answer.value, query.name, error))
+    return answer
 
 
 def log_failure(name: str, aggregate_id: str, answer: "asyncio.Future[Executed[EventT, ErrorT]]") -> None:

@@ -1,5 +1,6 @@
 """The client of a running system: what a user holds to execute commands and to read aggregates."""
 
+import asyncio
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from functools import partial
 from types import TracebackType
@@ -13,7 +14,7 @@ from eventree.domain.snapshots import Snapshot, SnapshotConfig
 from eventree.errors import EventreeError, InvalidArgument
 from eventree.errors.arguments import check_count, check_positive
 from eventree.result import Err, Result
-from eventree.sourcing.answers import as_result, in_time, log_failure
+from eventree.sourcing.answers import as_result, in_time, in_view, log_failure
 from eventree.sourcing.batch import Execute, Executed
 from eventree.sourcing.messages import CommandId, message, messages
 from eventree.sourcing.queries.handle import QueryHandle
@@ -116,6 +117,7 @@ class EventSourcing(Generic[StateT, CommandT, EventT, ErrorT]):
         metadata: Mapping[str, str] | None = None,
         command_id: CommandId | None = None,
         expected_sequence: int | None = None,
+        wait_for: Iterable[str] = (),
         timeout: float = 5.0,
     ) -> Executed[EventT, ErrorT]:
         """Decide a command and store its events durably.
@@ -127,18 +129,25 @@ class EventSourcing(Generic[StateT, CommandT, EventT, ErrorT]):
             command_id: Makes the command idempotent for good: a repetition is answered with the first commit.
             expected_sequence: Where you saw the aggregate, 0 for one without events. If it stands elsewhere by now,
                 nothing is decided: the answer is `ConcurrencyConflict`. Default: whatever it is.
-            timeout: How long to wait, for room in the mailbox and the answer together, in seconds; default 5.
+            wait_for: The names of queries that are to have handled the events before this returns, so that their read
+                models show them; default none. If one of them has not in time the answer is `NotCaughtUp`: the commit
+                stands.
+            timeout: How long to wait, for room in the mailbox, the answer and the queries together, in seconds;
+                default 5.
 
         Returns:
             `Ok(Commit)` once the events are durable, or why nothing was stored. After an `ActorTimeout`,
             `ActorCrashed` or `CommitOutcomeUnknown` the command may have been stored all the same: repeat it with
             the same `command_id`.
         """
+        began = asyncio.get_running_loop().time()
         try:
+            queries = [self.query(name) for name in wait_for]
             request = message(aggregate_id, command, metadata, command_id, expected_sequence)
-            return await self._tree.commands.ask(request, timeout=timeout, operation="execute")
+            answer = await self._tree.commands.ask(request, timeout=timeout, operation="execute")
         except EventreeError as error:
             return Err(error)
+        return await in_view(answer, queries, began + timeout) if queries else answer
 
     def execute_nowait(
         self,
