@@ -156,6 +156,7 @@ async def what_an_actor_answers_is_inferred_from_its_spec(supervisor: Supervisor
     spec = ChildSpec(id="echo", start=Echo)
     ref = await supervisor.start_child(spec)
     assert_type(ref, ActorRef[str, int])
+    assert_type(supervisor.ref(spec), ActorRef[str, int])
     assert_type(await ref.ask("hello"), int)
     assert_type(await ref.ask_many(["a", "b"]), list[int | BaseException])
     ref.tell(7)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
