@@ -11,10 +11,10 @@ from eventree.stores.sqlite.read import as_json, from_micros, to_micros
 
 _CLAIM = """
 INSERT INTO checkpoints (name, version, position, fence, owner, lease_until)
-VALUES (?1, ?2, coalesce(?3, (SELECT max(position) FROM events), 0), 1, ?4, ?5)
+VALUES (?, ?, coalesce(?, (SELECT max(position) FROM events), 0), 1, ?, ?)
 ON CONFLICT (name, version) DO UPDATE
 SET fence = fence + 1, owner = excluded.owner, lease_until = excluded.lease_until
-WHERE lease_until <= ?6 OR owner = excluded.owner
+WHERE lease_until <= ? OR owner = excluded.owner
 RETURNING position, fence
 """
 _HOLDER = "SELECT owner, lease_until FROM checkpoints WHERE name = ? AND version = ?"
