@@ -136,6 +136,15 @@ async def forever() -> None:
         await asyncio.Event().wait()
 
 
+async def cling(gate: asyncio.Event) -> None:
+    """Swallow every cancellation."""
+    while not gate.is_set():
+        try:
+            await gate.wait()
+        except asyncio.CancelledError:
+            continue
+
+
 async def until(condition: Callable[[], bool]) -> None:
     """Let the other tasks run until the condition holds."""
     async with asyncio.timeout(5):

@@ -5,7 +5,7 @@ import logging
 
 import pytest
 
-from actors.crew import Boom, Clock, Crew, current_task, forever, idle, raised_by_the_tree, ticks, until
+from actors.crew import Boom, Clock, Crew, cling, current_task, forever, idle, raised_by_the_tree, ticks, until
 from eventree import (
     BRUTAL_KILL,
     Actor,
@@ -33,14 +33,6 @@ from eventree import (
 
 async def fail() -> None:
     raise Boom("init")
-
-
-async def cling(gate: asyncio.Event) -> None:
-    while not gate.is_set():
-        try:
-            await gate.wait()
-        except asyncio.CancelledError:
-            continue
 
 
 # --- clean-ups

@@ -1,12 +1,11 @@
 """What a tree tells its listener, and what it writes to the log: each crash once, never a message's content."""
 
-import asyncio
 import logging
 from dataclasses import dataclass
 
 import pytest
 
-from actors.crew import Boom, Crew, forever, idle, raised_by_the_tree, until
+from actors.crew import Boom, Crew, cling, forever, idle, raised_by_the_tree, until
 from eventree import (
     Actor,
     ActorContext,
@@ -109,14 +108,6 @@ async def test_a_task_that_is_left_behind_is_an_event(crew: Crew) -> None:
     async with Supervisor([crew.spec("a", shutdown=0.01)], on_event=listener, kill_grace=0.01):
         pass
     assert listener.events[-1] == ChildAbandoned("supervisor", "a", 1)
-
-
-async def cling(gate: asyncio.Event) -> None:
-    while not gate.is_set():
-        try:
-            await gate.wait()
-        except asyncio.CancelledError:
-            continue
 
 
 async def test_a_listener_that_fails_is_logged_and_harms_nobody(crew: Crew, caplog: pytest.LogCaptureFixture) -> None:

@@ -15,3 +15,12 @@ async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
     )
     async with made as opened:
         yield opened
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "sqlite":
+        return str(tmp_path / "events.db")
+    pytest.importorskip("eventree.stores.postgres.store")
+    dsn: str = request.getfixturevalue("postgres_dsn")
+    return dsn

@@ -20,15 +20,6 @@ from sourcing.teller import open_store
 RUNNING, WAITING = QueryStatus.RUNNING, QueryStatus.WAITING
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    if request.param == "sqlite":
-        return str(tmp_path / "events.db")
-    pytest.importorskip("eventree.stores.postgres.store")
-    dsn: str = request.getfixturevalue("postgres_dsn")
-    return dsn
-
-
 def query(seen: Seen, lease: float = 60.0) -> Query[object]:
     return Query("q", seen, poll_interval=0.01, lease=lease)  # type: ignore[arg-type]
 

@@ -8,10 +8,8 @@ import asyncio
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
-from pathlib import Path
 
 import msgspec
-import pytest
 
 from bank import BankEvent, CustomerDepositedCash, CustomerWithdrewCash, OpenAccount, bank_account
 from eventree import EventEnvelope, EventSourcing, EventStore
@@ -20,15 +18,6 @@ from sourcing import teller
 from sourcing.teller import ACCOUNT, KINDS, Answer, Bank, open_store
 
 OTHERS = 2
-
-
-@pytest.fixture(params=["sqlite", "postgres"])
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    if request.param == "sqlite":
-        return str(tmp_path / "events.db")
-    pytest.importorskip("eventree.stores.postgres.store")
-    dsn: str = request.getfixturevalue("postgres_dsn")
-    return dsn
 
 
 async def work(kind: str, place: str, store: EventStore, bank: Bank, count: int) -> list[list[Answer]]:

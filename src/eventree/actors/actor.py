@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 from eventree.actors.events import SupervisorEvent
 from eventree.actors.exits import ExitKind, ExitReason, only
@@ -102,12 +102,8 @@ class Actor(Generic[MessageT_contra, ReplyT_co]):
         for request in requests:
             try:
                 request.reply(await self.receive(request.message, ctx))
-            except Reject as refusal:
-                request.fail(refusal)
-            except BaseExceptionGroup as group:
-                if (refused := only(group, Reject)) is None:
-                    raise
-                request.fail(refused)
+            except (Reject, BaseExceptionGroup) as error:
+                refuse(request, error)
 
     async def on_stop(self, reason: ExitReason) -> None:
         """Clean up after the last message; runs in the actor's task, within its `shutdown` time.
@@ -126,3 +122,11 @@ class Actor(Generic[MessageT_contra, ReplyT_co]):
     def kill_time(self) -> float:
         """How long `on_kill` may take beyond that, in seconds, because it waits for others itself."""
         return 0.0
+
+
+def refuse(request: Request[Any, Any], error: Reject | BaseExceptionGroup[BaseException]) -> None:
+    """Answer a request with the refusal that an error is, or holds as a group; raise it if it is anything else."""
+    refusal = error if isinstance(error, Reject) else only(error, Reject)
+    if refusal is None:
+        raise error
+    request.fail(refusal)

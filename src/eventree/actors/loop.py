@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from eventree.actors.actor import Actor, ActorContext, Ignore, Reject, StopActor
+from eventree.actors.actor import Actor, ActorContext, Ignore, Reject, StopActor, refuse
 from eventree.actors.exits import ExitKind, ExitReason, only
 from eventree.actors.ref import CURRENT, ActorRef
 from eventree.actors.request import Request
@@ -171,12 +171,8 @@ async def _handle_each(actor: Actor[MessageT, ReplyT], ctx: ActorContext[Message
     while ref.incarnation == incarnation and (request := mailbox.take_one()) is not None:
         try:
             request.reply(await receive(request.message, ctx))
-        except Reject as refusal:
-            request.fail(refusal)
-        except BaseExceptionGroup as group:
-            if (refused := only(group, Reject)) is None:
-                raise
-            request.fail(refused)
+        except (Reject, BaseExceptionGroup) as error:
+            refuse(request, error)
 
 
 async def _receive_in_time(

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from actors.crew import Boom, Clock, Crew, Worker, current_task, forever, idle, raised_by_the_tree, ticks, until
+from actors.crew import Boom, Clock, Crew, Worker, cling, current_task, forever, idle, raised_by_the_tree, ticks, until
 from eventree import (
     ActorCrashed,
     ActorStopped,
@@ -24,15 +24,6 @@ from eventree import (
 )
 
 REQUEST: contextvars.ContextVar[str] = contextvars.ContextVar("REQUEST", default="none")
-
-
-async def cling(gate: asyncio.Event) -> None:
-    """Swallow every cancellation."""
-    while not gate.is_set():
-        try:
-            await gate.wait()
-        except asyncio.CancelledError:
-            continue
 
 
 async def test_x03_a_task_that_swallows_cancellation_is_left_behind_with_a_report(
