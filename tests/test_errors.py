@@ -50,6 +50,7 @@ from eventree.errors import (
     StoreUnavailable,
     StoreUnusable,
     TooManyChildren,
+    TransactionEnded,
     TransactionFailed,
     TransactionRolledBack,
     UnexpectedCancellation,
@@ -89,7 +90,7 @@ EXAMPLES: list[tuple[Exception, dict[str, object]]] = [
     (ChildRunning("worker"), {"child": "worker"}),
     (ChildRestarting("worker"), {"child": "worker"}),
     (TooManyChildren("pool", 77), {"supervisor": "pool", "max_children": 77}),
-    (WouldDeadlock("branch", "worker"), {"child": "branch", "caller": "worker"}),
+    (WouldDeadlock("worker", "branch", "stop"), {"awaited": "branch", "caller": "worker"}),
     (AskCycle(["a", "b", "a"]), {"actors": ("a", "b", "a")}),
     (UnexpectedCancellation("worker"), {"actor": "worker"}),
     (RestartIntensityExceeded("top", 3, 5.0, [BOOM]), {"supervisor": "top", "max_restarts": 3, "crashes": (BOOM,)}),
@@ -99,6 +100,7 @@ EXAMPLES: list[tuple[Exception, dict[str, object]]] = [
     (TransactionFailed("the disk is away"), {"args": ("the disk is away",)}),
     (TransactionRolledBack("the disk is away"), {"args": ("the disk is away",)}),
     (CommitOutcomeUnknown("lost"), {"args": ("lost",)}),
+    (TransactionEnded("over"), {"args": ("over",)}),
 ]
 UNSAID = {"args", "commit", "__cause__", "actors", "crashes", "outcome"}
 SIGNALS = {eventree.StopActor, eventree.Ignore, eventree.Reject}
@@ -125,7 +127,7 @@ REMEDIES: list[tuple[EventreeError, str]] = [
     (ChildRunning("a"), "terminate_child() it first"),
     (ChildRestarting("a"), "wait until it runs"),
     (TooManyChildren("a", 1), "terminate some"),
-    (WouldDeadlock("a", "b"), "raise StopActor"),
+    (WouldDeadlock("a", "b", "raise StopActor"), "raise StopActor"),
     (AskCycle(["a", "b", "a"]), "'a' waits for 'b' waits for 'a': nobody would ever answer; tell instead"),
     (UnexpectedCancellation("a"), "catch that where it is awaited"),
 ]

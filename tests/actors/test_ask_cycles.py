@@ -89,7 +89,7 @@ async def test_nobody_can_wait_for_the_end_of_what_he_is_part_of(place: str) -> 
             }
             with pytest.raises(WouldDeadlock) as caught:
                 await ends[place]()  # type: ignore[misc]  # pyright: ignore[reportGeneralTypeIssues]
-            found.append((caught.value.child, caught.value.caller))
+            found.append((caught.value.awaited, caught.value.caller))
             return message
 
     async with asyncio.timeout(5), Supervisor([ChildSpec(id="branch", start=lambda: branch)], name="tree") as tree:

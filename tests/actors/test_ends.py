@@ -368,7 +368,7 @@ async def test_a_child_that_starts_another_while_starts_take_turns_is_told_that_
         if when == "start of a group":
             await crew.crash("a")
             await idle(tree)
-    assert [(error.child, error.caller) for error in refused] == [("supervisor", "a")]
+    assert [(error.awaited, error.caller) for error in refused] == [("supervisor", "a")]
 
 
 # --- messages

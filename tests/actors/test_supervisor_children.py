@@ -182,7 +182,7 @@ async def test_a_child_that_would_wait_for_its_own_termination_is_refused(crew: 
         async def receive(self, message: str, ctx: ActorContext[str, str]) -> str:
             with pytest.raises(WouldDeadlock) as caught:
                 await supervisor.terminate_child("tired")
-            assert (caught.value.child, caught.value.caller) == ("tired", "tired")
+            assert (caught.value.awaited, caught.value.caller) == ("tired", "tired")
             return message
 
     async with asyncio.timeout(5), supervisor:

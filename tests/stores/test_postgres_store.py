@@ -3,10 +3,10 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 
 from eventree.stores import EventStore
-from eventree.testing import EventStoreSuite, SharedStoreSuite
+from eventree.testing import EventStoreSuite, SharedStoreSuite, TransactionalStoreSuite
 
 
-class TestPostgresStore(EventStoreSuite, SharedStoreSuite):
+class TestPostgresStore(EventStoreSuite, SharedStoreSuite, TransactionalStoreSuite):
     @pytest.fixture
     def new_store(self, postgres_dsn: str) -> Callable[[], EventStore]:
         from eventree.stores.postgres import PostgresStore  # noqa: PLC0415 - asyncpg may be missing

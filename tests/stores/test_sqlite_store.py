@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from eventree.stores import EventStore, SQLiteStore
-from eventree.testing import EventStoreSuite, SharedStoreSuite
+from eventree.testing import EventStoreSuite, SharedStoreSuite, TransactionalStoreSuite
 
 
-class TestSQLiteStore(EventStoreSuite, SharedStoreSuite):
+class TestSQLiteStore(EventStoreSuite, SharedStoreSuite, TransactionalStoreSuite):
     @pytest.fixture
     def new_store(self, tmp_path: Path) -> Callable[[], EventStore]:
         return lambda: SQLiteStore(tmp_path / "events.db", busy_timeout=30)

@@ -38,6 +38,7 @@ from eventree.errors.stores import (
     StoreFull,
     StoreUnavailable,
     StoreUnusable,
+    TransactionEnded,
     TransactionFailed,
     TransactionRolledBack,
 )
@@ -83,6 +84,7 @@ __all__ = [
     "StoreUnusable",
     "SupervisorError",
     "TooManyChildren",
+    "TransactionEnded",
     "TransactionFailed",
     "TransactionRolledBack",
     "UnexpectedCancellation",

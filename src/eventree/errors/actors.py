@@ -186,16 +186,22 @@ class TooManyChildren(SupervisorError):
         self.max_children = max_children
 
 
-class WouldDeadlock(SupervisorError):
-    """An actor wanted its supervisor to stop what it is itself part of, and to wait for that; nothing was done.
+class WouldDeadlock(EventreeError):
+    """Somebody wanted to wait for what cannot end before it goes on itself; nothing was done.
 
-    Handling: raise `StopActor` to end oneself; let somebody outside of that subtree stop it.
+    An actor that waits for the end of what it is part of: raise `StopActor` to end oneself, or let somebody outside of
+    that subtree stop it. A projection that waits for a command, or for a query: its own transaction holds what they
+    need; read and write on its connection only, and send commands from a `Query`.
+
+    Attributes:
+        caller: Who wanted to wait.
+        awaited: What it wanted to wait for.
     """
 
-    def __init__(self, child: Hashable, caller: Hashable) -> None:
-        super().__init__(f"actor {caller!r} is part of {child!r} and cannot wait for its end; raise StopActor instead")
-        self.child = child
+    def __init__(self, caller: Hashable, awaited: Hashable, remedy: str) -> None:
+        super().__init__(f"{caller!r} cannot wait for {awaited!r}, which cannot end before it; {remedy}")
         self.caller = caller
+        self.awaited = awaited
 
 
 class ChildNotFound(SupervisorError):

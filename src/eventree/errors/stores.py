@@ -158,6 +158,14 @@ class CheckpointHeld(EventStoreError):
         self.seconds = seconds
 
 
+class TransactionEnded(EventStoreError):
+    """A projection ended the transaction it was given, or used its connection after its end.
+
+    Rows and checkpoint would no longer be kept together. Handling: leave `BEGIN`, `COMMIT` and `ROLLBACK` to the
+    library (savepoints are fine), and use the connection only until the function returns.
+    """
+
+
 class QueryStopped(EventreeError):
     """A query gave up after its handler failed too often; the rest of the system runs.
 

@@ -1,9 +1,11 @@
-"""How far a query has read, who works on it, and what it left for later: values of the contract."""
+"""How far a query has read, who works on it, and what it left for later: a part of the contract."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Final, Protocol
+
+from eventree.errors import CheckpointFenced
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +67,7 @@ class Move:
         park: Commits to park, at most one per position; one that is parked there already is replaced.
         unpark: The positions of parked commits to forget; none of those above.
         skipped: How many commits were skipped.
+        replay_until: The position up to which events are handled again from now on; 0 leaves it as it is.
     """
 
     checkpoint: Checkpoint
@@ -72,6 +75,7 @@ class Move:
     park: Sequence[ParkedCommit] = ()
     unpark: Collection[int] = ()
     skipped: int = 0
+    replay_until: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,15 +87,88 @@ class StoredCheckpoint:
         owner: Who claimed it last.
         parked: How many commits are parked.
         skipped: How many commits were skipped so far.
-        is_live: Whether this version was swapped in.
+        replay_until: The position up to which events were handled before, as it was reset since; 0 if it never was.
+        live_version: The version of this query whose results count: the first there was, until another went live.
+        live_position: Where that one stands.
     """
 
     checkpoint: Checkpoint
     owner: str
     parked: int
     skipped: int
-    is_live: bool
+    replay_until: int
+    live_version: int
+    live_position: int
 
 
 ANYBODY: Final = Claim()
 """A claim without a lease: whoever comes next takes over at once."""
+
+
+class Checkpoints(Protocol):
+    """Move checkpoints: what an event store does by itself, and within the transaction of a projection."""
+
+    async def claim_checkpoint(self, name: str, version: int, claim: Claim = ANYBODY) -> Checkpoint:
+        """Take a query's checkpoint over, created if need be; its fence grows by one.
+
+        It is taken from whoever claimed it before if their time is over, by the store's clock, or they gave it up, or
+        they are the same owner. The first version of a query is live from the beginning.
+
+        Args:
+            name: The query, 1 to 255 bytes.
+            version: From 1; each version has a checkpoint of its own.
+            claim: Who takes it over, and for how long.
+
+        Raises:
+            CheckpointHeld: It is another worker's, and that one's time is not over.
+        """
+        ...
+
+    async def save_checkpoint(self, name: str, version: int, move: Move) -> None:
+        """Move a checkpoint, with all that belongs to it, in one transaction.
+
+        Raises:
+            CheckpointFenced: Somebody else claimed it meanwhile; nothing was changed.
+        """
+        ...
+
+    async def make_live(self, name: str, version: int, fence: int) -> bool:
+        """Let the results of this version count from now on, if it is newer than the live one and has read as far.
+
+        The version that was live before is fenced, so that it handles nothing any more.
+
+        Returns:
+            Whether this version is live now.
+
+        Raises:
+            CheckpointFenced: Somebody else claimed this version meanwhile; nothing was changed.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class VersionRow:
+    """Tell where one version of a query stands; what stores judge `make_live` by."""
+
+    version: int
+    position: int
+    fence: int
+    is_live: bool
+
+
+def judge_make_live(name: str, rows: Sequence[VersionRow], version: int, fence: int) -> bool:
+    """Return whether a version is live or may go live now.
+
+    Args:
+        name: The query.
+        rows: All its versions, locked by the caller.
+        version: The version that wants to go live.
+        fence: What its worker holds.
+
+    Raises:
+        CheckpointFenced: Somebody else claimed this version meanwhile.
+    """
+    own = next((row for row in rows if row.version == version), None)
+    if own is None or own.fence != fence:
+        raise CheckpointFenced(name, fence)
+    return all(row.version <= version and row.position <= own.position for row in rows if row.is_live)

@@ -87,6 +87,7 @@ def check_move(name: str, version: int, move: Move) -> None:
     check_fence(move.checkpoint.fence)
     _check_seconds(move.seconds)
     _check_number("skipped", move.skipped, 0, MAX_VERSION)
+    _check_number("replay_until", move.replay_until, 0, MAX_NUMBER)
     for position in move.unpark:
         _check_number("unpark", position, 1, MAX_NUMBER)
     for parked in move.park:

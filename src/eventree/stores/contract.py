@@ -11,13 +11,14 @@ from types import TracebackType
 from typing import Protocol, Self, TypeAlias
 from uuid import UUID
 
-from eventree.stores.checkpoint import ANYBODY, Checkpoint, Claim, Move, ParkedCommit, StoredCheckpoint
+from eventree.stores.checkpoint import ANYBODY, Checkpoint, Checkpoints, Claim, Move, ParkedCommit, StoredCheckpoint
 
 __all__ = [
     "ANYBODY",
     "AppendRequest",
     "Appended",
     "Checkpoint",
+    "Checkpoints",
     "Claim",
     "Conflict",
     "DuplicateCommand",
@@ -237,7 +238,7 @@ class StoredSnapshot:
     taken_at: datetime
 
 
-class EventStore(Protocol):
+class EventStore(Checkpoints, Protocol):
     """Keep events for good.
 
     It is an async context manager: used before entry or after exit, it raises `StoreUnavailable`. Any number of tasks
@@ -318,30 +319,6 @@ class EventStore(Protocol):
 
         Returns:
             A function that ends it.
-        """
-        ...
-
-    async def claim_checkpoint(self, name: str, version: int, claim: Claim = ANYBODY) -> Checkpoint:
-        """Take a query's checkpoint over, created if need be; its fence grows by one.
-
-        It is taken from whoever claimed it before if their time is over, by the store's clock, or they gave it up, or
-        they are the same owner.
-
-        Args:
-            name: The query, 1 to 255 bytes.
-            version: From 1; each version has a checkpoint of its own.
-            claim: Who takes it over, and for how long.
-
-        Raises:
-            CheckpointHeld: It is another worker's, and that one's time is not over.
-        """
-        ...
-
-    async def save_checkpoint(self, name: str, version: int, move: Move) -> None:
-        """Move a checkpoint, with all that belongs to it, in one transaction.
-
-        Raises:
-            CheckpointFenced: Somebody else claimed it meanwhile; nothing was changed.
         """
         ...
 

@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Self
 
 from eventree.errors import CheckpointFenced, CheckpointHeld, LogRolledBack, StoreUnavailable
+from eventree.stores.checkpoint import VersionRow, judge_make_live
 from eventree.stores.checks import (
     check_checkpoint,
     check_claim,
@@ -49,6 +50,8 @@ class _Held:
     owner: str = ""
     until: float = 0.0
     skipped: int = 0
+    replay_until: int = 0
+    is_live: bool = False
     parked: dict[int, ParkedCommit] = field(default_factory=dict[int, ParkedCommit])
 
 
@@ -167,7 +170,7 @@ class MemoryStore:
         held = self._checkpoints.get((name, version))
         if held is None:
             start = len(self._log) if claim.start is None else claim.start
-            held = self._checkpoints[name, version] = _Held(Checkpoint(start, 0))
+            held = self._checkpoints[name, version] = _Held(Checkpoint(start, 0), is_live=not self._versions(name))
         left = held.until - monotonic()
         if left > 0 and held.owner != claim.owner:
             raise CheckpointHeld(name, held.owner, left)
@@ -186,9 +189,29 @@ class MemoryStore:
         held.checkpoint = move.checkpoint
         held.until = monotonic() + move.seconds if move.seconds else held.until
         held.skipped += move.skipped
+        held.replay_until = move.replay_until or held.replay_until
         for position in move.unpark:
             held.parked.pop(position, None)
         held.parked |= {parked.position: parked for parked in move.park}
+
+    async def make_live(self, name: str, version: int, fence: int) -> bool:
+        """See `EventStore.make_live`."""
+        check_checkpoint(name, version)
+        check_fence(fence)
+        self._check_open()
+        versions = self._versions(name)
+        rows = [
+            VersionRow(each, held.checkpoint.position, held.checkpoint.fence, held.is_live)
+            for each, held in versions.items()
+        ]
+        if not judge_make_live(name, rows, version, fence):
+            return False
+        for other, held in versions.items():
+            if held.is_live and other != version:
+                held.is_live, held.until = False, 0.0
+                held.checkpoint = Checkpoint(held.checkpoint.position, held.checkpoint.fence + 1)
+        versions[version].is_live = True
+        return True
 
     async def release_checkpoint(self, name: str, version: int, fence: int) -> None:
         """See `EventStore.release_checkpoint`."""
@@ -206,7 +229,16 @@ class MemoryStore:
         held = self._checkpoints.get((name, version))
         if held is None:
             return None
-        return StoredCheckpoint(held.checkpoint, held.owner, len(held.parked), held.skipped, is_live=False)
+        live, live_held = next(item for item in self._versions(name).items() if item[1].is_live)
+        return StoredCheckpoint(
+            held.checkpoint,
+            held.owner,
+            len(held.parked),
+            held.skipped,
+            held.replay_until,
+            live,
+            live_held.checkpoint.position,
+        )
 
     async def load_parked(
         self, name: str, version: int, *, after: int = 0, limit: int = 1_000
@@ -237,6 +269,9 @@ class MemoryStore:
         self._check_open()
         found = ((id, self._snapshots.get((aggregate_type, id, state_version))) for id in aggregate_ids)
         return {id: snapshot for id, snapshot in found if snapshot is not None}
+
+    def _versions(self, name: str) -> dict[int, _Held]:
+        return {version: held for (other, version), held in self._checkpoints.items() if other == name}
 
     def _check_open(self) -> None:
         if not self._users:

@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING
 from eventree.testing.scenario import Scenario, scenario
 
 if TYPE_CHECKING:
-    from eventree.testing.suite import EventStoreSuite, SharedStoreSuite
+    from eventree.testing.suite import EventStoreSuite, SharedStoreSuite, TransactionalStoreSuite
 
-__all__ = ["EventStoreSuite", "Scenario", "SharedStoreSuite", "scenario"]
+__all__ = ["EventStoreSuite", "Scenario", "SharedStoreSuite", "TransactionalStoreSuite", "scenario"]
 
 _SUITE = "eventree.testing.suite"
 
 
 def __getattr__(name: str) -> object:
     # The suites need pytest, a scenario does not.
-    if name not in {"EventStoreSuite", "SharedStoreSuite"}:
+    if name not in {"EventStoreSuite", "SharedStoreSuite", "TransactionalStoreSuite"}:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     try:
         import pytest  # noqa: PLC0415

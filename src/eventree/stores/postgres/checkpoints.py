@@ -3,25 +3,28 @@
 from typing import Final
 
 from eventree.errors import CheckpointFenced, CheckpointHeld
+from eventree.stores.checkpoint import VersionRow, judge_make_live
 from eventree.stores.contract import Checkpoint, Claim, Move, ParkedCommit, StoredCheckpoint
-from eventree.stores.postgres.driver import Connection
+from eventree.stores.postgres.driver import DRIVER_ERRORS, Connection, violates
 
-# A lease is judged by the server's clock at the moment when the row is locked.
+# Names are qualified, as a projection's connection looks names up where its user wants. A lease is judged by the
+# server's clock at the moment when the row is locked.
 _CLAIM: Final = """
-INSERT INTO checkpoints (name, version, position, fence, owner, lease_until)
-VALUES ($1, $2, coalesce($3, (SELECT position FROM head WHERE id)), 1, $4,
-        clock_timestamp() + $5 * interval '1 second')
+INSERT INTO {schema}.checkpoints AS c (name, version, position, fence, owner, lease_until, live)
+VALUES ($1, $2, coalesce($3, (SELECT position FROM {schema}.head WHERE id)), 1, $4,
+        clock_timestamp() + $5 * interval '1 second', NOT EXISTS (SELECT FROM {schema}.checkpoints WHERE name = $1))
 ON CONFLICT (name, version) DO UPDATE
-SET fence = checkpoints.fence + 1, owner = excluded.owner, lease_until = clock_timestamp() + $5 * interval '1 second'
-WHERE checkpoints.lease_until <= clock_timestamp() OR checkpoints.owner = excluded.owner
+SET fence = c.fence + 1, owner = excluded.owner, lease_until = clock_timestamp() + $5 * interval '1 second'
+WHERE c.lease_until <= clock_timestamp() OR c.owner = excluded.owner
 RETURNING position, fence
 """
 _HOLDER: Final = """
-SELECT owner, extract(epoch FROM lease_until - clock_timestamp())::float8 FROM checkpoints
+SELECT owner, extract(epoch FROM lease_until - clock_timestamp())::float8 FROM {schema}.checkpoints
 WHERE name = $1 AND version = $2
 """
 _MOVE: Final = """
-UPDATE checkpoints SET position = $3, skipped = skipped + $5,
+UPDATE {schema}.checkpoints SET position = $3, skipped = skipped + $5,
+  replay_until = CASE WHEN $7::bigint > 0 THEN $7 ELSE replay_until END,
   lease_until = CASE WHEN $6::float8 > 0 THEN clock_timestamp() + $6 * interval '1 second' ELSE lease_until END
 WHERE name = $1 AND version = $2 AND fence = $4 RETURNING fence
 """
@@ -29,66 +32,103 @@ _MOVE_AND_PARK: Final = (
     f"WITH moved AS ({_MOVE}),"  # noqa: S608 - our own text
     """
 unparked AS (
-  DELETE FROM parked USING moved WHERE name = $1 AND version = $2 AND position = ANY($7::bigint[])),
+  DELETE FROM {schema}.parked USING moved WHERE name = $1 AND version = $2 AND position = ANY($8::bigint[])),
 parked AS (
-  INSERT INTO parked SELECT $1, $2, p.* FROM moved,
-    unnest($8::bigint[], $9::bigint[], $10::text[], $11::text[], $12::text[], $13::timestamptz[]) p
+  INSERT INTO {schema}.parked SELECT $1, $2, p.* FROM moved,
+    unnest($9::bigint[], $10::bigint[], $11::text[], $12::text[], $13::text[], $14::timestamptz[]) p
   ON CONFLICT (name, version, position) DO UPDATE SET reason = excluded.reason, parked_at = excluded.parked_at)
 SELECT fence FROM moved
 """
 )
+_VERSIONS: Final = """
+SELECT version, position, fence, live FROM {schema}.checkpoints WHERE name = $1 ORDER BY version FOR UPDATE
+"""
+_RETIRE: Final = """
+UPDATE {schema}.checkpoints SET live = false, fence = fence + 1, lease_until = clock_timestamp()
+WHERE name = $1 AND live AND version <> $2
+"""
+_MAKE_LIVE: Final = "UPDATE {schema}.checkpoints SET live = true WHERE name = $1 AND version = $2"
 _RELEASE: Final = """
-UPDATE checkpoints SET lease_until = clock_timestamp() WHERE name = $1 AND version = $2 AND fence = $3
+UPDATE {schema}.checkpoints SET lease_until = clock_timestamp() WHERE name = $1 AND version = $2 AND fence = $3
 """
 _LOAD: Final = """
-SELECT position, fence, owner, (SELECT count(*) FROM parked p WHERE p.name = c.name AND p.version = c.version),
-       skipped, live
-FROM checkpoints c WHERE name = $1 AND version = $2
+SELECT c.position, c.fence, c.owner,
+       (SELECT count(*) FROM {schema}.parked p WHERE p.name = c.name AND p.version = c.version),
+       c.skipped, c.replay_until, coalesce(live.version, 0), coalesce(live.position, 0)
+FROM {schema}.checkpoints c LEFT JOIN {schema}.checkpoints live ON live.name = c.name AND live.live
+WHERE c.name = $1 AND c.version = $2
 """
 _PARKED: Final = """
 SELECT position, last_position, aggregate_type, aggregate_id, reason, parked_at
-FROM parked WHERE name = $1 AND version = $2 AND position > $3 ORDER BY position LIMIT $4
+FROM {schema}.parked WHERE name = $1 AND version = $2 AND position > $3 ORDER BY position LIMIT $4
 """
 
 
-async def claim(db: Connection, name: str, version: int, claim: Claim) -> Checkpoint:
-    """Take a checkpoint over; raises `CheckpointHeld`."""
-    while True:
-        rows = await db.fetch(_CLAIM, name, version, claim.start, claim.owner, float(claim.seconds))
-        if rows:
-            return Checkpoint(*rows[0])
-        [(owner, seconds)] = await db.fetch(_HOLDER, name, version)
-        if seconds > 0:  # else its time has ended just now
-            raise CheckpointHeld(name, owner, seconds)
+class CheckpointTable:
+    """Move the checkpoints of one schema, on whatever connection it is given."""
 
+    def __init__(self, schema: str) -> None:
+        """Name the schema, quoted."""
+        self._claim = _CLAIM.format(schema=schema)
+        self._holder = _HOLDER.format(schema=schema)
+        self._move = _MOVE.format(schema=schema)
+        self._move_and_park = _MOVE_AND_PARK.format(schema=schema)
+        self._versions = _VERSIONS.format(schema=schema)
+        self._retire = _RETIRE.format(schema=schema)
+        self._make_live = _MAKE_LIVE.format(schema=schema)
+        self._release = _RELEASE.format(schema=schema)
+        self._load = _LOAD.format(schema=schema)
+        self._parked = _PARKED.format(schema=schema)
 
-async def move(db: Connection, name: str, version: int, move: Move) -> None:
-    """Move a checkpoint with all that belongs to it; raises `CheckpointFenced`."""
-    checkpoint = move.checkpoint
-    values = (name, version, checkpoint.position, checkpoint.fence, move.skipped, float(move.seconds))
-    if move.park or move.unpark:
-        rows = await db.fetch(_MOVE_AND_PARK, *values, list(move.unpark), *_columns(move))
-    else:
-        rows = await db.fetch(_MOVE, *values)
-    if not rows:
-        raise CheckpointFenced(name, checkpoint.fence)
+    async def claim(self, db: Connection, name: str, version: int, claim: Claim) -> Checkpoint:
+        """Take a checkpoint over; raises `CheckpointHeld`."""
+        while True:
+            try:
+                rows = await db.fetch(self._claim, name, version, claim.start, claim.owner, float(claim.seconds))
+            except DRIVER_ERRORS as error:  # of two versions that are the first at once, one is
+                if not violates(error, "one_version_is_live"):
+                    raise
+                continue
+            if rows:
+                return Checkpoint(*rows[0])
+            [(owner, seconds)] = await db.fetch(self._holder, name, version)
+            if seconds > 0:  # else its time has ended just now
+                raise CheckpointHeld(name, owner, seconds)
 
+    async def move(self, db: Connection, name: str, version: int, move: Move) -> None:
+        """Move a checkpoint with all that belongs to it; raises `CheckpointFenced`."""
+        place, seconds = move.checkpoint, float(move.seconds)
+        values = (name, version, place.position, place.fence, move.skipped, seconds, move.replay_until)
+        if move.park or move.unpark:
+            rows = await db.fetch(self._move_and_park, *values, list(move.unpark), *_columns(move))
+        else:
+            rows = await db.fetch(self._move, *values)
+        if not rows:
+            raise CheckpointFenced(name, place.fence)
 
-async def release(db: Connection, name: str, version: int, fence: int) -> None:
-    """Let others take a checkpoint over at once."""
-    await db.execute(_RELEASE, name, version, fence)
+    async def make_live(self, db: Connection, name: str, version: int, fence: int) -> bool:
+        """Let a version's results count; raises `CheckpointFenced`."""
+        async with db.transaction():
+            rows = [VersionRow(*row) for row in await db.fetch(self._versions, name)]
+            if not judge_make_live(name, rows, version, fence):
+                return False
+            await db.execute(self._retire, name, version)
+            await db.execute(self._make_live, name, version)
+            return True
 
+    async def release(self, db: Connection, name: str, version: int, fence: int) -> None:
+        """Let others take a checkpoint over at once."""
+        await db.execute(self._release, name, version, fence)
 
-async def load(db: Connection, name: str, version: int) -> StoredCheckpoint | None:
-    """Return all that is stored of a checkpoint."""
-    for position, fence, *rest in await db.fetch(_LOAD, name, version):
-        return StoredCheckpoint(Checkpoint(position, fence), *rest)
-    return None
+    async def load(self, db: Connection, name: str, version: int) -> StoredCheckpoint | None:
+        """Return all that is stored of a checkpoint."""
+        for position, fence, *rest in await db.fetch(self._load, name, version):
+            return StoredCheckpoint(Checkpoint(position, fence), *rest)
+        return None
 
-
-async def load_parked(db: Connection, name: str, version: int, after: int, limit: int) -> list[ParkedCommit]:
-    """Return a page of parked commits."""
-    return [ParkedCommit(*row) for row in await db.fetch(_PARKED, name, version, after, limit)]
+    async def load_parked(self, db: Connection, name: str, version: int, after: int, limit: int) -> list[ParkedCommit]:
+        """Return a page of parked commits."""
+        return [ParkedCommit(*row) for row in await db.fetch(self._parked, name, version, after, limit)]
 
 
 def _columns(move: Move) -> tuple[list[object], ...]:

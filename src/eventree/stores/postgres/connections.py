@@ -1,12 +1,13 @@
 """Connections to one database: opened when they are needed, replaced when they are lost."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Final, TypeVar
 
 from eventree.errors import EventStoreError, StoreBusy, StoreUnavailable, StoreUnusable
 from eventree.stores.postgres.address import Address
-from eventree.stores.postgres.driver import DRIVER_ERRORS, Connection, connect, translate
+from eventree.stores.postgres.driver import DRIVER_ERRORS, Connection, connect, is_weather, translate
 
 R = TypeVar("R")
 
@@ -17,7 +18,7 @@ SELECT current_setting('fsync') = 'on', pg_is_in_recovery(),
   CASE WHEN current_setting('synchronous_commit') IN ('off', 'local')
        THEN set_config('synchronous_commit', 'on', false) END,
   (SELECT count(set_config(name, 'off', false)) FROM pg_settings
-   WHERE name IN ('jit', 'enable_seqscan', 'enable_mergejoin'))
+   WHERE $1 AND name IN ('jit', 'enable_seqscan', 'enable_mergejoin'))
 """
 _GRACE = 2.0
 _LONGEST = 2**31 - 1
@@ -60,12 +61,13 @@ class Connections:
     server may hear of it when the next caller's statement runs.
     """
 
-    def __init__(self, address: Address, schema: str, size: int, timeout: float, circuit: Circuit) -> None:
+    def __init__(self, address: Address, schema: str | None, size: int, timeout: float, circuit: Circuit) -> None:
         """Connect to nothing yet.
 
         Args:
             address: The database.
-            schema: Where unqualified names are looked up, quoted.
+            schema: Where unqualified names are looked up, quoted; None for connections that are for the statements of
+                users, with all settings as their role has them.
             size: How many operations may run at once.
             timeout: How long a statement may take, and how long to wait for a free connection, in seconds.
             circuit: What is known of the server; shared by all that connect to it.
@@ -87,18 +89,37 @@ class Connections:
             StoreUnavailable: There was no connection to be had; nothing happened.
             EventStoreError: What the driver raised, in our words; its transaction was rolled back.
         """
-        try:
-            async with asyncio.timeout(self._timeout):
-                await self._slots.acquire()
-        except TimeoutError:
-            raise StoreBusy(f"no connection to {self._address} was free for {self._timeout} s; try again") from None
-        if self._closed:
-            self._slots.release()
-            raise StoreUnavailable(f"{self._address} was closed; nothing was stored")
+        await self._wait_for_slot()
         task = asyncio.create_task(self._carry_out(operation))
         self._running.add(task)
         task.add_done_callback(self._finished)
         return await asyncio.shield(task)
+
+    @asynccontextmanager
+    async def borrow(self) -> AsyncGenerator[Connection, None]:
+        """Lend a connection for statements of others; one whose borrower is cancelled, or whose state is unknown, ends.
+
+        Raises:
+            StoreUnavailable: There was no connection to be had, or it was lost.
+            TransactionRolledBack: A statement failed for a reason that passes by itself.
+        """
+        await self._wait_for_slot()
+        try:
+            connection = await self._take()
+            try:
+                yield connection
+            except Exception as error:
+                if is_weather(error, connection):
+                    connection.terminate()
+                    raise translate(error, self._address.where) from error
+                raise
+            except BaseException:
+                connection.terminate()  # nobody knows what it is in the middle of
+                raise
+            finally:
+                self._give_back(connection)
+        finally:
+            self._slots.release()
 
     async def connect(self) -> Connection:
         """Return a new connection on which commits are durable; the caller closes it.
@@ -131,6 +152,24 @@ class Connections:
         idle, self._idle = self._idle, []
         for connection in idle:
             await close(connection)
+
+    async def _wait_for_slot(self) -> None:
+        try:
+            async with asyncio.timeout(self._timeout):
+                await self._slots.acquire()
+        except TimeoutError:
+            raise StoreBusy(f"no connection to {self._address} was free for {self._timeout} s; try again") from None
+        if self._closed:
+            self._slots.release()
+            raise StoreUnavailable(f"{self._address} was closed; nothing was stored")
+
+    def _give_back(self, connection: Connection) -> None:
+        if connection.is_closed():
+            return
+        if connection.is_in_transaction() or self._closed:
+            connection.terminate()
+        else:
+            self._idle.append(connection)
 
     def _finished(self, task: "asyncio.Task[R]") -> None:
         self._running.discard(task)
@@ -165,20 +204,21 @@ class Connections:
 
     async def _connect(self) -> Connection:
         milliseconds = str(max(1, int(min(self._timeout * 1000, _LONGEST))))  # 0 would be no limit
+        path = {} if self._schema is None else {"search_path": self._schema}
         connection = await connect(
             self._address.dsn,
             timeout=self._timeout,
             command_timeout=self._timeout + _GRACE,  # the server gives up first, and then we know the outcome
             settings={
                 "application_name": "eventree",
-                "search_path": self._schema,
+                **path,
                 "default_transaction_isolation": "read committed",  # appends rest on it, whatever the role is given
                 "statement_timeout": milliseconds,
                 "idle_in_transaction_session_timeout": milliseconds,
             },
         )
         try:
-            [(syncs, is_replica, *_)] = await connection.fetch(_SESSION)
+            [(syncs, is_replica, *_)] = await connection.fetch(_SESSION, self._schema is not None)
             self._require_durability(syncs=syncs, is_replica=is_replica)
         except BaseException:
             connection.terminate()

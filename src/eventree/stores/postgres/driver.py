@@ -16,6 +16,9 @@ Row: TypeAlias = tuple[Any, ...]
 class Transaction(Protocol):
     """A transaction that commits at the end of `async with`, or rolls back if anything is raised."""
 
+    async def start(self) -> None: ...
+    async def commit(self) -> None: ...
+    async def rollback(self) -> None: ...
     async def __aenter__(self) -> object: ...
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -29,6 +32,7 @@ class Connection(Protocol):
     async def fetch(self, query: str, *values: object) -> list[Row]: ...
     async def fetchval(self, query: str, *values: object) -> Any: ...  # noqa: ANN401 - a value of the database
     def transaction(self) -> Transaction: ...
+    def is_in_transaction(self) -> bool: ...
     def is_closed(self) -> bool: ...
     def terminate(self) -> None: ...
     def get_server_pid(self) -> int: ...
@@ -54,6 +58,7 @@ DRIVER_ERRORS: Final[tuple[type[Exception], ...]] = (
 _LOST = ("08", "57P")  # connection exceptions; shutdown, crash, starting up
 _AWAY = ("53300", "53200", "58030", "25006")  # too many connections, out of memory, I/O error, read-only (a failover)
 _BUSY = ("55P03", "57014", "40001", "40P01")  # lock not available, query cancelled, serialization failure, deadlock
+_CANCELLED = "57014"
 _FULL = ("53100",)
 _VALUES = "22"  # data exceptions, some of which are the driver's own
 _NOT_ALLOWED = ("28", "3D", "3F", "42501", "XX001", "XX002")  # login, database, schema, privilege; corruption
@@ -85,6 +90,16 @@ def translate(error: Exception, where: str) -> EventStoreError:
     if code.startswith(_NOT_ALLOWED):
         return StoreUnusable(where, f"{_named(error)}; may this user read and write the schema?")
     return TransactionFailed(f"{where} refused a statement ({_named(error)}); nothing was stored")
+
+
+def is_weather(error: Exception, connection: Connection) -> bool:
+    """Tell whether a statement that is not ours failed for a reason that passes by itself.
+
+    One that was cancelled took too long, as it would again.
+    """
+    if isinstance(error, asyncpg.PostgresError):
+        return _code(error).startswith((*_LOST, *_AWAY, *_BUSY, *_FULL)) and _code(error) != _CANCELLED
+    return connection.is_closed()
 
 
 def violates(error: Exception, constraint: str) -> bool:

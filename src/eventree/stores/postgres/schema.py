@@ -62,9 +62,11 @@ CREATE TABLE checkpoints (
   owner text NOT NULL,
   lease_until timestamptz NOT NULL,
   skipped bigint NOT NULL DEFAULT 0,
+  replay_until bigint NOT NULL DEFAULT 0,
   live boolean NOT NULL DEFAULT false,
   PRIMARY KEY (name, version)
 ) WITH (fillfactor = 50);
+CREATE UNIQUE INDEX one_version_is_live ON checkpoints (name) WHERE live;
 
 CREATE TABLE parked (
   name text COLLATE "C" NOT NULL,

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import Final, Self
 
@@ -36,17 +37,20 @@ from eventree.stores.contract import (
     StreamRead,
 )
 from eventree.stores.door import Door
-from eventree.stores.postgres import checkpoints
 from eventree.stores.postgres import read as queries
 from eventree.stores.postgres.address import parse
 from eventree.stores.postgres.append import Call
+from eventree.stores.postgres.checkpoints import CheckpointTable
 from eventree.stores.postgres.connections import Circuit, Connections
 from eventree.stores.postgres.driver import Connection, ConnectionLost
 from eventree.stores.postgres.notify import Hints
 from eventree.stores.postgres.schema import create_or_check, quoted
+from eventree.stores.postgres.transactions import transaction
+from eventree.stores.transaction import StoreTransaction
 from eventree.stores.watchers import Watchers
 
 _READERS = 4
+_PROJECTORS = 4
 _PUT_SNAPSHOTS: Final = """
 INSERT INTO snapshots (stream, state_version, sequence, state_type, payload, checksum, taken_at)
 SELECT DISTINCT ON (stream, n.state_version)
@@ -105,7 +109,9 @@ class PostgresStore:
         self._notify = notify
         self._writer: Connections | None = None
         self._reader: Connections | None = None
+        self._projector: Connections | None = None
         self._hints: Hints | None = None
+        self._checkpoints = CheckpointTable(self._schema)
         self._appends: set[asyncio.Future[None]] = set()
         self._watchers = Watchers()
         self._door = Door(self._open, self._close)
@@ -164,30 +170,41 @@ class PostgresStore:
     async def claim_checkpoint(self, name: str, version: int, claim: Claim = ANYBODY) -> Checkpoint:
         """See `EventStore.claim_checkpoint`."""
         check_claim(name, version, claim)
-        return await self._opened(self._reader).run(lambda db: checkpoints.claim(db, name, version, claim))
+        return await self._opened(self._reader).run(lambda db: self._checkpoints.claim(db, name, version, claim))
 
     async def save_checkpoint(self, name: str, version: int, move: Move) -> None:
         """See `EventStore.save_checkpoint`."""
         check_move(name, version, move)
-        await self._opened(self._reader).run(lambda db: checkpoints.move(db, name, version, move))
+        await self._opened(self._reader).run(lambda db: self._checkpoints.move(db, name, version, move))
+
+    async def make_live(self, name: str, version: int, fence: int) -> bool:
+        """See `EventStore.make_live`."""
+        check_checkpoint(name, version)
+        check_fence(fence)
+        return await self._opened(self._reader).run(lambda db: self._checkpoints.make_live(db, name, version, fence))
 
     async def release_checkpoint(self, name: str, version: int, fence: int) -> None:
         """See `EventStore.release_checkpoint`."""
         check_checkpoint(name, version)
         check_fence(fence)
-        await self._opened(self._reader).run(lambda db: checkpoints.release(db, name, version, fence))
+        await self._opened(self._reader).run(lambda db: self._checkpoints.release(db, name, version, fence))
 
     async def load_checkpoint(self, name: str, version: int) -> StoredCheckpoint | None:
         """See `EventStore.load_checkpoint`."""
         check_checkpoint(name, version)
-        return await self._opened(self._reader).run(lambda db: checkpoints.load(db, name, version))
+        return await self._opened(self._reader).run(lambda db: self._checkpoints.load(db, name, version))
 
     async def load_parked(
         self, name: str, version: int, *, after: int = 0, limit: int = 1_000
     ) -> Sequence[ParkedCommit]:
         """See `EventStore.load_parked`."""
         check_parked_read(name, version, after, limit)
-        return await self._opened(self._reader).run(lambda db: checkpoints.load_parked(db, name, version, after, limit))
+        table = self._checkpoints
+        return await self._opened(self._reader).run(lambda db: table.load_parked(db, name, version, after, limit))
+
+    def transaction(self) -> AbstractAsyncContextManager[StoreTransaction[Connection]]:
+        """See `TransactionalStore.transaction`; unqualified names are looked up as the role has it, not in `schema`."""
+        return transaction(self._opened(self._projector), self._checkpoints)
 
     async def save_snapshots(self, snapshots: Sequence[StoredSnapshot]) -> None:
         """See `EventStore.save_snapshots`."""
@@ -239,6 +256,7 @@ class PostgresStore:
         circuit = Circuit(self._address.where)
         self._writer = Connections(self._address, self._schema, 1, self._timeout, circuit)
         self._reader = Connections(self._address, self._schema, _READERS, self._timeout, circuit)
+        self._projector = Connections(self._address, None, _PROJECTORS, self._timeout, circuit)
         await self._writer.run(self._prepare)
         if self._notify:
             self._hints = Hints(self._channel, self._reader.connect, self._watchers.tell)
@@ -249,10 +267,11 @@ class PostgresStore:
     async def _close(self) -> None:
         hints, self._hints = self._hints, None
         reader, self._reader = self._reader, None
+        projector, self._projector = self._projector, None
         writer, self._writer = self._writer, None
         if self._appends:
             await asyncio.wait(self._appends)  # one whose answer was lost asks again what became of it
-        for part in (hints, writer, reader):
+        for part in (hints, projector, writer, reader):
             if part is not None:
                 await part.close()
 

@@ -5,13 +5,15 @@ import time
 from datetime import timedelta
 
 from eventree.errors import CheckpointFenced, CheckpointHeld
+from eventree.stores.checkpoint import VersionRow, judge_make_live
 from eventree.stores.contract import Checkpoint, Claim, Move, ParkedCommit, StoredCheckpoint
 from eventree.stores.sqlite.connection import writing
 from eventree.stores.sqlite.read import as_json, from_micros, to_micros
 
 _CLAIM = """
-INSERT INTO checkpoints (name, version, position, fence, owner, lease_until)
-VALUES (?, ?, coalesce(?, (SELECT max(position) FROM events), 0), 1, ?, ?)
+INSERT INTO checkpoints (name, version, position, fence, owner, lease_until, live)
+VALUES (?, ?, coalesce(?, (SELECT max(position) FROM events), 0), 1, ?, ?,
+        NOT EXISTS (SELECT 1 FROM checkpoints WHERE name = ?))
 ON CONFLICT (name, version) DO UPDATE
 SET fence = fence + 1, owner = excluded.owner, lease_until = excluded.lease_until
 WHERE lease_until <= ? OR owner = excluded.owner
@@ -19,7 +21,8 @@ RETURNING position, fence
 """
 _HOLDER = "SELECT owner, lease_until FROM checkpoints WHERE name = ? AND version = ?"
 _MOVE = """
-UPDATE checkpoints SET position = ?, skipped = skipped + ?, lease_until = coalesce(?, lease_until)
+UPDATE checkpoints SET position = ?, skipped = skipped + ?, replay_until = coalesce(?, replay_until),
+  lease_until = coalesce(?, lease_until)
 WHERE name = ? AND version = ? AND fence = ?
 """
 _PARK = """
@@ -29,10 +32,16 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?)
 """
 _UNPARK = "DELETE FROM parked WHERE name = ? AND version = ? AND position IN (SELECT value FROM json_each(?))"
 _RELEASE = "UPDATE checkpoints SET lease_until = 0 WHERE name = ? AND version = ? AND fence = ?"
+_VERSIONS = "SELECT version, position, fence, live FROM checkpoints WHERE name = ?"
+_RETIRE = """
+UPDATE checkpoints SET live = 0, fence = fence + 1, lease_until = 0 WHERE name = ? AND live AND version <> ?
+"""
+_MAKE_LIVE = "UPDATE checkpoints SET live = 1 WHERE name = ? AND version = ?"
 _LOAD = """
-SELECT position, fence, owner, (SELECT count(*) FROM parked p WHERE p.name = c.name AND p.version = c.version),
-       skipped, live
-FROM checkpoints c WHERE name = ? AND version = ?
+SELECT c.position, c.fence, c.owner,
+       (SELECT count(*) FROM parked p WHERE p.name = c.name AND p.version = c.version),
+       c.skipped, c.replay_until, coalesce(live.version, 0), coalesce(live.position, 0)
+FROM checkpoints c LEFT JOIN checkpoints live ON live.name = c.name AND live.live WHERE c.name = ? AND c.version = ?
 """
 _PARKED = """
 SELECT position, last_position, aggregate_type, aggregate_id, reason, parked_at
@@ -49,10 +58,11 @@ def claim(db: sqlite3.Connection, name: str, version: int, claim: Claim, busy_ti
 def claim_inside(db: sqlite3.Connection, name: str, version: int, claim: Claim) -> Checkpoint:
     """Take a checkpoint over inside a transaction; raises `CheckpointHeld`."""
     now = _now()
-    row = db.execute(_CLAIM, (name, version, claim.start, claim.owner, now + _micros(claim.seconds), now)).fetchone()
+    until = now + _micros(claim.seconds)
+    row = db.execute(_CLAIM, (name, version, claim.start, claim.owner, until, name, now)).fetchone()
     if row is None:
-        owner, until = db.execute(_HOLDER, (name, version)).fetchone()
-        raise CheckpointHeld(name, owner, (until - now) / 1e6)
+        owner, held_until = db.execute(_HOLDER, (name, version)).fetchone()
+        raise CheckpointHeld(name, owner, (held_until - now) / 1e6)
     return Checkpoint(*row)
 
 
@@ -65,12 +75,29 @@ def move(db: sqlite3.Connection, name: str, version: int, move: Move, busy_timeo
 def move_inside(db: sqlite3.Connection, name: str, version: int, move: Move) -> None:
     """Move a checkpoint inside a transaction; raises `CheckpointFenced`."""
     until = _now() + _micros(move.seconds) if move.seconds else None
-    values = (move.checkpoint.position, move.skipped, until, name, version, move.checkpoint.fence)
+    replay_until = move.replay_until or None
+    values = (move.checkpoint.position, move.skipped, replay_until, until, name, version, move.checkpoint.fence)
     if db.execute(_MOVE, values).rowcount != 1:
         raise CheckpointFenced(name, move.checkpoint.fence)
     if move.unpark:
         db.execute(_UNPARK, (name, version, as_json(list(move.unpark))))
     db.executemany(_PARK, [(name, version, *_columns(parked)) for parked in move.park])
+
+
+def make_live(db: sqlite3.Connection, name: str, version: int, fence: int, busy_timeout: float) -> bool:
+    """Let a version's results count; raises `CheckpointFenced`."""
+    with writing(db, busy_timeout):
+        return make_live_inside(db, name, version, fence)
+
+
+def make_live_inside(db: sqlite3.Connection, name: str, version: int, fence: int) -> bool:
+    """Let a version's results count, inside a transaction; raises `CheckpointFenced`."""
+    rows = [VersionRow(row[0], row[1], row[2], bool(row[3])) for row in db.execute(_VERSIONS, (name,))]
+    if not judge_make_live(name, rows, version, fence):
+        return False
+    db.execute(_RETIRE, (name, version))
+    db.execute(_MAKE_LIVE, (name, version))
+    return True
 
 
 def release(db: sqlite3.Connection, name: str, version: int, fence: int, busy_timeout: float) -> None:
@@ -84,8 +111,8 @@ def load(db: sqlite3.Connection, name: str, version: int) -> StoredCheckpoint | 
     row = db.execute(_LOAD, (name, version)).fetchone()
     if row is None:
         return None
-    position, fence, owner, parked, skipped, live = row
-    return StoredCheckpoint(Checkpoint(position, fence), owner, parked, skipped, bool(live))
+    position, fence, *rest = row
+    return StoredCheckpoint(Checkpoint(position, fence), *rest)
 
 
 def load_parked(db: sqlite3.Connection, name: str, version: int, after: int, limit: int) -> list[ParkedCommit]:

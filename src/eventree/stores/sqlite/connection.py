@@ -142,16 +142,21 @@ def reading(db: sqlite3.Connection) -> Generator[None, None, None]:
 def _ending(db: sqlite3.Connection) -> Generator[None, None, None]:
     try:
         yield
-        _commit(db)
+        commit(db)
     except BaseException:
         if db.in_transaction:
             db.execute("ROLLBACK")
         raise
 
 
-def _commit(db: sqlite3.Connection) -> None:
+def commit(db: sqlite3.Connection, statement: str = "COMMIT") -> None:
+    """Commit a transaction.
+
+    Raises:
+        CommitOutcomeUnknown: The disk failed meanwhile.
+    """
     try:
-        db.execute("COMMIT")
+        db.execute(statement)
     except sqlite3.OperationalError as error:
         if _primary_code(error) != sqlite3.SQLITE_IOERR:
             raise

@@ -13,8 +13,8 @@ _FULL = 2
 _OURS = {"eventree", "streams", "events", "commands", "checkpoints", "parked", "snapshots", "event_log"}
 
 # Integer stream keys make inserts 1.5 times faster than text keys. `length` of a text stops at NUL, so the limits are
-# checked on blobs. `owner` and `lease_until` of a checkpoint
-# are for workers in several processes; `live` is the version that was swapped in.
+# checked on blobs. `owner` and `lease_until` of a checkpoint are for workers in several processes; `live` is set for
+# the version whose results count.
 _TABLES = """
 CREATE TABLE eventree (
   id INTEGER PRIMARY KEY CHECK (id = 1),
@@ -64,9 +64,11 @@ CREATE TABLE checkpoints (
   owner TEXT NOT NULL,
   lease_until INTEGER NOT NULL,
   skipped INTEGER NOT NULL DEFAULT 0,
+  replay_until INTEGER NOT NULL DEFAULT 0,
   live INTEGER NOT NULL DEFAULT 0,
   PRIMARY KEY (name, version)
 ) STRICT, WITHOUT ROWID;
+CREATE UNIQUE INDEX one_version_is_live ON checkpoints (name) WHERE live;
 
 CREATE TABLE parked (
   name TEXT NOT NULL,
@@ -122,6 +124,13 @@ def open_writer(db: sqlite3.Connection, path: str, busy_timeout: float) -> None:
         db.execute("UPDATE eventree SET schema_version = schema_version")  # a file that only reads shows itself now
     _wait_for_others(db, 0)  # from now on we wait ourselves
     warn_of_reset_bug(path)
+
+
+def open_projector(db: sqlite3.Connection, path: str) -> None:
+    """Prepare the connection on which projections write."""
+    _wait_for_others(db, 0)
+    _require_full_durability(db, path)
+    db.execute(f"PRAGMA journal_size_limit = {MAX_BYTES}")
 
 
 def open_reader(db: sqlite3.Connection, busy_timeout: float) -> None:

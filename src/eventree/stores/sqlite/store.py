@@ -1,10 +1,14 @@
 """The SQLite store: which function runs on which connection."""
 
+import asyncio
 import sqlite3
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from os import PathLike, fspath
 from types import TracebackType
 from typing import Concatenate, ParamSpec, Self, TypeVar
+
+import aiosqlite
 
 from eventree.errors import InvalidArgument, StoreUnavailable
 from eventree.errors.arguments import check_positive
@@ -42,6 +46,8 @@ from eventree.stores.sqlite import read as queries
 from eventree.stores.sqlite.append import append
 from eventree.stores.sqlite.connection import Connection, writing
 from eventree.stores.sqlite.schema import open_reader, open_writer
+from eventree.stores.sqlite.transactions import Transactions
+from eventree.stores.transaction import StoreTransaction
 from eventree.stores.watchers import Watchers
 
 P = ParamSpec("P")
@@ -82,6 +88,8 @@ class SQLiteStore:
         self._busy_timeout = busy_timeout
         self._writer: Connection | None = None
         self._reader: Connection | None = None
+        self._turns = asyncio.Lock()
+        self._transactions = Transactions(self._path, busy_timeout, self._turns)
         self._watchers = Watchers()
         self._door = Door(self._open, self._close)
 
@@ -140,6 +148,12 @@ class SQLiteStore:
         check_move(name, version, move)
         await self._write(checkpoints.move, name, version, move, self._busy_timeout)
 
+    async def make_live(self, name: str, version: int, fence: int) -> bool:
+        """See `EventStore.make_live`."""
+        check_checkpoint(name, version)
+        check_fence(fence)
+        return await self._write(checkpoints.make_live, name, version, fence, self._busy_timeout)
+
     async def release_checkpoint(self, name: str, version: int, fence: int) -> None:
         """See `EventStore.release_checkpoint`."""
         check_checkpoint(name, version)
@@ -158,6 +172,11 @@ class SQLiteStore:
         check_parked_read(name, version, after, limit)
         return await self._read(checkpoints.load_parked, name, version, after, limit)
 
+    def transaction(self) -> AbstractAsyncContextManager[StoreTransaction[aiosqlite.Connection]]:
+        """See `TransactionalStore.transaction`."""
+        self._opened(self._writer)
+        return self._transactions.open()
+
     async def save_snapshots(self, snapshots: Sequence[StoredSnapshot]) -> None:
         """See `EventStore.save_snapshots`."""
         check_snapshots(snapshots)
@@ -171,6 +190,8 @@ class SQLiteStore:
         return await self._read(queries.load_snapshots, aggregate_type, aggregate_ids, state_version)
 
     async def _open(self) -> None:
+        self._turns = asyncio.Lock()  # it belongs to one loop, a store to one after the other
+        self._transactions = Transactions(self._path, self._busy_timeout, self._turns)
         self._writer = await Connection.open(self._path)
         await self._write(open_writer, self._path, self._busy_timeout)
         self._reader = await Connection.open(self._path)
@@ -180,6 +201,7 @@ class SQLiteStore:
         reader, self._reader = self._reader, None
         writer, self._writer = self._writer, None
         try:
+            await self._transactions.close()
             if reader is not None:
                 await reader.close()
         finally:  # the writer last: the last connection moves the WAL into the file
@@ -189,7 +211,9 @@ class SQLiteStore:
     async def _write(
         self, function: Callable[Concatenate[sqlite3.Connection, P], R], *args: P.args, **kwargs: P.kwargs
     ) -> R:
-        return await self._opened(self._writer).run(function, *args, **kwargs)
+        self._transactions.refuse_inside("what the store writes outside of it")
+        async with self._turns:
+            return await self._opened(self._writer).run(function, *args, **kwargs)
 
     async def _read(
         self, function: Callable[Concatenate[sqlite3.Connection, P], R], *args: P.args, **kwargs: P.kwargs

@@ -31,7 +31,7 @@ class Wal:
 
     def bound(self, db: sqlite3.Connection) -> None:
         """Shorten the WAL if the connection wrote and it has become too long; log once if that is not possible."""
-        if db.total_changes == self._changes:
+        if db.total_changes == self._changes or db.in_transaction:
             return
         self._changes = db.total_changes
         size = self._size()

@@ -9,9 +9,10 @@ from eventree.testing.suite.log import LogPromises
 from eventree.testing.suite.shared import SharedStoreSuite
 from eventree.testing.suite.snapshots import SnapshotPromises
 from eventree.testing.suite.streams import StreamPromises
+from eventree.testing.suite.transactions import TransactionalStoreSuite
 from eventree.testing.suite.watch import WatchPromises
 
-__all__ = ["EventStoreSuite", "SharedStoreSuite"]
+__all__ = ["EventStoreSuite", "SharedStoreSuite", "TransactionalStoreSuite"]
 
 
 class EventStoreSuite(

@@ -98,7 +98,7 @@ class CheckpointPromises:
         assert new.fence == old.fence + 1
         with pytest.raises(CheckpointFenced):
             await store.save_checkpoint("query", 1, Move(Checkpoint(8, old.fence), 60))
-        assert await store.load_checkpoint("query", 1) == StoredCheckpoint(new, "two", 0, 0, is_live=False)
+        assert await store.load_checkpoint("query", 1) == StoredCheckpoint(new, "two", 0, 0, 0, 1, 0)
 
     async def test_saving_makes_a_claim_longer(self, store: EventStore) -> None:
         held = await store.claim_checkpoint("query", 1, Claim("one", 0.0))
@@ -120,7 +120,7 @@ class CheckpointPromises:
         assert await store.load_parked("query", 1) == [first, second, third]
         assert await store.load_parked("query", 1, after=2, limit=1) == [second]
         assert await store.load_parked("query", 2) == []
-        stored = StoredCheckpoint(Checkpoint(12, held.fence), "one", 3, 3, is_live=False)
+        stored = StoredCheckpoint(Checkpoint(12, held.fence), "one", 3, 3, 0, 1, 12)
         assert await store.load_checkpoint("query", 1) == stored
 
     async def test_a_parked_commit_is_forgotten_or_gets_a_new_reason(self, store: EventStore) -> None:
@@ -139,7 +139,60 @@ class CheckpointPromises:
         with pytest.raises(CheckpointFenced):
             await store.save_checkpoint("query", 1, Move(old, park=[parked("b", 3)], unpark=[2], skipped=1))
         assert await store.load_parked("query", 1) == [kept]
-        assert await store.load_checkpoint("query", 1) == StoredCheckpoint(new, "worker", 1, 0, is_live=False)
+        assert await store.load_checkpoint("query", 1) == StoredCheckpoint(new, "worker", 1, 0, 0, 1, 0)
+
+    async def test_a_reset_remembers_up_to_where_events_are_handled_again(self, store: EventStore) -> None:
+        held = await store.claim_checkpoint("query", 1)
+        await store.save_checkpoint("query", 1, Move(Checkpoint(0, held.fence), replay_until=9))
+        await store.save_checkpoint("query", 1, Move(Checkpoint(4, held.fence)))
+        stored = await store.load_checkpoint("query", 1)
+        assert stored == StoredCheckpoint(Checkpoint(4, held.fence), "worker", 0, 0, 9, 1, 4)
+
+    async def test_the_first_version_is_live_and_a_newer_one_only_when_it_has_read_as_far(
+        self, store: EventStore
+    ) -> None:
+        one = await store.claim_checkpoint("query", 1)
+        await store.save_checkpoint("query", 1, Move(Checkpoint(7, one.fence)))
+        two = await store.claim_checkpoint("query", 2)
+        assert await store.make_live("query", 1, one.fence)
+        for position, is_live in ((0, False), (6, False), (7, True)):
+            await store.save_checkpoint("query", 2, Move(Checkpoint(position, two.fence)))
+            assert await store.make_live("query", 2, two.fence) is is_live
+            stored = await store.load_checkpoint("query", 2)
+            live = (2, 7) if is_live else (1, 7)
+            assert stored == StoredCheckpoint(Checkpoint(position, two.fence), "worker", 0, 0, 0, *live)
+        assert await store.make_live("query", 2, two.fence)
+
+    async def test_the_version_that_was_live_is_fenced_and_never_comes_back(self, store: EventStore) -> None:
+        one = await store.claim_checkpoint("query", 1, Claim("one", 60))
+        two = await store.claim_checkpoint("query", 2)
+        await store.claim_checkpoint("other", 1)
+        assert await store.make_live("query", 2, two.fence)
+        with pytest.raises(CheckpointFenced):
+            await store.save_checkpoint("query", 1, Move(Checkpoint(8, one.fence)))
+        again = await store.claim_checkpoint("query", 1, Claim("another", 60))
+        await store.save_checkpoint("query", 1, Move(Checkpoint(9, again.fence)))
+        assert not await store.make_live("query", 1, again.fence)
+        stored = await store.load_checkpoint("query", 1)
+        assert stored == StoredCheckpoint(Checkpoint(9, again.fence), "another", 0, 0, 0, 2, 0)
+        assert (await store.load_checkpoint("other", 1)) == StoredCheckpoint(Checkpoint(0, 1), "worker", 0, 0, 0, 1, 0)
+
+    async def test_who_is_fenced_goes_live_with_nothing(self, store: EventStore) -> None:
+        await store.claim_checkpoint("query", 1)
+        old = await store.claim_checkpoint("query", 2)
+        new = await store.claim_checkpoint("query", 2)
+        for fence in (old.fence, new.fence + 1):
+            with pytest.raises(CheckpointFenced):
+                await store.make_live("query", 2, fence)
+        with pytest.raises(CheckpointFenced):
+            await store.make_live("query", 3, 1)
+        stored = await store.load_checkpoint("query", 2)
+        assert stored == StoredCheckpoint(new, "worker", 0, 0, 0, 1, 0)
+
+    async def test_of_versions_that_are_the_first_at_once_one_is_live(self, store: EventStore) -> None:
+        await asyncio.gather(*(store.claim_checkpoint("query", version) for version in range(1, 6)))
+        found = [await store.load_checkpoint("query", version) for version in range(1, 6)]
+        assert len({stored.live_version for stored in found if stored is not None}) == 1
 
 
 async def _claimed(store: EventStore, claim: Claim) -> Checkpoint:

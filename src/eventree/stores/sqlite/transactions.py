@@ -1,0 +1,213 @@
+"""Transactions for projections: their rows and their checkpoint together, on a connection of their own."""
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager, suppress
+from contextvars import ContextVar
+from typing import Any, Concatenate, Final, ParamSpec, TypeVar
+
+from eventree.errors import EventStoreError, StoreUnavailable, TransactionEnded, TransactionRolledBack, WouldDeadlock
+from eventree.stores.contract import ANYBODY, Checkpoint, Claim, Move
+from eventree.stores.sqlite import checkpoints
+from eventree.stores.sqlite.connection import Connection, commit, translate, when_free
+from eventree.stores.sqlite.read import head
+from eventree.stores.sqlite.schema import open_projector
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+MAX_GAP: Final = 0.05
+"""Seconds at most for which the lock is left to others between two transactions."""
+
+# SQLite keeps statements by their text, and one that is kept is not judged again: nobody else writes these.
+_BEGIN: Final = "BEGIN IMMEDIATE -- a projection's transaction"
+_COMMIT: Final = "COMMIT -- a projection's transaction"
+_ROLLBACK: Final = "ROLLBACK -- a projection's transaction"
+
+_inside: ContextVar[object] = ContextVar("inside", default=None)
+
+
+class Projector(Connection):
+    """A connection that is handed to projections: they can use it, but not end the transaction that it is in."""
+
+    transaction: object = None
+    """What is open now: only who is in it may use the connection."""
+    _is_ours = False
+
+    def _open_file(self) -> sqlite3.Connection:
+        file = super()._open_file()
+        file.set_authorizer(self._authorize)
+        return file
+
+    def _authorize(self, action: int, *_: object) -> int:
+        is_allowed = self._is_ours or action != sqlite3.SQLITE_TRANSACTION
+        return sqlite3.SQLITE_OK if is_allowed else sqlite3.SQLITE_DENY
+
+    async def _execute(self, fn: Callable[..., Any], *args: object, **kwargs: object) -> Any:  # noqa: ANN401
+        if fn != self._call and (self.transaction is None or _inside.get() is not self.transaction):
+            raise TransactionEnded("the transaction is over; use the connection only until the function returns")
+        return await super()._execute(fn, *args, **kwargs)  # type: ignore[no-untyped-call]
+
+    def _call(
+        self,
+        function: Callable[Concatenate[sqlite3.Connection, P], R],
+        db: sqlite3.Connection,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> R:
+        self._is_ours = True
+        db.row_factory, db.text_factory = None, str  # a projection may have set them
+        try:
+            return super()._call(function, db, *args, **kwargs)
+        finally:
+            self._is_ours = False
+
+    async def close(self) -> None:
+        """Close it, from outside of any transaction."""
+        self.transaction = object()
+        token = _inside.set(self.transaction)
+        try:
+            await super().close()
+        finally:
+            _inside.reset(token)
+
+
+class Transaction:
+    """One transaction on the projector; see `StoreTransaction`."""
+
+    def __init__(self, connection: Projector, *, is_contended: bool) -> None:
+        """Hold what is open."""
+        self.connection = connection
+        self.is_contended = is_contended
+
+    async def claim_checkpoint(self, name: str, version: int, claim: Claim = ANYBODY) -> Checkpoint:
+        """See `Checkpoints.claim_checkpoint`."""
+        return await self.connection.run(checkpoints.claim_inside, name, version, claim)
+
+    async def save_checkpoint(self, name: str, version: int, move: Move) -> None:
+        """See `Checkpoints.save_checkpoint`."""
+        await self.connection.run(checkpoints.move_inside, name, version, move)
+
+    async def make_live(self, name: str, version: int, fence: int) -> bool:
+        """See `Checkpoints.make_live`."""
+        return await self.connection.run(checkpoints.make_live_inside, name, version, fence)
+
+
+class Transactions:
+    """Give the write lock to projections, in turns with everything else that the store writes.
+
+    While others append, the lock is left to them after each transaction for as long as it was held, so that a
+    projection that catches up takes half of the time at most.
+    """
+
+    def __init__(self, path: str, busy_timeout: float, turns: asyncio.Lock) -> None:
+        """Open nothing yet.
+
+        Args:
+            path: The database.
+            busy_timeout: How long to wait for other processes, in seconds.
+            turns: Held by whoever in this process writes.
+        """
+        self._path = path
+        self._busy_timeout = busy_timeout
+        self._turns = turns
+        self._projector: Projector | None = None
+        self._head: int | None = None
+        self._free_until = 0.0
+
+    def refuse_inside(self, awaited: str) -> None:
+        """Raise `WouldDeadlock` if the caller is in a transaction, whose end this would wait for."""
+        if (
+            self._projector is not None
+            and self._projector.transaction is not None
+            and (_inside.get() is self._projector.transaction)
+        ):
+            raise WouldDeadlock("a projection", awaited, "write on the projection's connection only")
+
+    @asynccontextmanager
+    async def open(self) -> AsyncGenerator[Transaction, None]:
+        """Begin a transaction when it is its turn, and end it."""
+        self.refuse_inside("another transaction")
+        loop = asyncio.get_running_loop()
+        gap = self._free_until - loop.time()
+        if gap > 0:
+            await asyncio.sleep(gap)
+        async with self._turns:
+            began = loop.time()
+            projector = await self._opened()
+            token = _inside.set(object())
+            transaction = None
+            try:
+                transaction = await self._begin(projector)
+                yield transaction
+                self._head = await projector.run(_commit)
+            except BaseException as error:
+                await self._roll_back(projector)
+                self._weather(error)
+                raise
+            finally:
+                projector.transaction = None
+                _inside.reset(token)
+                now = loop.time()
+                if transaction is not None and transaction.is_contended:
+                    self._free_until = now + min(now - began, MAX_GAP)
+
+    async def close(self) -> None:
+        """Close the connection, if there is one."""
+        projector, self._projector = self._projector, None
+        if projector is not None:
+            await projector.close()
+
+    async def _opened(self) -> Projector:
+        if self._projector is None:
+            projector = await Projector.open(self._path)
+            try:
+                await projector.run(open_projector, self._path)
+            except BaseException:
+                await projector.close()
+                raise
+            self._projector = projector
+        return self._projector
+
+    async def _begin(self, projector: Projector) -> Transaction:
+        found = await projector.run(_begin, self._busy_timeout)
+        projector.transaction = _inside.get()
+        return Transaction(projector, is_contended=self._head is not None and found != self._head)
+
+    async def _roll_back(self, projector: Projector) -> None:
+        """Undo what was done; a connection that cannot is closed, which undoes it too."""
+        projector.transaction = None
+        try:
+            await projector.run(_roll_back)
+        except (EventStoreError, ValueError):  # ValueError: somebody closed it
+            self._projector = None
+            with suppress(EventStoreError, ValueError, sqlite3.Error):
+                await projector.close()
+
+    def _weather(self, error: BaseException) -> None:
+        """Raise what a statement of a projection failed with, if it was not the statement's fault."""
+        if isinstance(error, sqlite3.Error):
+            ours = translate(error, self._path)
+            if isinstance(ours, StoreUnavailable | TransactionRolledBack):
+                raise ours from error
+
+
+def _begin(db: sqlite3.Connection, busy_timeout: float) -> int:
+    """Take the write lock and return the newest position."""
+    when_free(db, _BEGIN, busy_timeout)
+    return head(db)
+
+
+def _commit(db: sqlite3.Connection) -> int:
+    """Commit and return the newest position at that moment."""
+    if not db.in_transaction:  # INSERT OR ROLLBACK, RAISE(ROLLBACK)
+        raise TransactionEnded("a statement rolled the transaction back; let its error pass")
+    found = head(db)
+    commit(db, _COMMIT)
+    return found
+
+
+def _roll_back(db: sqlite3.Connection) -> None:
+    if db.in_transaction:
+        db.execute(_ROLLBACK)
