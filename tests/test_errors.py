@@ -41,7 +41,10 @@ from eventree.errors import (
     MailboxFull,
     NonPositiveArgument,
     NotCaughtUp,
+    OutsideQuery,
+    QueryElsewhere,
     QueryStopped,
+    QuerySuperseded,
     RestartIntensityExceeded,
     SchemaTooNew,
     StaleIncarnation,
@@ -50,6 +53,7 @@ from eventree.errors import (
     StoreUnavailable,
     StoreUnusable,
     TooManyChildren,
+    TooManyParked,
     TransactionEnded,
     TransactionFailed,
     TransactionRolledBack,
@@ -101,6 +105,10 @@ EXAMPLES: list[tuple[Exception, dict[str, object]]] = [
     (TransactionRolledBack("the disk is away"), {"args": ("the disk is away",)}),
     (CommitOutcomeUnknown("lost"), {"args": ("lost",)}),
     (TransactionEnded("over"), {"args": ("over",)}),
+    (QueryElsewhere("balances"), {"name": "balances"}),
+    (QuerySuperseded("balances", 1, 3), {"name": "balances", "version": 1, "live_version": 3}),
+    (OutsideQuery(), {}),
+    (TooManyParked(), {}),
 ]
 UNSAID = {"args", "commit", "__cause__", "actors", "crashes", "outcome"}
 SIGNALS = {eventree.StopActor, eventree.Ignore, eventree.Reject}

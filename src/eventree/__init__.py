@@ -74,7 +74,10 @@ from eventree.errors import (
     MailboxFull,
     NonPositiveArgument,
     NotCaughtUp,
+    OutsideQuery,
+    QueryElsewhere,
     QueryStopped,
+    QuerySuperseded,
     RestartIntensityExceeded,
     SchemaTooNew,
     StaleIncarnation,
@@ -84,6 +87,7 @@ from eventree.errors import (
     StoreUnusable,
     SupervisorError,
     TooManyChildren,
+    TooManyParked,
     TransactionEnded,
     TransactionFailed,
     TransactionRolledBack,
@@ -91,7 +95,19 @@ from eventree.errors import (
     WouldDeadlock,
 )
 from eventree.result import Err, Ok, Result
-from eventree.sourcing import AggregateStats, EventSourcing, Query, QueryHandle, QueryStatus, SystemStats
+from eventree.sourcing import (
+    AggregateStats,
+    EventSourcing,
+    Projection,
+    Query,
+    QueryContext,
+    QueryHandle,
+    QueryProgress,
+    QueryStats,
+    QueryStatus,
+    SystemStats,
+    query_context,
+)
 from eventree.stores import EventStore, MemoryStore, SQLiteStore
 
 if typing.TYPE_CHECKING:
@@ -160,10 +176,17 @@ __all__ = [
     "NonPositiveArgument",
     "NotCaughtUp",
     "Ok",
+    "OutsideQuery",
+    "Projection",
     "Query",
+    "QueryContext",
+    "QueryElsewhere",
     "QueryHandle",
+    "QueryProgress",
+    "QueryStats",
     "QueryStatus",
     "QueryStopped",
+    "QuerySuperseded",
     "Reject",
     "Request",
     "Restart",
@@ -189,11 +212,13 @@ __all__ = [
     "SupervisorGaveUp",
     "SystemStats",
     "TooManyChildren",
+    "TooManyParked",
     "TransactionEnded",
     "TransactionFailed",
     "TransactionRolledBack",
     "UnexpectedCancellation",
     "WouldDeadlock",
+    "query_context",
     "run",
 ]
 

@@ -212,7 +212,7 @@ def test_a_query_refuses_what_cannot_work(bad: dict[str, Any], name: str) -> Non
 
 
 def test_only_queries_can_be_registered() -> None:
-    with pytest.raises(InvalidArgument, match="must hold Query objects, got function"):
+    with pytest.raises(InvalidArgument, match="must hold queries and projections, got function"):
         EventSourcing(ledger, FailingStore(), queries=[add])  # type: ignore[list-item]
 
 

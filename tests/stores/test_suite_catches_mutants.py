@@ -150,8 +150,44 @@ class ForgetsWhoWorks(MemoryStore):
 
 
 class LetsAnybodyReleaseACheckpoint(MemoryStore):
-    async def release_checkpoint(self, name: str, version: int, fence: int) -> None:
+    async def renew_checkpoint(self, name: str, version: int, fence: int, seconds: float) -> bool:
         self._checkpoints[name, version].until = 0.0
+        return True
+
+
+class MovesACheckpointWhereItShouldRenewIt(MemoryStore):
+    async def renew_checkpoint(self, name: str, version: int, fence: int, seconds: float) -> bool:
+        await self.save_checkpoint(name, version, Move(Checkpoint(0, fence), seconds))
+        return True
+
+
+class GoesLiveBeforeItHasReadAsFar(MemoryStore):
+    async def make_live(self, name: str, version: int, fence: int) -> bool:
+        held = self._checkpoints[name, version]
+        there, held.checkpoint = held.checkpoint, Checkpoint(2**62, held.checkpoint.fence)
+        try:
+            return await super().make_live(name, version, fence)
+        finally:
+            held.checkpoint = Checkpoint(there.position, held.checkpoint.fence)
+
+
+class DoesNotFenceTheVersionThatWasLive(MemoryStore):
+    async def make_live(self, name: str, version: int, fence: int) -> bool:
+        before = {key: held.checkpoint for key, held in self._checkpoints.items()}
+        is_live = await super().make_live(name, version, fence)
+        for key, held in self._checkpoints.items():
+            held.checkpoint = before[key]
+        return is_live
+
+
+class LetsAnOlderVersionGoLive(MemoryStore):
+    async def make_live(self, name: str, version: int, fence: int) -> bool:
+        is_live = await super().make_live(name, version, fence)
+        held = self._checkpoints[name, version]
+        if not is_live and held.checkpoint.position >= 9:
+            held.is_live = True
+            return True
+        return is_live
 
 
 class BeginsAtTheBeginningWhateverIsAsked(MemoryStore):

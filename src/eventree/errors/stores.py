@@ -166,10 +166,58 @@ class TransactionEnded(EventStoreError):
     """
 
 
-class QueryStopped(EventreeError):
-    """A query gave up after its handler failed too often; the rest of the system runs.
+class TooManyParked(EventreeError):
+    """A query has parked as many commits as its `max_parked` allows, so it stops. Handling: retry or drop them."""
 
-    Handling: fix the handler and start again; the query goes on at its checkpoint. `__cause__` has the last failure.
+    def __init__(self) -> None:
+        super().__init__("there are as many parked commits as max_parked allows; retry them, drop them, or allow more")
+
+
+class QueryElsewhere(EventreeError):
+    """Another process works on this query, so this one can do nothing about it. Handling: tell that process.
+
+    Attributes:
+        name: The query.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"query {name!r} is worked on by another process; tell that one")
+        self.name = name
+
+
+class QuerySuperseded(EventreeError):
+    """A newer version of a query is live, so nothing is handled by this one any more.
+
+    Handling: remove it from the code. To go back, give the older code a version of its own that is newer still.
+
+    Attributes:
+        name: The query.
+        version: The older version.
+        live_version: The one that is live.
+    """
+
+    def __init__(self, name: str, version: int, live_version: int) -> None:
+        super().__init__(
+            f"version {live_version} of query {name!r} is live, so version {version} handles nothing any more; "
+            "remove it, or give its code a newer version"
+        )
+        self.name = name
+        self.version = version
+        self.live_version = live_version
+
+
+class OutsideQuery(EventreeError):
+    """`query_context()` was called where no handler of a query is running."""
+
+    def __init__(self) -> None:
+        super().__init__("no handler of a query is running here; call query_context() inside of one")
+
+
+class QueryStopped(EventreeError):
+    """A query gave up after its handler failed too often, or is superseded; the rest of the system runs.
+
+    Handling: fix the handler and start again; the query goes on at its checkpoint. Where the cause has passed, `resume`
+    it; where the events are to blame, `skip` them. `__cause__` has the last failure.
 
     Attributes:
         name: The query.

@@ -1,7 +1,28 @@
 """Where aggregates, actors and stores meet: the command path, the queries and the system."""
 
-from eventree.sourcing.queries import Query, QueryHandle, QueryStatus
+from eventree.sourcing.queries import (
+    Projection,
+    Query,
+    QueryContext,
+    QueryHandle,
+    QueryProgress,
+    QueryStats,
+    QueryStatus,
+    query_context,
+)
 from eventree.sourcing.statistics import AggregateStats, SystemStats
 from eventree.sourcing.system import EventSourcing
 
-__all__ = ["AggregateStats", "EventSourcing", "Query", "QueryHandle", "QueryStatus", "SystemStats"]
+__all__ = [
+    "AggregateStats",
+    "EventSourcing",
+    "Projection",
+    "Query",
+    "QueryContext",
+    "QueryHandle",
+    "QueryProgress",
+    "QueryStats",
+    "QueryStatus",
+    "SystemStats",
+    "query_context",
+]

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from eventree.domain.aggregate import AggregateType
-from eventree.domain.codec import decode_metadata
 from eventree.domain.events import EventEnvelope
 from eventree.domain.snapshots import Snapshot
 from eventree.errors import EventNotDecodable, EventreeError, HandlerCrashed
+from eventree.sourcing.envelopes import envelope
 from eventree.stores.contract import EventStore, RecordedEvent, StoredSnapshot, StreamPage, StreamRead
 
 StateT = TypeVar("StateT")
@@ -79,17 +79,7 @@ class Loader(Generic[StateT, CommandT, EventT, ErrorT]):
         Raises:
             EventNotDecodable: It does not fit the code.
         """
-        return EventEnvelope(
-            event.aggregate_type,
-            event.aggregate_id,
-            event.sequence,
-            event.position,
-            self._type.events.decode(event.event_type, event.event_version, event.payload),
-            decode_metadata(event.metadata),
-            event.event_type,
-            event.event_version,
-            event.recorded_at,
-        )
+        return envelope(event, self._type.events)
 
     async def _beginnings(self, ids: Collection[str]) -> dict[str, Live[StateT] | EventreeError]:
         found = await self.snapshots(ids)

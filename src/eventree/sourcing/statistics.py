@@ -1,6 +1,9 @@
 """What a running system counts."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+from eventree.sourcing.queries.progress import QueryStats
 
 
 @dataclass(slots=True)
@@ -30,6 +33,7 @@ class SystemStats:
 
     Attributes:
         query_actors_count: How many queries are registered.
+        queries: How each of them does.
         total_commands_processed: Commands answered since the system was made, refused and failed ones included.
         commands_refused: Those that a business rule refused.
         commands_failed: Those that ended in any other error.
@@ -41,6 +45,7 @@ class SystemStats:
     """
 
     query_actors_count: int
+    queries: Sequence[QueryStats]
     total_commands_processed: int
     commands_refused: int
     commands_failed: int

@@ -17,6 +17,7 @@ from eventree.result import Err, Result
 from eventree.sourcing.answers import as_result, in_time, in_view, log_failure
 from eventree.sourcing.batch import Execute, Executed
 from eventree.sourcing.messages import CommandId, message, messages
+from eventree.sourcing.queries.context import refuse_in_transaction
 from eventree.sourcing.queries.handle import QueryHandle
 from eventree.sourcing.queries.subscription import Subscription
 from eventree.sourcing.reader import Reader
@@ -142,6 +143,7 @@ class EventSourcing(Generic[StateT, CommandT, EventT, ErrorT]):
         """
         began = asyncio.get_running_loop().time()
         try:
+            refuse_in_transaction("execute")
             queries = [self.query(name) for name in wait_for]
             request = message(aggregate_id, command, metadata, command_id, expected_sequence)
             answer = await self._tree.commands.ask(request, timeout=timeout, operation="execute")
@@ -194,8 +196,9 @@ class EventSourcing(Generic[StateT, CommandT, EventT, ErrorT]):
         """
         prepared = messages(commands, metadata, command_ids)
         try:
+            refuse_in_transaction("execute_many")
             check_positive("timeout", timeout)
-        except InvalidArgument as error:
+        except EventreeError as error:
             return [Err(error) for _ in prepared]
         requests = [each for each in prepared if isinstance(each, Execute)]
         answers = iter(await self._tree.commands.ask_many(requests, timeout=timeout, operation="execute_many"))
@@ -270,8 +273,12 @@ class EventSourcing(Generic[StateT, CommandT, EventT, ErrorT]):
         return await in_time("aggregate_stats", timeout, self._reader.stats(aggregate_id))
 
     async def system_stats(self) -> SystemStats:
-        """Return the numbers of this system, counted since this object was made."""
-        return self._tree.stats()
+        """Return the numbers of this system, counted since this object was made.
+
+        Raises:
+            EventStoreError: The store could not say what the newest event is, and so how far queries are behind.
+        """
+        return await self._tree.stats()
 
     # --- queries
 
@@ -283,14 +290,14 @@ class EventSourcing(Generic[StateT, CommandT, EventT, ErrorT]):
         """
         await self._tree.register(queries)
 
-    def query(self, name: str) -> QueryHandle:
+    def query(self, name: str, version: int | None = None) -> QueryHandle:
         """Return the handle of a query.
 
+        Args:
+            name: Its name.
+            version: Its version; default the one that is live, or the newest of this system if none of it is.
+
         Raises:
-            InvalidArgument: There is none with this name.
+            InvalidArgument: There is none.
         """
-        registered = self._tree.queries.get(name)
-        if registered is None:
-            known = ", ".join(self._tree.queries) or "none"
-            raise InvalidArgument("name", f"there is no query {name!r}; there are: {known}")
-        return QueryHandle(name, self._store, registered.ref, registered.progress)
+        return self._tree.query(name, version)

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Generic, Never, TypeVar
 
 from eventree.actors.mailbox_spec import MailboxSpec
@@ -17,9 +16,8 @@ from eventree.errors import ActorCrashed, ActorStopped, ChildRestarting, ChildRu
 from eventree.sourcing.batch import Execute, Executed
 from eventree.sourcing.commands import EventSourcingActor
 from eventree.sourcing.loading import Loader
-from eventree.sourcing.queries.actor import QueryActor, QueryMessage
-from eventree.sourcing.queries.subscription import Progress, Subscription
-from eventree.sourcing.queries.worker import worker_name
+from eventree.sourcing.queries.handle import QueryHandle
+from eventree.sourcing.queries.subscription import Subscription
 from eventree.sourcing.snapshots import SnapshotWriter
 from eventree.sourcing.statistics import Counters, SystemStats
 from eventree.stores.contract import EventStore, StoredSnapshot
@@ -31,15 +29,6 @@ ErrorT = TypeVar("ErrorT")
 
 SNAPSHOT_QUEUE = 256
 """Snapshots that wait to be written; more are dropped."""
-
-
-@dataclass(frozen=True, slots=True)
-class Registered(Generic[EventT]):
-    """A query of the system: what it is, where to reach its actor, and how far it is."""
-
-    subscription: Subscription[EventT]
-    ref: ActorRef[QueryMessage, None]
-    progress: Progress
 
 
 class Tree(Generic[StateT, CommandT, EventT, ErrorT]):
@@ -70,7 +59,6 @@ class Tree(Generic[StateT, CommandT, EventT, ErrorT]):
         self._snapshots = snapshots
         self._cache_size = cache_size
         self._counters = Counters()
-        self._worker = worker_name()
         self._started_at: float | None = None
         self._planned_starts = 0
         self._query_supervisor = Supervisor(name=f"{aggregate_type.name} queries")
@@ -81,7 +69,7 @@ class Tree(Generic[StateT, CommandT, EventT, ErrorT]):
         self._writer: ActorRef[StoredSnapshot, None] = ActorRef(
             f"{aggregate_type.name} snapshots", mailbox=MailboxSpec(maxsize=SNAPSHOT_QUEUE)
         )
-        self.queries: dict[str, Registered[EventT]] = {}
+        self.queries: dict[tuple[str, int], QueryHandle] = {}
         self._add(queries)
 
     def spec(self) -> ChildSpec[Never, object]:
@@ -109,17 +97,18 @@ class Tree(Generic[StateT, CommandT, EventT, ErrorT]):
         Raises:
             InvalidArgument: A name is taken; none was added.
         """
-        for registered in self._add(queries):
+        for query in self._add(queries):
             # Whatever starts from now on starts them too; a supervisor that does not run has nothing else to do.
             with suppress(ActorStopped, ActorCrashed, ChildRestarting, ChildRunning):
-                await self._query_supervisor.restart_child(registered.subscription.name)
+                await self._query_supervisor.restart_child(query.child_spec().id)
 
-    def stats(self) -> SystemStats:
+    async def stats(self) -> SystemStats:
         """Return what was counted so far."""
         counters = self._counters
         starts = [ref.incarnation for ref in self._refs()]
         return SystemStats(
             query_actors_count=len(self.queries),
+            queries=[await query.stats() for query in self.queries.values()],
             total_commands_processed=counters.commands,
             commands_refused=counters.refused,
             commands_failed=counters.failed,
@@ -142,15 +131,28 @@ class Tree(Generic[StateT, CommandT, EventT, ErrorT]):
     def _refs(self) -> list[ActorRef[Never, object]]:
         return [self.commands, self._writer, *(query.ref for query in self.queries.values())]
 
-    def _add(self, queries: Iterable[Subscription[EventT]]) -> Sequence[Registered[EventT]]:
-        added: dict[str, Registered[EventT]] = {}
+    def query(self, name: str, version: int | None) -> QueryHandle:
+        """Return the handle of a query: of one version, or of the live one, or else of the newest."""
+        versions = [query for query in self.queries.values() if query.name == name]
+        found = [query for query in versions if version in {None, query.version}]
+        if not found:
+            known = ", ".join(dict.fromkeys(query.name for query in self.queries.values())) or "none"
+            what = f"there is no query {name!r}" if not versions else f"query {name!r} has no version {version}"
+            raise InvalidArgument("name", f"{what}; there are: {known}")
+        return max(found, key=lambda query: (query.is_live, query.version))
+
+    def _add(self, queries: Iterable[Subscription[EventT]]) -> Sequence[QueryHandle]:
+        added: dict[tuple[str, int], QueryHandle] = {}
         for query in queries:
             if not isinstance(query, Subscription):
-                raise InvalidArgument("queries", f"must hold Query objects, got {type(query).__name__}")
-            if query.name in self.queries or query.name in added:
-                raise InvalidArgument("queries", f"there are two called {query.name!r}; give each its own name")
-            added[query.name] = Registered(query, ActorRef(f"query {query.name}"), Progress())
-        self._query_supervisor.reconfigure([self._query_spec(registered) for registered in added.values()])
+                raise InvalidArgument("queries", f"must hold queries and projections, got {type(query).__name__}")
+            key = (query.name, query.version)
+            if key in self.queries or key in added:
+                raise InvalidArgument(
+                    "queries", f"there are two called {query.name!r}, version {query.version}; give each its own name"
+                )
+            added[key] = query.handle(self._store, follows=[self._type])
+        self._query_supervisor.reconfigure([query.child_spec() for query in added.values()])
         self.queries.update(added)
         return list(added.values())
 
@@ -165,16 +167,3 @@ class Tree(Generic[StateT, CommandT, EventT, ErrorT]):
             snapshots=self._snapshots,
             snapshot_writer=self._writer,
         )
-
-    def _query_spec(self, registered: Registered[EventT]) -> ChildSpec[QueryMessage, None]:
-        def start() -> QueryActor[EventT]:
-            return QueryActor(
-                registered.subscription,
-                self._store,
-                [self._type.name],
-                self.loader.envelope,
-                registered.progress,
-                self._worker,
-            )
-
-        return ChildSpec(id=registered.subscription.name, start=start, ref=registered.ref)

@@ -109,6 +109,13 @@ def check_fence(fence: int) -> None:
     _check_number("fence", fence, 0, MAX_NUMBER)
 
 
+def check_renewal(name: str, version: int, fence: int, seconds: float) -> None:
+    """Raise `InvalidArgument` unless there can be such a claim on such a query."""
+    check_checkpoint(name, version)
+    check_fence(fence)
+    _check_seconds(seconds)
+
+
 def check_parked_read(name: str, version: int, after: int, limit: int) -> None:
     """Raise `InvalidArgument` unless there can be such a query and such a page of what it parked."""
     check_checkpoint(name, version)

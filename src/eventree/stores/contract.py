@@ -322,8 +322,14 @@ class EventStore(Checkpoints, Protocol):
         """
         ...
 
-    async def release_checkpoint(self, name: str, version: int, fence: int) -> None:
-        """Let others take a checkpoint over at once; does nothing where somebody else has claimed it."""
+    async def renew_checkpoint(self, name: str, version: int, fence: int, seconds: float) -> bool:
+        """Let the claim on a checkpoint hold for so long from now on; 0 lets others take it over at once.
+
+        It moves nothing, so it does no harm where it is late.
+
+        Returns:
+            Whether the fence is still the newest; nothing was done where it is not.
+        """
         ...
 
     async def load_checkpoint(self, name: str, version: int) -> StoredCheckpoint | None:

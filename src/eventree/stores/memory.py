@@ -17,6 +17,7 @@ from eventree.stores.checks import (
     check_log_read,
     check_move,
     check_parked_read,
+    check_renewal,
     check_requests,
     check_snapshot_ids,
     check_snapshots,
@@ -213,14 +214,15 @@ class MemoryStore:
         versions[version].is_live = True
         return True
 
-    async def release_checkpoint(self, name: str, version: int, fence: int) -> None:
-        """See `EventStore.release_checkpoint`."""
-        check_checkpoint(name, version)
-        check_fence(fence)
+    async def renew_checkpoint(self, name: str, version: int, fence: int, seconds: float) -> bool:
+        """See `EventStore.renew_checkpoint`."""
+        check_renewal(name, version, fence, seconds)
         self._check_open()
         held = self._checkpoints.get((name, version))
-        if held is not None and held.checkpoint.fence == fence:
-            held.until = 0.0
+        if held is None or held.checkpoint.fence != fence:
+            return False
+        held.until = monotonic() + seconds
+        return True
 
     async def load_checkpoint(self, name: str, version: int) -> StoredCheckpoint | None:
         """See `EventStore.load_checkpoint`."""

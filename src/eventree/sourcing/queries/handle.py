@@ -1,31 +1,79 @@
-"""What a user holds to see how far a query is and to wait for it."""
+"""What a user holds to see how a query does, to wait for it, and to steer it."""
 
 import asyncio
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from eventree.actors.ref import ActorRef
-from eventree.errors import ActorTimeout
+from eventree.actors.spec import ChildSpec
+from eventree.errors import ActorTimeout, QueryStopped
 from eventree.errors.arguments import check_positive
-from eventree.sourcing.queries.actor import CaughtUp, QueryMessage
-from eventree.sourcing.queries.subscription import Progress, QueryStatus
-from eventree.stores.contract import EventStore
+from eventree.sourcing.queries.context import refuse_in_transaction
+from eventree.sourcing.queries.messages import (
+    CaughtUp,
+    Control,
+    DropParked,
+    Pause,
+    QueryMessage,
+    Reset,
+    Resume,
+    RetryParked,
+    SkipCommit,
+)
+from eventree.sourcing.queries.options import Options
+from eventree.sourcing.queries.progress import Progress, QueryStats, QueryStatus, seconds_since
+from eventree.stores.contract import EventStore, ParkedCommit
+
+_OVER = {QueryStatus.STOPPED, QueryStatus.SUPERSEDED}
+
+
+@dataclass(frozen=True, slots=True)
+class QueryProgress:
+    """Tell how far a query is on its way.
+
+    Attributes:
+        position: Its checkpoint.
+        target: Where it is going.
+    """
+
+    position: int
+    target: int
+
+    @property
+    def fraction(self) -> float:
+        """Between 0 and 1."""
+        return min(self.position / self.target, 1.0) if self.target else 1.0
 
 
 class QueryHandle:
-    """Observe one query of a running system.
+    """Observe and steer one query.
 
     Attributes:
         name: The query's name.
+        version: Its version.
+        ref: Its actor.
     """
 
-    def __init__(self, name: str, store: EventStore, ref: ActorRef[QueryMessage, None], progress: Progress) -> None:
-        """Hold what there is to observe; made by `EventSourcing.query`."""
-        self.name = name
+    def __init__(
+        self, options: Options, store: EventStore, spec: ChildSpec[QueryMessage, int], progress: Progress
+    ) -> None:
+        """Hold what there is to observe; made by `EventSourcing.query`, or `Query.handle`."""
+        self.name = options.name
+        self.version = options.version
         self._store = store
-        self._ref = ref
+        self._spec = spec
+        self.ref: ActorRef[QueryMessage, int] = spec.ref if spec.ref is not None else ActorRef(self.name)
         self._progress = progress
 
     def __repr__(self) -> str:
         return f"<QueryHandle {self.name!r} {self.status.value} at position {self.position}>"
+
+    def child_spec(self) -> ChildSpec[QueryMessage, int]:
+        """Return the query as a child of a supervisor."""
+        return self._spec
+
+    # --- observing
 
     @property
     def position(self) -> int:
@@ -38,6 +86,11 @@ class QueryHandle:
         return self._progress.status
 
     @property
+    def is_live(self) -> bool:
+        """Whether the results of this version count, as far as this process knows."""
+        return self._progress.is_live
+
+    @property
     def last_error(self) -> BaseException | None:
         """The last failure of its handler; None after a success."""
         return self._progress.last_error
@@ -45,7 +98,54 @@ class QueryHandle:
     @property
     def incarnation(self) -> int:
         """How often its actor was started."""
-        return self._ref.incarnation
+        return self.ref.incarnation
+
+    async def stats(self) -> QueryStats:
+        """Return how the query is doing, its lag included.
+
+        Raises:
+            EventStoreError: The store could not say what the newest event is.
+        """
+        progress, position = self._progress, self._progress.position
+        head = max(await self._store.head(), position)
+        seconds = 0.0
+        if head > position:
+            page = await self._store.read(position, 1)
+            seconds = seconds_since(page.events[0].recorded_at, datetime.now(UTC)) if page.events else 0.0
+        return QueryStats(
+            self.name,
+            self.version,
+            progress.status,
+            progress.is_live,
+            position,
+            head,
+            seconds,
+            progress.failures,
+            progress.parked,
+            progress.skipped,
+            progress.last_error,
+        )
+
+    async def progress(self, *, interval: float = 0.1) -> AsyncIterator[QueryProgress]:
+        """Yield how far the query is, until it has reached what is the newest event now.
+
+        Args:
+            interval: How often to look, in seconds; default 0.1.
+
+        Raises:
+            QueryStopped: It gave up before.
+            EventStoreError: The store could not say what the newest event is.
+        """
+        check_positive("interval", interval)
+        target = await self._store.head()
+        while True:
+            position = self.position
+            yield QueryProgress(position, target)
+            if position >= target:
+                return
+            if self.status in _OVER:
+                raise QueryStopped(self.name, position, self.last_error)
+            await asyncio.sleep(interval)
 
     async def caught_up(self, position: int | None = None, *, timeout: float = 5.0) -> None:
         """Wait until the checkpoint has reached a position.
@@ -59,12 +159,111 @@ class QueryHandle:
             QueryStopped: It gave up before.
             ActorStopped: The system is not running.
             ActorCrashed: Its actor crashed meanwhile and is restarted; wait again.
+            WouldDeadlock: The caller is in the transaction of a projection.
             EventStoreError: The store could not say what the newest event is.
         """
         check_positive("timeout", timeout)
+        refuse_in_transaction(f"query {self.name}")
         try:
             async with asyncio.timeout(timeout):
                 target = await self._store.head() if position is None else position
-                await self._ref.ask(CaughtUp(target), timeout=timeout)
+                await self.ref.ask(CaughtUp(target, look=position is None), timeout=timeout)
         except TimeoutError:
             raise ActorTimeout("caught_up", timeout) from None
+
+    # --- steering: each raises what `_tell` does
+
+    async def pause(self, *, timeout: float = 5.0) -> int:
+        """Hand nothing over until `resume`, also after a crash of the actor; no other process takes over meanwhile.
+
+        Args:
+            timeout: How long to wait for the end of what is being handled, in seconds; default 5.
+
+        Returns:
+            The position up to which everything was handled.
+        """
+        return await self._tell(Pause(), timeout)
+
+    async def resume(self, *, timeout: float = 5.0) -> int:
+        """Go on after `pause`, or after the query stopped because of failures.
+
+        Args:
+            timeout: How long to wait, in seconds; default 5.
+
+        Returns:
+            The position after which it goes on.
+        """
+        return await self._tell(Resume(), timeout)
+
+    async def skip(self, expected_position: int, *, timeout: float = 5.0) -> int:
+        """Leave out the commit that fails, for good, and go on after it.
+
+        Args:
+            expected_position: The position of its first event, so that nothing else is skipped by mistake.
+            timeout: How long to wait, in seconds; default 5.
+
+        Raises:
+            InvalidArgument: Another commit fails, or none.
+        """
+        return await self._tell(SkipCommit(expected_position), timeout)
+
+    async def reset(self, *, timeout: float = 5.0) -> int:
+        """Handle everything again from where the query began; what was parked is forgotten.
+
+        Handlers see `query_context().is_replay` until it is where it was. A projection empties its tables by its
+        `clear`, in the same transaction; readers see it being built anew. To build beside, give it another version.
+
+        Args:
+            timeout: How long to wait, in seconds; default 5.
+
+        Raises:
+            InvalidArgument: It is a projection without `clear`.
+        """
+        return await self._tell(Reset(), timeout)
+
+    async def parked(self, *, after: int = 0, limit: int = 1_000) -> Sequence[ParkedCommit]:
+        """Return parked commits in the order of their positions.
+
+        Args:
+            after: Only those with a higher position; default all.
+            limit: At most this many; default 1,000.
+        """
+        return await self._store.load_parked(self.name, self.version, after=after, limit=limit)
+
+    async def retry_parked(self, aggregate_id: str | None = None, *, timeout: float = 5.0) -> int:
+        """Hand parked commits over again, in order; what fails again stays, and all later ones of its aggregate.
+
+        Args:
+            aggregate_id: Only those of this aggregate; default all.
+            timeout: How long to wait, in seconds; default 5.
+
+        Returns:
+            How many worked.
+        """
+        return await self._tell(RetryParked(aggregate_id), timeout)
+
+    async def drop_parked(self, position: int, *, timeout: float = 5.0) -> int:
+        """Forget a parked commit for good; those parked behind it stay until they are retried.
+
+        Args:
+            position: Of its first event.
+            timeout: How long to wait, in seconds; default 5.
+
+        Raises:
+            InvalidArgument: None is parked there.
+        """
+        return await self._tell(DropParked(position), timeout)
+
+    async def _tell(self, message: Control, timeout: float) -> int:
+        """Tell the actor.
+
+        Raises:
+            ActorTimeout: There was no answer in time.
+            ActorStopped: The system is not running.
+            ActorCrashed: Its actor crashed meanwhile; look before you try again.
+            QueryElsewhere: Another process works on the query.
+            WouldDeadlock: The caller is in the transaction of a projection.
+            EventStoreError: The store failed.
+        """
+        refuse_in_transaction(f"query {self.name}")
+        return await self.ref.ask(message, timeout=timeout, operation=type(message).__name__)

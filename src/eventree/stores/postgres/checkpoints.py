@@ -48,8 +48,9 @@ UPDATE {schema}.checkpoints SET live = false, fence = fence + 1, lease_until = c
 WHERE name = $1 AND live AND version <> $2
 """
 _MAKE_LIVE: Final = "UPDATE {schema}.checkpoints SET live = true WHERE name = $1 AND version = $2"
-_RELEASE: Final = """
-UPDATE {schema}.checkpoints SET lease_until = clock_timestamp() WHERE name = $1 AND version = $2 AND fence = $3
+_RENEW: Final = """
+UPDATE {schema}.checkpoints SET lease_until = clock_timestamp() + $4 * interval '1 second'
+WHERE name = $1 AND version = $2 AND fence = $3 RETURNING fence
 """
 _LOAD: Final = """
 SELECT c.position, c.fence, c.owner,
@@ -76,7 +77,7 @@ class CheckpointTable:
         self._versions = _VERSIONS.format(schema=schema)
         self._retire = _RETIRE.format(schema=schema)
         self._make_live = _MAKE_LIVE.format(schema=schema)
-        self._release = _RELEASE.format(schema=schema)
+        self._renew = _RENEW.format(schema=schema)
         self._load = _LOAD.format(schema=schema)
         self._parked = _PARKED.format(schema=schema)
 
@@ -116,9 +117,9 @@ class CheckpointTable:
             await db.execute(self._make_live, name, version)
             return True
 
-    async def release(self, db: Connection, name: str, version: int, fence: int) -> None:
-        """Let others take a checkpoint over at once."""
-        await db.execute(self._release, name, version, fence)
+    async def renew(self, db: Connection, name: str, version: int, fence: int, seconds: float) -> bool:
+        """Let a claim hold for so long from now on; return whether it is still the newest."""
+        return bool(await db.fetch(self._renew, name, version, fence, float(seconds)))
 
     async def load(self, db: Connection, name: str, version: int) -> StoredCheckpoint | None:
         """Return all that is stored of a checkpoint."""

@@ -16,6 +16,7 @@ from eventree.stores.checks import (
     check_log_read,
     check_move,
     check_parked_read,
+    check_renewal,
     check_requests,
     check_snapshot_ids,
     check_snapshots,
@@ -183,11 +184,11 @@ class PostgresStore:
         check_fence(fence)
         return await self._opened(self._reader).run(lambda db: self._checkpoints.make_live(db, name, version, fence))
 
-    async def release_checkpoint(self, name: str, version: int, fence: int) -> None:
-        """See `EventStore.release_checkpoint`."""
-        check_checkpoint(name, version)
-        check_fence(fence)
-        await self._opened(self._reader).run(lambda db: self._checkpoints.release(db, name, version, fence))
+    async def renew_checkpoint(self, name: str, version: int, fence: int, seconds: float) -> bool:
+        """See `EventStore.renew_checkpoint`."""
+        check_renewal(name, version, fence, seconds)
+        table = self._checkpoints
+        return await self._opened(self._reader).run(lambda db: table.renew(db, name, version, fence, seconds))
 
     async def load_checkpoint(self, name: str, version: int) -> StoredCheckpoint | None:
         """See `EventStore.load_checkpoint`."""

@@ -31,7 +31,7 @@ INSERT OR REPLACE INTO parked
 VALUES (?, ?, ?, ?, ?, ?, ?, ?)
 """
 _UNPARK = "DELETE FROM parked WHERE name = ? AND version = ? AND position IN (SELECT value FROM json_each(?))"
-_RELEASE = "UPDATE checkpoints SET lease_until = 0 WHERE name = ? AND version = ? AND fence = ?"
+_RENEW = "UPDATE checkpoints SET lease_until = ? WHERE name = ? AND version = ? AND fence = ?"
 _VERSIONS = "SELECT version, position, fence, live FROM checkpoints WHERE name = ?"
 _RETIRE = """
 UPDATE checkpoints SET live = 0, fence = fence + 1, lease_until = 0 WHERE name = ? AND live AND version <> ?
@@ -100,10 +100,10 @@ def make_live_inside(db: sqlite3.Connection, name: str, version: int, fence: int
     return True
 
 
-def release(db: sqlite3.Connection, name: str, version: int, fence: int, busy_timeout: float) -> None:
-    """Let others take a checkpoint over at once."""
+def renew(db: sqlite3.Connection, name: str, version: int, fence: int, seconds: float, busy_timeout: float) -> bool:
+    """Let a claim hold for so long from now on; return whether it is still the newest."""
     with writing(db, busy_timeout):
-        db.execute(_RELEASE, (name, version, fence))
+        return db.execute(_RENEW, (_now() + _micros(seconds), name, version, fence)).rowcount == 1
 
 
 def load(db: sqlite3.Connection, name: str, version: int) -> StoredCheckpoint | None:

@@ -20,6 +20,7 @@ from eventree.stores.checks import (
     check_log_read,
     check_move,
     check_parked_read,
+    check_renewal,
     check_requests,
     check_snapshot_ids,
     check_snapshots,
@@ -154,11 +155,10 @@ class SQLiteStore:
         check_fence(fence)
         return await self._write(checkpoints.make_live, name, version, fence, self._busy_timeout)
 
-    async def release_checkpoint(self, name: str, version: int, fence: int) -> None:
-        """See `EventStore.release_checkpoint`."""
-        check_checkpoint(name, version)
-        check_fence(fence)
-        await self._write(checkpoints.release, name, version, fence, self._busy_timeout)
+    async def renew_checkpoint(self, name: str, version: int, fence: int, seconds: float) -> bool:
+        """See `EventStore.renew_checkpoint`."""
+        check_renewal(name, version, fence, seconds)
+        return await self._write(checkpoints.renew, name, version, fence, seconds, self._busy_timeout)
 
     async def load_checkpoint(self, name: str, version: int) -> StoredCheckpoint | None:
         """See `EventStore.load_checkpoint`."""

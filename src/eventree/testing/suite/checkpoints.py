@@ -81,14 +81,14 @@ class CheckpointPromises:
 
     async def test_a_checkpoint_that_was_released_is_free_at_once(self, store: EventStore) -> None:
         held = await store.claim_checkpoint("query", 1, Claim("one", 60))
-        await store.release_checkpoint("query", 1, held.fence)
+        assert await store.renew_checkpoint("query", 1, held.fence, 0)
         assert (await store.claim_checkpoint("query", 1, Claim("two", 60))).fence == held.fence + 1
 
     async def test_only_its_holder_releases_a_checkpoint(self, store: EventStore) -> None:
         old = await store.claim_checkpoint("query", 1, Claim("one", 60))
         await store.claim_checkpoint("query", 1, Claim("one", 60))
-        await store.release_checkpoint("query", 1, old.fence)
-        await store.release_checkpoint("nobody's", 1, 1)
+        assert not await store.renew_checkpoint("query", 1, old.fence, 0)
+        assert not await store.renew_checkpoint("nobody's", 1, 1, 0)
         with pytest.raises(CheckpointHeld):
             await store.claim_checkpoint("query", 1, Claim("two", 60))
 
@@ -99,6 +99,17 @@ class CheckpointPromises:
         with pytest.raises(CheckpointFenced):
             await store.save_checkpoint("query", 1, Move(Checkpoint(8, old.fence), 60))
         assert await store.load_checkpoint("query", 1) == StoredCheckpoint(new, "two", 0, 0, 0, 1, 0)
+
+    async def test_renewing_makes_a_claim_longer_and_moves_nothing(self, store: EventStore) -> None:
+        held = await store.claim_checkpoint("query", 1, Claim("one", 0.0))
+        await store.save_checkpoint("query", 1, Move(Checkpoint(7, held.fence)))
+        assert await store.renew_checkpoint("query", 1, held.fence, 60)
+        with pytest.raises(CheckpointHeld) as caught:
+            await store.claim_checkpoint("query", 1, Claim("two", 60))
+        assert caught.value.seconds > 50
+        stored = await store.load_checkpoint("query", 1)
+        assert stored is not None
+        assert stored.checkpoint == Checkpoint(7, held.fence)
 
     async def test_saving_makes_a_claim_longer(self, store: EventStore) -> None:
         held = await store.claim_checkpoint("query", 1, Claim("one", 0.0))

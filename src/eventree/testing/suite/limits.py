@@ -87,7 +87,7 @@ ASKING: dict[str, tuple[str, Callable[[EventStore, str], Awaitable[object]]]] = 
     "claim_checkpoint": ("name", lambda store, text: store.claim_checkpoint(text, 1)),
     "save_checkpoint": ("name", lambda store, text: store.save_checkpoint(text, 1, Move(Checkpoint(0, 1)))),
     "claim_checkpoint of an owner": ("owner", lambda store, text: store.claim_checkpoint("query", 1, Claim(text))),
-    "release_checkpoint": ("name", lambda store, text: store.release_checkpoint(text, 1, 1)),
+    "renew_checkpoint": ("name", lambda store, text: store.renew_checkpoint(text, 1, 1, 0)),
     "load_checkpoint": ("name", lambda store, text: store.load_checkpoint(text, 1)),
     "load_parked": ("name", lambda store, text: store.load_parked(text, 1)),
     "parking of a type": ("aggregate_type", lambda store, text: _park(store, parked("a", 1, type=text))),
@@ -158,7 +158,7 @@ COUNTING: dict[str, tuple[str, int, int, Callable[[EventStore, int], Awaitable[o
         2**31 - 1,
         lambda store, number: store.save_checkpoint("query", 1, Move(Checkpoint(0, 1), skipped=number)),
     ),
-    "a fence to release": ("fence", 0, 2**63 - 1, lambda store, number: store.release_checkpoint("query", 1, number)),
+    "a fence to renew": ("fence", 0, 2**63 - 1, lambda store, number: store.renew_checkpoint("query", 1, number, 0)),
     "a version to load": ("version", 1, 2**31 - 1, lambda store, number: store.load_checkpoint("query", number)),
     "a position of parked commits": (
         "after",

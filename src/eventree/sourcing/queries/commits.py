@@ -1,0 +1,139 @@
+"""Commits as queries see them, and what becomes of each: handed over, skipped, or parked."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import groupby
+from typing import TypeAlias
+
+from eventree.errors import TooManyParked
+from eventree.stores.contract import ParkedCommit, RecordedEvent
+
+Key: TypeAlias = tuple[str, str]
+"""The type and the id of an aggregate."""
+
+MAX_REASON = 1_000
+"""Characters of an error that are kept with a parked commit."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredCommit:
+    """Hold the events of one command.
+
+    Attributes:
+        events: As they are stored, in order.
+    """
+
+    events: Sequence[RecordedEvent]
+
+    @property
+    def position(self) -> int:
+        """The position of its first event."""
+        return self.events[0].position
+
+    @property
+    def last_position(self) -> int:
+        """The position of its last event."""
+        return self.events[-1].position
+
+    @property
+    def key(self) -> Key:
+        """Its aggregate."""
+        return self.events[0].aggregate_type, self.events[0].aggregate_id
+
+    def parked(self, reason: str) -> ParkedCommit:
+        """Return it as it is parked, without its events, which stay in the log."""
+        return ParkedCommit(self.position, self.last_position, *self.key, reason, datetime.now(UTC))
+
+
+@dataclass(frozen=True, slots=True)
+class GivenUp:
+    """Say what to do with a commit that is not to be handed over any more.
+
+    Attributes:
+        reason: Why.
+        park: Whether to keep it for later; else it is skipped.
+    """
+
+    reason: str
+    park: bool
+
+
+class HandlingFailed(Exception):  # never leaves the queries, so it is none of ours
+    """What a user's function raised.
+
+    Attributes:
+        error: What it raised.
+        commits: What was being handled; none where it was a `setup`, `swap` or `clear`.
+    """
+
+    def __init__(self, error: BaseException, commits: Sequence[StoredCommit] = ()) -> None:
+        """Hold what was raised."""
+        super().__init__(error)
+        self.error = error
+        self.commits = commits
+
+
+class Triage:
+    """Decide what becomes of commits, in order, and note what has to be stored with the checkpoint."""
+
+    def __init__(self, blocked: AbstractSet[Key], given_up: Mapping[int, GivenUp], room: int) -> None:
+        """Begin with nothing decided.
+
+        Args:
+            blocked: Aggregates that have parked commits: what comes later of them is parked behind.
+            given_up: What to do with commits, by the position of their first event.
+            room: How many commits may be parked still.
+        """
+        self._room = room
+        self._blocked = blocked
+        self._blocked_now: set[Key] = set()
+        self._given_up = given_up
+        self.park: list[ParkedCommit] = []
+        self.skipped = 0
+
+    @property
+    def has_any(self) -> bool:
+        """Whether there is something to store."""
+        return bool(self.park) or self.skipped > 0
+
+    def takes(self, commit: StoredCommit) -> bool:
+        """Return whether to hand a commit over.
+
+        Raises:
+            HandlingFailed: It would be one parked commit too many.
+        """
+        if not self._blocked and not self._given_up:
+            return True
+        given_up = self._given_up.get(commit.position)
+        if commit.key in self._blocked or commit.key in self._blocked_now:
+            self._park(commit, "")
+        elif given_up is None:
+            return True
+        elif given_up.park:
+            self._park(commit, given_up.reason)
+            self._blocked_now.add(commit.key)
+        else:
+            self.skipped += 1
+        return False
+
+    def _park(self, commit: StoredCommit, reason: str) -> None:
+        if len(self.park) >= self._room:
+            raise HandlingFailed(TooManyParked(), [commit])
+        self.park.append(commit.parked(reason))
+
+
+def commits_of(events: Sequence[RecordedEvent]) -> Iterator[StoredCommit]:
+    """Cut a stretch of the log where one command ends and the next begins."""
+    for _, commit in groupby(events, key=_commit_id):
+        yield StoredCommit(list(commit))
+
+
+def keys_of(parked: Iterable[ParkedCommit]) -> set[Key]:
+    """Return the aggregates of parked commits."""
+    return {(commit.aggregate_type, commit.aggregate_id) for commit in parked}
+
+
+def _commit_id(event: RecordedEvent) -> object:
+    return event.commit_id

@@ -1,0 +1,92 @@
+"""Hand commits to a function, one by one: at least once."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Generic, TypeAlias, TypeVar
+
+from eventree.domain.events import EventEnvelope
+from eventree.sourcing.queries.commits import HandlingFailed, StoredCommit
+from eventree.sourcing.queries.decoding import Decoding
+from eventree.sourcing.queries.hold import Hold
+from eventree.sourcing.queries.tasks import is_being_cancelled
+from eventree.stores.contract import Checkpoint, Claim, EventStore, Move, ParkedCommit
+
+EventT = TypeVar("EventT")
+
+QueryHandler: TypeAlias = Callable[[str, Sequence[EventEnvelope[EventT]]], Awaitable[None] | None]
+"""`(aggregate_id, events)`: called once per commit, with all events of one command."""
+
+TURN = 0.1
+"""Seconds of handing over after which others get a turn."""
+
+
+class FunctionTarget(Generic[EventT]):
+    """Call a function for each commit; see `Target`. The checkpoint is stored afterwards, so a crash repeats some."""
+
+    def __init__(
+        self, handler: QueryHandler[EventT], store: EventStore, key: tuple[str, int], decoding: Decoding[EventT]
+    ) -> None:
+        """Remember what to call.
+
+        Args:
+            handler: What to call.
+            store: Keeps the checkpoint.
+            key: The name and the version of the query.
+            decoding: Decodes events.
+        """
+        self._handler = handler
+        self._store = store
+        self._key = key
+        self._decoding = decoding
+
+    async def claim(self, claim: Claim) -> Checkpoint:
+        """See `Target`."""
+        return await self._store.claim_checkpoint(*self._key, claim)
+
+    async def hand_over(self, commits: Sequence[StoredCommit], end: int, hold: Hold) -> None:
+        """See `Target`; what was handled is noted in the hold, and stored when it is time to."""
+        clock = asyncio.get_running_loop().time
+        over = clock() + TURN
+        triage, position, failure = hold.triage(), hold.position, None
+        with hold.renewing():
+            for commit in commits:
+                try:
+                    if triage.takes(commit):
+                        await self._call(commit)
+                except HandlingFailed as error:
+                    failure = error
+                    break
+                position = commit.last_position
+                if clock() >= over:
+                    break
+            else:
+                position = end
+        hold.pass_to(position, handled=bool(commits) and position > hold.position)
+        if triage.has_any:
+            await hold.save(triage)
+        if failure is not None:
+            raise failure
+
+    async def hand_over_parked(self, commit: StoredCommit, parked: ParkedCommit, hold: Hold) -> None:
+        """See `Target`."""
+        await self._call(commit)
+        await hold.store(Move(Checkpoint(hold.position, hold.fence), unpark=[parked.position]))
+
+    async def go_live(self, hold: Hold) -> bool:
+        """See `Target`."""
+        return await self._store.make_live(*self._key, hold.fence)
+
+    async def reset(self, hold: Hold, position: int, parked: Sequence[ParkedCommit]) -> None:
+        """See `Target`."""
+        await hold.store(hold.back_to(position, parked))
+
+    async def _call(self, commit: StoredCommit) -> None:
+        try:
+            events = self._decoding.envelopes(commit)
+            result = self._handler(commit.key[1], events)
+            if result is not None:
+                await result
+        except (Exception, asyncio.CancelledError) as error:
+            if is_being_cancelled():
+                raise
+            raise HandlingFailed(error, [commit]) from error

@@ -1,0 +1,103 @@
+"""How far a query is and what it is doing: shared by its actor and its handles."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum
+
+
+class QueryStatus(Enum):
+    """What a query is doing."""
+
+    RUNNING = "running"
+    """It follows the log."""
+    RETRYING = "retrying"
+    """Its handler failed, or its store is away; it waits and tries again."""
+    WAITING = "waiting"
+    """Another process works on it; this one takes over as soon as that one ends, or is not heard of for its lease."""
+    BUILDING = "building"
+    """It is a new version that has not read as far as the live one; it goes live when it has."""
+    PAUSED = "paused"
+    """Somebody paused it."""
+    SUPERSEDED = "superseded"
+    """A newer version is live; nothing is handed to this one any more."""
+    STOPPED = "stopped"
+    """It gave up; nothing is handed to it until it is resumed."""
+
+
+@dataclass(slots=True)
+class Progress:
+    """How far a query is; it outlives the actor's restarts.
+
+    Attributes:
+        position: The checkpoint: everything up to here was handled, parked or skipped.
+        status: What the query is doing.
+        is_paused: Whether somebody paused it.
+        is_live: Whether its results count, as far as this process knows.
+        failures: How often in a row its handler failed at the same events.
+        last_error: The last failure, None after a success.
+        parked: How many commits are parked, as far as this process knows.
+        skipped: How many commits were skipped in this process.
+    """
+
+    position: int = 0
+    status: QueryStatus = QueryStatus.RUNNING
+    is_paused: bool = False
+    is_live: bool = False
+    failures: int = 0
+    last_error: BaseException | None = None
+    parked: int = 0
+    skipped: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class QueryStats:
+    """Tell how a query is doing.
+
+    Attributes:
+        name: The query.
+        version: Its version.
+        status: What it is doing.
+        is_live: Whether its results count, as far as this process knows.
+        position: Its checkpoint.
+        head: The newest position of the store.
+        lag_seconds: How long ago the oldest event that it has not handled was stored; 0 if there is none.
+        failures: How often in a row its handler failed at the same events.
+        parked: How many commits are parked.
+        skipped: How many commits were skipped in this process.
+        last_error: The last failure, None after a success.
+    """
+
+    name: str
+    version: int
+    status: QueryStatus
+    is_live: bool
+    position: int
+    head: int
+    lag_seconds: float
+    failures: int
+    parked: int
+    skipped: int
+    last_error: BaseException | None
+
+    @property
+    def lag_events(self) -> int:
+        """How many events of the store it has not looked at."""
+        return max(self.head - self.position, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Lag:
+    """Tell how far a query is behind.
+
+    Attributes:
+        events: How many events of the store it has not looked at.
+        seconds: How long ago the oldest of them was stored; 0 if there is none.
+    """
+
+    events: int
+    seconds: float
+
+
+def seconds_since(moment: datetime, now: datetime) -> float:
+    """Return how long ago something was stored, never less than 0, as clocks of different machines differ."""
+    return max((now - moment).total_seconds(), 0.0)
