@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from uuid import NAMESPACE_OID, uuid5
 
+from msgspec import structs
+
 from eventree.stores.contract import RecordedCommand, RecordedEvent
 from faults.history import Acknowledged, Invoked, Refused, Rule, Step, Unknown, unresolved, violations
 
@@ -97,23 +99,23 @@ def test_a_command_stored_twice_is_found() -> None:
 
 
 def test_an_unknown_command_stored_twice_is_found_even_under_another_commit_id() -> None:
-    again = replace(event(7, "b", 3, "killed"), commit_id=uuid5(NAMESPACE_OID, "other"))
+    again = structs.replace(event(7, "b", 3, "killed"), commit_id=uuid5(NAMESPACE_OID, "other"))
     assert (Rule.STORED_ONCE, "'killed'") in CLEAN.with_events(*CLEAN.log, again).broken()
 
 
 def test_a_hole_is_found() -> None:
-    last = replace(CLEAN.log[-1], position=7)
+    last = structs.replace(CLEAN.log[-1], position=7)
     assert CLEAN.with_events(*CLEAN.log[:-1], last).broken() == [(Rule.POSITIONS, "position 7 as event number 6")]
 
 
 def test_a_position_given_twice_is_found() -> None:
-    last = replace(CLEAN.log[-1], position=5)
+    last = structs.replace(CLEAN.log[-1], position=5)
     assert (Rule.POSITIONS, "position 5 as event number 6") in CLEAN.with_events(*CLEAN.log[:-1], last).broken()
 
 
 def test_sequences_against_the_order_of_positions_are_found() -> None:
     one, two, *rest = CLEAN.log
-    swapped = [replace(one, sequence=2), replace(two, sequence=1), *rest]
+    swapped = [structs.replace(one, sequence=2), structs.replace(two, sequence=1), *rest]
     assert (Rule.SEQUENCES, "sequence 2 as event number 1 of 'a'") in CLEAN.with_events(*swapped).broken()
 
 
@@ -132,7 +134,7 @@ def test_events_of_one_command_with_another_between_them_are_found() -> None:
 
 def test_events_of_one_command_under_two_commit_ids_are_found() -> None:
     one, two, *rest = CLEAN.log
-    other = replace(two, commit_id=uuid5(NAMESPACE_OID, "other"))
+    other = structs.replace(two, commit_id=uuid5(NAMESPACE_OID, "other"))
     assert CLEAN.with_events(one, other, *rest).broken() == [(Rule.WHOLE, "'one'")]
 
 

@@ -2,9 +2,9 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 
 import pytest
+from msgspec import structs
 
 from eventree import (
     Err,
@@ -227,7 +227,7 @@ async def test_a_new_version_is_built_beside_the_old_one_and_swapped_in(place: s
 
     async def project_two(connection: Connection, events: Events) -> None:
         for event in events:
-            ten_times = replace(event, payload=Added(10 * event.payload.amount))
+            ten_times = structs.replace(event, payload=Added(10 * event.payload.amount))
             await count(connection, ten_times, "totals" if swaps else "totals_two")
 
     two: Projection[Added] = Projection(

@@ -14,6 +14,7 @@ from uuid import UUID, uuid4
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from eventree.errors import EventreeError
 from eventree.stores import EventStore, MemoryStore, SQLiteStore
@@ -172,7 +173,7 @@ def comparable(value: object) -> object:
     """Return an answer without times of events, and whatever kinds of collections it is made of."""
     match value:
         case StreamPage() | LogPage():
-            return replace(value, events=[replace(event, recorded_at=NOON) for event in value.events])
+            return replace(value, events=[structs.replace(event, recorded_at=NOON) for event in value.events])
         case Mapping():
             return dict(value)
         case Sequence():

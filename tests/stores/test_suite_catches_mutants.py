@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from eventree.errors import StoreUnavailable
 from eventree.stores import MemoryStore
@@ -40,7 +41,7 @@ class LeavesAGapInPositions(MemoryStore):
     def _append_one(self, request: AppendRequest) -> Outcome:
         outcome = super()._append_one(request)
         if len(self._log) > 1 and isinstance(outcome, Appended) and request.events:
-            self._log[-1] = replace(self._log[-1], position=self._log[-1].position + 1)
+            self._log[-1] = structs.replace(self._log[-1], position=self._log[-1].position + 1)
         return outcome
 
 
