@@ -283,3 +283,13 @@ async def test_a_query_that_begins_in_front_of_the_log_stops_visibly(store: Even
 def test_a_starting_point_that_is_none_is_refused(start: Any) -> None:
     with pytest.raises(InvalidArgument, match="start: must be 'beginning', 'end' or a position"):
         Query("q", Seen(), start=start)
+
+
+async def test_a_hint_that_comes_too_late_is_no_dead_letter(
+    store: EventStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    seen = Seen()
+    async with EventSourcing(ledger, store, queries=[query("q", seen)]) as system:
+        await system.execute("a", add(1), wait_for=["q"])
+        await system.execute("a", add(2))
+    assert "lost" not in caplog.text

@@ -345,7 +345,7 @@ class Mailbox(Generic[MessageT, ReplyT]):
         for request in unanswered:
             request.fail(error)
         letters = [request for request in unanswered if not request.asked]
-        if letters:
+        if letters and self._spec.dead_letters:
             self.on_dropped(letters, error)
 
     def _wake_reader(self) -> None:

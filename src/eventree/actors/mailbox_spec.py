@@ -19,11 +19,14 @@ class MailboxSpec:
             for room with `"raise"` only.
         on_restart: What becomes of waiting messages when the actor crashed: `"keep"`, the default, or `"discard"`,
             which answers them with `ActorStopped`.
+        dead_letters: Whether messages are reported that nobody waits for and that are lost; default yes. No for mere
+            hints.
     """
 
     maxsize: int = 1_000
     overflow: Literal["raise", "drop_new", "drop_old"] = "raise"
     on_restart: Literal["keep", "discard"] = "keep"
+    dead_letters: bool = True
 
     def __post_init__(self) -> None:
         """Refuse what is no mailbox."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from bisect import bisect_right
 from collections.abc import Sequence
 
 from eventree.actors.policy import Backoff
@@ -170,7 +171,7 @@ class Follower:
         page = await self._store.read(after, limit, self._types)
         if page.position - after < limit:
             self._read_at = _now() + self._options.poll_interval
-        self._commits, self._end = list(commits_of(page.events)), page.position
+        self._commits, self._end = commits_of(page.events), page.position
         if not self._commits:
             hold.pass_to(page.position, handled=False)
         return page.position > after
@@ -183,8 +184,7 @@ class Follower:
         try:
             await self._target.hand_over(self._commits, self._end, hold)
         finally:
-            done = sum(commit.position <= hold.position for commit in self._commits)
-            del self._commits[:done]
+            del self._commits[: bisect_right(self._commits, hold.position, key=_position)]
         self.failures.worked()
 
     def _store_failed(self, error: EventreeError) -> float:
@@ -208,6 +208,10 @@ class Follower:
         if not self.hold.is_held:
             return QueryStatus.WAITING
         return QueryStatus.RUNNING if self.hold.is_live else QueryStatus.BUILDING
+
+
+def _position(commit: StoredCommit) -> int:
+    return commit.position
 
 
 def _now() -> float:

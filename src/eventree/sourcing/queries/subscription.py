@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from typing import Generic, TypeVar
 
+from eventree.actors.mailbox_spec import MailboxSpec
 from eventree.actors.ref import ActorRef
 from eventree.actors.spec import ChildSpec
 from eventree.errors import InvalidArgument
@@ -67,7 +68,7 @@ class Subscription(ABC, Generic[EventT_contra]):
         spec: ChildSpec[QueryMessage, int] = ChildSpec(
             id=f"{self.name}{version}",
             start=lambda: QueryActor(self._options, store, decoding.types, target, progress, worker),
-            ref=ActorRef(f"query {self.name}{version}"),
+            ref=ActorRef(f"query {self.name}{version}", mailbox=MailboxSpec(dead_letters=False)),
         )
         return QueryHandle(self._options, store, spec, progress)
 

@@ -1,10 +1,10 @@
 """Hand events to a projection, many in one transaction with the checkpoint: exactly once."""
 
 import asyncio
+from bisect import bisect_left
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from itertools import takewhile
 from typing import Any, Generic, TypeAlias, TypeVar
 
 from eventree.domain.events import EventEnvelope
@@ -73,14 +73,14 @@ class TableTarget(Generic[EventT]):
         """See `Target`."""
         decoded = self._decode(commits, hold.triage())
         clock = asyncio.get_running_loop().time
-        failing: list[StoredCommit] = []
+        taken: list[StoredCommit] = []
         with hold.renewing():
-            async with self._transaction(failing) as transaction:
+            async with self._transaction(taken) as transaction:
                 began = clock()
                 batch = self._batch(commits[: len(decoded)], transaction, hold)
                 triage = hold.triage()
-                failing += [commit for commit in batch if triage.takes(commit)]
-                events = [event for commit in failing for event in decoded[commit.position]]
+                taken += batch if triage.takes_all else filter(triage.takes, batch)
+                events = [event for commit in taken for event in decoded[commit.position]]
                 if events:
                     await self._steps.project(transaction.connection, events)
                 move = hold.move(end if len(batch) == len(commits) else batch[-1].last_position, triage)
@@ -141,8 +141,7 @@ class TableTarget(Generic[EventT]):
         if commits[0].position <= hold.narrow_until:
             return commits[:1]
         room = self._pace.room(is_contended=transaction.is_contended)
-        until = commits[0].position + room
-        return [commits[0], *takewhile(lambda commit: commit.last_position < until, commits[1:])]
+        return commits[: max(1, bisect_left(commits, commits[0].position + room, key=_last_position))]
 
     @asynccontextmanager
     async def _transaction(self, commits: Sequence[StoredCommit] = ()) -> AsyncGenerator[AnyTransaction, None]:
@@ -157,3 +156,7 @@ class TableTarget(Generic[EventT]):
             if is_being_cancelled():
                 raise
             raise HandlingFailed(error, commits) from error
+
+
+def _last_position(commit: StoredCommit) -> int:
+    return commit.last_position
