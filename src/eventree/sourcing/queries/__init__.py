@@ -2,6 +2,7 @@
 
 from eventree.sourcing.queries.context import QueryContext, query_context
 from eventree.sourcing.queries.handle import QueryHandle, QueryProgress
+from eventree.sourcing.queries.options import QueryOptions
 from eventree.sourcing.queries.progress import QueryStats, QueryStatus
 from eventree.sourcing.queries.projection import Projection
 from eventree.sourcing.queries.query import Query
@@ -12,6 +13,7 @@ __all__ = [
     "Query",
     "QueryContext",
     "QueryHandle",
+    "QueryOptions",
     "QueryProgress",
     "QueryStats",
     "QueryStatus",

@@ -108,7 +108,7 @@ class QueryActor(Actor[QueryMessage, int]):
             request.fail(failure.error)
         except EventreeError as error:
             request.fail(error)
-            if isinstance(error, CheckpointFenced | WEATHER):
+            if isinstance(error, (CheckpointFenced, *WEATHER)):
                 self._follower.let_go()
 
     async def _carry_out(self, message: Control) -> int:
@@ -128,7 +128,6 @@ class QueryActor(Actor[QueryMessage, int]):
                 self._resume()
             case Reset():
                 await self._controls.reset()
-                self._follower.let_go()
                 self._resume()
             case RetryParked(aggregate_id):
                 context.enter(context.QueryContext(*self._hold.key, 1, is_replay=False))
@@ -143,6 +142,7 @@ class QueryActor(Actor[QueryMessage, int]):
     def _resume(self) -> None:
         self._progress.is_paused = False
         self._follower.failures.forget()
+        self._follower.let_go()  # much may have happened meanwhile, so ask again whose it is
 
     # --- answering and waking up
 

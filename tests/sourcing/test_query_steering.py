@@ -1,0 +1,381 @@
+"""What a person can do about a query: pause, resume, skip, reset, retry, drop; and see how it does."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Unpack
+
+import pytest
+
+from eventree import (
+    ActorCrashed,
+    ActorTimeout,
+    AggregateType,
+    EventSourcing,
+    EventStore,
+    InvalidArgument,
+    MemoryStore,
+    OutsideQuery,
+    Query,
+    QueryContext,
+    QueryElsewhere,
+    QueryHandle,
+    QueryOptions,
+    QueryStatus,
+    QueryStopped,
+    QuerySuperseded,
+    Supervisor,
+    TooManyParked,
+    query_context,
+)
+from sourcing.ledger import Added, Boom, Ledger, add, apply, handle, ledger
+from sourcing.reading import AT_ONCE, Events, Seen
+
+RUNNING, PAUSED, STOPPED = QueryStatus.RUNNING, QueryStatus.PAUSED, QueryStatus.STOPPED
+
+
+class Contexts(Seen):
+    """Remember what each call was told about itself, and fail at chosen amounts."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.contexts: list[QueryContext] = []
+        self.poison: set[int] = set()
+
+    def __call__(self, id: str, events: Events) -> None:
+        self.contexts.append(query_context())
+        if any(event.payload.amount in self.poison for event in events):
+            raise Boom
+        super().__call__(id, events)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(20):
+        while not condition():  # noqa: ASYNC110 - there is no event for everything
+            await asyncio.sleep(0.005)
+
+
+def patient(seen: Contexts, **options: Unpack[QueryOptions]) -> Query[Added]:
+    options = {"max_attempts": 2, "backoff": AT_ONCE, "poll_interval": 0.01, **options}
+    return Query("q", seen, **options)
+
+
+async def test_a_query_that_is_paused_handles_nothing_until_it_is_resumed(store: EventStore) -> None:
+    seen = Contexts()
+    async with EventSourcing(ledger, store, queries=[patient(seen)]) as system:
+        await system.execute("a", add(1), wait_for=["q"])
+        assert await system.query("q").pause() == 1
+        await system.execute("a", add(2))
+        with pytest.raises(ActorTimeout):
+            await system.query("q").caught_up(timeout=0.1)
+        assert (system.query("q").status, system.query("q").position, len(seen.commits)) == (PAUSED, 1, 1)
+        assert await system.query("q").resume() == 1
+        await system.query("q").caught_up()
+        assert (system.query("q").status, seen.amounts) == (RUNNING, [("a", [1]), ("a", [2])])
+
+
+async def test_a_pause_outlives_a_crash_of_the_actor(store: EventStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    def crash(*_: object, **__: object) -> None:
+        raise Boom
+
+    seen = Contexts()
+    async with EventSourcing(ledger, store, queries=[patient(seen)]) as system:
+        await system.execute("a", add(1), wait_for=["q"])
+        handle = system.query("q")
+        await handle.pause()
+        monkeypatch.setattr(store, "load_parked", crash)
+        with pytest.raises(ActorCrashed):
+            await handle.retry_parked()
+        monkeypatch.undo()
+        await until(lambda: handle.incarnation == 2)
+        await system.execute("a", add(2))
+        with pytest.raises(ActorTimeout):
+            await handle.caught_up(timeout=0.1)
+        assert handle.status is PAUSED
+        await handle.resume()
+        await handle.caught_up()
+    assert seen.amounts == [("a", [1]), ("a", [2])]
+
+
+async def test_a_query_that_stopped_goes_on_when_it_is_resumed(store: EventStore) -> None:
+    seen = Contexts()
+    seen.poison.add(2)
+    async with EventSourcing(ledger, store, queries=[patient(seen)]) as system:
+        await system.execute_many([("a", add(1)), ("a", add(2)), ("a", add(3))])
+        with pytest.raises(QueryStopped):
+            await system.query("q").caught_up()
+        assert [context.attempt for context in seen.contexts] == [1, 1, 2]
+        seen.poison.clear()
+        assert await system.query("q").resume() == 1
+        await system.query("q").caught_up()
+        assert (system.query("q").status, system.query("q").last_error) == (RUNNING, None)
+    assert seen.amounts == [("a", [1]), ("a", [2]), ("a", [3])]
+
+
+async def test_the_commit_that_fails_is_skipped_by_hand_and_no_other(store: EventStore) -> None:
+    seen = Contexts()
+    seen.poison.add(2)
+    async with EventSourcing(ledger, store, queries=[patient(seen)]) as system:
+        await system.execute("a", add(1), wait_for=["q"])
+        handle = system.query("q")
+        with pytest.raises(InvalidArgument, match="nothing fails now"):
+            await handle.skip(1)
+        await system.execute_many([("a", add(2)), ("a", add(3))])
+        with pytest.raises(QueryStopped):
+            await handle.caught_up()
+        for wrong in (1, 3):
+            with pytest.raises(InvalidArgument, match="it fails at position 2"):
+                await handle.skip(wrong)
+        await handle.skip(2)
+        await handle.caught_up()
+        assert (await handle.stats()).skipped == 1
+    stored = await store.load_checkpoint("q", 1)
+    assert stored is not None
+    assert (stored.skipped, stored.checkpoint.position) == (1, 3)
+    assert seen.amounts == [("a", [1]), ("a", [3])]
+
+
+async def test_a_reset_hands_everything_over_again_and_says_so(store: EventStore) -> None:
+    seen = Contexts()
+    async with EventSourcing(ledger, store, queries=[patient(seen)]) as system:
+        await system.execute_many([("a", add(1)), ("b", add(2, 3))])
+        await system.query("q").caught_up()
+        await system.query("q").reset()
+        await system.query("q").caught_up()
+        await system.execute("a", add(4), wait_for=["q"])
+    assert seen.amounts == [("a", [1]), ("b", [2, 3])] * 2 + [("a", [4])]
+    assert [context.is_replay for context in seen.contexts] == [False, False, True, True, False]
+
+
+async def test_a_replay_goes_on_being_one_after_a_restart(store: EventStore) -> None:
+    seen = Contexts()
+    async with EventSourcing(ledger, store, queries=[patient(seen)]) as system:
+        await system.execute_many([("a", add(number)) for number in range(4)])
+        await system.query("q").caught_up()
+        seen.poison.add(2)
+        await system.query("q").reset()
+        with pytest.raises(QueryStopped):
+            await system.query("q").caught_up()
+    seen.poison.clear()
+    seen.contexts.clear()
+    async with EventSourcing(ledger, store, queries=[patient(seen)]) as system:
+        await system.execute("a", add(9), wait_for=["q"])
+    assert [context.is_replay for context in seen.contexts] == [True, True, False]
+
+
+async def test_a_reset_begins_where_the_query_began(store: EventStore) -> None:
+    seen = Contexts()
+    async with EventSourcing(ledger, store) as system:
+        await system.execute_many([("a", add(number)) for number in range(4)])
+        await system.register_queries([patient(seen, start=2)])
+        await system.query("q").caught_up()
+        await system.query("q").reset()
+        await system.query("q").caught_up()
+    assert seen.amounts == [("a", [2]), ("a", [3])] * 2
+
+
+async def test_what_is_parked_is_forgotten_by_a_reset(store: EventStore) -> None:
+    seen = Contexts()
+    seen.poison.add(1)
+    async with EventSourcing(ledger, store, queries=[patient(seen, on_failure="park")]) as system:
+        await system.execute_many([("a", add(1)), ("a", add(2)), ("b", add(3))])
+        handle = system.query("q")
+        await handle.caught_up()
+        assert [commit.position for commit in await handle.parked()] == [1, 2]
+        assert seen.amounts == [("b", [3])]
+        seen.poison.clear()
+        await handle.reset()
+        await handle.caught_up()
+        assert await handle.parked() == []
+        assert seen.amounts == [("b", [3]), ("a", [1]), ("a", [2]), ("b", [3])]
+
+
+async def test_a_query_with_too_much_parked_stops(store: EventStore) -> None:
+    seen = Contexts()
+    seen.poison |= {1, 2}
+    limited = patient(seen, on_failure="park", max_parked=3)
+    async with EventSourcing(ledger, store, queries=[limited]) as system:
+        await system.execute_many([("a", add(1)), ("a", add(5)), ("b", add(6)), ("a", add(7)), ("a", add(8))])
+        handle = system.query("q")
+        with pytest.raises(QueryStopped) as stopped:
+            await handle.caught_up()
+        assert isinstance(stopped.value.__cause__, TooManyParked)
+        assert len(await handle.parked()) == 3
+        seen.poison.clear()
+        assert await handle.retry_parked() == 3
+        await handle.resume()
+        await handle.caught_up()
+        assert sorted(seen.amounts) == [("a", [1]), ("a", [5]), ("a", [7]), ("a", [8]), ("b", [6])]
+        assert [amounts for id, amounts in seen.amounts if id == "a"] == [[1], [5], [7], [8]]
+
+
+async def test_what_another_process_works_on_cannot_be_steered_from_here(store: EventStore) -> None:
+    async with (
+        EventSourcing(ledger, store, queries=[patient(Contexts())]) as first,
+        EventSourcing(ledger, store, queries=[patient(Contexts())]) as second,
+    ):
+        await first.query("q").caught_up()
+        await until(lambda: second.query("q").status is QueryStatus.WAITING)
+        handle = second.query("q")
+        for steer in (handle.reset(), handle.retry_parked(), handle.skip(1), handle.drop_parked(1)):
+            with pytest.raises(QueryElsewhere):
+                await steer
+
+
+async def test_a_new_version_replays_up_to_the_live_one_and_then_goes_live(store: EventStore) -> None:
+    one, two, later = Contexts(), Contexts(), Contexts()
+    async with EventSourcing(ledger, store, queries=[patient(one)]) as system:
+        await system.execute_many([("a", add(number)) for number in range(3)])
+        await system.query("q").caught_up()
+        await system.query("q").pause()
+        await system.execute("a", add(3))
+        await system.register_queries([patient(two, version=2)])
+        await until(lambda: system.query("q", 2).is_live)
+        await system.query("q", 2).caught_up()
+        await system.query("q", 1).resume()
+        await until(lambda: system.query("q", 1).status is QueryStatus.SUPERSEDED)
+        with pytest.raises(QueryStopped) as stopped:
+            await system.query("q", 1).caught_up()
+        assert isinstance(stopped.value.__cause__, QuerySuperseded)
+        assert system.query("q").version == 2
+        await system.execute("a", add(4), wait_for=["q"])
+    assert [amounts for _, amounts in one.amounts] == [[0], [1], [2]]
+    assert [amounts for _, amounts in two.amounts] == [[0], [1], [2], [3], [4]]
+    assert [context.is_replay for context in two.contexts] == [True, True, True, False, False]
+    async with EventSourcing(ledger, store, queries=[patient(later)]) as system:
+        await until(lambda: system.query("q").status is QueryStatus.SUPERSEDED)
+    assert later.amounts == []
+
+
+async def test_a_new_version_waits_behind_a_live_one_that_is_stuck(store: EventStore) -> None:
+    one, two = Contexts(), Contexts()
+    one.poison.add(1)
+    async with EventSourcing(ledger, store, queries=[patient(one)]) as system:
+        await system.execute_many([("a", add(number)) for number in range(3)])
+        with pytest.raises(QueryStopped):
+            await system.query("q").caught_up()
+        await system.register_queries([patient(two, version=2)])
+        await system.query("q", 2).caught_up()
+    assert [amounts for _, amounts in two.amounts] == [[0], [1], [2]]
+    assert [context.is_replay for context in two.contexts] == [True, False, False]
+
+
+async def test_the_stats_tell_how_far_a_query_is_behind(store: EventStore) -> None:
+    seen = Contexts()
+    async with EventSourcing(ledger, store, queries=[patient(seen)]) as system:
+        await system.execute("a", add(1), wait_for=["q"])
+        stats = await system.query("q").stats()
+        assert (stats.position, stats.head, stats.lag_events, stats.lag_seconds) == (1, 1, 0, 0.0)
+        await system.query("q").pause()
+        await system.execute("a", add(2, 3))
+        await asyncio.sleep(0.02)
+        [stats] = (await system.system_stats()).queries
+        assert (stats.name, stats.version, stats.status, stats.is_live) == ("q", 1, PAUSED, True)
+        assert (stats.position, stats.head, stats.lag_events) == (1, 3, 2)
+        assert 0.02 <= stats.lag_seconds < 20
+
+
+async def test_the_progress_of_a_query_can_be_watched(store: EventStore) -> None:
+    seen = Contexts()
+    async with EventSourcing(ledger, store, queries=[patient(seen)]) as system:
+        await system.query("q").caught_up()
+        await system.query("q").pause()
+        await system.execute_many([("a", add(number)) for number in range(4)])
+        fractions: list[float] = []
+        async for progress in system.query("q").progress(interval=0.001):
+            fractions.append(progress.fraction)
+            if len(fractions) == 1:
+                await system.query("q").resume()
+        assert (fractions[0], fractions[-1], progress.position, progress.target) == (0.0, 1.0, 4, 4)
+        assert [each.fraction async for each in system.query("q").progress()] == [1.0]
+
+
+async def test_whoever_watches_a_query_that_stops_is_told(store: EventStore) -> None:
+    seen = Contexts()
+    seen.poison.add(1)
+    async with EventSourcing(ledger, store, queries=[patient(seen)]) as system:
+        await system.execute("a", add(1))
+        with pytest.raises(QueryStopped):
+            async for _ in system.query("q").progress(interval=0.001):
+                pass
+
+
+def test_there_is_no_context_outside_of_a_handler() -> None:
+    with pytest.raises(OutsideQuery):
+        query_context()
+
+
+other = AggregateType("other", handle=handle, apply=apply, empty_state=Ledger)
+
+
+async def test_a_query_follows_several_types_in_the_order_of_the_log(store: EventStore) -> None:
+    seen = Contexts()
+    both: Query[Added] = Query("q", seen, follows=[ledger, other], poll_interval=0.01)
+    async with EventSourcing(ledger, store, queries=[both]) as one, EventSourcing(other, store) as two:
+        for number in range(3):
+            await one.execute("a", add(number))
+            await two.execute("a", add(10 + number))
+        await one.query("q").caught_up()
+    assert [amounts for _, amounts in seen.amounts] == [[0], [10], [1], [11], [2], [12]]
+    assert [events[0].aggregate_type for _, events in seen.commits] == ["ledger", "other"] * 3
+
+
+async def test_events_of_other_types_are_passed_by_without_writing(store: EventStore) -> None:
+    seen = Contexts()
+    only: Query[Added] = Query("q", seen, follows=[other], poll_interval=0.01)
+    async with EventSourcing(ledger, store, queries=[only]) as system:
+        await system.execute_many([("a", add(number)) for number in range(700)])
+        await system.query("q").caught_up()
+        assert system.query("q").position == 700
+        stored = await store.load_checkpoint("q", 1)
+        assert stored is not None
+        assert stored.checkpoint.position == 0
+    stored = await store.load_checkpoint("q", 1)
+    assert stored is not None
+    assert stored.checkpoint.position == 700
+    assert seen.commits == []
+
+
+async def test_a_query_runs_under_a_supervisor_of_its_users_without_any_system(store: EventStore) -> None:
+    seen = Contexts()
+    alone: Query[Added] = Query("q", seen, follows=[ledger], poll_interval=0.01)
+    handle: QueryHandle = alone.handle(store)
+    async with EventSourcing(ledger, store) as system, Supervisor([handle.child_spec()]):
+        await system.execute("a", add(1))
+        await handle.caught_up()
+        assert (handle.status, handle.position) == (RUNNING, 1)
+    assert seen.amounts == [("a", [1])]
+    async with Supervisor([Query("r", seen, follows=[ledger]).child_spec(store)]):
+        await seen.reaches(2)
+
+
+def test_a_query_on_its_own_must_say_what_it_follows() -> None:
+    with pytest.raises(InvalidArgument, match="follows"):
+        Query("q", Seen()).child_spec(MemoryStore())
+    with pytest.raises(InvalidArgument, match="two aggregate types called 'ledger'"):
+        Query("q", Seen(), follows=[ledger, ledger])
+
+
+@pytest.mark.parametrize(
+    ("options", "name"),
+    [
+        ({"on_failure": "ignore"}, "on_failure"),
+        ({"max_parked": 0}, "max_parked"),
+        ({"batch": 7}, "batch"),
+        ({"backoff": 1.0}, "backoff"),
+        ({"start": "middle"}, "start"),
+        ({"start": -1}, "start"),
+    ],
+)
+def test_an_option_that_cannot_work_is_refused(options: dict[str, object], name: str) -> None:
+    with pytest.raises(InvalidArgument) as caught:
+        Query("q", Seen(), **options)  # type: ignore[arg-type]
+    assert caught.value.name == name
+
+
+async def test_two_versions_may_share_a_name_two_queries_may_not(store: EventStore) -> None:
+    system = EventSourcing(ledger, store, queries=[patient(Contexts()), patient(Contexts(), version=2)])
+    assert (system.query("q", 1).version, system.query("q").version) == (1, 2)
+    with pytest.raises(InvalidArgument, match="no version 3"):
+        system.query("q", 3)
+    with pytest.raises(InvalidArgument, match="version 2"):
+        await system.register_queries([patient(Contexts(), version=2)])
