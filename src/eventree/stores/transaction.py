@@ -26,11 +26,15 @@ class StoreTransaction(Checkpoints, Protocol[ConnectionT_co]):
 class TransactionalStore(EventStore, Protocol[ConnectionT_co]):
     """An event store whose database holds the tables of projections too."""
 
-    def transaction(self) -> AbstractAsyncContextManager[StoreTransaction[ConnectionT_co]]:
+    def transaction(self, lease: float = 5.0) -> AbstractAsyncContextManager[StoreTransaction[ConnectionT_co]]:
         """Begin a transaction; it is committed at the end of `async with`, and rolled back if anything is raised.
 
-        The connection is shared by all transactions of this store, one at a time on SQLite: what began in one and goes
-        on after it is refused there.
+        On SQLite there is one at a time, and nobody else writes meanwhile; what goes on with its connection after it is
+        refused.
+
+        Args:
+            lease: Seconds for which the server keeps it if nothing is heard of it, so that a process that is frozen
+                in the middle does not keep others from going on; default 5. SQLite has no server that could end it.
 
         Raises:
             WouldDeadlock: The caller is in such a transaction already.

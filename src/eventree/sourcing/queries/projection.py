@@ -67,7 +67,7 @@ class Projection(Subscription[EventT_contra]):
             raise InvalidArgument(
                 "store", f"{store!r} has no tables for {self!r}; use SQLiteStore or PostgresStore, or a Query"
             )
-        return TableTarget(self._steps, store, (self.name, self.version), decoding)
+        return TableTarget(self._steps, store, self._options, decoding)
 
 
 def _has_transactions(store: EventStore) -> TypeGuard[TransactionalStore[Any]]:

@@ -14,6 +14,7 @@ from eventree.sourcing.queries.commits import HandlingFailed, StoredCommit, Tria
 from eventree.sourcing.queries.context import InTransaction
 from eventree.sourcing.queries.decoding import Decoding
 from eventree.sourcing.queries.hold import Hold
+from eventree.sourcing.queries.options import Options
 from eventree.sourcing.queries.pace import Pace
 from eventree.sourcing.queries.tasks import is_being_cancelled
 from eventree.stores.contract import Checkpoint, Claim, Move, ParkedCommit
@@ -43,7 +44,7 @@ class TableTarget(Generic[EventT]):
         self,
         steps: Steps[EventT],
         store: TransactionalStore[Any],
-        key: tuple[str, int],
+        options: Options,
         decoding: Decoding[EventT],
     ) -> None:
         """Remember what to call.
@@ -51,12 +52,13 @@ class TableTarget(Generic[EventT]):
         Args:
             steps: What to call.
             store: Has the tables and the checkpoint.
-            key: The name and the version of the query.
+            options: Of the query.
             decoding: Decodes events.
         """
         self._steps = steps
         self._store = store
-        self._key = key
+        self._key = (options.name, options.version)
+        self._lease = options.lease
         self._decoding = decoding
         self._pace = Pace()
         self._decoded: dict[int, list[EventEnvelope[EventT]]] = {}
@@ -147,7 +149,7 @@ class TableTarget(Generic[EventT]):
     async def _transaction(self, commits: Sequence[StoredCommit] = ()) -> AsyncGenerator[AnyTransaction, None]:
         """Begin a transaction; what user code raises in it, and what comes of it at its end, is a failure of these."""
         try:
-            async with self._store.transaction() as transaction:
+            async with self._store.transaction(self._lease) as transaction:
                 with InTransaction(self._key[0]):
                     yield transaction
         except (*WEATHER, CheckpointFenced, CheckpointHeld, HandlingFailed):

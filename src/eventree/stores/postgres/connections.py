@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Final, TypeVar
+from weakref import WeakKeyDictionary
 
 from eventree.errors import EventStoreError, StoreBusy, StoreUnavailable, StoreUnusable
 from eventree.stores.postgres.address import Address
@@ -20,6 +21,7 @@ SELECT current_setting('fsync') = 'on', pg_is_in_recovery(),
   (SELECT count(set_config(name, 'off', false)) FROM pg_settings
    WHERE $1 AND name IN ('jit', 'enable_seqscan', 'enable_mergejoin'))
 """
+_LIMIT_IDLING: Final = "SELECT set_config('idle_in_transaction_session_timeout', $1, false)"
 _GRACE = 2.0
 _LONGEST = 2**31 - 1
 
@@ -78,6 +80,7 @@ class Connections:
         self._circuit = circuit
         self._slots = asyncio.Semaphore(size)
         self._idle: list[Connection] = []
+        self._leases: WeakKeyDictionary[Connection, float] = WeakKeyDictionary()
         self._running: set[asyncio.Task[object]] = set()
         self._closed = False
 
@@ -96,8 +99,11 @@ class Connections:
         return await asyncio.shield(task)
 
     @asynccontextmanager
-    async def borrow(self) -> AsyncGenerator[Connection, None]:
+    async def borrow(self, lease: float) -> AsyncGenerator[Connection, None]:
         """Lend a connection for statements of others; one whose borrower is cancelled, or whose state is unknown, ends.
+
+        Args:
+            lease: Seconds after which the server ends a transaction of which it hears nothing.
 
         Raises:
             StoreUnavailable: There was no connection to be had, or it was lost.
@@ -107,6 +113,7 @@ class Connections:
         try:
             connection = await self._take()
             try:
+                await self._limit_idling(connection, lease)
                 yield connection
             except Exception as error:
                 if is_weather(error, connection):
@@ -162,6 +169,12 @@ class Connections:
         if self._closed:
             self._slots.release()
             raise StoreUnavailable(f"{self._address} was closed; nothing was stored")
+
+    async def _limit_idling(self, connection: Connection, lease: float) -> None:
+        if self._leases.get(connection) != lease:
+            milliseconds = str(max(1, int(lease * 1000)))
+            await connection.execute(_LIMIT_IDLING, milliseconds)
+            self._leases[connection] = lease
 
     def _give_back(self, connection: Connection) -> None:
         if connection.is_closed():

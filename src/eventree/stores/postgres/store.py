@@ -203,9 +203,9 @@ class PostgresStore:
         table = self._checkpoints
         return await self._opened(self._reader).run(lambda db: table.load_parked(db, name, version, after, limit))
 
-    def transaction(self) -> AbstractAsyncContextManager[StoreTransaction[Connection]]:
+    def transaction(self, lease: float = 5.0) -> AbstractAsyncContextManager[StoreTransaction[Connection]]:
         """See `TransactionalStore.transaction`; unqualified names are looked up as the role has it, not in `schema`."""
-        return transaction(self._opened(self._projector), self._checkpoints)
+        return transaction(self._opened(self._projector), self._checkpoints, lease)
 
     async def save_snapshots(self, snapshots: Sequence[StoredSnapshot]) -> None:
         """See `EventStore.save_snapshots`."""

@@ -38,11 +38,13 @@ class Transaction:
 
 
 @asynccontextmanager
-async def transaction(connections: Connections, checkpoints: CheckpointTable) -> AsyncGenerator[Transaction, None]:
+async def transaction(
+    connections: Connections, checkpoints: CheckpointTable, lease: float
+) -> AsyncGenerator[Transaction, None]:
     """Begin a transaction on a free connection, and end it."""
     if _is_inside.get():
         raise WouldDeadlock("a projection", "another transaction", "write on the projection's connection only")
-    async with connections.borrow() as db:
+    async with connections.borrow(lease) as db:
         token = _is_inside.set(True)
         outer = db.transaction()
         await outer.start()

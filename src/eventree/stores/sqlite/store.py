@@ -172,7 +172,7 @@ class SQLiteStore:
         check_parked_read(name, version, after, limit)
         return await self._read(checkpoints.load_parked, name, version, after, limit)
 
-    def transaction(self) -> AbstractAsyncContextManager[StoreTransaction[aiosqlite.Connection]]:
+    def transaction(self, lease: float = 5.0) -> AbstractAsyncContextManager[StoreTransaction[aiosqlite.Connection]]:
         """See `TransactionalStore.transaction`."""
         self._opened(self._writer)
         return self._transactions.open()
