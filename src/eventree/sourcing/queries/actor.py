@@ -192,7 +192,6 @@ class QueryActor(Actor[QueryMessage, None], Generic[EventT]):
     async def _read_page(self, checkpoint: Checkpoint) -> bool:
         """Hand over what one read gives and save the checkpoint; return whether there may be more at once."""
         page = await self._store.read(self._cursor, PAGE, self._types)
-        full = page.position - self._cursor >= PAGE
         finished = await self._hand_over(page.events)
         if finished:
             self._cursor = page.position
@@ -200,7 +199,7 @@ class QueryActor(Actor[QueryMessage, None], Generic[EventT]):
             await self._save(Checkpoint(self._cursor, checkpoint.fence))
         else:
             await self._renew()
-        return full or not finished
+        return page.more or not finished
 
     async def _hand_over(self, events: Sequence[RecordedEvent]) -> bool:
         """Hand commits over until all are, one fails, or the turn is over; return whether all are."""
