@@ -171,6 +171,16 @@ def test_a_tail_keeps_8_mib(eighth: str) -> None:
     assert start(tail, 10) == 2
 
 
+def test_a_tail_that_was_cleared_has_room_again() -> None:
+    payload, metadata = EIGHTHS["payload of ASCII"]
+    large = AppendRequest("x", "a", 0, [event(payload, metadata=metadata)] * 8)
+    tail = Tail()
+    for _ in range(2):
+        tail.add(answered(large, after=0), NOON)
+        assert held(tail, 0) == [1, 2, 3, 4, 5, 6, 7, 8]
+        tail.clear()
+
+
 @pytest.mark.parametrize("large", [[event()] * 8_193, [event('"' + "x" * 2**20 + '"')] * 8], ids=["many", "large"])
 def test_of_an_append_beyond_the_bounds_nothing_is_kept(large: Sequence[NewEvent]) -> None:
     tail = Tail()
