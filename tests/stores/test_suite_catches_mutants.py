@@ -14,6 +14,7 @@ from eventree.errors import StoreUnavailable
 from eventree.stores import MemoryStore
 from eventree.stores.contract import (
     ANYBODY,
+    MAX_PAGE_BYTES,
     Appended,
     AppendRequest,
     Checkpoint,
@@ -24,6 +25,7 @@ from eventree.stores.contract import (
     Move,
     Outcome,
     RecordedCommand,
+    RecordedEvent,
     StoredSnapshot,
     StreamPage,
     StreamRead,
@@ -95,7 +97,7 @@ class EndsAPageInsideACommit(MemoryStore):
     async def read(self, after: int, limit: int, types: Collection[str] | None = None) -> LogPage:
         page = await super().read(after, limit, types)
         end = min(page.position, after + limit)
-        return LogPage(end, [event for event in page.events if event.position <= end])
+        return LogPage(end, [event for event in page.events if event.position <= end], page.more)
 
 
 class ReadsAllTypes(MemoryStore):
@@ -105,7 +107,85 @@ class ReadsAllTypes(MemoryStore):
 
 class WaitsInFrontOfARolledBackLog(MemoryStore):
     async def read(self, after: int, limit: int, types: Collection[str] | None = None) -> LogPage:
-        return LogPage(after, ()) if after > len(self._log) else await super().read(after, limit, types)
+        return LogPage(after, (), more=False) if after > len(self._log) else await super().read(after, limit, types)
+
+
+class NeverSaysThatTheLogGoesOn(MemoryStore):
+    async def read(self, after: int, limit: int, types: Collection[str] | None = None) -> LogPage:
+        return replace(await super().read(after, limit, types), more=False)
+
+
+class AlwaysSaysThatTheLogGoesOn(MemoryStore):
+    async def read(self, after: int, limit: int, types: Collection[str] | None = None) -> LogPage:
+        return replace(await super().read(after, limit, types), more=True)
+
+
+class CutsPagesElsewhere(MemoryStore):
+    """Count what a page holds in another way, and end it in another place."""
+
+    most = MAX_PAGE_BYTES
+
+    def _size(self, event: RecordedEvent) -> int:
+        return len(event.payload.encode()) + len(event.metadata.encode())
+
+    async def read(self, after: int, limit: int, types: Collection[str] | None = None) -> LogPage:
+        await super().read(after, limit, types)
+        end, size, events = after, 0, list[RecordedEvent]()
+        while end < min(after + limit, len(self._log)):
+            commit = await super().read(end, 1)
+            wanted = [event for event in commit.events if types is None or event.aggregate_type in types]
+            size += sum(map(self._size, self._counted(wanted, commit.events)))
+            if size > self.most and end > self._cut_from(after):
+                break
+            end, events = commit.position, events + wanted
+        return LogPage(end, events, more=end < len(self._log))
+
+    def _counted(self, wanted: Sequence[RecordedEvent], commit: Sequence[RecordedEvent]) -> Sequence[RecordedEvent]:
+        return wanted
+
+    def _cut_from(self, after: int) -> int:
+        return after
+
+
+class ReadsPagesOfAnySize(CutsPagesElsewhere):
+    most = 2**60
+
+
+class ReadsPagesOfOneByteMore(CutsPagesElsewhere):
+    most = MAX_PAGE_BYTES + 1
+
+
+class ReadsPagesOfOneByteLess(CutsPagesElsewhere):
+    most = MAX_PAGE_BYTES - 1
+
+
+class CountsCharactersForBytes(CutsPagesElsewhere):
+    def _size(self, event: RecordedEvent) -> int:
+        return len(event.payload) + len(event.metadata)
+
+
+class CountsPayloadsOnly(CutsPagesElsewhere):
+    def _size(self, event: RecordedEvent) -> int:
+        return len(event.payload.encode())
+
+
+class CountsEventsOfOtherTypes(CutsPagesElsewhere):
+    def _counted(self, wanted: Sequence[RecordedEvent], commit: Sequence[RecordedEvent]) -> Sequence[RecordedEvent]:
+        return commit
+
+
+class HasNoPageForALargeCommit(CutsPagesElsewhere):
+    def _cut_from(self, after: int) -> int:
+        return -1
+
+
+class EndsALargePageInsideACommit(MemoryStore):
+    async def read(self, after: int, limit: int, types: Collection[str] | None = None) -> LogPage:
+        page = await super().read(after, limit, types)
+        sizes = itertools.accumulate(len(event.payload) + len(event.metadata) for event in page.events)
+        events = [event for event, size in zip(page.events, sizes, strict=True) if size <= MAX_PAGE_BYTES]
+        end = page.position if len(events) == len(page.events) else events[-1].position
+        return LogPage(end, events, page.more)
 
 
 class ReadsStreamsOneEventLate(MemoryStore):
@@ -253,7 +333,7 @@ class TakesWhatIsTooLarge(MemoryStore):
 MUTANTS = [
     mutant
     for mutant in list(globals().values())
-    if isinstance(mutant, type) and issubclass(mutant, MemoryStore) and mutant is not MemoryStore
+    if isinstance(mutant, type) and issubclass(mutant, MemoryStore) and mutant not in {MemoryStore, CutsPagesElsewhere}
 ]
 
 
@@ -297,6 +377,7 @@ def broken(make: Callable[[], MemoryStore]) -> Iterator[str]:
 def test_the_memory_store_keeps_every_promise() -> None:
     assert len(list(promises())) > 100
     assert list(broken(MemoryStore)) == []
+    assert list(broken(CutsPagesElsewhere)) == []
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.__name__)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from types import TracebackType
-from typing import Protocol, Self, TypeAlias
+from typing import Final, Protocol, Self, TypeAlias
 from uuid import UUID
 
 from msgspec import Struct
@@ -17,6 +17,7 @@ from eventree.stores.checkpoint import ANYBODY, Checkpoint, Checkpoints, Claim, 
 
 __all__ = [
     "ANYBODY",
+    "MAX_PAGE_BYTES",
     "AppendRequest",
     "Appended",
     "Checkpoint",
@@ -38,6 +39,9 @@ __all__ = [
     "StreamPage",
     "StreamRead",
 ]
+
+MAX_PAGE_BYTES: Final = 8 * 1024 * 1024
+"""The most that a page of the log holds of payloads and metadata, in bytes of UTF-8; one commit may be larger."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,10 +214,12 @@ class LogPage:
     Attributes:
         position: The last position that was looked at; read on after it. It equals `after` at the end of the log.
         events: The events that were asked for, in order of position.
+        more: Whether the log was known to go on after `position`: there is something to read at once.
     """
 
     position: int
     events: Sequence[RecordedEvent]
+    more: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -300,10 +306,14 @@ class EventStore(Checkpoints, Protocol):
     async def read(self, after: int, limit: int, types: Collection[str] | None = None) -> LogPage:
         """Return the next stretch of the log.
 
+        The page is made of whole commits: it never ends inside the events of one command. Beyond its first commit, it
+        takes no commit with which its events would have more than `MAX_PAGE_BYTES`; events of types that were not
+        asked for have no bytes, as the page does not hold them.
+
         Args:
             after: The position after which to begin; 0 for the beginning.
-            limit: How many positions to look at, at least 1; the page may hold fewer events, and ends earlier or later
-                where it would otherwise end inside the events of one command.
+            limit: How many positions to look at, at least 1; the page may hold fewer events, and it ends later where
+                it would otherwise end inside the events of one command.
             types: Only events of these aggregate types; default all.
 
         Raises:

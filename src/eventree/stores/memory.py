@@ -42,6 +42,7 @@ from eventree.stores.contract import (
     StreamPage,
     StreamRead,
 )
+from eventree.stores.pages import page_of
 from eventree.stores.watchers import Watchers
 
 
@@ -147,13 +148,8 @@ class MemoryStore:
         self._check_open()
         if after > len(self._log):
             raise LogRolledBack("a reader", after, len(self._log))
-        end = min(after + limit, len(self._log))
-        while after < end < len(self._log) and self._log[end].commit_id == self._log[end - 1].commit_id:
-            end += 1
-        events = self._log[after:end]
-        if types is not None:
-            events = [event for event in events if event.aggregate_type in types]
-        return LogPage(end, events)
+        events = (self._log[at] for at in range(after, len(self._log)))
+        return page_of(events, after, limit, types)
 
     async def head(self) -> int:
         """See `EventStore.head`."""

@@ -6,9 +6,15 @@ from collections.abc import Callable
 class Watchers:
     """Keep listeners and call them; a listener must not raise or wait."""
 
-    def __init__(self) -> None:
-        """Start with none."""
+    def __init__(self, deserted: Callable[[], None] = lambda: None) -> None:
+        """Start with none; `deserted` is called when the last one has left."""
         self._listeners: dict[object, Callable[[int], None]] = {}
+        self._deserted = deserted
+
+    @property
+    def are_there(self) -> bool:
+        """Whether anybody listens."""
+        return bool(self._listeners)
 
     def add(self, listener: Callable[[int], None]) -> Callable[[], None]:
         """Add a listener and return a function that removes it."""
@@ -17,6 +23,8 @@ class Watchers:
 
         def remove() -> None:
             self._listeners.pop(key, None)
+            if not self._listeners:
+                self._deserted()
 
         return remove
 

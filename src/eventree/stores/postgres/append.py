@@ -1,7 +1,8 @@
 """The append as one plain statement, repeated until every request of a call has its outcome."""
 
 from collections.abc import Mapping, Sequence
-from typing import Final
+from datetime import datetime
+from typing import Final, TypeAlias
 
 from eventree.errors import TransactionFailed
 from eventree.stores.contract import Appended, AppendRequest, Conflict, DuplicateCommand, NewEvent, Outcome
@@ -10,9 +11,10 @@ from eventree.stores.postgres.driver import DRIVER_ERRORS, Connection, violates
 # The lock on the head comes first, since all else is joined to it. READ COMMITTED judges an UPDATE again on the newest
 # row, so whoever lost a race drops out of `kept`. A request that only checks has no n; it is judged on what this
 # statement sees, which is as new as the call. LATERAL with LIMIT is an index lookup for each row, whatever the planner
-# believes of the tables' sizes, which it may not know yet.
+# believes of the tables' sizes, which it may not know yet. The time is one for all events, taken under the lock.
 _APPEND: Final = """
 WITH locked AS MATERIALIZED (SELECT position FROM head WHERE id LIMIT 1 FOR UPDATE),
+clock AS MATERIALIZED (SELECT clock_timestamp() AS now FROM locked),
 wanted AS MATERIALIZED (
   SELECT r.* FROM locked, unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[])
     WITH ORDINALITY r (aggregate_type, aggregate_id, expected, n, number)),
@@ -31,9 +33,9 @@ kept AS MATERIALIZED (
   FROM (SELECT * FROM created UNION ALL SELECT * FROM advanced) k
   JOIN wanted w ON w.aggregate_type = k.aggregate_type AND w.aggregate_id = k.aggregate_id, locked),
 stored AS (
-  INSERT INTO events (position, stream, sequence, event_type, event_version, payload, metadata, commit_id)
+  INSERT INTO events (position, stream, sequence, event_type, event_version, payload, metadata, commit_id, recorded_at)
   SELECT k.position - k.n + e.at, k.stream, k.sequence - k.n + e.at,
-         e.event_type, e.event_version, e.payload, e.metadata, e.commit_id
+         e.event_type, e.event_version, e.payload, e.metadata, e.commit_id, (SELECT now FROM clock)
   FROM kept k JOIN unnest($5::bigint[], $6::bigint[], $7::text[], $8::int[], $9::json[], $10::json[], $11::uuid[])
     e (number, at, event_type, event_version, payload, metadata, commit_id) ON e.number = k.number),
 recorded AS (
@@ -44,7 +46,7 @@ recorded AS (
 moved AS (
   UPDATE head SET position = (SELECT max(position) FROM kept) WHERE id AND EXISTS (SELECT FROM kept WHERE n > 0))
 SELECT k.stream IS NOT NULL, coalesce(k.sequence, s.sequence, 0),
-       CASE WHEN k.n > 0 THEN k.position ELSE coalesce(e.position, 0) END
+       CASE WHEN k.n > 0 THEN k.position ELSE coalesce(e.position, 0) END, (SELECT now FROM clock)
 FROM wanted w LEFT JOIN kept k USING (number)
 LEFT JOIN LATERAL (
   SELECT stream, sequence FROM streams s WHERE coalesce(w.n, 0) = 0
@@ -54,7 +56,7 @@ LEFT JOIN LATERAL (
 ORDER BY w.number
 """
 _STANDS: Final = """
-SELECT false, coalesce(s.sequence, 0), coalesce(e.position, 0)
+SELECT false, coalesce(s.sequence, 0), coalesce(e.position, 0), NULL
 FROM unnest($1::text[], $2::text[]) WITH ORDINALITY r (aggregate_type, aggregate_id, number)
 LEFT JOIN LATERAL (
   SELECT stream, sequence FROM streams s
@@ -72,6 +74,9 @@ _KNOWN: Final = "SELECT command_id FROM commands WHERE command_id = ANY($1::text
 
 _MAX_ROUNDS = 16
 
+Stored: TypeAlias = tuple[Sequence[tuple[AppendRequest, Outcome]], datetime]
+"""The requests that one statement kept, with their outcomes, and when it stored their events."""
+
 
 class Call:
     """One call of `append`; it may be attempted again on another connection when the first one broke."""
@@ -81,6 +86,12 @@ class Call:
         self._requests = requests
         self._outcomes: list[Outcome | None] = [None] * len(requests)
         self._sent = False
+        self._stored: list[Stored] = []
+
+    @property
+    def stored(self) -> Sequence[Stored]:
+        """What each statement of the attempt stored, in order; nothing once an answer was lost."""
+        return self._stored
 
     @property
     def head(self) -> int:
@@ -95,6 +106,7 @@ class Call:
         committed after all: then its events are there, each as it was given.
         """
         lost, self._sent = self._sent, True
+        self._stored.clear()
         for part in _without_repeated_ids(self._requests):
             for _ in range(_MAX_ROUNDS):
                 missing = [number for number in part if self._outcomes[number] is None]
@@ -120,14 +132,18 @@ class Call:
                 await self._refuse_known(connection, numbers, lost=lost)
                 return
         refused: list[int] = []
-        for number, request, (kept, sequence, position) in zip(numbers, requests, rows, strict=True):
+        stored: list[tuple[AppendRequest, Outcome]] = []
+        for number, request, (kept, sequence, position, _) in zip(numbers, requests, rows, strict=True):
             if kept:
-                self._outcomes[number] = Appended(sequence, position)
+                outcome = self._outcomes[number] = Appended(sequence, position)
+                stored.append((request, outcome))
             elif request.events or request.commands:
                 refused.append(number)
             else:
                 fits = sequence == request.expected_sequence
                 self._outcomes[number] = Appended(sequence, position) if fits else Conflict(sequence)
+        if stored and not lost:
+            self._stored.append((stored, rows[0][3]))
         await self._refuse(connection, refused, {}, lost=lost)
 
     async def _refuse_known(self, connection: Connection, numbers: Sequence[int], *, lost: bool) -> None:
@@ -148,7 +164,7 @@ class Call:
         if not numbers:
             return
         rows = await connection.fetch(_STANDS, *_aggregates([self._requests[number] for number in numbers]))
-        for number, (_, sequence, _) in zip(numbers, rows, strict=True):
+        for number, (_, sequence, *_) in zip(numbers, rows, strict=True):
             request = self._requests[number]
             if sequence == request.expected_sequence:
                 if number in known:

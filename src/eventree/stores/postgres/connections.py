@@ -63,7 +63,15 @@ class Connections:
     server may hear of it when the next caller's statement runs.
     """
 
-    def __init__(self, address: Address, schema: str | None, size: int, timeout: float, circuit: Circuit) -> None:
+    def __init__(
+        self,
+        address: Address,
+        schema: str | None,
+        size: int,
+        timeout: float,
+        circuit: Circuit,
+        ended: Callable[[], None] = lambda: None,
+    ) -> None:
         """Connect to nothing yet.
 
         Args:
@@ -73,11 +81,13 @@ class Connections:
             size: How many operations may run at once.
             timeout: How long a statement may take, and how long to wait for a free connection, in seconds.
             circuit: What is known of the server; shared by all that connect to it.
+            ended: Called when a connection has ended, whoever ended it.
         """
         self._address = address
         self._schema = schema
         self._timeout = timeout
         self._circuit = circuit
+        self._ended = ended
         self._slots = asyncio.Semaphore(size)
         self._idle: list[Connection] = []
         self._leases: WeakKeyDictionary[Connection, float] = WeakKeyDictionary()
@@ -236,6 +246,7 @@ class Connections:
         except BaseException:
             connection.terminate()
             raise
+        connection.add_termination_listener(lambda _: self._ended())
         return connection
 
     def _require_durability(self, *, syncs: bool, is_replica: bool) -> None:

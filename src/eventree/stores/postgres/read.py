@@ -8,6 +8,7 @@ from typing import Final
 from eventree.errors import LogRolledBack
 from eventree.stores.checks import MAX_NUMBER
 from eventree.stores.contract import (
+    MAX_PAGE_BYTES,
     LogPage,
     RecordedCommand,
     RecordedEvent,
@@ -32,20 +33,38 @@ LEFT JOIN LATERAL (
   FROM events WHERE stream = s.stream AND sequence > r.after ORDER BY sequence LIMIT r.size) e ON true
 ORDER BY r.number, e.sequence
 """
-# A page ends before the first event of another commit than the one at its limit.
+# A page ends before the first event of another commit than the one at its limit, or, if its events are too large, in
+# front of the commit of the first one that is too much, unless that is its first commit. `too_much` reads no further
+# than that event. The bounds are scalars, so that they are looked up in the index whatever the planner believes.
 _LOG: Final = """
-WITH bounds AS MATERIALIZED (
+WITH reach AS MATERIALIZED (
   SELECT head.position AS head, coalesce(
     (SELECT n.position - 1 FROM events n
      WHERE n.position > $2 AND n.commit_id <> (SELECT commit_id FROM events WHERE position = $2)
      ORDER BY n.position LIMIT 1),
-    head.position) AS upto FROM head WHERE id)
+    head.position) AS upto FROM head WHERE id LIMIT 1),
+too_much AS MATERIALIZED (
+  SELECT position, commit_id FROM (
+    SELECT e.position, e.commit_id, sum(octet_length(e.payload::text) + octet_length(e.metadata::text))
+      OVER (ORDER BY e.position ROWS UNBOUNDED PRECEDING) AS bytes
+    FROM events e WHERE e.position > $1 AND e.position <= (SELECT upto FROM reach)
+      AND ($3::text[] IS NULL OR (SELECT aggregate_type FROM streams WHERE stream = e.stream) = ANY($3::text[]))) sized
+  WHERE bytes > $4 ORDER BY position LIMIT 1),
+bounds AS MATERIALIZED (
+  SELECT head, coalesce(
+    (SELECT b.position FROM events b
+     WHERE b.position > $1 AND b.position < (SELECT position FROM too_much)
+       AND b.commit_id <> (SELECT commit_id FROM too_much) ORDER BY b.position DESC LIMIT 1),
+    (SELECT n.position - 1 FROM events n
+     WHERE n.position > (SELECT position FROM too_much) AND n.commit_id <> (SELECT commit_id FROM too_much)
+     ORDER BY n.position LIMIT 1),
+    upto) AS upto FROM reach)
 SELECT head, upto, e.* FROM bounds LEFT JOIN LATERAL (
   SELECT e.position, s.aggregate_type, s.aggregate_id, e.sequence, event_type, event_version, payload, metadata,
          commit_id, recorded_at
   FROM events e CROSS JOIN LATERAL (
     SELECT aggregate_type, aggregate_id FROM streams WHERE stream = e.stream LIMIT 1) s
-  WHERE e.position > $1 AND e.position <= upto
+  WHERE e.position > $1 AND e.position <= (SELECT upto FROM bounds)
     AND ($3::text[] IS NULL OR s.aggregate_type = ANY($3::text[]))) e ON true
 ORDER BY e.position
 """
@@ -88,11 +107,13 @@ async def read_log(db: Connection, after: int, limit: int, types: Collection[str
     Raises:
         LogRolledBack: The log ends before `after`.
     """
-    rows = await db.fetch(_LOG, after, min(after + limit, MAX_NUMBER), None if types is None else list(types))
+    wanted = None if types is None else list(types)
+    rows = await db.fetch(_LOG, after, min(after + limit, MAX_NUMBER), wanted, MAX_PAGE_BYTES)
     newest, end = rows[0][0], rows[0][1]
     if after > newest:
         raise LogRolledBack("a reader", after, newest)
-    return LogPage(end, [RecordedEvent(*row[2:]) for row in rows if row[2] is not None])
+    events = [RecordedEvent(*row[2:]) for row in rows if row[2] is not None]
+    return LogPage(end, events, more=end < newest)
 
 
 async def find_commands(db: Connection, command_ids: Collection[str]) -> dict[str, RecordedCommand]:

@@ -47,6 +47,7 @@ from eventree.stores.postgres.driver import Connection, ConnectionLost
 from eventree.stores.postgres.notify import Hints
 from eventree.stores.postgres.schema import create_or_check, quoted
 from eventree.stores.postgres.transactions import transaction
+from eventree.stores.tail import Tail
 from eventree.stores.transaction import StoreTransaction
 from eventree.stores.watchers import Watchers
 
@@ -114,7 +115,8 @@ class PostgresStore:
         self._hints: Hints | None = None
         self._checkpoints = CheckpointTable(self._schema)
         self._appends: set[asyncio.Future[None]] = set()
-        self._watchers = Watchers()
+        self._tail = Tail()  # empty while nobody follows
+        self._watchers = Watchers(self._tail.clear)
         self._door = Door(self._open, self._close)
 
     def __repr__(self) -> str:
@@ -158,7 +160,9 @@ class PostgresStore:
     async def read(self, after: int, limit: int, types: Collection[str] | None = None) -> LogPage:
         """See `EventStore.read`."""
         check_log_read(after, limit, types)
-        return await self._opened(self._reader).run(lambda db: queries.read_log(db, after, limit, types))
+        reader = self._opened(self._reader)
+        page = self._tail.read(after, limit, types)
+        return page if page is not None else await reader.run(lambda db: queries.read_log(db, after, limit, types))
 
     async def head(self) -> int:
         """See `EventStore.head`."""
@@ -224,13 +228,25 @@ class PostgresStore:
 
     async def _append(self, writer: Connections, call: Call) -> list[Outcome]:
         try:
-            outcomes = await writer.run(call.attempt)
+            outcomes = await writer.run(lambda db: self._attempt(db, call))
         except ConnectionLost as error:
             outcomes = await self._find_out(writer, call, error)
         if call.head:
             self._watchers.tell(call.head)
             if self._hints is not None:
                 self._hints.committed(call.head)
+        return outcomes
+
+    async def _attempt(self, db: Connection, call: Call) -> list[Outcome]:
+        """Attempt a call and keep what it stored, even if its caller was cancelled: so all appends come in order."""
+        try:
+            outcomes = await call.attempt(db)
+        except BaseException:
+            self._tail.clear()  # there may be events that nobody here knows of
+            raise
+        if self._watchers.are_there:
+            for stored, recorded_at in call.stored:
+                self._tail.add(stored, recorded_at)
         return outcomes
 
     async def _find_out(self, writer: Connections, call: Call, error: EventStoreError) -> list[Outcome]:
@@ -245,7 +261,7 @@ class PostgresStore:
             await asyncio.sleep(pause)
             pause = min(2 * pause, 1.0)
             try:
-                return await writer.run(call.attempt)
+                return await writer.run(lambda db: self._attempt(db, call))
             except EventStoreError as newest:
                 error = newest
         raise CommitOutcomeUnknown(
@@ -255,7 +271,7 @@ class PostgresStore:
 
     async def _open(self) -> None:
         circuit = Circuit(self._address.where)
-        self._writer = Connections(self._address, self._schema, 1, self._timeout, circuit)
+        self._writer = Connections(self._address, self._schema, 1, self._timeout, circuit, self._tail.clear)
         self._reader = Connections(self._address, self._schema, _READERS, self._timeout, circuit)
         self._projector = Connections(self._address, None, _PROJECTORS, self._timeout, circuit)
         await self._writer.run(self._prepare)
@@ -275,6 +291,7 @@ class PostgresStore:
         for part in (hints, projector, writer, reader):
             if part is not None:
                 await part.close()
+        self._tail.clear()
 
     def _opened(self, connections: Connections | None) -> Connections:
         if connections is None:

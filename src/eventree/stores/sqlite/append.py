@@ -3,6 +3,7 @@
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import chain
 
 from eventree.stores.contract import Appended, AppendRequest, Conflict, DuplicateCommand, Outcome
@@ -30,8 +31,23 @@ _PUT_COMMAND = "INSERT INTO commands (command_id, stream, first_sequence, last_s
 _NO_IDS: frozenset[str] = frozenset()
 
 
-def append(db: sqlite3.Connection, requests: Sequence[AppendRequest], busy_timeout: float) -> tuple[list[Outcome], int]:
-    """Store what fits and return the outcomes and the newest position, 0 if nothing was stored."""
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Hold what became of an append.
+
+    Attributes:
+        outcomes: One per request, in order.
+        head: The position of the newest event that was stored, 0 if there is none.
+        recorded_at: When its events were stored, in microseconds after 1970, UTC.
+    """
+
+    outcomes: Sequence[Outcome]
+    head: int
+    recorded_at: int
+
+
+def append(db: sqlite3.Connection, requests: Sequence[AppendRequest], busy_timeout: float) -> Answer:
+    """Store what fits in one transaction."""
     known: frozenset[str] = frozenset()
     while True:
         try:
@@ -64,14 +80,14 @@ class _Append:
         self._events: list[Iterator[tuple[object, ...]]] = []
         self._commands: list[tuple[str, int, int, int]] = []
 
-    def run(self) -> tuple[list[Outcome], int]:
+    def run(self) -> Answer:
         keys = as_json([(request.aggregate_type, request.aggregate_id) for request in self._requests])
         rows = self._db.execute(_STREAMS, (keys,)).fetchall()
         outcomes = [self._classify(request, row) for request, row in zip(self._requests, rows, strict=True)]
         self._db.executemany(_PUT_STREAM, self._streams)
         self._db.executemany(_PUT_EVENT, chain.from_iterable(self._events))
         self._db.executemany(_PUT_COMMAND, self._commands)
-        return outcomes, self._position if self._position > self._head else 0
+        return Answer(outcomes, self._position if self._position > self._head else 0, self._now)
 
     def _classify(self, request: AppendRequest, row: tuple[int | None, int | None, int | None]) -> Outcome:
         """Judge one request and, if it is kept, put its rows down to be written."""

@@ -2,8 +2,10 @@
 
 import sqlite3
 import zlib
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from itertools import chain, takewhile
 from uuid import UUID
 
 import msgspec
@@ -11,6 +13,7 @@ from msgspec import convert
 
 from eventree.errors import LogRolledBack
 from eventree.stores.contract import (
+    MAX_PAGE_BYTES,
     LogPage,
     RecordedCommand,
     RecordedEvent,
@@ -18,6 +21,7 @@ from eventree.stores.contract import (
     StreamPage,
     StreamRead,
 )
+from eventree.stores.pages import bytes_of
 from eventree.stores.sqlite.connection import reading
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -29,6 +33,9 @@ FROM events WHERE stream = ? AND sequence > ? ORDER BY sequence LIMIT ?
 """
 _HEAD = "SELECT coalesce(max(position), 0) FROM events"
 _FROM = "SELECT position, commit_id FROM events WHERE position >= ? ORDER BY position"
+_BEFORE = """
+SELECT position FROM events WHERE position > ? AND position < ? AND commit_id <> ? ORDER BY position DESC LIMIT 1
+"""
 # CROSS JOIN keeps the order of the tables: the other one would look at every stream of the types for each page.
 _LOG = """
 SELECT e.position, s.aggregate_type, s.aggregate_id, e.sequence, e.event_type, e.event_version, e.payload, e.metadata,
@@ -91,13 +98,35 @@ def read_log(db: sqlite3.Connection, after: int, limit: int, types: Collection[s
         if after > newest:
             raise LogRolledBack("a reader", after, newest)
         if after == newest:
-            return LogPage(after, ())
+            return LogPage(after, (), more=False)
         end = _end_of_commit(db, min(after + limit, newest))
         if types is None:
             rows = db.execute(_LOG + " ORDER BY e.position", (after, end))
         else:
             rows = db.execute(_LOG + _OF_TYPES + " ORDER BY e.position", (after, end, as_json(list(types))))
-        return LogPage(end, [_recorded(row) for row in rows])
+        with closing(rows):
+            end, events = _bounded(db, after, end, map(_recorded, rows))
+        return LogPage(end, events, more=end < newest)
+
+
+def _bounded(
+    db: sqlite3.Connection, after: int, end: int, events: Iterator[RecordedEvent]
+) -> tuple[int, list[RecordedEvent]]:
+    """Return where the page ends and its events; rows beyond are not fetched, except for one that tells."""
+    held: list[RecordedEvent] = []
+    size = 0
+    for event in events:
+        size += bytes_of(event.payload) + bytes_of(event.metadata)
+        if size > MAX_PAGE_BYTES:
+            before = db.execute(_BEFORE, (after, event.position, event.commit_id.bytes)).fetchone()
+            end = before[0] if before is not None else _end_of_commit(db, event.position)
+            return end, _up_to(end, chain(held, [event], events))
+        held.append(event)
+    return end, held
+
+
+def _up_to(end: int, events: Iterable[RecordedEvent]) -> list[RecordedEvent]:
+    return list(takewhile(lambda event: event.position <= end, events))
 
 
 def _end_of_commit(db: sqlite3.Connection, position: int) -> int:

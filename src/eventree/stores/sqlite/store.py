@@ -48,6 +48,7 @@ from eventree.stores.sqlite.append import append
 from eventree.stores.sqlite.connection import Connection, writing
 from eventree.stores.sqlite.schema import open_reader, open_writer
 from eventree.stores.sqlite.transactions import Transactions
+from eventree.stores.tail import Tail
 from eventree.stores.transaction import StoreTransaction
 from eventree.stores.watchers import Watchers
 
@@ -91,7 +92,8 @@ class SQLiteStore:
         self._reader: Connection | None = None
         self._turns = asyncio.Lock()
         self._transactions = Transactions(self._path, busy_timeout, self._turns)
-        self._watchers = Watchers()
+        self._tail = Tail()  # empty while nobody follows
+        self._watchers = Watchers(self._tail.clear)
         self._door = Door(self._open, self._close)
 
     def __repr__(self) -> str:
@@ -111,10 +113,17 @@ class SQLiteStore:
     async def append(self, requests: Sequence[AppendRequest]) -> Sequence[Outcome]:
         """See `EventStore.append`."""
         check_requests(requests)
-        outcomes, head = await self._write(append, requests, self._busy_timeout)
-        if head:
-            self._watchers.tell(head)
-        return outcomes
+        try:
+            answer = await self._write(append, requests, self._busy_timeout)
+        except BaseException:
+            self._tail.clear()  # there may be events that nobody here knows of
+            raise
+        if answer.head:
+            if self._watchers.are_there:
+                stored = zip(requests, answer.outcomes, strict=True)
+                self._tail.add(stored, queries.from_micros(answer.recorded_at))
+            self._watchers.tell(answer.head)
+        return answer.outcomes
 
     async def find_commands(self, command_ids: Collection[str]) -> Mapping[str, RecordedCommand]:
         """See `EventStore.find_commands`."""
@@ -129,7 +138,9 @@ class SQLiteStore:
     async def read(self, after: int, limit: int, types: Collection[str] | None = None) -> LogPage:
         """See `EventStore.read`."""
         check_log_read(after, limit, types)
-        return await self._read(queries.read_log, after, limit, types)
+        self._opened(self._reader)
+        page = self._tail.read(after, limit, types)
+        return page if page is not None else await self._read(queries.read_log, after, limit, types)
 
     async def head(self) -> int:
         """See `EventStore.head`."""
@@ -207,6 +218,7 @@ class SQLiteStore:
         finally:  # the writer last: the last connection moves the WAL into the file
             if writer is not None:
                 await writer.close()
+            self._tail.clear()
 
     async def _write(
         self, function: Callable[Concatenate[sqlite3.Connection, P], R], *args: P.args, **kwargs: P.kwargs

@@ -1,12 +1,38 @@
 """What a store promises about the log of all its events."""
 
 import asyncio
+from collections.abc import Sequence
+from typing import Final
+from uuid import uuid4
 
 import pytest
 
 from eventree.errors import LogRolledBack
-from eventree.stores.contract import EventStore
-from eventree.testing.store_values import append, positions, request
+from eventree.stores.contract import MAX_PAGE_BYTES, AppendRequest, EventStore, LogPage
+from eventree.testing.store_values import TYPE, append, event, positions, request
+
+EIGHTHS: Final = {
+    "payload of ASCII": ('"' + "x" * (2**20 - 4) + '"', "{}"),
+    "payload of UTF-8": ('"' + "é" * (2**19 - 2) + '"', "{}"),
+    "metadata of ASCII": ('"' + "x" * (2**20 - 2**16 - 2) + '"', '{"k":"' + "x" * (2**16 - 8) + '"}'),
+    "metadata of UTF-8": ('"' + "x" * (2**20 - 2**16 - 2) + '"', '{"k":"' + "é" * (2**15 - 4) + '"}'),
+}
+"""Payload and metadata that are an eighth of what a page may hold."""
+
+
+async def append_large(store: EventStore, *commits: int, type: str = TYPE, eighth: str = "payload of ASCII") -> None:
+    """Append commits of so many events, each an eighth of what a page may hold."""
+    payload, metadata = EIGHTHS[eighth]
+    assert 8 * (len(payload.encode()) + len(metadata.encode())) == MAX_PAGE_BYTES
+    for events in commits:
+        commit = uuid4()
+        large = [event(payload, metadata=metadata, commit_id=commit) for _ in range(events)]
+        await append(store, AppendRequest(type, f"large {commit}", 0, large))
+
+
+def outline(page: LogPage) -> tuple[int, Sequence[int], bool]:
+    """Return a page without what is in its events."""
+    return page.position, positions(page.events), page.more
 
 
 class LogPromises:
@@ -85,6 +111,65 @@ class LogPromises:
         page = await store.read(0, 2, ["x"])
         assert page.position in {1, 4}
         assert positions(page.events) == [1]
+
+    async def test_a_page_tells_whether_the_log_goes_on_after_it(self, store: EventStore) -> None:
+        assert not (await store.read(0, 10)).more
+        await append(store, request("a", events=2), request("b", type="x"), request("c"))
+        for types in (None, [TYPE], ["x"]):
+            pages = [await store.read(after, limit, types) for after, limit in [(0, 1), (0, 3), (0, 4), (3, 1), (4, 1)]]
+            assert [(page.position, page.more) for page in pages] == [
+                (2, True),
+                (3, True),
+                (4, False),
+                (4, False),
+                (4, False),
+            ]
+
+    @pytest.mark.parametrize("eighth", EIGHTHS)
+    async def test_a_page_holds_at_most_8_mib_of_payload_and_metadata(self, store: EventStore, eighth: str) -> None:
+        await append_large(store, *[1] * 9, eighth=eighth)
+        assert outline(await store.read(0, 8)) == (8, [1, 2, 3, 4, 5, 6, 7, 8], True)
+        assert outline(await store.read(0, 100)) == (8, [1, 2, 3, 4, 5, 6, 7, 8], True)
+        assert outline(await store.read(1, 100)) == (9, [2, 3, 4, 5, 6, 7, 8, 9], False)
+
+    async def test_one_byte_more_is_too_much(self, store: EventStore) -> None:
+        await append_large(store, *[1] * 7)
+        payload, metadata = EIGHTHS["payload of ASCII"]
+        await append(store, AppendRequest(TYPE, "a", 0, [event(payload + " ", metadata=metadata)]))
+        assert outline(await store.read(0, 100)) == (7, [1, 2, 3, 4, 5, 6, 7], True)
+        assert outline(await store.read(7, 100)) == (8, [8], False)
+
+    async def test_a_large_page_ends_before_the_commit_that_is_too_much(self, store: EventStore) -> None:
+        await append_large(store, 3, 3, 3, 1)
+        assert outline(await store.read(0, 100)) == (6, [1, 2, 3, 4, 5, 6], True)
+        assert outline(await store.read(6, 100)) == (10, [7, 8, 9, 10], False)
+        assert outline(await store.read(0, 7)) == (6, [1, 2, 3, 4, 5, 6], True)
+        assert outline(await store.read(1, 100)) == (9, [2, 3, 4, 5, 6, 7, 8, 9], True)
+
+    async def test_a_commit_larger_than_a_page_comes_whole_and_alone(self, store: EventStore) -> None:
+        await append_large(store, 1, 10, 1)
+        assert outline(await store.read(0, 2)) == (1, [1], True)
+        assert outline(await store.read(1, 1)) == (11, list(range(2, 12)), True)
+        assert outline(await store.read(1, 100)) == (11, list(range(2, 12)), True)
+        assert outline(await store.read(11, 100)) == (12, [12], False)
+
+    async def test_a_large_page_moves_past_events_of_other_types_which_have_no_bytes(self, store: EventStore) -> None:
+        await append_large(store, *[1] * 4)
+        await append_large(store, 3, 10, type="other")
+        await append_large(store, *[1] * 4)
+        await append_large(store, 1, type="other")
+        await append_large(store, 1)
+        await append_large(store, 1, 9, type="other")
+        wanted = [1, 2, 3, 4, 18, 19, 20, 21]
+        assert outline(await store.read(0, 100, [TYPE])) == (22, wanted, True)
+        assert outline(await store.read(0, 21, [TYPE])) == (21, wanted, True)
+        assert outline(await store.read(22, 100, [TYPE])) == (33, [23], False)
+        assert outline(await store.read(0, 100, ["unknown"])) == (33, [], False)
+        assert outline(await store.read(0, 100, ["other"])) == (7, [5, 6, 7], True)
+        assert outline(await store.read(3, 100, ["other"])) == (7, [5, 6, 7], True)
+        assert outline(await store.read(7, 100, ["other"])) == (17, list(range(8, 18)), True)
+        assert outline(await store.read(22, 100, ["other"])) == (24, [24], True)
+        assert outline(await store.read(22, 1, ["other"])) == (23, [], True)
 
     async def test_the_head_is_the_newest_position(self, store: EventStore) -> None:
         assert await store.head() == 0
