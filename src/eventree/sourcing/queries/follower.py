@@ -169,7 +169,7 @@ class Follower:
             self._read_at = _now() + self._options.poll_interval
             return False
         page = await self._store.read(after, limit, self._types)
-        if page.position - after < limit:
+        if not page.more:
             self._read_at = _now() + self._options.poll_interval
         self._commits, self._end = commits_of(page.events), page.position
         if not self._commits:
