@@ -2,10 +2,10 @@
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from typing import TypeVar
 
-from eventree.errors import ActorTimeout, DomainError, EventreeError, NotCaughtUp
+from eventree.errors import ActorTimeout, DomainError, EventreeError, NotCaughtUp, QueryStopped, QuerySuperseded
 from eventree.errors.arguments import check_positive
 from eventree.result import Err, Ok, Result
 from eventree.sourcing.batch import Executed
@@ -45,17 +45,32 @@ async def in_time(operation: str, timeout: float, question: Coroutine[object, ob
 
 
 async def in_view(
-    answer: Executed[EventT, ErrorT], queries: Iterable[QueryHandle], deadline: float
+    answer: Executed[EventT, ErrorT], names: Iterable[str], find: Callable[[str], QueryHandle], deadline: float
 ) -> Executed[EventT, ErrorT]:
     """Return an answer once queries have handled what it stored; `NotCaughtUp` if one has not at the deadline."""
     if isinstance(answer, Ok):
-        for query in queries:
-            left = max(deadline - asyncio.get_running_loop().time(), 0.001)
+        for name in names:
             try:
-                await query.caught_up(answer.value.position, timeout=left)
+                await _caught_up(name, find, answer.value.position, deadline)
             except EventreeError as error:
-                return Err(NotCaughtUp(answer.value, query.name, error))
+                return Err(NotCaughtUp(answer.value, name, error))
     return answer
+
+
+async def _caught_up(name: str, find: Callable[[str], QueryHandle], position: int, deadline: float) -> None:
+    """Wait for a query, or for its newer version if that goes live meanwhile."""
+    query = find(name)
+    while True:
+        left = max(deadline - asyncio.get_running_loop().time(), 0.001)
+        try:
+            await query.caught_up(position, timeout=left)
+        except QueryStopped as error:
+            newer = find(name)
+            if newer is query or not isinstance(error.__cause__, QuerySuperseded):
+                raise
+            query = newer
+        else:
+            return
 
 
 def log_failure(name: str, aggregate_id: str, answer: "asyncio.Future[Executed[EventT, ErrorT]]") -> None:

@@ -144,12 +144,12 @@ class EventSourcing(Generic[StateT, CommandT, EventT, ErrorT]):
         began = asyncio.get_running_loop().time()
         try:
             refuse_in_transaction("execute")
-            queries = [self.query(name) for name in wait_for]
+            names = [self.query(name).name for name in wait_for]
             request = message(aggregate_id, command, metadata, command_id, expected_sequence)
             answer = await self._tree.commands.ask(request, timeout=timeout, operation="execute")
         except EventreeError as error:
             return Err(error)
-        return await in_view(answer, queries, began + timeout) if queries else answer
+        return await in_view(answer, names, self.query, began + timeout) if names else answer
 
     def execute_nowait(
         self,

@@ -143,6 +143,8 @@ class Tree(Generic[StateT, CommandT, EventT, ErrorT]):
 
     def _add(self, queries: Iterable[Subscription[EventT]]) -> Sequence[QueryHandle]:
         added: dict[tuple[str, int], QueryHandle] = {}
+        if not isinstance(queries, Iterable):
+            raise InvalidArgument("queries", f"must be a list of queries and projections, got {queries!r}")
         for query in queries:
             if not isinstance(query, Subscription):
                 raise InvalidArgument("queries", f"must hold queries and projections, got {type(query).__name__}")

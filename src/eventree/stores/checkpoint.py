@@ -112,7 +112,8 @@ class Checkpoints(Protocol):
         """Take a query's checkpoint over, created if need be; its fence grows by one.
 
         It is taken from whoever claimed it before if their time is over, by the store's clock, or they gave it up, or
-        they are the same owner. The first version of a query is live from the beginning.
+        they are the same owner. The first version of a query is live from the beginning; a later one begins where it is
+        asked to, but not after the live one, so that nothing falls between.
 
         Args:
             name: The query, 1 to 255 bytes.
@@ -135,7 +136,8 @@ class Checkpoints(Protocol):
     async def make_live(self, name: str, version: int, fence: int) -> bool:
         """Let the results of this version count from now on, if it is newer than the live one and has read as far.
 
-        The version that was live before is fenced, so that it handles nothing any more.
+        The version that was live before is fenced, so that it handles nothing any more; what it has handled, also
+        before a reset, is a replay for this one: `replay_until` is moved there.
 
         Returns:
             Whether this version is live now.
@@ -153,11 +155,12 @@ class VersionRow:
     version: int
     position: int
     fence: int
+    replay_until: int
     is_live: bool
 
 
-def judge_make_live(name: str, rows: Sequence[VersionRow], version: int, fence: int) -> bool:
-    """Return whether a version is live or may go live now.
+def judge_make_live(name: str, rows: Sequence[VersionRow], version: int, fence: int) -> int | None:
+    """Return up to where events are a replay for a version that is live or may go live now; None if it may not.
 
     Args:
         name: The query.
@@ -171,4 +174,8 @@ def judge_make_live(name: str, rows: Sequence[VersionRow], version: int, fence: 
     own = next((row for row in rows if row.version == version), None)
     if own is None or own.fence != fence:
         raise CheckpointFenced(name, fence)
-    return all(row.version <= version and row.position <= own.position for row in rows if row.is_live)
+    live = [row for row in rows if row.is_live]
+    if any(row.version > version or row.position > own.position for row in live):
+        return None
+    others = [row for row in live if row is not own]
+    return max([own.replay_until, *(max(row.position, row.replay_until) for row in others)])

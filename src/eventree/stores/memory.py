@@ -166,7 +166,8 @@ class MemoryStore:
         self._check_open()
         held = self._checkpoints.get((name, version))
         if held is None:
-            start = len(self._log) if claim.start is None else claim.start
+            live = [other.checkpoint.position for other in self._versions(name).values() if other.is_live]
+            start = min([len(self._log) if claim.start is None else claim.start, *live])
             held = self._checkpoints[name, version] = _Held(Checkpoint(start, 0), is_live=not self._versions(name))
         left = held.until - monotonic()
         if left > 0 and held.owner != claim.owner:
@@ -198,16 +199,18 @@ class MemoryStore:
         self._check_open()
         versions = self._versions(name)
         rows = [
-            VersionRow(each, held.checkpoint.position, held.checkpoint.fence, held.is_live)
+            VersionRow(each, held.checkpoint.position, held.checkpoint.fence, held.replay_until, held.is_live)
             for each, held in versions.items()
         ]
-        if not judge_make_live(name, rows, version, fence):
+        replay_until = judge_make_live(name, rows, version, fence)
+        if replay_until is None:
             return False
         for other, held in versions.items():
             if held.is_live and other != version:
                 held.is_live, held.until = False, 0.0
                 held.checkpoint = Checkpoint(held.checkpoint.position, held.checkpoint.fence + 1)
         versions[version].is_live = True
+        versions[version].replay_until = replay_until
         return True
 
     async def renew_checkpoint(self, name: str, version: int, fence: int, seconds: float) -> bool:

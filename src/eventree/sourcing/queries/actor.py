@@ -8,11 +8,17 @@ from eventree.actors.actor import Actor, ActorContext
 from eventree.actors.exits import ExitReason
 from eventree.actors.ref import ActorRef
 from eventree.actors.request import Request
-from eventree.errors import ActorError, CheckpointFenced, EventreeError, QueryElsewhere, QueryStopped
+from eventree.errors import (
+    ActorError,
+    CheckpointFenced,
+    EventreeError,
+    QueryElsewhere,
+    QueryStopped,
+    QuerySuperseded,
+)
 from eventree.sourcing.commands import WEATHER
-from eventree.sourcing.queries import context
 from eventree.sourcing.queries.commits import HandlingFailed
-from eventree.sourcing.queries.controls import Controls
+from eventree.sourcing.queries.controls import Controls, Retry
 from eventree.sourcing.queries.follower import Follower
 from eventree.sourcing.queries.messages import (
     READ_ON,
@@ -62,6 +68,7 @@ class QueryActor(Actor[QueryMessage, int]):
         self._hold = self._follower.hold
         self._controls = Controls(options, store, target, self._hold)
         self._waiting: list[tuple[int, Ask]] = []
+        self._retries: list[tuple[Retry, Ask]] = []
         self._is_hinted = False
         self._timer: asyncio.TimerHandle | None = None
         self._unwatch: Callable[[], None] = lambda: None
@@ -85,13 +92,18 @@ class QueryActor(Actor[QueryMessage, int]):
             elif not isinstance(message, ReadOn):
                 await self._control(message, request)
         delay = await self._follower.turn(save=bool(self._waiting))
+        if self._retries:
+            await self._retry(*self._retries[0])
+            delay = 0.0
         self._answer_waiting()
         self._come_back(ctx.ref, delay)
+        if delay == 0.0:
+            await asyncio.sleep(0)  # a store may answer, and a handler return, without giving others a turn
 
     async def on_stop(self, reason: ExitReason) -> None:
-        """Stop listening, store the checkpoint, and let others take over."""
+        """Stop listening, store the checkpoint, and let others take over, unless it comes back and is paused."""
         await self.on_kill()
-        await self._hold.release()
+        await self._hold.release(keep=self._progress.is_paused and reason.abnormal)
 
     async def on_kill(self) -> None:
         """Stop listening."""
@@ -103,53 +115,89 @@ class QueryActor(Actor[QueryMessage, int]):
 
     async def _control(self, message: Control, request: Ask) -> None:
         try:
-            request.reply(await self._carry_out(message))
+            position = await self._carry_out(message)
+            if isinstance(message, RetryParked):
+                self._retries.append((Retry(message.aggregate_id), request))
+            else:
+                request.reply(position)
+        except EventreeError as error:
+            self._refuse(request, error)
         except HandlingFailed as failure:
             request.fail(failure.error)
-        except EventreeError as error:
-            request.fail(error)
-            if isinstance(error, (CheckpointFenced, *WEATHER)):
-                self._follower.let_go()
 
     async def _carry_out(self, message: Control) -> int:
-        """Do it; return how many commits were handled for what is parked, else the position where the query stands."""
+        """Do it; return the position where the query stands."""
         match message:
             case Pause():
-                self._progress.is_paused = True
-                await self._follower.save()
-                return self._progress.position
+                await self._pause()
             case Resume():
+                self._refuse_superseded()
                 self._resume()
-                return self._progress.position
-            case _ if not await self._hold.take(self._target.claim):
-                raise QueryElsewhere(self._name)
             case SkipCommit(position):
+                await self._take()
                 self._controls.skip(position, self._follower.failures.commit)
                 self._resume()
             case Reset():
+                await self._take()
                 await self._controls.reset()
                 self._resume()
-            case RetryParked(aggregate_id):
-                context.enter(context.QueryContext(*self._hold.key, 1, is_replay=False))
-                worked = await self._controls.retry(aggregate_id)
-                await self._hold.refresh()
-                return worked
+            case RetryParked():
+                await self._take()
             case DropParked(position):
+                await self._take()
                 await self._controls.drop(position)
                 await self._hold.refresh()
         return self._progress.position
+
+    async def _pause(self) -> None:
+        self._progress.is_paused = True
+        with suppress(*WEATHER):  # nothing is handed over all the same
+            if not await self._hold.take(self._target.claim):
+                self._progress.is_paused = False
+                raise QueryElsewhere(self._name)
+            await self._follower.save()
 
     def _resume(self) -> None:
         self._progress.is_paused = False
         self._follower.failures.forget()
         self._follower.let_go()  # much may have happened meanwhile, so ask again whose it is
 
+    async def _take(self) -> None:
+        """Make sure that the query is worked on here, and that its results count or are going to."""
+        if not await self._hold.take(self._target.claim):
+            raise QueryElsewhere(self._name)
+        await self._hold.refresh()
+        self._refuse_superseded()
+
+    def _refuse_superseded(self) -> None:
+        if self._hold.live_version > self._hold.key[1]:
+            raise QuerySuperseded(*self._hold.key, self._hold.live_version)
+
+    async def _retry(self, retry: Retry, request: Ask) -> None:
+        """Try parked commits again for one turn."""
+        try:
+            await self._take()
+            is_done = request.abandoned or await self._controls.retry(retry)
+            if is_done:
+                await self._hold.refresh()
+                request.reply(retry.worked)
+        except EventreeError as error:
+            self._refuse(request, error)
+            is_done = True
+        if is_done:
+            self._retries.pop(0)
+
+    def _refuse(self, request: Ask, error: EventreeError) -> None:
+        request.fail(error)
+        if isinstance(error, (CheckpointFenced, *WEATHER)):
+            self._follower.let_go()
+
     # --- answering and waking up
 
     def _answer_waiting(self) -> None:
         """Answer those whose position is reached, or all with an error when nothing will be handled any more."""
         progress = self._progress
-        is_known = self._hold.is_held or progress.status is QueryStatus.WAITING
+        is_known = self._hold.is_known
         waiting, self._waiting = self._waiting, []
         for position, request in waiting:
             if is_known and position <= progress.position:

@@ -106,15 +106,15 @@ class Triage:
         if self.takes_all:
             return True
         given_up = self._given_up.get(commit.position)
-        if commit.key in self._blocked or commit.key in self._blocked_now:
+        if given_up is not None and not given_up.park:
+            self.skipped += 1
+        elif commit.key in self._blocked or commit.key in self._blocked_now:
             self._park(commit, "")
         elif given_up is None:
             return True
-        elif given_up.park:
+        else:
             self._park(commit, given_up.reason)
             self._blocked_now.add(commit.key)
-        else:
-            self.skipped += 1
         return False
 
     def _park(self, commit: StoredCommit, reason: str) -> None:

@@ -1,15 +1,34 @@
 """What a person can do about a query: skip what fails, try or drop what is parked, begin anew."""
 
+import asyncio
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
-from eventree.errors import InvalidArgument
+from eventree.errors import InvalidArgument, LogRolledBack, QueryElsewhere
 from eventree.errors.root import described
 from eventree.sourcing.queries.commits import MAX_REASON, GivenUp, HandlingFailed, Key, StoredCommit, commits_of
+from eventree.sourcing.queries.functions import TURN
 from eventree.sourcing.queries.hold import Hold
 from eventree.sourcing.queries.options import Options
 from eventree.sourcing.queries.target import Target
 from eventree.stores.contract import Checkpoint, EventStore, Move, ParkedCommit
+
+
+@dataclass(slots=True)
+class Retry:
+    """A walk through what is parked.
+
+    Attributes:
+        aggregate_id: Only those of this aggregate; None for all.
+        after: Up to this position all were looked at.
+        worked: How many worked.
+        failed: Aggregates of which one failed again, so that the later ones have to wait.
+    """
+
+    aggregate_id: str | None
+    after: int = 0
+    worked: int = 0
+    failed: set[Key] = field(default_factory=set[Key])
 
 
 class Controls:
@@ -34,26 +53,30 @@ class Controls:
         self._hold.given_up[position] = GivenUp("skipped by hand", park=False)
 
     async def reset(self) -> None:
-        """Begin anew where the query began, or at the beginning of the log."""
+        """Begin anew where the query began, or at the beginning of the log if it began at its end."""
         parked: list[ParkedCommit] = []
         while page := await self._parked(after=parked[-1].position if parked else 0):
             parked += page
-        await self._target.reset(self._hold, self._options.start or 0, parked)
+        position = min(self._options.start or 0, self._hold.position)
+        move = self._hold.back_to(position, parked, await self._store.head())
+        await self._target.reset(self._hold, move)
 
-    async def retry(self, aggregate_id: str | None) -> int:
-        """Try parked commits again, in order, an aggregate up to its first failure; return how many worked."""
-        worked, position = 0, 0
-        failed: set[Key] = set()
-        while page := await self._parked(after=position):
+    async def retry(self, job: Retry) -> bool:
+        """Try parked commits again, in order, for one turn; return whether all were tried that can be."""
+        clock = asyncio.get_running_loop().time
+        over = clock() + TURN
+        while page := await self._parked(after=job.after, limit=100):
             for parked in page:
                 key = (parked.aggregate_type, parked.aggregate_id)
-                if aggregate_id in {None, parked.aggregate_id} and key not in failed:
+                if job.aggregate_id in {None, parked.aggregate_id} and key not in job.failed:
                     if await self._retry(parked):
-                        worked += 1
+                        job.worked += 1
                     else:
-                        failed.add(key)
-            position = page[-1].position
-        return worked
+                        job.failed.add(key)
+                job.after = parked.position
+                if clock() >= over:
+                    return False
+        return True
 
     async def drop(self, position: int) -> None:
         """Forget a parked commit.
@@ -61,7 +84,7 @@ class Controls:
         Raises:
             InvalidArgument: None is parked at this position.
         """
-        if not any(parked.position == position for parked in await self._parked(after=position - 1, limit=1)):
+        if not position or not await self._is_parked(position):
             raise InvalidArgument("position", f"no commit is parked at {position}; parked() lists them")
         await self._hold.store(Move(Checkpoint(self._hold.position, self._hold.fence), unpark=[position]))
 
@@ -69,15 +92,23 @@ class Controls:
         try:
             await self._target.hand_over_parked(await self._read(parked), parked, self._hold)
         except HandlingFailed as failure:
+            if not await self._hold.take(self._target.claim):
+                raise QueryElsewhere(self._options.name) from failure
+            if not await self._is_parked(parked.position):  # it took place after all
+                return True
             again = replace(parked, reason=reason_of(failure.error))
             await self._hold.store(Move(Checkpoint(self._hold.position, self._hold.fence), park=[again]))
             return False
         return True
 
+    async def _is_parked(self, position: int) -> bool:
+        return any(parked.position == position for parked in await self._parked(after=position - 1, limit=1))
+
     async def _read(self, parked: ParkedCommit) -> StoredCommit:
         page = await self._store.read(parked.position - 1, parked.last_position - parked.position + 1)
-        [commit] = commits_of([event for event in page.events if event.position <= parked.last_position])
-        return commit
+        if page.position < parked.last_position:
+            raise LogRolledBack(f"query {self._options.name!r}", parked.last_position, page.position)
+        return commits_of(page.events)[0]
 
     async def _parked(self, after: int, limit: int = 1_000) -> Sequence[ParkedCommit]:
         return await self._store.load_parked(*self._hold.key, after=after, limit=limit)

@@ -4,10 +4,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Generic, TypeVar
 
 from eventree.domain.events import EventEnvelope
-from eventree.errors import InvalidArgument
+from eventree.errors import EventNotDecodable, InvalidArgument
 from eventree.sourcing.envelopes import Decoder, envelope
 from eventree.sourcing.queries.commits import StoredCommit
 from eventree.sourcing.queries.options import Followed
+from eventree.stores.contract import RecordedEvent
 
 EventT = TypeVar("EventT")
 
@@ -26,7 +27,11 @@ class Decoding(Generic[EventT]):
             InvalidArgument: There is none, or two have the same name.
         """
         decoders: dict[str, Decoder[EventT]] = {}
+        if not isinstance(follows, Iterable):
+            raise InvalidArgument("follows", f"must be a list of aggregate types, got {follows!r}")
         for followed in follows:
+            if not callable(getattr(getattr(followed, "events", None), "decode", None)):
+                raise InvalidArgument("follows", f"must hold aggregate types, got {followed!r}")
             if followed.name in decoders:
                 raise InvalidArgument("follows", f"has two aggregate types called {followed.name!r}; name each once")
             decoders[followed.name] = followed.events
@@ -41,4 +46,11 @@ class Decoding(Generic[EventT]):
         Raises:
             EventNotDecodable: One does not fit the code.
         """
-        return [envelope(event, self._decoders[event.aggregate_type]) for event in commit.events]
+        return [envelope(event, self._decoder(event)) for event in commit.events]
+
+    def _decoder(self, event: RecordedEvent) -> Decoder[EventT]:
+        decoder = self._decoders.get(event.aggregate_type)
+        if decoder is None:  # it was parked when the query followed more
+            reason = f"the query does not follow {event.aggregate_type!r}"
+            raise EventNotDecodable(event.event_type, event.event_version, reason)
+        return decoder

@@ -3,14 +3,17 @@
 import asyncio
 import logging
 
-from eventree.errors import LogRolledBack, TransactionEnded
+from eventree.errors import LogRolledBack, TooManyParked, TransactionEnded
 from eventree.sourcing.queries.commits import GivenUp, HandlingFailed, StoredCommit
 from eventree.sourcing.queries.controls import reason_of
 from eventree.sourcing.queries.hold import Hold
-from eventree.sourcing.queries.options import OnFailure, Options
+from eventree.sourcing.queries.options import Options
 from eventree.sourcing.queries.progress import Progress, QueryStatus
 
 logger = logging.getLogger("eventree")
+
+_HOPELESS = (TransactionEnded, TooManyParked)
+"""What another attempt would not change, nor leaving the commit out."""
 
 
 class Failures:
@@ -36,11 +39,11 @@ class Failures:
         self.retry_at = 0.0
         self.commit = None
         self.is_over = False
-        self._progress.failures = 0
+        self._progress.failures = self._progress.failing_at = 0
         self._progress.last_error = None
 
     def worked(self) -> None:
-        """Note that something was handled."""
+        """Note that something was handled, or prepared for that."""
         if self._progress.failures and (self.commit is None or self._hold.position >= self.commit.position):
             self.forget()
 
@@ -51,12 +54,13 @@ class Failures:
             return
         progress, limit = self._progress, self._options.max_attempts
         commit = failure.commits[0] if failure.commits else None
-        if commit is not None and self.commit is not None and commit.position != self.commit.position:
+        if commit is not None and commit.position != progress.failing_at:
             progress.failures = 0
         self.commit = commit
         progress.failures += 1
+        progress.failing_at = commit.position if commit is not None else 0
         progress.last_error = failure.error
-        if isinstance(failure.error, TransactionEnded) or progress.failures >= limit:
+        if isinstance(failure.error, _HOPELESS) or progress.failures >= limit:
             self._give_up(commit, failure.error)
             return
         delay = self._options.backoff.delay(progress.failures)
@@ -74,17 +78,13 @@ class Failures:
         self._stop(named)
 
     def _give_up(self, commit: StoredCommit | None, error: BaseException) -> None:
-        policy = self._policy(error)
+        policy = "stop" if isinstance(error, _HOPELESS) else self._options.on_failure
         if commit is None or policy == "stop":
             self._stop(error)
             return
         self._hold.given_up[commit.position] = GivenUp(reason_of(error), park=policy == "park")
         logger.error("query %s: %s what failed %s", self._options.name, policy, _where(commit), exc_info=error)
         self.forget()
-
-    def _policy(self, error: BaseException) -> OnFailure:
-        is_full = self._options.on_failure == "park" and self._progress.parked >= self._options.max_parked
-        return "stop" if is_full or isinstance(error, TransactionEnded) else self._options.on_failure
 
     def _stop(self, error: BaseException) -> None:
         self.is_over = True

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from eventree.actors.policy import Backoff
 from eventree.errors import CheckpointFenced, EventreeError, LogRolledBack, QuerySuperseded
 from eventree.sourcing.commands import WEATHER
-from eventree.sourcing.queries import context
 from eventree.sourcing.queries.commits import HandlingFailed, StoredCommit, commits_of
 from eventree.sourcing.queries.failures import Failures
 from eventree.sourcing.queries.hold import Hold
@@ -58,11 +57,18 @@ class Follower:
         self._target = target
         self._progress = progress
         self._commits: list[StoredCommit] = []
+        self._at = 0
         self._end = 0
         self._head = 0
         self._read_at = 0.0
         self._store_failures = 0
         self._is_superseded = False
+        self._soon = options.lease / 3
+
+    @property
+    def is_superseded(self) -> bool:
+        """Whether a newer version is live."""
+        return self._is_superseded
 
     @property
     def is_over(self) -> bool:
@@ -95,20 +101,27 @@ class Follower:
             delay = await self._try_to_work()
             if save or self.is_over or (self.hold.save_at is not None and _now() >= self.hold.save_at):
                 await self.save()
+            if self.is_over:
+                await self.hold.release()
+                self.let_go()
         except WEATHER as error:
             delay = self._store_failed(error)
         except CheckpointFenced as error:
             logger.warning("%s", error)
             self.let_go()
+            self.failures.forget()
             delay = 0.0
         except LogRolledBack as error:
             self.let_go()
+            self.hold.is_known = False
             self.failures.rolled_back(error)
             delay = None
         else:
-            self._store_failures = 0
+            self._store_works()
         self._progress.status = self._status()
-        return delay if self.hold.save_at is None else min(self.hold.save_at - _now(), delay or 0.0)
+        if delay is None or self.hold.save_at is None:
+            return delay
+        return min(delay, max(self.hold.save_at - _now(), 0.0))
 
     async def save(self) -> None:
         """Store the checkpoint if something was handled since it was."""
@@ -126,19 +139,34 @@ class Follower:
         """Do the next piece of work; return after how many seconds there is more."""
         if self.is_over:
             return None
-        soon, wait = self._options.lease / 3, self.failures.retry_at - _now()
+        wait = self.failures.retry_at - _now()
+        if not self.hold.is_held and wait > 0 and self.failures.commit is None:
+            return wait  # it is the setup that fails
+        if not await self._take():
+            return self._options.poll_interval
         if self._progress.is_paused or wait > 0:
             await self.hold.renew()
-            return soon if self._progress.is_paused else min(wait, soon)
-        if not await self.hold.take(self._target.claim):
-            return self._options.poll_interval
+            return self._soon if self._progress.is_paused else min(wait, self._soon)
         if not self.hold.is_live:
             await self._build()
-        if self._is_superseded:
-            return None
+        return None if self._is_superseded else await self._go_on()
+
+    async def _take(self) -> bool:
+        """Take the checkpoint; what was read before counts only if the query still stands there."""
+        if self.hold.is_held:
+            return await self.hold.take(self._target.claim)
+        if not await self.hold.take(self._target.claim):
+            return False
+        self.failures.worked()
+        if self.hold.position != self._at:
+            self._commits = []
+        return True
+
+    async def _go_on(self) -> float:
+        """Hand over what was read, or read more; return after how many seconds to go on."""
         if not self._commits and not await self._read():
             await self.hold.renew()
-            return min(max(self._read_at - _now(), 0.001), soon)
+            return min(max(self._read_at - _now(), 0.001), self._soon)
         if self._commits:
             await self._hand_over()
         return 0.0
@@ -173,19 +201,24 @@ class Follower:
             self._read_at = _now() + self._options.poll_interval
         self._commits, self._end = commits_of(page.events), page.position
         if not self._commits:
-            hold.pass_to(page.position, handled=False)
+            hold.pass_to(page.position, handled_since=None)
+        self._at = hold.position
         return page.position > after
 
     async def _hand_over(self) -> None:
         """Hand over what was read, as much of it as is good at once."""
-        hold = self.hold
-        is_replay = not hold.is_live or hold.position < hold.replay_until
-        context.enter(context.QueryContext(*hold.key, self._progress.failures + 1, is_replay))
         try:
-            await self._target.hand_over(self._commits, self._end, hold)
+            await self._target.hand_over(self._commits, self._end, self.hold)
         finally:
-            del self._commits[: bisect_right(self._commits, hold.position, key=_position)]
+            self._at = self.hold.position
+            del self._commits[: bisect_right(self._commits, self._at, key=_position)]
         self.failures.worked()
+
+    def _store_works(self) -> None:
+        if self._store_failures:
+            self._store_failures = 0
+            if not self._progress.failures and not self.is_over:
+                self._progress.last_error = None
 
     def _store_failed(self, error: EventreeError) -> float:
         """Wait for the store; what was under way may have taken place, so ask for the checkpoint again."""
@@ -193,6 +226,7 @@ class Follower:
         if self._store_failures == 1:
             logger.warning("query %s waits for its store: %s", self._options.name, error)
         self.let_go()
+        self._progress.last_error = error
         return STORE_BACKOFF.delay(self._store_failures)
 
     def _status(self) -> QueryStatus:

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeAlias, TypeVar
 
 from eventree.domain.events import EventEnvelope
+from eventree.sourcing.queries import context
 from eventree.sourcing.queries.commits import HandlingFailed, StoredCommit
 from eventree.sourcing.queries.decoding import Decoding
 from eventree.sourcing.queries.hold import Hold
@@ -45,23 +46,24 @@ class FunctionTarget(Generic[EventT]):
 
     async def hand_over(self, commits: Sequence[StoredCommit], end: int, hold: Hold) -> None:
         """See `Target`; what was handled is noted in the hold, and stored when it is time to."""
+        await hold.confirm()
         clock = asyncio.get_running_loop().time
-        over = clock() + TURN
+        began = clock()
         triage, position, failure = hold.triage(), hold.position, None
         with hold.renewing():
             for commit in commits:
                 try:
                     if triage.takes(commit):
-                        await self._call(commit)
+                        await self._call(commit, hold)
                 except HandlingFailed as error:
                     failure = error
                     break
                 position = commit.last_position
-                if clock() >= over:
+                if clock() >= began + TURN:
                     break
             else:
                 position = end
-        hold.pass_to(position, handled=bool(commits) and position > hold.position)
+        hold.pass_to(position, handled_since=began if commits and position > hold.position else None)
         if triage.has_any:
             await hold.save(triage)
         if failure is not None:
@@ -69,18 +71,21 @@ class FunctionTarget(Generic[EventT]):
 
     async def hand_over_parked(self, commit: StoredCommit, parked: ParkedCommit, hold: Hold) -> None:
         """See `Target`."""
-        await self._call(commit)
+        await hold.confirm()
+        with hold.renewing():
+            await self._call(commit, hold)
         await hold.store(Move(Checkpoint(hold.position, hold.fence), unpark=[parked.position]))
 
     async def go_live(self, hold: Hold) -> bool:
         """See `Target`."""
         return await self._store.make_live(*self._key, hold.fence)
 
-    async def reset(self, hold: Hold, position: int, parked: Sequence[ParkedCommit]) -> None:
+    async def reset(self, hold: Hold, move: Move) -> None:
         """See `Target`."""
-        await hold.store(hold.back_to(position, parked))
+        await hold.store(move)
 
-    async def _call(self, commit: StoredCommit) -> None:
+    async def _call(self, commit: StoredCommit, hold: Hold) -> None:
+        context.enter(hold.context(commit.position))
         try:
             events = self._decoding.envelopes(commit)
             result = self._handler(commit.key[1], events)

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from eventree.actors.ref import ActorRef
 from eventree.actors.spec import ChildSpec
-from eventree.errors import ActorTimeout, QueryStopped
+from eventree.errors import ActorTimeout, InvalidArgument, QueryStopped
 from eventree.errors.arguments import check_positive
 from eventree.sourcing.queries.context import refuse_in_transaction
 from eventree.sourcing.queries.messages import (
@@ -23,6 +23,7 @@ from eventree.sourcing.queries.messages import (
 )
 from eventree.sourcing.queries.options import Options
 from eventree.sourcing.queries.progress import Progress, QueryStats, QueryStatus, seconds_since
+from eventree.stores.checks import MAX_NUMBER
 from eventree.stores.contract import EventStore, ParkedCommit
 
 _OVER = {QueryStatus.STOPPED, QueryStatus.SUPERSEDED}
@@ -163,6 +164,8 @@ class QueryHandle:
             EventStoreError: The store could not say what the newest event is.
         """
         check_positive("timeout", timeout)
+        if position is not None:
+            _check_position("position", position)
         refuse_in_transaction(f"query {self.name}")
         try:
             async with asyncio.timeout(timeout):
@@ -205,10 +208,12 @@ class QueryHandle:
         Raises:
             InvalidArgument: Another commit fails, or none.
         """
-        return await self._tell(SkipCommit(expected_position), timeout)
+        return await self._tell(SkipCommit(_check_position("expected_position", expected_position)), timeout)
 
     async def reset(self, *, timeout: float = 5.0) -> int:
-        """Handle everything again from where the query began; what was parked is forgotten.
+        """Handle everything again from where the query began; what was parked is forgotten, and a pause ended.
+
+        One that began at the end of the log begins at its beginning.
 
         Handlers see `query_context().is_replay` until it is where it was. A projection empties its tables by its
         `clear`, in the same transaction; readers see it being built anew. To build beside, give it another version.
@@ -233,6 +238,8 @@ class QueryHandle:
     async def retry_parked(self, aggregate_id: str | None = None, *, timeout: float = 5.0) -> int:
         """Hand parked commits over again, in order; what fails again stays, and all later ones of its aggregate.
 
+        That is done also while the query is paused or has stopped.
+
         Args:
             aggregate_id: Only those of this aggregate; default all.
             timeout: How long to wait, in seconds; default 5.
@@ -252,7 +259,7 @@ class QueryHandle:
         Raises:
             InvalidArgument: None is parked there.
         """
-        return await self._tell(DropParked(position), timeout)
+        return await self._tell(DropParked(_check_position("position", position)), timeout)
 
     async def _tell(self, message: Control, timeout: float) -> int:
         """Tell the actor.
@@ -267,3 +274,9 @@ class QueryHandle:
         """
         refuse_in_transaction(f"query {self.name}")
         return await self.ref.ask(message, timeout=timeout, operation=type(message).__name__)
+
+
+def _check_position(name: str, value: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MAX_NUMBER:
+        raise InvalidArgument(name, f"must be a position, got {value!r}")
+    return value

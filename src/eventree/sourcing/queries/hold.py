@@ -4,8 +4,9 @@ import asyncio
 from collections.abc import Awaitable, Callable, Generator, Sequence
 from contextlib import contextmanager, suppress
 
-from eventree.errors import CheckpointHeld, EventStoreError
+from eventree.errors import CheckpointFenced, CheckpointHeld, EventStoreError
 from eventree.sourcing.queries.commits import GivenUp, Key, Triage, keys_of
+from eventree.sourcing.queries.context import QueryContext
 from eventree.sourcing.queries.options import Options
 from eventree.sourcing.queries.progress import Progress
 from eventree.sourcing.queries.worker import is_dead
@@ -17,6 +18,9 @@ SAVE_WITHIN = 0.1
 SAVE_AFTER = 500
 """Positions after which it is."""
 
+CONFIRMED_FOR = 0.1
+"""Seconds after which a worker makes sure that it still is the one before it hands over what cannot be taken back."""
+
 
 class Hold:
     """Know where a query stands, and write that down.
@@ -26,6 +30,7 @@ class Hold:
         position: Everything up to here was handled, parked or skipped; the stored checkpoint may be behind.
         given_up: What to do with commits that are not to be handed over any more, by position.
         narrow_until: Up to here commits are handed over one by one, as one of them is to blame for a failure.
+        is_known: Whether the position that is shown is one that counts.
     """
 
     def __init__(self, options: Options, store: EventStore, progress: Progress, worker: str) -> None:
@@ -41,6 +46,7 @@ class Hold:
         self.position = 0
         self.given_up: dict[int, GivenUp] = {}
         self.narrow_until = 0
+        self.is_known = False
         self._options = options
         self._store = store
         self._progress = progress
@@ -48,8 +54,9 @@ class Hold:
         self._saved: Checkpoint | None = None
         self._stored: StoredCheckpoint | None = None
         self._blocked: set[Key] = set()
+        self._last_fence = 0
         self._claim_at = 0.0
-        self._renew_at = 0.0
+        self._confirmed_at = 0.0
         self._save_at: float | None = None
 
     @property
@@ -92,28 +99,48 @@ class Hold:
     async def take(self, claim: Callable[[Claim], Awaitable[Checkpoint]]) -> bool:
         """Claim the checkpoint if it is not held yet and nobody else works on it; return whether it is held.
 
-        Raises:
-            CheckpointHeld: Somebody else works on it, and it is not time to ask again.
+        What was not heard of for the time of its lease, as a process that was frozen, asks first whether it still is.
         """
         if self._saved is not None:
-            return True
-        now, lease = _now(), self._options.lease
-        if now >= self._claim_at:
-            try:
-                self._saved = await claim(Claim(self._worker, lease, self._options.start))
-            except CheckpointHeld as held:
-                self._claim_at = now + min(held.seconds, lease / 3)
-                if is_dead(held.owner):  # its process cannot speak up any more
-                    await self._store.claim_checkpoint(*self.key, Claim(held.owner))
-                    self._claim_at = now
+            if _now() - self._confirmed_at < self._options.lease or await self._keep():
+                return True
+            self.drop()
+        checkpoint = await self._claim(claim)
         await self.refresh()
-        if self._saved is None:
+        if checkpoint is None:
             return False
-        self.position = self._progress.position = self._saved.position
-        self.narrow_until = 0
-        self._save_at = None
-        self._renew_at = now + lease / 3
+        if checkpoint.fence != self._last_fence + 1:  # others were here meanwhile
+            self.given_up = {}
+        self._saved, self._last_fence = checkpoint, checkpoint.fence
+        self.position = self._progress.position = checkpoint.position
+        self._confirmed_at = _now()
         return True
+
+    async def _claim(self, claim: Callable[[Claim], Awaitable[Checkpoint]]) -> Checkpoint | None:
+        now, lease = _now(), self._options.lease
+        if now < self._claim_at:
+            return None
+        try:
+            return await claim(Claim(self._worker, lease, self._options.start))
+        except CheckpointHeld as held:
+            self._claim_at = now + min(held.seconds, lease / 3)
+            if is_dead(held.owner):  # its process cannot speak up any more
+                self._claim_at = now
+                with suppress(CheckpointHeld):  # another one was faster
+                    await self._store.claim_checkpoint(*self.key, Claim(held.owner))
+            return None
+
+    async def confirm(self) -> None:
+        """Make sure that nobody else has taken over, if that was not seen just now.
+
+        Raises:
+            CheckpointFenced: Somebody has.
+        """
+        if _now() - self._confirmed_at > CONFIRMED_FOR:
+            stored = await self._store.load_checkpoint(*self.key)
+            if stored is None or stored.checkpoint.fence != self.fence:
+                raise CheckpointFenced(self.key[0], self.fence)
+            self._confirmed_at = _now()
 
     async def refresh(self) -> None:
         """Look at what is stored: how far others are, and what is parked."""
@@ -122,14 +149,20 @@ class Hold:
             return
         if self._saved is None:
             self._progress.position = self._stored.checkpoint.position
+        self.is_known = True
         self._progress.is_live = self.is_live
         self._progress.parked = self._stored.parked
-        parked = await self._store.load_parked(*self.key, limit=self._options.max_parked) if self._stored.parked else ()
+        parked = await self._store.load_parked(*self.key, limit=self._stored.parked) if self._stored.parked else ()
         self._blocked = keys_of(parked)
 
     def drop(self) -> None:
         """Forget the hold: it is somebody else's, or nobody knows what became of it."""
-        self._saved = None
+        self._saved = self._save_at = None
+
+    def context(self, position: int) -> QueryContext:
+        """Return what a handler is told about the events from a position on."""
+        attempt = self._progress.failures + 1 if position == self._progress.failing_at else 1
+        return QueryContext(*self.key, attempt, is_replay=not self.is_live or position <= self.replay_until)
 
     def triage(self) -> Triage:
         """Return a judge of commits."""
@@ -152,25 +185,28 @@ class Hold:
         self._progress.parked += len(move.park)
         self._progress.skipped += move.skipped
         self.given_up = {at: given_up for at, given_up in self.given_up.items() if at > position}
-        self._renew_at = _now() + self._options.lease / 3
+        self._confirmed_at = _now()
 
-    def pass_to(self, position: int, *, handled: bool) -> None:
-        """Note how far the query is; what was handled has to be stored soon, what was only passed by need not be."""
+    def pass_to(self, position: int, *, handled_since: float | None) -> None:
+        """Note how far the query is, and when on the loop's clock it began to handle what was not only passed by.
+
+        What was handled has to be stored soon; what was only passed by need not be.
+        """
         self.position = position
-        if handled and self._save_at is None:
-            self._save_at = _now() + SAVE_WITHIN
+        if handled_since is not None and self._save_at is None:
+            self._save_at = handled_since + SAVE_WITHIN
         if self._saved is not None and position - self._saved.position >= SAVE_AFTER and self._save_at is not None:
             self._save_at = 0.0
         if self._save_at is None:
             self._progress.position = position
 
-    def back_to(self, position: int, parked: Sequence[ParkedCommit]) -> Move:
-        """Return what to store to begin anew after a position, with nothing parked."""
+    def back_to(self, position: int, parked: Sequence[ParkedCommit], head: int) -> Move:
+        """Return what to store to begin anew after a position, with nothing parked; the log ends at the head."""
         return Move(
             Checkpoint(position, self.fence),
             self._options.lease,
             unpark=[commit.position for commit in parked],
-            replay_until=max(self.position, self.replay_until),
+            replay_until=min(max(self.position, self.replay_until), head),
         )
 
     async def save(self, triage: Triage | None = None) -> None:
@@ -183,16 +219,23 @@ class Hold:
         self.moved(move)
 
     async def renew(self) -> None:
-        """Let others know that this one is at work, when it is time to."""
-        if self._saved is not None and _now() >= self._renew_at:
-            await self.save()
+        """Let others know that this one is at work, when it is time to.
+
+        Raises:
+            CheckpointFenced: It is not any more.
+        """
+        if self._saved is not None and _now() - self._confirmed_at >= self._options.lease / 3:
+            if self._saved.position != self.position:
+                await self.save()
+            elif not await self._keep():
+                raise CheckpointFenced(self.key[0], self.fence)
 
     @contextmanager
     def renewing(self) -> Generator[None, None, None]:
         """Keep the lease while something takes long."""
         loop = asyncio.get_running_loop()
         tasks: list[asyncio.Task[None]] = []
-        timer = loop.call_later(self._options.lease / 3, lambda: tasks.append(loop.create_task(self._keep())))
+        timer = loop.call_later(self._options.lease / 3, lambda: tasks.append(loop.create_task(self._keep_on())))
         try:
             yield
         finally:
@@ -200,19 +243,27 @@ class Hold:
             for task in tasks:
                 task.cancel()  # one that comes late does no harm, as it moves nothing
 
-    async def _keep(self) -> None:
-        while self._saved is not None:
+    async def _keep_on(self) -> None:
+        while True:
             with suppress(EventStoreError):  # whoever moves the checkpoint next is told
-                await self._store.renew_checkpoint(*self.key, self.fence, self._options.lease)
+                await self._keep()
             await asyncio.sleep(self._options.lease / 3)
 
-    async def release(self) -> None:
-        """Store where the query stands, and let others take over at once."""
+    async def _keep(self) -> bool:
+        began = _now()
+        is_kept = await self._store.renew_checkpoint(*self.key, self.fence, self._options.lease)
+        if is_kept:
+            self._confirmed_at = began
+        return is_kept
+
+    async def release(self, *, keep: bool = False) -> None:
+        """Store where the query stands, and let others take over at once, unless it is to be kept for the lease."""
         if self._saved is not None:
             with suppress(EventStoreError):
                 if self._saved.position != self.position:
                     await self.save()
-                await self._store.renew_checkpoint(*self.key, self.fence, 0)
+                if not keep:
+                    await self._store.renew_checkpoint(*self.key, self.fence, 0)
 
 
 def _now() -> float:

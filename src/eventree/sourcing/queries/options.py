@@ -8,7 +8,7 @@ from eventree.domain.limits import check_id
 from eventree.errors import InvalidArgument
 from eventree.errors.arguments import check_count, check_positive
 from eventree.sourcing.envelopes import Decoder
-from eventree.stores.checks import MAX_LEASE, MAX_NUMBER
+from eventree.stores.checks import MAX_LEASE, MAX_NUMBER, MAX_VERSION
 
 EventT_co = TypeVar("EventT_co", covariant=True)
 
@@ -94,11 +94,13 @@ class Options:
         made = cls(check_id("name", name), **given)
         for number in ("version", "max_attempts", "max_parked"):
             check_count(number, getattr(made, number))
+            if getattr(made, number) > MAX_VERSION:
+                raise InvalidArgument(number, f"must be at most {MAX_VERSION}, got {getattr(made, number)}")
         check_positive("poll_interval", made.poll_interval)
         check_positive("lease", made.lease)
         if made.lease > MAX_LEASE:
             raise InvalidArgument("lease", f"must be at most {MAX_LEASE} seconds, got {made.lease!r}")
-        if made.on_failure not in {"stop", "skip", "park"}:
+        if made.on_failure not in ("stop", "skip", "park"):
             raise InvalidArgument("on_failure", f"must be 'stop', 'skip' or 'park', got {made.on_failure!r}")
         if not isinstance(made.backoff, Backoff):
             raise InvalidArgument("backoff", f"must be a Backoff, got {type(made.backoff).__name__}")

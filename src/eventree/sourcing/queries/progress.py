@@ -34,7 +34,8 @@ class Progress:
         is_paused: Whether somebody paused it.
         is_live: Whether its results count, as far as this process knows.
         failures: How often in a row its handler failed at the same events.
-        last_error: The last failure, None after a success.
+        failing_at: The position of the first of them; 0 if it is not an event that fails.
+        last_error: The last failure of its handler or its store, None after a success.
         parked: How many commits are parked, as far as this process knows.
         skipped: How many commits were skipped in this process.
     """
@@ -44,6 +45,7 @@ class Progress:
     is_paused: bool = False
     is_live: bool = False
     failures: int = 0
+    failing_at: int = 0
     last_error: BaseException | None = None
     parked: int = 0
     skipped: int = 0

@@ -1,6 +1,6 @@
 """Whether a function can be called as it will be: found out when it is given, not when the first event comes."""
 
-from inspect import iscoroutinefunction, isroutine, signature, unwrap
+from inspect import isasyncgenfunction, iscoroutinefunction, isgeneratorfunction, isroutine, signature, unwrap
 
 from eventree.errors import InvalidArgument
 
@@ -10,6 +10,8 @@ def check_callable(role: str, function: object, *parameters: str) -> None:
     shape = f"must be a function of ({', '.join(parameters)})"
     if not callable(function):
         raise InvalidArgument(role, f"{shape}, got {function!r}")
+    if isasyncgenfunction(function) or isgeneratorfunction(function):
+        raise InvalidArgument(role, f"{shape} without yield, which would not run it")
     try:
         found = signature(function)
     except ValueError:  # some builtin functions have none

@@ -41,7 +41,7 @@ class Subscription(ABC, Generic[EventT_contra]):
             InvalidArgument: One of them cannot work.
         """
         self._options = Options.of(name, options)
-        self._follows = tuple(follows)
+        self._follows = tuple(follows) if isinstance(follows, Iterable) else follows
         if self._follows:
             Decoding(self._follows)
         self.name = self._options.name
@@ -64,11 +64,11 @@ class Subscription(ABC, Generic[EventT_contra]):
         decoding: Decoding[EventT_contra] = Decoding(self._follows or follows)
         target = self._target(store, decoding)
         progress, worker = Progress(), worker_name()
-        version = f" v{self.version}" if self.version > 1 else ""
+        id = self.name if self.version == 1 else (self.name, self.version)
         spec: ChildSpec[QueryMessage, int] = ChildSpec(
-            id=f"{self.name}{version}",
+            id=id,
             start=lambda: QueryActor(self._options, store, decoding.types, target, progress, worker),
-            ref=ActorRef(f"query {self.name}{version}", mailbox=MailboxSpec(dead_letters=False)),
+            ref=ActorRef(id, mailbox=MailboxSpec(dead_letters=False)),
         )
         return QueryHandle(self._options, store, spec, progress)
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeAlias, TypeVar
 
 from eventree.domain.events import EventEnvelope
-from eventree.errors import CheckpointFenced, CheckpointHeld, EventNotDecodable, InvalidArgument
+from eventree.errors import CheckpointFenced, CheckpointHeld, InvalidArgument
 from eventree.sourcing.commands import WEATHER
+from eventree.sourcing.queries import context
 from eventree.sourcing.queries.commits import HandlingFailed, StoredCommit, Triage
-from eventree.sourcing.queries.context import InTransaction
 from eventree.sourcing.queries.decoding import Decoding
 from eventree.sourcing.queries.hold import Hold
 from eventree.sourcing.queries.options import Options
@@ -61,80 +61,93 @@ class TableTarget(Generic[EventT]):
         self._lease = options.lease
         self._decoding = decoding
         self._pace = Pace()
-        self._decoded: dict[int, list[EventEnvelope[EventT]]] = {}
 
     async def claim(self, claim: Claim) -> Checkpoint:
         """See `Target`; tables are made in the transaction that makes the checkpoint."""
         async with self._transaction() as transaction:
             checkpoint = await transaction.claim_checkpoint(*self._key, claim)
             if checkpoint.fence == 1 and self._steps.setup is not None:
-                await self._steps.setup(transaction.connection)
+                with context.InTransaction(self._key[0]):
+                    await self._steps.setup(transaction.connection)
         return checkpoint
 
     async def hand_over(self, commits: Sequence[StoredCommit], end: int, hold: Hold) -> None:
         """See `Target`."""
-        decoded = self._decode(commits, hold.triage())
         clock = asyncio.get_running_loop().time
         taken: list[StoredCommit] = []
         with hold.renewing():
-            async with self._transaction(taken) as transaction:
+            async with self._transaction(hold, taken) as transaction:
                 began = clock()
-                batch = self._batch(commits[: len(decoded)], transaction, hold)
                 triage = hold.triage()
-                taken += batch if triage.takes_all else filter(triage.takes, batch)
-                events = [event for commit in taken for event in decoded[commit.position]]
-                if events:
-                    await self._steps.project(transaction.connection, events)
-                move = hold.move(end if len(batch) == len(commits) else batch[-1].last_position, triage)
+                batch = self._batch(commits, transaction, hold)
+                events, position = self._decode(batch, triage, taken)
+                if position == commits[-1].last_position:
+                    position = end
+                await self._project(transaction, events, hold)
+                move = hold.move(position, triage)
                 await transaction.save_checkpoint(*self._key, move)
         self._pace.took(len(events), clock() - began)
         hold.moved(move)
 
     async def hand_over_parked(self, commit: StoredCommit, parked: ParkedCommit, hold: Hold) -> None:
         """See `Target`."""
-        events = self._decode([commit], Triage(frozenset(), {}, 0))[commit.position]
         move = Move(Checkpoint(hold.position, hold.fence), unpark=[parked.position])
-        async with self._transaction([commit]) as transaction:
-            await self._steps.project(transaction.connection, events)
-            await transaction.save_checkpoint(*self._key, move)
+        with hold.renewing():
+            async with self._transaction(hold, [commit]) as transaction:
+                await self._project(transaction, self._decoding.envelopes(commit), hold)
+                await transaction.save_checkpoint(*self._key, move)
         hold.moved(move)
 
     async def go_live(self, hold: Hold) -> bool:
         """See `Target`; what else has to be done for that is done in the same transaction."""
-        async with self._transaction() as transaction:
-            is_live = await transaction.make_live(*self._key, hold.fence)
-            if is_live and self._steps.swap is not None:
-                await self._steps.swap(transaction.connection)
+        with hold.renewing():
+            async with self._transaction() as transaction:
+                is_live = await transaction.make_live(*self._key, hold.fence)
+                if is_live and self._steps.swap is not None:
+                    with context.InTransaction(self._key[0]):
+                        await self._steps.swap(transaction.connection)
         return is_live
 
-    async def reset(self, hold: Hold, position: int, parked: Sequence[ParkedCommit]) -> None:
+    async def reset(self, hold: Hold, move: Move) -> None:
         """See `Target`; the tables are cleared in the same transaction."""
         if self._steps.clear is None:
             raise InvalidArgument("clear", "a projection without it cannot be reset: its rows would be counted twice")
-        move = hold.back_to(position, parked)
-        async with self._transaction() as transaction:
-            await self._steps.clear(transaction.connection)
-            await transaction.save_checkpoint(*self._key, move)
+        with hold.renewing():
+            async with self._transaction() as transaction:
+                with context.InTransaction(self._key[0]):
+                    await self._steps.clear(transaction.connection)
+                await transaction.save_checkpoint(*self._key, move)
         hold.moved(move)
 
-    def _decode(self, commits: Sequence[StoredCommit], triage: Triage) -> dict[int, list[EventEnvelope[EventT]]]:
-        """Decode what is to be handed over, before the transaction, up to a commit that does not fit the code.
+    async def _project(self, transaction: AnyTransaction, events: Sequence[EventEnvelope[EventT]], hold: Hold) -> None:
+        if events:
+            context.enter(hold.context(events[0].position))
+            with context.InTransaction(self._key[0]):
+                await self._steps.project(transaction.connection, events)
+
+    def _decode(
+        self, batch: Sequence[StoredCommit], triage: Triage, taken: list[StoredCommit]
+    ) -> tuple[list[EventEnvelope[EventT]], int]:
+        """Decode what is to be handed over, up to a commit that cannot be; return events, and up to where they go.
 
         Raises:
             HandlingFailed: It is the first one.
         """
-        known, decoded = self._decoded, dict[int, list[EventEnvelope[EventT]]]()
-        self._decoded = decoded  # what a smaller transaction left over is not decoded again
-        for commit in commits:
+        events: list[EventEnvelope[EventT]] = []
+        position = 0
+        for commit in batch:
             try:
-                decoded[commit.position] = known.get(commit.position) or (
-                    self._decoding.envelopes(commit) if triage.takes(commit) else []
-                )
-            except EventNotDecodable as error:
-                if not decoded:
-                    raise HandlingFailed(error, [commit]) from error
+                if triage.takes(commit):
+                    events += self._decoding.envelopes(commit)
+                    taken.append(commit)
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is about this commit
+                if not position:
+                    raise HandlingFailed(
+                        error.error if isinstance(error, HandlingFailed) else error, [commit]
+                    ) from None
                 break
-        return decoded
+            position = commit.last_position
+        return events, position
 
     def _batch(
         self, commits: Sequence[StoredCommit], transaction: AnyTransaction, hold: Hold
@@ -146,18 +159,21 @@ class TableTarget(Generic[EventT]):
         return commits[: max(1, bisect_left(commits, commits[0].position + room, key=_last_position))]
 
     @asynccontextmanager
-    async def _transaction(self, commits: Sequence[StoredCommit] = ()) -> AsyncGenerator[AnyTransaction, None]:
+    async def _transaction(
+        self, hold: Hold | None = None, commits: Sequence[StoredCommit] = ()
+    ) -> AsyncGenerator[AnyTransaction, None]:
         """Begin a transaction; what user code raises in it, and what comes of it at its end, is a failure of these."""
         try:
             async with self._store.transaction(self._lease) as transaction:
-                with InTransaction(self._key[0]):
-                    yield transaction
-        except (*WEATHER, CheckpointFenced, CheckpointHeld, HandlingFailed):
+                yield transaction
+        except (*WEATHER, CheckpointFenced, CheckpointHeld):
             raise
         except (Exception, asyncio.CancelledError) as error:
             if is_being_cancelled():
                 raise
-            raise HandlingFailed(error, commits) from error
+            if hold is not None:
+                hold.drop()  # the checkpoint tells whether it took place after all
+            raise error if isinstance(error, HandlingFailed) else HandlingFailed(error, commits) from error
 
 
 def _last_position(commit: StoredCommit) -> int:

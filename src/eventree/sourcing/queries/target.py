@@ -5,7 +5,7 @@ from typing import Protocol
 
 from eventree.sourcing.queries.commits import StoredCommit
 from eventree.sourcing.queries.hold import Hold
-from eventree.stores.contract import Checkpoint, Claim, ParkedCommit
+from eventree.stores.contract import Checkpoint, Claim, Move, ParkedCommit
 
 
 class Target(Protocol):
@@ -37,6 +37,6 @@ class Target(Protocol):
         """Let the results of this version count; return whether they do now."""
         ...
 
-    async def reset(self, hold: Hold, position: int, parked: Sequence[ParkedCommit]) -> None:
-        """Go back to a position, and forget what was handled since and what is parked."""
+    async def reset(self, hold: Hold, move: Move) -> None:
+        """Go back to an earlier position, and forget what was handled since."""
         ...

@@ -11,7 +11,8 @@ from eventree.stores.postgres.driver import DRIVER_ERRORS, Connection, violates
 # server's clock at the moment when the row is locked.
 _CLAIM: Final = """
 INSERT INTO {schema}.checkpoints AS c (name, version, position, fence, owner, lease_until, live)
-VALUES ($1, $2, coalesce($3, (SELECT position FROM {schema}.head WHERE id)), 1, $4,
+VALUES ($1, $2, least(coalesce($3, (SELECT position FROM {schema}.head WHERE id)),
+                      (SELECT position FROM {schema}.checkpoints WHERE name = $1 AND live)), 1, $4,
         clock_timestamp() + $5 * interval '1 second', NOT EXISTS (SELECT FROM {schema}.checkpoints WHERE name = $1))
 ON CONFLICT (name, version) DO UPDATE
 SET fence = c.fence + 1, owner = excluded.owner, lease_until = clock_timestamp() + $5 * interval '1 second'
@@ -41,13 +42,15 @@ SELECT fence FROM moved
 """
 )
 _VERSIONS: Final = """
-SELECT version, position, fence, live FROM {schema}.checkpoints WHERE name = $1 ORDER BY version FOR UPDATE
+SELECT version, position, fence, replay_until, live FROM {schema}.checkpoints WHERE name = $1 ORDER BY version FOR UPDATE
 """
 _RETIRE: Final = """
 UPDATE {schema}.checkpoints SET live = false, fence = fence + 1, lease_until = clock_timestamp()
 WHERE name = $1 AND live AND version <> $2
 """
-_MAKE_LIVE: Final = "UPDATE {schema}.checkpoints SET live = true WHERE name = $1 AND version = $2"
+_MAKE_LIVE: Final = """
+UPDATE {schema}.checkpoints SET live = true, replay_until = $3 WHERE name = $1 AND version = $2
+"""
 _RENEW: Final = """
 UPDATE {schema}.checkpoints SET lease_until = clock_timestamp() + $4 * interval '1 second'
 WHERE name = $1 AND version = $2 AND fence = $3 RETURNING fence
@@ -111,10 +114,11 @@ class CheckpointTable:
         """Let a version's results count; raises `CheckpointFenced`."""
         async with db.transaction():
             rows = [VersionRow(*row) for row in await db.fetch(self._versions, name)]
-            if not judge_make_live(name, rows, version, fence):
+            replay_until = judge_make_live(name, rows, version, fence)
+            if replay_until is None:
                 return False
             await db.execute(self._retire, name, version)
-            await db.execute(self._make_live, name, version)
+            await db.execute(self._make_live, name, version, replay_until)
             return True
 
     async def renew(self, db: Connection, name: str, version: int, fence: int, seconds: float) -> bool:

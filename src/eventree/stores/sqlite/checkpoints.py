@@ -12,7 +12,8 @@ from eventree.stores.sqlite.read import as_json, from_micros, to_micros
 
 _CLAIM = """
 INSERT INTO checkpoints (name, version, position, fence, owner, lease_until, live)
-VALUES (?, ?, coalesce(?, (SELECT max(position) FROM events), 0), 1, ?, ?,
+VALUES (?, ?, min(coalesce(?, (SELECT max(position) FROM events), 0),
+                  coalesce((SELECT position FROM checkpoints WHERE name = ? AND live), 9223372036854775807)), 1, ?, ?,
         NOT EXISTS (SELECT 1 FROM checkpoints WHERE name = ?))
 ON CONFLICT (name, version) DO UPDATE
 SET fence = fence + 1, owner = excluded.owner, lease_until = excluded.lease_until
@@ -32,11 +33,11 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?)
 """
 _UNPARK = "DELETE FROM parked WHERE name = ? AND version = ? AND position IN (SELECT value FROM json_each(?))"
 _RENEW = "UPDATE checkpoints SET lease_until = ? WHERE name = ? AND version = ? AND fence = ?"
-_VERSIONS = "SELECT version, position, fence, live FROM checkpoints WHERE name = ?"
+_VERSIONS = "SELECT version, position, fence, replay_until, live FROM checkpoints WHERE name = ?"
 _RETIRE = """
 UPDATE checkpoints SET live = 0, fence = fence + 1, lease_until = 0 WHERE name = ? AND live AND version <> ?
 """
-_MAKE_LIVE = "UPDATE checkpoints SET live = 1 WHERE name = ? AND version = ?"
+_MAKE_LIVE = "UPDATE checkpoints SET live = 1, replay_until = ? WHERE name = ? AND version = ?"
 _LOAD = """
 SELECT c.position, c.fence, c.owner,
        (SELECT count(*) FROM parked p WHERE p.name = c.name AND p.version = c.version),
@@ -59,7 +60,7 @@ def claim_inside(db: sqlite3.Connection, name: str, version: int, claim: Claim) 
     """Take a checkpoint over inside a transaction; raises `CheckpointHeld`."""
     now = _now()
     until = now + _micros(claim.seconds)
-    row = db.execute(_CLAIM, (name, version, claim.start, claim.owner, until, name, now)).fetchone()
+    row = db.execute(_CLAIM, (name, version, claim.start, name, claim.owner, until, name, now)).fetchone()
     if row is None:
         owner, held_until = db.execute(_HOLDER, (name, version)).fetchone()
         raise CheckpointHeld(name, owner, (held_until - now) / 1e6)
@@ -92,11 +93,12 @@ def make_live(db: sqlite3.Connection, name: str, version: int, fence: int, busy_
 
 def make_live_inside(db: sqlite3.Connection, name: str, version: int, fence: int) -> bool:
     """Let a version's results count, inside a transaction; raises `CheckpointFenced`."""
-    rows = [VersionRow(row[0], row[1], row[2], bool(row[3])) for row in db.execute(_VERSIONS, (name,))]
-    if not judge_make_live(name, rows, version, fence):
+    rows = [VersionRow(*row) for row in db.execute(_VERSIONS, (name,))]
+    replay_until = judge_make_live(name, rows, version, fence)
+    if replay_until is None:
         return False
     db.execute(_RETIRE, (name, version))
-    db.execute(_MAKE_LIVE, (name, version))
+    db.execute(_MAKE_LIVE, (replay_until, name, version))
     return True
 
 

@@ -170,8 +170,8 @@ class CheckpointPromises:
             await store.save_checkpoint("query", 2, Move(Checkpoint(position, two.fence)))
             assert await store.make_live("query", 2, two.fence) is is_live
             stored = await store.load_checkpoint("query", 2)
-            live = (2, 7) if is_live else (1, 7)
-            assert stored == StoredCheckpoint(Checkpoint(position, two.fence), "worker", 0, 0, 0, *live)
+            rest = (7, 2, 7) if is_live else (0, 1, 7)
+            assert stored == StoredCheckpoint(Checkpoint(position, two.fence), "worker", 0, 0, *rest)
         assert await store.make_live("query", 2, two.fence)
 
     async def test_the_version_that_was_live_is_fenced_and_never_comes_back(self, store: EventStore) -> None:
@@ -187,6 +187,25 @@ class CheckpointPromises:
         stored = await store.load_checkpoint("query", 1)
         assert stored == StoredCheckpoint(Checkpoint(9, again.fence), "another", 0, 0, 0, 2, 0)
         assert (await store.load_checkpoint("other", 1)) == StoredCheckpoint(Checkpoint(0, 1), "worker", 0, 0, 0, 1, 0)
+
+    async def test_what_was_handled_before_a_reset_is_a_replay_for_the_next_version_too(
+        self, store: EventStore
+    ) -> None:
+        one = await store.claim_checkpoint("query", 1)
+        await store.save_checkpoint("query", 1, Move(Checkpoint(0, one.fence), replay_until=9))
+        two = await store.claim_checkpoint("query", 2)
+        assert await store.make_live("query", 2, two.fence)
+        assert await store.load_checkpoint("query", 2) == StoredCheckpoint(two, "worker", 0, 0, 9, 2, 0)
+
+    @pytest.mark.parametrize("start", [None, 3, 2])
+    async def test_a_newer_version_begins_no_later_than_where_the_live_one_is(
+        self, store: EventStore, start: int | None
+    ) -> None:
+        await append(store, request("a", events=3))
+        one = await store.claim_checkpoint("query", 1)
+        await store.save_checkpoint("query", 1, Move(Checkpoint(2, one.fence)))
+        assert (await store.claim_checkpoint("query", 2, Claim(start=start))).position == 2
+        assert (await store.claim_checkpoint("query", 3, Claim(start=1))).position == 1
 
     async def test_who_is_fenced_goes_live_with_nothing(self, store: EventStore) -> None:
         await store.claim_checkpoint("query", 1)
