@@ -12,6 +12,7 @@ from eventree.errors import (
     ActorError,
     CheckpointFenced,
     EventreeError,
+    EventStoreError,
     QueryElsewhere,
     QueryStopped,
     QuerySuperseded,
@@ -132,15 +133,15 @@ class QueryActor(Actor[QueryMessage, int]):
                 await self._pause()
             case Resume():
                 self._refuse_superseded()
-                self._resume()
+                await self._resume()
             case SkipCommit(position):
                 await self._take()
                 self._controls.skip(position, self._follower.failures.commit)
-                self._resume()
+                await self._resume()
             case Reset():
                 await self._take()
                 await self._controls.reset()
-                self._resume()
+                await self._resume()
             case RetryParked():
                 await self._take()
             case DropParked(position):
@@ -157,7 +158,9 @@ class QueryActor(Actor[QueryMessage, int]):
                 raise QueryElsewhere(self._name)
             await self._follower.save()
 
-    def _resume(self) -> None:
+    async def _resume(self) -> None:
+        with suppress(EventStoreError):  # what is not stored is handled again
+            await self._follower.save()
         self._progress.is_paused = False
         self._follower.failures.forget()
         self._follower.let_go()  # much may have happened meanwhile, so ask again whose it is

@@ -20,6 +20,9 @@ QueryHandler: TypeAlias = Callable[[str, Sequence[EventEnvelope[EventT]]], Await
 TURN = 0.1
 """Seconds of handing over after which others get a turn."""
 
+BREATH = 0.005
+"""Seconds after which a function that never waits lets the event loop do something else."""
+
 
 class FunctionTarget(Generic[EventT]):
     """Call a function for each commit; see `Target`. The checkpoint is stored afterwards, so a crash repeats some."""
@@ -48,7 +51,7 @@ class FunctionTarget(Generic[EventT]):
         """See `Target`; what was handled is noted in the hold, and stored when it is time to."""
         await hold.confirm()
         clock = asyncio.get_running_loop().time
-        began = clock()
+        began = breath = clock()
         triage, position, failure = hold.triage(), hold.position, None
         with hold.renewing():
             for commit in commits:
@@ -58,9 +61,12 @@ class FunctionTarget(Generic[EventT]):
                 except HandlingFailed as error:
                     failure = error
                     break
-                position = commit.last_position
-                if clock() >= began + TURN:
+                position, now = commit.last_position, clock()
+                if now >= began + TURN:
                     break
+                if now >= breath + BREATH:
+                    await asyncio.sleep(0)
+                    breath = clock()
             else:
                 position = end
         hold.pass_to(position, handled_since=began if commits and position > hold.position else None)

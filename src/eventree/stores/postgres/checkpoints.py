@@ -42,7 +42,8 @@ SELECT fence FROM moved
 """
 )
 _VERSIONS: Final = """
-SELECT version, position, fence, replay_until, live FROM {schema}.checkpoints WHERE name = $1 ORDER BY version FOR UPDATE
+SELECT version, position, fence, replay_until, live FROM {schema}.checkpoints WHERE name = $1
+ORDER BY version FOR UPDATE
 """
 _RETIRE: Final = """
 UPDATE {schema}.checkpoints SET live = false, fence = fence + 1, lease_until = clock_timestamp()
