@@ -10,6 +10,7 @@ import pytest
 
 from eventree import SQLiteStore, StoreBusy, StoreFull, TransactionEnded, WouldDeadlock
 from eventree.stores.contract import Checkpoint, Move
+from eventree.stores.sqlite.connection import Connection
 from eventree.testing.store_values import append, request
 
 TABLE = "CREATE TABLE numbers (number INTEGER UNIQUE ON CONFLICT ROLLBACK)"
@@ -118,10 +119,15 @@ async def test_a_row_factory_of_a_projection_does_not_reach_the_next_one(store: 
         assert (await transaction.claim_checkpoint("query", 1)).fence == 1
 
 
+def opened_by_us(connection: aiosqlite.Connection) -> Connection:
+    assert isinstance(connection, Connection)
+    return connection
+
+
 async def test_a_full_disk_is_nobodys_fault(store: SQLiteStore) -> None:
     with pytest.raises(StoreFull):
         async with store.transaction() as transaction:
-            await transaction.connection.execute("PRAGMA max_page_count = 1")
+            await opened_by_us(transaction.connection).run(lambda db: db.execute("PRAGMA max_page_count = 1"))
             await transaction.connection.execute("INSERT INTO numbers VALUES (zeroblob(1000000))")
 
 

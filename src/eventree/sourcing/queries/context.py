@@ -1,5 +1,7 @@
 """What a handler may ask about the call it is in."""
 
+from collections.abc import Generator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 
@@ -25,7 +27,17 @@ class QueryContext:
 
 
 _current: ContextVar[QueryContext | None] = ContextVar("_current", default=None)
-_transaction_of: ContextVar[str | None] = ContextVar("_transaction_of", default=None)
+
+
+@dataclass(slots=True)
+class _Open:
+    """Tell those who were started inside of a transaction whether it is still open."""
+
+    name: str
+    is_open: bool = True
+
+
+_transaction: ContextVar[_Open | None] = ContextVar("_transaction", default=None)
 
 
 def query_context() -> QueryContext:
@@ -46,22 +58,20 @@ def enter(context: QueryContext) -> None:
         _current.set(context)
 
 
-class InTransaction:
-    """Mark what runs inside of a projection's transaction."""
-
-    def __init__(self, name: str) -> None:
-        """Name the projection."""
-        self._name = name
-
-    def __enter__(self) -> None:
-        self._token = _transaction_of.set(self._name)
-
-    def __exit__(self, *_: object) -> None:
-        _transaction_of.reset(self._token)
+@contextmanager
+def in_transaction(name: str) -> Generator[None, None, None]:
+    """Mark what runs inside of the transaction of a projection of this name."""
+    mark = _Open(name)
+    token = _transaction.set(mark)
+    try:
+        yield
+    finally:
+        mark.is_open = False
+        _transaction.reset(token)
 
 
 def refuse_in_transaction(awaited: str) -> None:
-    """Raise `WouldDeadlock` if a projection's transaction is open in this task, which this would wait for."""
-    name = _transaction_of.get()
-    if name is not None:
-        raise WouldDeadlock(name, awaited, "read and write on its connection only, and send commands from a Query")
+    """Raise `WouldDeadlock` if the transaction of a projection is open around the caller, which this would wait for."""
+    mark = _transaction.get()
+    if mark is not None and mark.is_open:
+        raise WouldDeadlock(mark.name, awaited, "read and write on its connection only, and send commands from a Query")

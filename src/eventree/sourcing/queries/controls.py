@@ -11,7 +11,7 @@ from eventree.sourcing.queries.functions import TURN
 from eventree.sourcing.queries.hold import Hold
 from eventree.sourcing.queries.options import Options
 from eventree.sourcing.queries.target import Target
-from eventree.stores.contract import Checkpoint, EventStore, Move, ParkedCommit
+from eventree.stores.contract import EventStore, ParkedCommit
 
 
 @dataclass(slots=True)
@@ -86,7 +86,7 @@ class Controls:
         """
         if not position or not await self._is_parked(position):
             raise InvalidArgument("position", f"no commit is parked at {position}; parked() lists them")
-        await self._hold.store(Move(Checkpoint(self._hold.position, self._hold.fence), unpark=[position]))
+        await self._hold.store(self._hold.still(unpark=[position]))
 
     async def _retry(self, parked: ParkedCommit) -> bool:
         try:
@@ -97,7 +97,7 @@ class Controls:
             if not await self._is_parked(parked.position):  # it took place after all
                 return True
             again = replace(parked, reason=reason_of(failure.error))
-            await self._hold.store(Move(Checkpoint(self._hold.position, self._hold.fence), park=[again]))
+            await self._hold.store(self._hold.still(park=[again]))
             return False
         return True
 

@@ -6,7 +6,6 @@ from typing import Generic, TypeVar
 from eventree.domain.events import EventEnvelope
 from eventree.errors import EventNotDecodable, InvalidArgument
 from eventree.sourcing.envelopes import Decoder, envelope
-from eventree.sourcing.queries.commits import StoredCommit
 from eventree.sourcing.queries.options import Followed
 from eventree.stores.contract import RecordedEvent
 
@@ -40,17 +39,16 @@ class Decoding(Generic[EventT]):
         self._decoders: Mapping[str, Decoder[EventT]] = decoders
         self.types: Sequence[str] = list(decoders)
 
-    def envelopes(self, commit: StoredCommit) -> list[EventEnvelope[EventT]]:
-        """Return the events of a commit, decoded.
+    def envelopes(self, events: Iterable[RecordedEvent]) -> list[EventEnvelope[EventT]]:
+        """Return events, decoded.
 
         Raises:
             EventNotDecodable: One does not fit the code.
         """
-        return [envelope(event, self._decoder(event)) for event in commit.events]
-
-    def _decoder(self, event: RecordedEvent) -> Decoder[EventT]:
-        decoder = self._decoders.get(event.aggregate_type)
-        if decoder is None:  # it was parked when the query followed more
-            reason = f"the query does not follow {event.aggregate_type!r}"
-            raise EventNotDecodable(event.event_type, event.event_version, reason)
-        return decoder
+        decoders = self._decoders
+        try:
+            return [envelope(event, decoders[event.aggregate_type]) for event in events]
+        except KeyError as error:  # it was parked when the query followed more
+            raise EventNotDecodable(
+                f"an event of {error}", 1, "the query does not follow this aggregate type"
+            ) from None

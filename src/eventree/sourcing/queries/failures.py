@@ -49,7 +49,7 @@ class Failures:
 
     def failed(self, failure: HandlingFailed) -> None:
         """Hand over one by one if it may be any of several; count, and try again later or give up."""
-        if len(failure.commits) > 1:
+        if len(failure.commits) > 1 and not isinstance(failure.error, _HOPELESS):
             self._hold.narrow_until = failure.commits[-1].last_position
             return
         progress, limit = self._progress, self._options.max_attempts

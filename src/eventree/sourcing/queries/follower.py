@@ -14,6 +14,7 @@ from eventree.sourcing.queries.hold import Hold
 from eventree.sourcing.queries.options import Options
 from eventree.sourcing.queries.pace import PAGE
 from eventree.sourcing.queries.progress import Progress, QueryStatus
+from eventree.sourcing.queries.read_ahead import ReadAhead
 from eventree.sourcing.queries.target import Target
 from eventree.stores.contract import EventStore
 
@@ -52,8 +53,7 @@ class Follower:
         self.hold = Hold(options, store, progress, worker)
         self.failures = Failures(options, self.hold, progress)
         self._options = options
-        self._store = store
-        self._types = types
+        self._ahead = ReadAhead(store, types)
         self._target = target
         self._progress = progress
         self._commits: list[StoredCommit] = []
@@ -87,6 +87,11 @@ class Follower:
         """Forget what was read and where it stands: somebody else has it, or nobody knows what became of it."""
         self.hold.drop()
         self._commits = []
+        self._ahead.cancel()
+
+    def close(self) -> None:
+        """Leave nothing running."""
+        self._ahead.cancel()
 
     async def turn(self, *, save: bool) -> float | None:
         """Hand over what there is for one turn.
@@ -110,7 +115,7 @@ class Follower:
             logger.warning("%s", error)
             self.let_go()
             self.failures.forget()
-            delay = 0.0
+            delay = self._options.poll_interval
         except LogRolledBack as error:
             self.let_go()
             self.hold.is_known = False
@@ -190,13 +195,15 @@ class Follower:
         hold = self.hold
         if self._head <= hold.position and _now() < self._read_at:
             return False
-        after, limit = hold.position, PAGE
-        if after < hold.replay_until:  # a page is a replay as a whole, or not at all
-            limit = min(PAGE, hold.replay_until - after)
-        elif not hold.is_live:
+        limit = self._limit(hold.position)
+        if not limit:
             self._read_at = _now() + self._options.poll_interval
             return False
-        page = await self._store.read(after, limit, self._types)
+        after = hold.position
+        page = await self._ahead.take(after, limit)
+        ahead = self._limit(page.position) if page.more else 0
+        if ahead:
+            self._ahead.begin(page.position, ahead)
         if not page.more:
             self._read_at = _now() + self._options.poll_interval
         self._commits, self._end = commits_of(page.events), page.position
@@ -204,6 +211,12 @@ class Follower:
             hold.pass_to(page.position, handled_since=None)
         self._at = hold.position
         return page.position > after
+
+    def _limit(self, after: int) -> int:
+        """Return how many positions to read, so that a page is a replay as a whole or not at all; 0 to wait."""
+        if after < self.hold.replay_until:
+            return min(PAGE, self.hold.replay_until - after)
+        return PAGE if self.hold.is_live else 0
 
     async def _hand_over(self) -> None:
         """Hand over what was read, as much of it as is good at once."""

@@ -80,7 +80,7 @@ class FunctionTarget(Generic[EventT]):
         await hold.confirm()
         with hold.renewing():
             await self._call(commit, hold)
-        await hold.store(Move(Checkpoint(hold.position, hold.fence), unpark=[parked.position]))
+        await hold.store(hold.still(unpark=[parked.position]))
 
     async def go_live(self, hold: Hold) -> bool:
         """See `Target`."""
@@ -93,7 +93,7 @@ class FunctionTarget(Generic[EventT]):
     async def _call(self, commit: StoredCommit, hold: Hold) -> None:
         context.enter(hold.context(commit.position))
         try:
-            events = self._decoding.envelopes(commit)
+            events = self._decoding.envelopes(commit.events)
             result = self._handler(commit.key[1], events)
             if result is not None:
                 await result

@@ -175,6 +175,10 @@ class Hold:
             return Move(checkpoint, self._options.lease)
         return Move(checkpoint, self._options.lease, park=triage.park, skipped=triage.skipped)
 
+    def still(self, *, park: Sequence[ParkedCommit] = (), unpark: Sequence[int] = ()) -> Move:
+        """Return what to store when nothing changes but what is parked."""
+        return Move(Checkpoint(self.position, self.fence), self._options.lease, park=park, unpark=unpark)
+
     def moved(self, move: Move) -> None:
         """Note that a move was stored."""
         position = move.checkpoint.position

@@ -3,12 +3,12 @@
 import asyncio
 from bisect import bisect_left
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Generic, TypeAlias, TypeVar
 
 from eventree.domain.events import EventEnvelope
-from eventree.errors import CheckpointFenced, CheckpointHeld, InvalidArgument
+from eventree.errors import CheckpointFenced, CheckpointHeld, InvalidArgument, StoreUnavailable
 from eventree.sourcing.commands import WEATHER
 from eventree.sourcing.queries import context
 from eventree.sourcing.queries.commits import HandlingFailed, StoredCommit, Triage
@@ -67,34 +67,32 @@ class TableTarget(Generic[EventT]):
         async with self._transaction() as transaction:
             checkpoint = await transaction.claim_checkpoint(*self._key, claim)
             if checkpoint.fence == 1 and self._steps.setup is not None:
-                with context.InTransaction(self._key[0]):
+                with context.in_transaction(self._key[0]):
                     await self._steps.setup(transaction.connection)
         return checkpoint
 
     async def hand_over(self, commits: Sequence[StoredCommit], end: int, hold: Hold) -> None:
         """See `Target`."""
-        clock = asyncio.get_running_loop().time
         taken: list[StoredCommit] = []
         with hold.renewing():
             async with self._transaction(hold, taken) as transaction:
-                began = clock()
                 triage = hold.triage()
                 batch = self._batch(commits, transaction, hold)
                 events, position = self._decode(batch, triage, taken)
                 if position == commits[-1].last_position:
                     position = end
-                await self._project(transaction, events, hold)
                 move = hold.move(position, triage)
-                await transaction.save_checkpoint(*self._key, move)
-        self._pace.took(len(events), clock() - began)
+                with self._pace.timing(len(events)):
+                    await self._project(transaction, events, hold)
+                    await transaction.save_checkpoint(*self._key, move)
         hold.moved(move)
 
     async def hand_over_parked(self, commit: StoredCommit, parked: ParkedCommit, hold: Hold) -> None:
         """See `Target`."""
-        move = Move(Checkpoint(hold.position, hold.fence), unpark=[parked.position])
+        move = hold.still(unpark=[parked.position])
         with hold.renewing():
             async with self._transaction(hold, [commit]) as transaction:
-                await self._project(transaction, self._decoding.envelopes(commit), hold)
+                await self._project(transaction, self._decoding.envelopes(commit.events), hold)
                 await transaction.save_checkpoint(*self._key, move)
         hold.moved(move)
 
@@ -104,7 +102,7 @@ class TableTarget(Generic[EventT]):
             async with self._transaction() as transaction:
                 is_live = await transaction.make_live(*self._key, hold.fence)
                 if is_live and self._steps.swap is not None:
-                    with context.InTransaction(self._key[0]):
+                    with context.in_transaction(self._key[0]):
                         await self._steps.swap(transaction.connection)
         return is_live
 
@@ -114,7 +112,7 @@ class TableTarget(Generic[EventT]):
             raise InvalidArgument("clear", "a projection without it cannot be reset: its rows would be counted twice")
         with hold.renewing():
             async with self._transaction() as transaction:
-                with context.InTransaction(self._key[0]):
+                with context.in_transaction(self._key[0]):
                     await self._steps.clear(transaction.connection)
                 await transaction.save_checkpoint(*self._key, move)
         hold.moved(move)
@@ -122,7 +120,7 @@ class TableTarget(Generic[EventT]):
     async def _project(self, transaction: AnyTransaction, events: Sequence[EventEnvelope[EventT]], hold: Hold) -> None:
         if events:
             context.enter(hold.context(events[0].position))
-            with context.InTransaction(self._key[0]):
+            with context.in_transaction(self._key[0]):
                 await self._steps.project(transaction.connection, events)
 
     def _decode(
@@ -133,12 +131,17 @@ class TableTarget(Generic[EventT]):
         Raises:
             HandlingFailed: It is the first one.
         """
+        if triage.takes_all:
+            with suppress(Exception):  # which one it is, the way below tells
+                decoded = self._decoding.envelopes(event for commit in batch for event in commit.events)
+                taken += batch
+                return decoded, batch[-1].last_position
         events: list[EventEnvelope[EventT]] = []
         position = 0
         for commit in batch:
             try:
                 if triage.takes(commit):
-                    events += self._decoding.envelopes(commit)
+                    events += self._decoding.envelopes(commit.events)
                     taken.append(commit)
             except Exception as error:  # noqa: BLE001 - whatever it is, it is about this commit
                 if not position:
@@ -163,10 +166,15 @@ class TableTarget(Generic[EventT]):
         self, hold: Hold | None = None, commits: Sequence[StoredCommit] = ()
     ) -> AsyncGenerator[AnyTransaction, None]:
         """Begin a transaction; what user code raises in it, and what comes of it at its end, is a failure of these."""
+        clock = asyncio.get_running_loop().time
+        began = clock()
         try:
             async with self._store.transaction(self._lease) as transaction:
+                began = clock()
                 yield transaction
-        except (*WEATHER, CheckpointFenced, CheckpointHeld):
+        except (*WEATHER, CheckpointFenced, CheckpointHeld) as error:
+            if isinstance(error, StoreUnavailable) and clock() - began >= self._lease:
+                raise HandlingFailed(error, commits) from error  # it left its transaction alone for too long
             raise
         except (Exception, asyncio.CancelledError) as error:
             if is_being_cancelled():

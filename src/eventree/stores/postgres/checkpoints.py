@@ -89,7 +89,8 @@ class CheckpointTable:
         """Take a checkpoint over; raises `CheckpointHeld`."""
         while True:
             try:
-                rows = await db.fetch(self._claim, name, version, claim.start, claim.owner, float(claim.seconds))
+                async with db.transaction():  # within another one, what fails must not fail all of it
+                    rows = await db.fetch(self._claim, name, version, claim.start, claim.owner, float(claim.seconds))
             except DRIVER_ERRORS as error:  # of two versions that are the first at once, one is
                 if not violates(error, "one_version_is_live"):
                     raise

@@ -1,20 +1,34 @@
 """Transactions for projections: their rows and their checkpoint together, on connections of their own."""
 
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from contextvars import ContextVar
+from dataclasses import dataclass
 
 from eventree.errors import TransactionEnded, WouldDeadlock
 from eventree.stores.contract import ANYBODY, Checkpoint, Claim, Move
 from eventree.stores.postgres.checkpoints import CheckpointTable
 from eventree.stores.postgres.connections import Connections
-from eventree.stores.postgres.driver import Connection
+from eventree.stores.postgres.driver import DRIVER_ERRORS, Connection
 
-_is_inside: ContextVar[bool] = ContextVar("is_inside", default=False)
+
+@dataclass(slots=True)
+class _Mark:
+    """Tell those who were started inside of a transaction whether it is still open."""
+
+    is_open: bool = True
+
+
+_inside: ContextVar[_Mark | None] = ContextVar("_inside", default=None)
 
 
 class Transaction:
-    """One transaction on a connection; see `StoreTransaction`."""
+    """One transaction on a connection; see `StoreTransaction`.
+
+    Attributes:
+        connection: Where it is.
+        is_sound: Whether a statement of ours has worked in it, after which the library does nothing else.
+    """
 
     is_contended = False
     """Appends take turns on another row than projections do."""
@@ -22,19 +36,28 @@ class Transaction:
     def __init__(self, connection: Connection, checkpoints: CheckpointTable) -> None:
         """Hold what is open."""
         self.connection = connection
+        self.is_sound = False
         self._checkpoints = checkpoints
 
     async def claim_checkpoint(self, name: str, version: int, claim: Claim = ANYBODY) -> Checkpoint:
         """See `Checkpoints.claim_checkpoint`."""
-        return await self._checkpoints.claim(self.connection, name, version, claim)
+        _check_open(self.connection)
+        result = await self._checkpoints.claim(self.connection, name, version, claim)
+        self.is_sound = True
+        return result
 
     async def save_checkpoint(self, name: str, version: int, move: Move) -> None:
         """See `Checkpoints.save_checkpoint`."""
+        _check_open(self.connection)
         await self._checkpoints.move(self.connection, name, version, move)
+        self.is_sound = True
 
     async def make_live(self, name: str, version: int, fence: int) -> bool:
         """See `Checkpoints.make_live`."""
-        return await self._checkpoints.make_live(self.connection, name, version, fence)
+        _check_open(self.connection)
+        result = await self._checkpoints.make_live(self.connection, name, version, fence)
+        self.is_sound = True
+        return result
 
 
 @asynccontextmanager
@@ -42,22 +65,41 @@ async def transaction(
     connections: Connections, checkpoints: CheckpointTable, lease: float
 ) -> AsyncGenerator[Transaction, None]:
     """Begin a transaction on a free connection, and end it."""
-    if _is_inside.get():
+    outside = _inside.get()
+    if outside is not None and outside.is_open:
         raise WouldDeadlock("a projection", "another transaction", "write on the projection's connection only")
     async with connections.borrow(lease) as db:
-        token = _is_inside.set(True)
         outer = db.transaction()
-        await outer.start()
         try:
-            yield Transaction(db, checkpoints)
-            _check_open(db)
-            await outer.commit()
+            await outer.start()
+        except BaseException:
+            db.terminate()  # the driver believes that it is in a transaction
+            raise
+        mark = _Mark()
+        token = _inside.set(mark)
+        try:
+            transaction = Transaction(db, checkpoints)
+            yield transaction
+            await _check_sound(transaction)
         except Exception:
             if not db.is_closed():
-                await outer.rollback()
+                with suppress(*DRIVER_ERRORS):  # what was raised first counts
+                    await outer.rollback()
             raise
         finally:
-            _is_inside.reset(token)
+            mark.is_open = False
+            _inside.reset(token)
+        await outer.commit()
+
+
+async def _check_sound(transaction: Transaction) -> None:
+    """Raise if COMMIT would roll back without a word: a statement has failed, and its error was swallowed.
+
+    A statement of ours that comes last would have failed too, so only where there was none one is needed.
+    """
+    _check_open(transaction.connection)
+    if not transaction.is_sound:
+        await transaction.connection.execute("SELECT 1")
 
 
 def _check_open(db: Connection) -> None:

@@ -92,7 +92,7 @@ class Connection(aiosqlite.Connection):
 
 def translate(error: sqlite3.Error, path: str) -> EventStoreError:
     """Return what an error of SQLite means for a user of the store."""
-    code = _primary_code(error)
+    code = primary_code(error)
     if code in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
         return StoreBusy(f"{path} is locked by another process; nothing was stored, try again")
     if code == sqlite3.SQLITE_FULL:
@@ -116,7 +116,7 @@ def when_free(db: sqlite3.Connection, statement: str, busy_timeout: float) -> sq
         try:
             return db.execute(statement)
         except sqlite3.OperationalError as error:
-            busy = _primary_code(error) == sqlite3.SQLITE_BUSY
+            busy = primary_code(error) == sqlite3.SQLITE_BUSY
             if not busy or time.monotonic() >= deadline:
                 raise
             time.sleep(random.uniform(0.0003, 0.001))  # noqa: S311 - spreads waiters, guards nothing
@@ -158,7 +158,7 @@ def commit(db: sqlite3.Connection, statement: str = "COMMIT") -> None:
     try:
         db.execute(statement)
     except sqlite3.OperationalError as error:
-        if _primary_code(error) != sqlite3.SQLITE_IOERR:
+        if primary_code(error) != sqlite3.SQLITE_IOERR:
             raise
         # What was written may be whole in the WAL although it could not be synced: the next recovery would find it.
         raise CommitOutcomeUnknown(
@@ -166,5 +166,6 @@ def commit(db: sqlite3.Connection, statement: str = "COMMIT") -> None:
         ) from error
 
 
-def _primary_code(error: sqlite3.Error) -> int:
+def primary_code(error: sqlite3.Error) -> int:
+    """Return what kind of error of SQLite it is."""
     return int(getattr(error, "sqlite_errorcode", 0)) & _PRIMARY_CODE

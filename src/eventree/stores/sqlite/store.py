@@ -212,9 +212,11 @@ class SQLiteStore:
         reader, self._reader = self._reader, None
         writer, self._writer = self._writer, None
         try:
-            await self._transactions.close()
-            if reader is not None:
-                await reader.close()
+            try:
+                await self._transactions.close()
+            finally:
+                if reader is not None:
+                    await reader.close()
         finally:  # the writer last: the last connection moves the WAL into the file
             if writer is not None:
                 await writer.close()

@@ -6,13 +6,14 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager, suppress
 from contextvars import ContextVar
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar
+from weakref import WeakSet
 
 from eventree.errors import EventStoreError, StoreUnavailable, TransactionEnded, TransactionRolledBack, WouldDeadlock
 from eventree.stores.contract import ANYBODY, Checkpoint, Claim, Move
 from eventree.stores.sqlite import checkpoints
-from eventree.stores.sqlite.connection import Connection, commit, translate, when_free
+from eventree.stores.sqlite.connection import Connection, commit, primary_code, translate, when_free
 from eventree.stores.sqlite.read import head
-from eventree.stores.sqlite.schema import open_projector
+from eventree.stores.sqlite.schema import OURS, open_projector
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -25,29 +26,58 @@ _BEGIN: Final = "BEGIN IMMEDIATE -- a projection's transaction"
 _COMMIT: Final = "COMMIT -- a projection's transaction"
 _ROLLBACK: Final = "ROLLBACK -- a projection's transaction"
 
-_inside: ContextVar[object] = ContextVar("inside", default=None)
+# Some statements of others would outlive the transaction, or hide our tables from us.
+_HARMLESS_PRAGMAS: Final = {
+    *("table_info", "table_xinfo", "table_list", "index_info", "index_xinfo", "index_list"),
+    *("foreign_key_list", "foreign_key_check", "defer_foreign_keys", "integrity_check", "quick_check"),
+}
+_TEMPORARY: Final = {sqlite3.SQLITE_CREATE_TEMP_TABLE, sqlite3.SQLITE_CREATE_TEMP_VIEW}
+
+_inside: ContextVar[frozenset[object]] = ContextVar("_inside", default=frozenset())
 
 
 class Projector(Connection):
-    """A connection that is handed to projections: they can use it, but not end the transaction that it is in."""
+    """A connection that is handed to projections: they can use it, but not end the transaction that it is in.
 
-    transaction: object = None
-    """What is open now: only who is in it may use the connection."""
-    _is_ours = False
+    Attributes:
+        transaction: What is open now: only who is in it may use the connection.
+    """
+
+    def __init__(self, path: str) -> None:
+        """Open nothing yet."""
+        super().__init__(path)
+        self.transaction: object | None = None
+        self._cursors: WeakSet[sqlite3.Cursor] = WeakSet()
+        self._is_ours = False
+        self._is_closing = False
 
     def _open_file(self) -> sqlite3.Connection:
         file = super()._open_file()
         file.set_authorizer(self._authorize)
         return file
 
-    def _authorize(self, action: int, *_: object) -> int:
-        is_allowed = self._is_ours or action != sqlite3.SQLITE_TRANSACTION
+    def _authorize(self, action: int, name: str | None, value: str | None, *_: object) -> int:
+        is_allowed = self._is_ours or not (
+            action == sqlite3.SQLITE_TRANSACTION
+            or (action == sqlite3.SQLITE_PRAGMA and value is not None and name not in _HARMLESS_PRAGMAS)
+            or (action in _TEMPORARY and name in OURS)
+        )
         return sqlite3.SQLITE_OK if is_allowed else sqlite3.SQLITE_DENY
 
     async def _execute(self, fn: Callable[..., Any], *args: object, **kwargs: object) -> Any:  # noqa: ANN401
-        if fn != self._call and (self.transaction is None or _inside.get() is not self.transaction):
+        if fn == self._call or self._is_closing:
+            return await super()._execute(fn, *args, **kwargs)  # type: ignore[no-untyped-call]
+        if self.transaction is None or self.transaction not in _inside.get():
             raise TransactionEnded("the transaction is over; use the connection only until the function returns")
-        return await super()._execute(fn, *args, **kwargs)  # type: ignore[no-untyped-call]
+        return await super()._execute(self._call_of_others, fn, *args, **kwargs)  # type: ignore[no-untyped-call]
+
+    def _call_of_others(self, fn: Callable[..., Any], *args: object, **kwargs: object) -> Any:  # noqa: ANN401
+        if self._file is not None:
+            check_open(self._file)
+        result = fn(*args, **kwargs)
+        if isinstance(result, sqlite3.Cursor):
+            self._cursors.add(result)
+        return result
 
     def _call(
         self,
@@ -63,14 +93,16 @@ class Projector(Connection):
         finally:
             self._is_ours = False
 
+    def close_cursors(self) -> None:
+        """Close what a projection has not read to its end: it would hold on to what the database was then."""
+        for cursor in list(self._cursors):
+            cursor.close()
+        self._cursors.clear()
+
     async def close(self) -> None:
         """Close it, from outside of any transaction."""
-        self.transaction = object()
-        token = _inside.set(self.transaction)
-        try:
-            await super().close()
-        finally:
-            _inside.reset(token)
+        self._is_closing = True
+        await super().close()
 
 
 class Transaction:
@@ -83,15 +115,24 @@ class Transaction:
 
     async def claim_checkpoint(self, name: str, version: int, claim: Claim = ANYBODY) -> Checkpoint:
         """See `Checkpoints.claim_checkpoint`."""
-        return await self.connection.run(checkpoints.claim_inside, name, version, claim)
+        return await self._run(checkpoints.claim_inside, name, version, claim)
 
     async def save_checkpoint(self, name: str, version: int, move: Move) -> None:
         """See `Checkpoints.save_checkpoint`."""
-        await self.connection.run(checkpoints.move_inside, name, version, move)
+        await self._run(checkpoints.move_inside, name, version, move)
 
     async def make_live(self, name: str, version: int, fence: int) -> bool:
         """See `Checkpoints.make_live`."""
-        return await self.connection.run(checkpoints.make_live_inside, name, version, fence)
+        return await self._run(checkpoints.make_live_inside, name, version, fence)
+
+    async def _run(
+        self, function: Callable[Concatenate[sqlite3.Connection, P], R], *args: P.args, **kwargs: P.kwargs
+    ) -> R:
+        def in_transaction(db: sqlite3.Connection) -> R:
+            check_open(db)
+            return function(db, *args, **kwargs)
+
+        return await self.connection.run(in_transaction)
 
 
 class Transactions:
@@ -115,14 +156,11 @@ class Transactions:
         self._projector: Projector | None = None
         self._head: int | None = None
         self._free_until = 0.0
+        self._is_closed = False
 
     def refuse_inside(self, awaited: str) -> None:
         """Raise `WouldDeadlock` if the caller is in a transaction, whose end this would wait for."""
-        if (
-            self._projector is not None
-            and self._projector.transaction is not None
-            and (_inside.get() is self._projector.transaction)
-        ):
+        if self._projector is not None and self._projector.transaction in _inside.get():
             raise WouldDeadlock("a projection", awaited, "write on the projection's connection only")
 
     @asynccontextmanager
@@ -136,12 +174,14 @@ class Transactions:
         async with self._turns:
             began = loop.time()
             projector = await self._opened()
-            token = _inside.set(object())
-            transaction = None
+            mark = object()
+            token = _inside.set(_inside.get() | {mark})
+            is_contended = False
             try:
-                transaction = await self._begin(projector)
-                yield transaction
-                self._head = await projector.run(_commit)
+                is_contended = await self._begin(projector, mark)
+                yield Transaction(projector, is_contended=is_contended)
+                projector.transaction = None  # whoever is late must not write beside the commit
+                self._head = await projector.run(_commit, projector)
             except BaseException as error:
                 await self._roll_back(projector)
                 self._weather(error)
@@ -150,16 +190,19 @@ class Transactions:
                 projector.transaction = None
                 _inside.reset(token)
                 now = loop.time()
-                if transaction is not None and transaction.is_contended:
+                if is_contended:
                     self._free_until = now + min(now - began, MAX_GAP)
 
     async def close(self) -> None:
-        """Close the connection, if there is one."""
+        """Close the connection, if there is one; who still waits for a transaction gets none."""
+        self._is_closed = True
         projector, self._projector = self._projector, None
         if projector is not None:
             await projector.close()
 
     async def _opened(self) -> Projector:
+        if self._is_closed:
+            raise StoreUnavailable(f"{self._path} was closed; nothing was stored")
         if self._projector is None:
             projector = await Projector.open(self._path)
             try:
@@ -170,16 +213,17 @@ class Transactions:
             self._projector = projector
         return self._projector
 
-    async def _begin(self, projector: Projector) -> Transaction:
+    async def _begin(self, projector: Projector, mark: object) -> bool:
+        """Take the write lock; return whether others have appended since the last transaction."""
         found = await projector.run(_begin, self._busy_timeout)
-        projector.transaction = _inside.get()
-        return Transaction(projector, is_contended=self._head is not None and found != self._head)
+        projector.transaction = mark
+        return self._head is not None and found != self._head
 
     async def _roll_back(self, projector: Projector) -> None:
         """Undo what was done; a connection that cannot is closed, which undoes it too."""
         projector.transaction = None
         try:
-            await projector.run(_roll_back)
+            await projector.run(_roll_back, projector)
         except (EventStoreError, ValueError):  # ValueError: somebody closed it
             self._projector = None
             with suppress(EventStoreError, ValueError, sqlite3.Error):
@@ -187,7 +231,7 @@ class Transactions:
 
     def _weather(self, error: BaseException) -> None:
         """Raise what a statement of a projection failed with, if it was not the statement's fault."""
-        if isinstance(error, sqlite3.Error):
+        if isinstance(error, sqlite3.Error) and primary_code(error) != sqlite3.SQLITE_LOCKED:  # by its own cursor
             ours = translate(error, self._path)
             if isinstance(ours, StoreUnavailable | TransactionRolledBack):
                 raise ours from error
@@ -199,15 +243,22 @@ def _begin(db: sqlite3.Connection, busy_timeout: float) -> int:
     return head(db)
 
 
-def _commit(db: sqlite3.Connection) -> int:
+def _commit(db: sqlite3.Connection, projector: Projector) -> int:
     """Commit and return the newest position at that moment."""
-    if not db.in_transaction:  # INSERT OR ROLLBACK, RAISE(ROLLBACK)
-        raise TransactionEnded("a statement rolled the transaction back; let its error pass")
+    check_open(db)
+    projector.close_cursors()
     found = head(db)
     commit(db, _COMMIT)
     return found
 
 
-def _roll_back(db: sqlite3.Connection) -> None:
+def _roll_back(db: sqlite3.Connection, projector: Projector) -> None:
+    projector.close_cursors()
     if db.in_transaction:
         db.execute(_ROLLBACK)
+
+
+def check_open(db: sqlite3.Connection) -> None:
+    """Raise `TransactionEnded` if a statement has rolled the transaction back, as ON CONFLICT ROLLBACK does."""
+    if not db.in_transaction:
+        raise TransactionEnded("a statement has rolled the transaction back; let its error pass")
