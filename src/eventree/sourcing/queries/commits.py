@@ -103,7 +103,7 @@ class Triage:
         Raises:
             HandlingFailed: It would be one parked commit too many.
         """
-        if self.takes_all:
+        if not self._blocked and not self._given_up:
             return True
         given_up = self._given_up.get(commit.position)
         if given_up is not None and not given_up.park:

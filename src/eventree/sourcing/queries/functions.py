@@ -54,10 +54,12 @@ class FunctionTarget(Generic[EventT]):
         began = breath = clock()
         triage, position, failure = hold.triage(), hold.position, None
         with hold.renewing():
-            for commit in commits:
+            for number, commit in enumerate(commits):
+                if number < 2:  # noqa: PLR2004 - only the first may have been tried before, the rest is told the same
+                    context.enter(hold.context(commit.position))
                 try:
                     if triage.takes(commit):
-                        await self._call(commit, hold)
+                        await self._call(commit)
                 except HandlingFailed as error:
                     failure = error
                     break
@@ -78,8 +80,9 @@ class FunctionTarget(Generic[EventT]):
     async def hand_over_parked(self, commit: StoredCommit, parked: ParkedCommit, hold: Hold) -> None:
         """See `Target`."""
         await hold.confirm()
+        context.enter(hold.context(commit.position))
         with hold.renewing():
-            await self._call(commit, hold)
+            await self._call(commit)
         await hold.store(hold.still(unpark=[parked.position]))
 
     async def go_live(self, hold: Hold) -> bool:
@@ -90,8 +93,7 @@ class FunctionTarget(Generic[EventT]):
         """See `Target`."""
         await hold.store(move)
 
-    async def _call(self, commit: StoredCommit, hold: Hold) -> None:
-        context.enter(hold.context(commit.position))
+    async def _call(self, commit: StoredCommit) -> None:
         try:
             events = self._decoding.envelopes(commit.events)
             result = self._handler(commit.key[1], events)

@@ -5,7 +5,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Final
 
-PAGE: Final = 500
+PAGE: Final = 1_000
 """Positions to read at once, and events in a transaction at most."""
 
 CONTENDED: Final = 50

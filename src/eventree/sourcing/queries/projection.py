@@ -43,7 +43,7 @@ class Projection(Subscription[EventT_contra]):
 
         Args:
             name: Names it and its checkpoint, unique in a store; 1 to 255 bytes of UTF-8.
-            project: Async, called with `(connection, events)`: the events of one or more whole commits, at most 500
+            project: Async, called with `(connection, events)`: the events of one or more whole commits, at most 1,000
                 events unless one commit has more. If it raises, nothing of the batch is stored, and the commits are
                 tried one by one; see `on_failure`.
             setup: Async, called with the connection once for a name and version, before the first event: make tables.

@@ -98,7 +98,19 @@ def _read_stream(db: sqlite3.Connection, read: StreamRead) -> StreamPage:
     )
 
 
-def read_log(db: sqlite3.Connection, after: int, limit: int, types: Collection[str] | None) -> LogPage:
+class RawPage(Struct):
+    """Hold a page as SQLite gave it, to be taken apart on another thread than the one that has to be quick."""
+
+    text: str
+    end: int
+    more: bool
+
+    def page(self) -> LogPage:
+        """Take it apart."""
+        return LogPage(self.end, _taken_apart(self.text), more=self.more)
+
+
+def read_log(db: sqlite3.Connection, after: int, limit: int, types: Collection[str] | None) -> LogPage | RawPage:
     """Return the next stretch of the log, never ending inside the events of one command.
 
     Raises:
@@ -114,10 +126,9 @@ def read_log(db: sqlite3.Connection, after: int, limit: int, types: Collection[s
         select = _LOG + ("" if types is None else _OF_TYPES) + _IN_ORDER
         values = (after, end) if types is None else (after, end, as_json(list(types)))
         if db.execute(_BYTES, (after, end)).fetchone()[0] <= MAX_PAGE_BYTES:
-            events = _taken_apart(db.execute(_AS_JSON.format(select), values).fetchone()[0])
-        else:
-            with closing(db.execute(select, values)) as rows:
-                end, events = _bounded(db, after, end, map(_recorded, rows))
+            return RawPage(db.execute(_AS_JSON.format(select), values).fetchone()[0], end, end < newest)
+        with closing(db.execute(select, values)) as rows:
+            end, events = _bounded(db, after, end, map(_recorded, rows))
         return LogPage(end, events, more=end < newest)
 
 

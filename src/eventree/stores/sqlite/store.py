@@ -140,7 +140,10 @@ class SQLiteStore:
         check_log_read(after, limit, types)
         self._opened(self._reader)
         page = self._tail.read(after, limit, types)
-        return page if page is not None else await self._read(queries.read_log, after, limit, types)
+        if page is not None:
+            return page
+        found = await self._read(queries.read_log, after, limit, types)
+        return found.page() if isinstance(found, queries.RawPage) else found
 
     async def head(self) -> int:
         """See `EventStore.head`."""
