@@ -144,3 +144,21 @@ def test_actors_work_without_any_event_sourcing() -> None:
         "    └── ann running",
     ]
     assert lines[-1] == "stopped: <ActorRef 'resizer' stopped, incarnation 2, 0 queued>"
+
+
+def test_a_projection_parks_a_poison_event_and_is_replaced_while_it_runs() -> None:
+    script = ROOT / "examples" / "03_projections.py"
+    result = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=60, check=False)
+    assert result.returncode == 0, result.stderr
+    lines = result.stdout.splitlines()
+    assert lines[0] == (
+        "parked: [('account-7', 'ValueError: this code cannot cope with such an amount'), ('account-7', '')]"
+    )
+    assert lines[1] == "balance of account-7 meanwhile: [('25',)]"
+    assert "accounts version 2 goes live" in lines
+    assert lines[-4:] == [
+        "building #################### 5202 of 5202",
+        "account-7: [(28, 3366)]",
+        "deposits counted: 5003, stored: 5003",
+        "version 2 is running, 0 events behind",
+    ]

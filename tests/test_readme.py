@@ -28,7 +28,12 @@ def test_the_python_blocks_run_in_order_as_one_program(tmp_path: Path) -> None:
         "supervisor counters: child 'counter' (incarnation 1) crash at work on int, restarting it (1 of 3 restarts)"
     )
     assert result.stderr.count("supervisor") == 1
-    first = ["refused: not enough money", "100", "anna 1 Deposited(amount=Decimal('100')) {'user': '456'}"]
+    first = [
+        "0 events behind",
+        "refused: not enough money",
+        "100",
+        "anna 1 Deposited(amount=Decimal('100')) {'user': '456'}",
+    ]
     [actors] = blocks("text")[-1:]
     assert sorted(result.stdout.splitlines()) == sorted([*first, *actors.splitlines()])
 

@@ -136,7 +136,7 @@ class CheckpointFenced(EventStoreError):
     def __init__(self, name: str, fence: int) -> None:
         super().__init__(
             f"query {name!r} was taken over by another worker, as its fence {fence} is no longer the newest; "
-            "run each query in one place"
+            "that one goes on with it"
         )
         self.name = name
         self.fence = fence

@@ -183,6 +183,7 @@ class Follower:
         if hold.live_version > self._options.version:
             self._is_superseded = True
             self._progress.last_error = QuerySuperseded(*hold.key, hold.live_version)
+            logger.info("%s", self._progress.last_error)
             await hold.release()
             self.let_go()
         elif hold.position >= hold.live_position and not self._commits:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from eventree.actors.ref import ActorRef
 from eventree.actors.spec import ChildSpec
-from eventree.errors import ActorTimeout, InvalidArgument, QueryStopped
+from eventree.errors import ActorCrashed, ActorTimeout, InvalidArgument, QueryStopped
 from eventree.errors.arguments import check_positive
 from eventree.sourcing.queries.context import refuse_in_transaction
 from eventree.sourcing.queries.messages import (
@@ -149,7 +149,7 @@ class QueryHandle:
             await asyncio.sleep(interval)
 
     async def caught_up(self, position: int | None = None, *, timeout: float = 5.0) -> None:
-        """Wait until the checkpoint has reached a position.
+        """Wait until the checkpoint has reached a position, also over crashes of its actor.
 
         Args:
             position: What to wait for; default the newest event at the time of the call.
@@ -159,7 +159,6 @@ class QueryHandle:
             ActorTimeout: It has not reached it in time.
             QueryStopped: It gave up before.
             ActorStopped: The system is not running.
-            ActorCrashed: Its actor crashed meanwhile and is restarted; wait again.
             WouldDeadlock: The caller is in the transaction of a projection.
             EventStoreError: The store could not say what the newest event is.
         """
@@ -170,9 +169,18 @@ class QueryHandle:
         try:
             async with asyncio.timeout(timeout):
                 target = await self._store.head() if position is None else position
-                await self.ref.ask(CaughtUp(target, look=position is None), timeout=timeout)
+                while not await self._reaches(target, look=position is None, timeout=timeout):
+                    pass
         except TimeoutError:
             raise ActorTimeout("caught_up", timeout) from None
+
+    async def _reaches(self, position: int, *, look: bool, timeout: float) -> bool:
+        """Wait for the answer of one incarnation; return whether there was one."""
+        try:
+            await self.ref.ask(CaughtUp(position, look=look), timeout=timeout)
+        except ActorCrashed:  # its supervisor restarts it
+            return False
+        return True
 
     # --- steering: each raises what `_tell` does
 

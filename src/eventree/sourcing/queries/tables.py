@@ -67,8 +67,7 @@ class TableTarget(Generic[EventT]):
         async with self._transaction() as transaction:
             checkpoint = await transaction.claim_checkpoint(*self._key, claim)
             if checkpoint.fence == 1 and self._steps.setup is not None:
-                with context.in_transaction(self._key[0]):
-                    await self._steps.setup(transaction.connection)
+                await self._step(self._steps.setup, transaction)
         return checkpoint
 
     async def hand_over(self, commits: Sequence[StoredCommit], end: int, hold: Hold) -> None:
@@ -102,8 +101,7 @@ class TableTarget(Generic[EventT]):
             async with self._transaction() as transaction:
                 is_live = await transaction.make_live(*self._key, hold.fence)
                 if is_live and self._steps.swap is not None:
-                    with context.in_transaction(self._key[0]):
-                        await self._steps.swap(transaction.connection)
+                    await self._step(self._steps.swap, transaction)
         return is_live
 
     async def reset(self, hold: Hold, move: Move) -> None:
@@ -112,10 +110,14 @@ class TableTarget(Generic[EventT]):
             raise InvalidArgument("clear", "a projection without it cannot be reset: its rows would be counted twice")
         with hold.renewing():
             async with self._transaction() as transaction:
-                with context.in_transaction(self._key[0]):
-                    await self._steps.clear(transaction.connection)
+                await self._step(self._steps.clear, transaction)
                 await transaction.save_checkpoint(*self._key, move)
         hold.moved(move)
+
+    async def _step(self, step: Step, transaction: AnyTransaction) -> None:
+        context.enter(context.QueryContext(*self._key, 1, is_replay=False))
+        with context.in_transaction(self._key[0]):
+            await step(transaction.connection)
 
     async def _project(self, transaction: AnyTransaction, events: Sequence[EventEnvelope[EventT]], hold: Hold) -> None:
         if events:
