@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from decimal import Decimal
 from typing import assert_type
 
+import aiosqlite
+
 from bank import Account, BankAccount, BankCommand, BankError, BankEvent, Deposit, OpenAccount, bank_account
 from eventree import (
     Actor,
@@ -28,7 +30,11 @@ from eventree import (
     ExitReason,
     MemoryStore,
     Ok,
+    Projection,
     Query,
+    QueryHandle,
+    QueryProgress,
+    QueryStats,
     Restarted,
     Result,
     Snapshot,
@@ -68,6 +74,52 @@ async def a_mixed_list_of_queries_is_inferred(store: MemoryStore) -> None:
     system = EventSourcing(bank_account, store, queries=[Query("a", on_events), Query("b", on_any_events)])
     assert_type(system, EventSourcing[BankAccount, BankCommand, BankEvent, BankError])
     await system.register_queries([Query("c", on_any_events)])
+
+
+async def project(_: aiosqlite.Connection, events: Sequence[EventEnvelope[BankEvent]]) -> None:
+    assert_type(events[0].payload, BankEvent)
+
+
+async def project_numbers(_: aiosqlite.Connection, __: Sequence[EventEnvelope[int]]) -> None: ...
+
+
+async def make_tables(_: aiosqlite.Connection) -> None: ...
+
+
+async def make_other_tables(_: str) -> None: ...
+
+
+def on_either(_: str, events: Sequence[EventEnvelope[BankEvent | int]]) -> None:
+    assert_type(events[0].payload, BankEvent | int)
+
+
+async def a_list_of_queries_and_projections_is_inferred(store: SQLiteStore) -> None:
+    queries = [Query("a", on_events), Projection("b", project, setup=make_tables, on_failure="park")]
+    system = EventSourcing(bank_account, store, queries=queries)
+    assert_type(system, EventSourcing[BankAccount, BankCommand, BankEvent, BankError])
+    assert_type(await system.query("a").stats(), QueryStats)
+    async for progress in system.query("a").progress():
+        assert_type(progress, QueryProgress)
+
+
+async def a_projection_of_other_events_is_an_error(store: SQLiteStore) -> None:
+    system = EventSourcing(bank_account, store)
+    await system.register_queries([Projection("b", project_numbers)])  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+def steps_on_another_connection_are_an_error() -> None:
+    Projection("b", project, setup=make_other_tables)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+def an_option_that_does_not_exist_is_an_error() -> None:
+    Query("a", on_events, on_failure="ignore")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    Query("a", on_events, leases=1.0)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+
+
+def several_types_are_followed(store: SQLiteStore, numbers: AggregateType[int, str, int, str]) -> None:
+    query = Query("q", on_either, follows=[bank_account, numbers])
+    assert_type(query, Query[BankEvent | int])
+    assert_type(query.handle(store), QueryHandle)
 
 
 async def entering_a_store_gives_the_store() -> None:

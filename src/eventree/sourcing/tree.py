@@ -129,7 +129,7 @@ class Tree(Generic[StateT, CommandT, EventT, ErrorT]):
         self._planned_starts += sum(ref.incarnation > 0 for ref in self._refs())
 
     def _refs(self) -> list[ActorRef[Never, object]]:
-        return [self.commands, self._writer, *(query.ref for query in self.queries.values())]
+        return [self.commands, self._writer, *(part.ref for query in self.queries.values() for part in query.parts)]
 
     def query(self, name: str, version: int | None) -> QueryHandle:
         """Return the handle of a query: of one version, or of the live one, or else of the newest."""

@@ -84,7 +84,7 @@ class Controls:
         Raises:
             InvalidArgument: None is parked at this position.
         """
-        if not position or not await self._is_parked(position):
+        if not await self._is_parked(position):
             raise InvalidArgument("position", f"no commit is parked at {position}; parked() lists them")
         await self._hold.store(self._hold.still(unpark=[position]))
 

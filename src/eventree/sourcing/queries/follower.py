@@ -207,11 +207,16 @@ class Follower:
             self._ahead.begin(page.position, ahead)
         if not page.more:
             self._read_at = _now() + self._options.poll_interval
-        self._commits, self._end = commits_of(page.events), page.position
+        self._commits, self._end = self._own(commits_of(page.events)), page.position
         if not self._commits:
             hold.pass_to(page.position, handled_since=None)
         self._at = hold.position
         return page.position > after
+
+    def _own(self, commits: list[StoredCommit]) -> list[StoredCommit]:
+        """Leave out what other workers of the query handle."""
+        partition = self._options.partition
+        return commits if partition.count == 1 else [commit for commit in commits if partition.takes(*commit.key)]
 
     def _limit(self, after: int) -> int:
         """Return how many positions to read, so that a page is a replay as a whole or not at all; 0 to wait."""

@@ -9,6 +9,7 @@ from eventree.sourcing.queries import context
 from eventree.sourcing.queries.commits import HandlingFailed, StoredCommit
 from eventree.sourcing.queries.decoding import Decoding
 from eventree.sourcing.queries.hold import Hold
+from eventree.sourcing.queries.options import Options
 from eventree.sourcing.queries.tasks import is_being_cancelled
 from eventree.stores.contract import Checkpoint, Claim, EventStore, Move, ParkedCommit
 
@@ -28,19 +29,19 @@ class FunctionTarget(Generic[EventT]):
     """Call a function for each commit; see `Target`. The checkpoint is stored afterwards, so a crash repeats some."""
 
     def __init__(
-        self, handler: QueryHandler[EventT], store: EventStore, key: tuple[str, int], decoding: Decoding[EventT]
+        self, handler: QueryHandler[EventT], store: EventStore, options: Options, decoding: Decoding[EventT]
     ) -> None:
         """Remember what to call.
 
         Args:
             handler: What to call.
             store: Keeps the checkpoint.
-            key: The name and the version of the query.
+            options: Of the query.
             decoding: Decodes events.
         """
         self._handler = handler
         self._store = store
-        self._key = key
+        self._key = options.key
         self._decoding = decoding
 
     async def claim(self, claim: Claim) -> Checkpoint:

@@ -4,9 +4,11 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Never
 
 from eventree.actors.ref import ActorRef
 from eventree.actors.spec import ChildSpec
+from eventree.actors.supervisor import Supervisor
 from eventree.errors import ActorCrashed, ActorTimeout, InvalidArgument, QueryStopped
 from eventree.errors.arguments import check_positive
 from eventree.sourcing.queries.context import refuse_in_transaction
@@ -21,12 +23,20 @@ from eventree.sourcing.queries.messages import (
     RetryParked,
     SkipCommit,
 )
-from eventree.sourcing.queries.options import Options
 from eventree.sourcing.queries.progress import Progress, QueryStats, QueryStatus, seconds_since
 from eventree.stores.checks import MAX_NUMBER
 from eventree.stores.contract import EventStore, ParkedCommit
 
 _OVER = {QueryStatus.STOPPED, QueryStatus.SUPERSEDED}
+_ATTENTION = [
+    QueryStatus.STOPPED,
+    QueryStatus.RETRYING,
+    QueryStatus.PAUSED,
+    QueryStatus.BUILDING,
+    QueryStatus.RUNNING,
+    QueryStatus.WAITING,
+    QueryStatus.SUPERSEDED,
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,59 +57,81 @@ class QueryProgress:
         return min(self.position / self.target, 1.0) if self.target else 1.0
 
 
+@dataclass(frozen=True, slots=True)
+class QueryPart:
+    """One worker of a query: the whole of it, unless it has partitions.
+
+    Attributes:
+        key: The name and the version of its checkpoint.
+        spec: Its actor.
+        progress: How far it is.
+    """
+
+    key: tuple[str, int]
+    spec: ChildSpec[QueryMessage, int]
+    progress: Progress
+
+    @property
+    def ref(self) -> ActorRef[QueryMessage, int]:
+        """Where to reach its actor."""
+        if self.spec.ref is None:
+            raise InvalidArgument("spec", "has no reference")
+        return self.spec.ref
+
+
 class QueryHandle:
     """Observe and steer one query.
 
     Attributes:
         name: The query's name.
         version: Its version.
-        ref: Its actor.
+        parts: Its workers, one unless it has partitions.
     """
 
-    def __init__(
-        self, options: Options, store: EventStore, spec: ChildSpec[QueryMessage, int], progress: Progress
-    ) -> None:
+    def __init__(self, name: str, version: int, store: EventStore, parts: Sequence[QueryPart]) -> None:
         """Hold what there is to observe; made by `EventSourcing.query`, or `Query.handle`."""
-        self.name = options.name
-        self.version = options.version
+        self.name = name
+        self.version = version
+        self.parts = parts
         self._store = store
-        self._spec = spec
-        self.ref: ActorRef[QueryMessage, int] = spec.ref if spec.ref is not None else ActorRef(self.name)
-        self._progress = progress
 
     def __repr__(self) -> str:
         return f"<QueryHandle {self.name!r} {self.status.value} at position {self.position}>"
 
-    def child_spec(self) -> ChildSpec[QueryMessage, int]:
+    def child_spec(self) -> ChildSpec[Never, object]:
         """Return the query as a child of a supervisor."""
-        return self._spec
+        if len(self.parts) == 1:
+            return self.parts[0].spec
+        specs = [part.spec for part in self.parts]
+        id = self.name if self.version == 1 else (self.name, self.version)
+        return ChildSpec(id=id, start=lambda: Supervisor(specs, name=f"query {self.name}"))
 
     # --- observing
 
     @property
     def position(self) -> int:
         """The checkpoint: everything up to this position was handled and will not be handed over again."""
-        return self._progress.position
+        return min(part.progress.position for part in self.parts)
 
     @property
     def status(self) -> QueryStatus:
-        """What the query is doing."""
-        return self._progress.status
+        """What the query is doing; of several workers, what the one does that needs most attention."""
+        return min((part.progress.status for part in self.parts), key=_ATTENTION.index)
 
     @property
     def is_live(self) -> bool:
         """Whether the results of this version count, as far as this process knows."""
-        return self._progress.is_live
+        return all(part.progress.is_live for part in self.parts)
 
     @property
     def last_error(self) -> BaseException | None:
-        """The last failure of its handler; None after a success."""
-        return self._progress.last_error
+        """The last failure of its handler or its store; None after a success."""
+        return next((part.progress.last_error for part in self.parts if part.progress.last_error is not None), None)
 
     @property
     def incarnation(self) -> int:
-        """How often its actor was started."""
-        return self.ref.incarnation
+        """How often its actor was started; of several, the one that was most often."""
+        return max(part.ref.incarnation for part in self.parts)
 
     async def stats(self) -> QueryStats:
         """Return how the query is doing, its lag included.
@@ -107,7 +139,7 @@ class QueryHandle:
         Raises:
             EventStoreError: The store could not say what the newest event is.
         """
-        progress, position = self._progress, self._progress.position
+        position = self.position
         head = max(await self._store.head(), position)
         seconds = 0.0
         if head > position:
@@ -116,15 +148,15 @@ class QueryHandle:
         return QueryStats(
             self.name,
             self.version,
-            progress.status,
-            progress.is_live,
+            self.status,
+            self.is_live,
             position,
             head,
             seconds,
-            progress.failures,
-            progress.parked,
-            progress.skipped,
-            progress.last_error,
+            max(part.progress.failures for part in self.parts),
+            sum(part.progress.parked for part in self.parts),
+            sum(part.progress.skipped for part in self.parts),
+            self.last_error,
         )
 
     async def progress(self, *, interval: float = 0.1) -> AsyncIterator[QueryProgress]:
@@ -169,15 +201,16 @@ class QueryHandle:
         try:
             async with asyncio.timeout(timeout):
                 target = await self._store.head() if position is None else position
-                while not await self._reaches(target, look=position is None, timeout=timeout):
-                    pass
+                for part in self.parts:
+                    while not await self._reaches(part, CaughtUp(target, look=position is None), timeout):
+                        pass
         except TimeoutError:
             raise ActorTimeout("caught_up", timeout) from None
 
-    async def _reaches(self, position: int, *, look: bool, timeout: float) -> bool:
+    async def _reaches(self, part: QueryPart, message: CaughtUp, timeout: float) -> bool:
         """Wait for the answer of one incarnation; return whether there was one."""
         try:
-            await self.ref.ask(CaughtUp(position, look=look), timeout=timeout)
+            await part.ref.ask(message, timeout=timeout)
         except ActorCrashed:  # its supervisor restarts it
             return False
         return True
@@ -193,7 +226,7 @@ class QueryHandle:
         Returns:
             The position up to which everything was handled.
         """
-        return await self._tell(Pause(), timeout)
+        return min(await self._tell(Pause(), timeout))
 
     async def resume(self, *, timeout: float = 5.0) -> int:
         """Go on after `pause`, or after the query stopped because of failures.
@@ -204,7 +237,7 @@ class QueryHandle:
         Returns:
             The position after which it goes on.
         """
-        return await self._tell(Resume(), timeout)
+        return min(await self._tell(Resume(), timeout))
 
     async def skip(self, expected_position: int, *, timeout: float = 5.0) -> int:
         """Leave out the commit that fails, for good, and go on after it.
@@ -216,7 +249,9 @@ class QueryHandle:
         Raises:
             InvalidArgument: Another commit fails, or none.
         """
-        return await self._tell(SkipCommit(_check_position("expected_position", expected_position)), timeout)
+        _check_position("expected_position", expected_position)
+        failing = [part for part in self.parts if part.progress.failing_at == expected_position]
+        return min(await self._tell(SkipCommit(expected_position), timeout, (failing or self.parts)[:1]))
 
     async def reset(self, *, timeout: float = 5.0) -> int:
         """Handle everything again from where the query began; what was parked is forgotten, and a pause ended.
@@ -232,7 +267,7 @@ class QueryHandle:
         Raises:
             InvalidArgument: It is a projection without `clear`.
         """
-        return await self._tell(Reset(), timeout)
+        return min(await self._tell(Reset(), timeout))
 
     async def parked(self, *, after: int = 0, limit: int = 1_000) -> Sequence[ParkedCommit]:
         """Return parked commits in the order of their positions.
@@ -241,7 +276,8 @@ class QueryHandle:
             after: Only those with a higher position; default all.
             limit: At most this many; default 1,000.
         """
-        return await self._store.load_parked(self.name, self.version, after=after, limit=limit)
+        pages = [await self._store.load_parked(*part.key, after=after, limit=limit) for part in self.parts]
+        return sorted((commit for page in pages for commit in page), key=lambda commit: commit.position)[:limit]
 
     async def retry_parked(self, aggregate_id: str | None = None, *, timeout: float = 5.0) -> int:
         """Hand parked commits over again, in order; what fails again stays, and all later ones of its aggregate.
@@ -255,7 +291,7 @@ class QueryHandle:
         Returns:
             How many worked.
         """
-        return await self._tell(RetryParked(aggregate_id), timeout)
+        return sum(await self._tell(RetryParked(aggregate_id), timeout))
 
     async def drop_parked(self, position: int, *, timeout: float = 5.0) -> int:
         """Forget a parked commit for good; those parked behind it stay until they are retried.
@@ -267,21 +303,31 @@ class QueryHandle:
         Raises:
             InvalidArgument: None is parked there.
         """
-        return await self._tell(DropParked(_check_position("position", position)), timeout)
+        if not _check_position("position", position):
+            raise InvalidArgument("position", "is 0, where no event is")
+        for part in self.parts[1:]:
+            page = await self._store.load_parked(*part.key, after=position - 1, limit=1)
+            if any(parked.position == position for parked in page):
+                return min(await self._tell(DropParked(position), timeout, [part]))
+        return min(await self._tell(DropParked(position), timeout, self.parts[:1]))
 
-    async def _tell(self, message: Control, timeout: float) -> int:
-        """Tell the actor.
+    async def _tell(self, message: Control, timeout: float, parts: Sequence[QueryPart] | None = None) -> list[int]:
+        """Tell the actors.
 
         Raises:
             ActorTimeout: There was no answer in time.
             ActorStopped: The system is not running.
-            ActorCrashed: Its actor crashed meanwhile; look before you try again.
+            ActorCrashed: An actor crashed meanwhile; look before you try again.
             QueryElsewhere: Another process works on the query.
+            QuerySuperseded: A newer version is live.
             WouldDeadlock: The caller is in the transaction of a projection.
             EventStoreError: The store failed.
         """
         refuse_in_transaction(f"query {self.name}")
-        return await self.ref.ask(message, timeout=timeout, operation=type(message).__name__)
+        asks = [
+            part.ref.ask(message, timeout=timeout, operation=type(message).__name__) for part in parts or self.parts
+        ]
+        return await asyncio.gather(*asks)
 
 
 def _check_position(name: str, value: int) -> int:

@@ -42,7 +42,7 @@ class Hold:
             progress: Where to show how far it is.
             worker: Who claims it; the same for all incarnations.
         """
-        self.key = (options.name, options.version)
+        self.key = options.key
         self.position = 0
         self.given_up: dict[int, GivenUp] = {}
         self.narrow_until = 0
@@ -162,7 +162,12 @@ class Hold:
     def context(self, position: int) -> QueryContext:
         """Return what a handler is told about the events from a position on."""
         attempt = self._progress.failures + 1 if position == self._progress.failing_at else 1
-        return QueryContext(*self.key, attempt, is_replay=not self.is_live or position <= self.replay_until)
+        return QueryContext(
+            self._options.name,
+            self._options.version,
+            attempt,
+            is_replay=not self.is_live or position <= self.replay_until,
+        )
 
     def triage(self) -> Triage:
         """Return a judge of commits."""

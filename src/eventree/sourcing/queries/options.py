@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeAlias, TypedDict, TypeVar
+from zlib import crc32
 
 from eventree.actors.policy import Backoff
 from eventree.domain.limits import check_id
@@ -65,6 +66,23 @@ class QueryOptions(TypedDict, total=False):
 
 
 @dataclass(frozen=True, slots=True)
+class Partition:
+    """Say which aggregates a worker handles, of several that share a query.
+
+    Attributes:
+        number: From 1.
+        count: How many there are.
+    """
+
+    number: int = 1
+    count: int = 1
+
+    def takes(self, aggregate_type: str, aggregate_id: str) -> bool:
+        """Return whether an aggregate is one of these; the same on every machine and in every version."""
+        return crc32(f"{aggregate_type}\0{aggregate_id}".encode()) % self.count == self.number - 1
+
+
+@dataclass(frozen=True, slots=True)
 class Options:
     """Hold `QueryOptions`, checked and complete; `start` is a position, or None for the end of the log."""
 
@@ -77,6 +95,13 @@ class Options:
     poll_interval: float = 0.2
     lease: float = 5.0
     start: int | None = 0
+    partition: Partition = Partition()
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """The name and the version of the checkpoint."""
+        part = f"/{self.partition.number} of {self.partition.count}" if self.partition.count > 1 else ""
+        return self.name + part, self.version
 
     @classmethod
     def of(cls, name: str, options: QueryOptions) -> "Options":

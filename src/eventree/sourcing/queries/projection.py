@@ -6,7 +6,7 @@ from typing import Any, TypeAlias, TypeGuard, TypeVar, Unpack
 from eventree.domain.events import EventEnvelope
 from eventree.errors import InvalidArgument
 from eventree.sourcing.queries.decoding import Decoding
-from eventree.sourcing.queries.options import Followed, QueryOptions
+from eventree.sourcing.queries.options import Followed, Options, QueryOptions
 from eventree.sourcing.queries.signatures import check_async
 from eventree.sourcing.queries.subscription import Subscription
 from eventree.sourcing.queries.tables import Steps, TableTarget
@@ -62,12 +62,12 @@ class Projection(Subscription[EventT_contra]):
                 check_async(role, step, "connection")
         self._steps = Steps(project, setup, swap, clear)
 
-    def _target(self, store: EventStore, decoding: "Decoding[EventT_contra]") -> Target:
+    def _target(self, options: Options, store: EventStore, decoding: "Decoding[EventT_contra]") -> Target:
         if not _has_transactions(store):
             raise InvalidArgument(
                 "store", f"{store!r} has no tables for {self!r}; use SQLiteStore or PostgresStore, or a Query"
             )
-        return TableTarget(self._steps, store, self._options, decoding)
+        return TableTarget(self._steps, store, options, decoding)
 
 
 def _has_transactions(store: EventStore) -> TypeGuard[TransactionalStore[Any]]:

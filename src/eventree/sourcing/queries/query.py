@@ -5,7 +5,7 @@ from typing import TypeVar, Unpack
 
 from eventree.sourcing.queries.decoding import Decoding
 from eventree.sourcing.queries.functions import FunctionTarget, QueryHandler
-from eventree.sourcing.queries.options import Followed, QueryOptions
+from eventree.sourcing.queries.options import Followed, Options, QueryOptions
 from eventree.sourcing.queries.signatures import check_callable
 from eventree.sourcing.queries.subscription import Subscription
 from eventree.sourcing.queries.target import Target
@@ -28,6 +28,7 @@ class Query(Subscription[EventT_contra]):
         handler: QueryHandler[EventT_contra],
         *,
         follows: "Iterable[Followed[EventT_contra]]" = (),
+        partitions: int = 1,
         **options: Unpack[QueryOptions],
     ) -> None:
         """Describe a query.
@@ -37,14 +38,17 @@ class Query(Subscription[EventT_contra]):
             handler: Called with `(aggregate_id, events)`; sync or async. If it raises, the same events are tried
                 again after a while; see `on_failure`. `query_context()` tells it more.
             follows: The aggregate types whose events it gets; default that of the `EventSourcing` it is given to.
+            partitions: How many workers share it, by aggregate; default 1. Each has a checkpoint and a lease of its
+                own, so that several processes share the work too. Order is kept for each aggregate. Another number is
+                another query: it begins anew, as no checkpoint tells how far each aggregate is.
             **options: See `QueryOptions`.
 
         Raises:
             InvalidArgument: One of them cannot work.
         """
-        super().__init__(name, follows, options)
+        super().__init__(name, follows, options, partitions)
         check_callable("handler", handler, "aggregate_id", "events")
         self._handler = handler
 
-    def _target(self, store: EventStore, decoding: "Decoding[EventT_contra]") -> Target:
-        return FunctionTarget(self._handler, store, (self.name, self.version), decoding)
+    def _target(self, options: Options, store: EventStore, decoding: "Decoding[EventT_contra]") -> Target:
+        return FunctionTarget(self._handler, store, options, decoding)

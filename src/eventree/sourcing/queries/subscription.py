@@ -2,17 +2,20 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from typing import Generic, TypeVar
+from dataclasses import replace
+from typing import Generic, Never, TypeVar
 
 from eventree.actors.mailbox_spec import MailboxSpec
 from eventree.actors.ref import ActorRef
 from eventree.actors.spec import ChildSpec
+from eventree.domain.limits import check_id
 from eventree.errors import InvalidArgument
+from eventree.errors.arguments import check_count
 from eventree.sourcing.queries.actor import QueryActor
 from eventree.sourcing.queries.decoding import Decoding
-from eventree.sourcing.queries.handle import QueryHandle
+from eventree.sourcing.queries.handle import QueryHandle, QueryPart
 from eventree.sourcing.queries.messages import QueryMessage
-from eventree.sourcing.queries.options import Followed, Options, QueryOptions
+from eventree.sourcing.queries.options import Followed, Options, Partition, QueryOptions
 from eventree.sourcing.queries.progress import Progress
 from eventree.sourcing.queries.target import Target
 from eventree.sourcing.queries.worker import worker_name
@@ -29,13 +32,16 @@ class Subscription(ABC, Generic[EventT_contra]):
         version: Part of the checkpoint's key.
     """
 
-    def __init__(self, name: str, follows: "Iterable[Followed[EventT_contra]]", options: QueryOptions) -> None:
+    def __init__(
+        self, name: str, follows: "Iterable[Followed[EventT_contra]]", options: QueryOptions, partitions: int = 1
+    ) -> None:
         """Describe how to follow.
 
         Args:
             name: 1 to 255 bytes of UTF-8.
             follows: The aggregate types whose events it gets; none for that of the `EventSourcing` it is given to.
             options: See `QueryOptions`.
+            partitions: How many workers share it; default 1.
 
         Raises:
             InvalidArgument: One of them cannot work.
@@ -44,6 +50,9 @@ class Subscription(ABC, Generic[EventT_contra]):
         self._follows = tuple(follows) if isinstance(follows, Iterable) else follows
         if self._follows:
             Decoding(self._follows)
+        check_count("partitions", partitions)
+        self._parts = [replace(self._options, partition=Partition(n, partitions)) for n in range(1, partitions + 1)]
+        check_id("name", self._parts[-1].key[0])
         self.name = self._options.name
         self.version = self._options.version
 
@@ -62,17 +71,21 @@ class Subscription(ABC, Generic[EventT_contra]):
             InvalidArgument: It does not say whose events it follows, or the store cannot hold what it needs.
         """
         decoding: Decoding[EventT_contra] = Decoding(self._follows or follows)
-        target = self._target(store, decoding)
-        progress, worker = Progress(), worker_name()
-        id = self.name if self.version == 1 else (self.name, self.version)
+        worker = worker_name()
+        parts = [self._part(options, store, decoding, worker) for options in self._parts]
+        return QueryHandle(self.name, self.version, store, parts)
+
+    def _part(self, options: Options, store: EventStore, decoding: "Decoding[EventT_contra]", worker: str) -> QueryPart:
+        target, progress = self._target(options, store, decoding), Progress()
+        id = options.key[0] if self.version == 1 else options.key
         spec: ChildSpec[QueryMessage, int] = ChildSpec(
             id=id,
-            start=lambda: QueryActor(self._options, store, decoding.types, target, progress, worker),
+            start=lambda: QueryActor(options, store, decoding.types, target, progress, worker),
             ref=ActorRef(id, mailbox=MailboxSpec(dead_letters=False)),
         )
-        return QueryHandle(self._options, store, spec, progress)
+        return QueryPart(options.key, spec, progress)
 
-    def child_spec(self, store: EventStore) -> ChildSpec[QueryMessage, int]:
+    def child_spec(self, store: EventStore) -> ChildSpec[Never, object]:
         """Return this query on a store as a child of your own supervisor: `handle(store).child_spec()`.
 
         Args:
@@ -86,5 +99,5 @@ class Subscription(ABC, Generic[EventT_contra]):
         return self.handle(store).child_spec()
 
     @abstractmethod
-    def _target(self, store: EventStore, decoding: "Decoding[EventT_contra]") -> Target:
+    def _target(self, options: Options, store: EventStore, decoding: "Decoding[EventT_contra]") -> Target:
         """Return what gets the events."""

@@ -57,7 +57,7 @@ class TableTarget(Generic[EventT]):
         """
         self._steps = steps
         self._store = store
-        self._key = (options.name, options.version)
+        self._key = options.key
         self._lease = options.lease
         self._decoding = decoding
         self._pace = Pace()
