@@ -86,9 +86,6 @@ async def project_numbers(_: aiosqlite.Connection, __: Sequence[EventEnvelope[in
 async def make_tables(_: aiosqlite.Connection) -> None: ...
 
 
-async def make_other_tables(_: str) -> None: ...
-
-
 def on_either(_: str, events: Sequence[EventEnvelope[BankEvent | int]]) -> None:
     assert_type(events[0].payload, BankEvent | int)
 
@@ -105,10 +102,6 @@ async def a_list_of_queries_and_projections_is_inferred(store: SQLiteStore) -> N
 async def a_projection_of_other_events_is_an_error(store: SQLiteStore) -> None:
     system = EventSourcing(bank_account, store)
     await system.register_queries([Projection("b", project_numbers)])  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
-
-
-def steps_on_another_connection_are_an_error() -> None:
-    Projection("b", project, setup=make_other_tables)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 
 def an_option_that_does_not_exist_is_an_error() -> None:
