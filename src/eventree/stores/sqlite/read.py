@@ -132,41 +132,17 @@ def read_log(db: sqlite3.Connection, after: int, limit: int, types: Collection[s
         return LogPage(end, events, more=end < newest)
 
 
-class _Row(Struct, array_like=True, gc=False):
-    position: int
-    aggregate_type: str
-    aggregate_id: str
-    sequence: int
-    event_type: str
-    event_version: int
-    payload: str
-    metadata: str
-    commit_id: UUID
-    recorded_at: int
-
-
-_decode_rows = Decoder(list[_Row]).decode
+_decode_rows = Decoder(list[tuple[int, str, str, int, str, int, str, str, UUID, int]]).decode
 
 
 def _taken_apart(page: str) -> list[RecordedEvent]:
     events: list[RecordedEvent] = []
     micros, moment = 0, _EPOCH
-    for row in _decode_rows(page):
-        if row.recorded_at != micros:  # those of one transaction share it
-            micros, moment = row.recorded_at, from_micros(row.recorded_at)
+    for position, kind, id, sequence, event_type, version, payload, metadata, commit_id, stored in _decode_rows(page):
+        if stored != micros:  # those of one transaction share it
+            micros, moment = stored, from_micros(stored)
         events.append(
-            RecordedEvent(
-                row.position,
-                row.aggregate_type,
-                row.aggregate_id,
-                row.sequence,
-                row.event_type,
-                row.event_version,
-                row.payload,
-                row.metadata,
-                row.commit_id,
-                moment,
-            )
+            RecordedEvent(position, kind, id, sequence, event_type, version, payload, metadata, commit_id, moment)
         )
     events.sort(key=_position)  # in order already, but for what SQLite does not promise
     return events
