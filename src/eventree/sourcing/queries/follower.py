@@ -66,11 +66,6 @@ class Follower:
         self._soon = options.lease / 3
 
     @property
-    def is_superseded(self) -> bool:
-        """Whether a newer version is live."""
-        return self._is_superseded
-
-    @property
     def is_over(self) -> bool:
         """Whether nothing is handled any more, unless somebody does something about it."""
         return self.failures.is_over or self._is_superseded

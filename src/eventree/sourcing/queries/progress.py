@@ -87,19 +87,6 @@ class QueryStats:
         return max(self.head - self.position, 0)
 
 
-@dataclass(frozen=True, slots=True)
-class Lag:
-    """Tell how far a query is behind.
-
-    Attributes:
-        events: How many events of the store it has not looked at.
-        seconds: How long ago the oldest of them was stored; 0 if there is none.
-    """
-
-    events: int
-    seconds: float
-
-
 def seconds_since(moment: datetime, now: datetime) -> float:
     """Return how long ago something was stored, never less than 0, as clocks of different machines differ."""
     return max((now - moment).total_seconds(), 0.0)

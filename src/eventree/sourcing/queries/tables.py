@@ -24,6 +24,9 @@ EventT = TypeVar("EventT")
 Step: TypeAlias = Callable[[Any], Awaitable[None]]
 """Something a projection does on a connection besides handling events."""
 
+_NOBODYS_FAULT = (*WEATHER, CheckpointFenced, CheckpointHeld)
+"""What passes by itself, unless it comes of a transaction that was left alone for too long."""
+
 AnyTransaction: TypeAlias = StoreTransaction[Any]
 
 
@@ -174,12 +177,9 @@ class TableTarget(Generic[EventT]):
             async with self._store.transaction(self._lease) as transaction:
                 began = clock()
                 yield transaction
-        except (*WEATHER, CheckpointFenced, CheckpointHeld) as error:
-            if isinstance(error, StoreUnavailable) and clock() - began >= self._lease:
-                raise HandlingFailed(error, commits) from error  # it left its transaction alone for too long
-            raise
         except (Exception, asyncio.CancelledError) as error:
-            if is_being_cancelled():
+            is_too_slow = isinstance(error, StoreUnavailable) and clock() - began >= self._lease
+            if is_being_cancelled() or (isinstance(error, _NOBODYS_FAULT) and not is_too_slow):
                 raise
             if hold is not None:
                 hold.drop()  # the checkpoint tells whether it took place after all
