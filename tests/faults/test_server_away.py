@@ -22,11 +22,14 @@ async def test_a_server_that_is_away_restarts_nothing_and_work_goes_on_when_it_r
         assert isinstance(await system.execute("a", add(1)), Ok)
         await asyncio.to_thread(postgres_server.kill)
         refused, longest = await refused_for(system, seconds)
-        assert system.query("seen").status is QueryStatus.RUNNING
+        assert system.query("seen").status is QueryStatus.RETRYING
+        assert isinstance(system.query("seen").last_error, StoreUnavailable)
         await asyncio.to_thread(postgres_server.start)
         waited = await until_accepted(system)
         await seen.reaches(2)
         assert seen.amounts == [("a", [1]), ("a", [2])]
+        await system.query("seen").caught_up()
+        assert (system.query("seen").status, system.query("seen").last_error) == (QueryStatus.RUNNING, None)
         assert await entries(system, "a") == [1, 2]
         assert (await system.system_stats()).actor_restarts == 0
     report(

@@ -54,6 +54,7 @@ class Controls:
 
     async def reset(self) -> None:
         """Begin anew where the query began, or at the beginning of the log if it began at its end."""
+        await self._hold.save()  # so that a reset whose answer is lost can be told from none
         parked: list[ParkedCommit] = []
         while page := await self._parked(after=parked[-1].position if parked else 0):
             parked += page

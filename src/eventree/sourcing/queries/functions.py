@@ -72,9 +72,10 @@ class FunctionTarget(Generic[EventT]):
                     breath = clock()
             else:
                 position = end
-        hold.pass_to(position, handled_since=began if commits and position > hold.position else None)
-        if triage.has_any:
-            await hold.save(triage)
+        if triage.has_any:  # what is left out counts only once that is stored
+            await hold.store(hold.move(position, triage))
+        else:
+            hold.pass_to(position, handled_since=began if commits and position > hold.position else None)
         if failure is not None:
             raise failure
 

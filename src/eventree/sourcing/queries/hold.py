@@ -54,7 +54,7 @@ class Hold:
         self._saved: Checkpoint | None = None
         self._stored: StoredCheckpoint | None = None
         self._blocked: set[Key] = set()
-        self._last_fence = 0
+        self._last: Checkpoint = Checkpoint(0, 0)
         self._claim_at = 0.0
         self._confirmed_at = 0.0
         self._save_at: float | None = None
@@ -109,12 +109,22 @@ class Hold:
         await self.refresh()
         if checkpoint is None:
             return False
-        if checkpoint.fence != self._last_fence + 1:  # others were here meanwhile
-            self.given_up = {}
-        self._saved, self._last_fence = checkpoint, checkpoint.fence
-        self.position = self._progress.position = checkpoint.position
-        self._confirmed_at = _now()
+        self._go_on_from(checkpoint)
         return True
+
+    def _go_on_from(self, checkpoint: Checkpoint) -> None:
+        """Go on where the checkpoint is, or where this worker was if it alone has worked and just not stored that."""
+        is_alone = checkpoint.fence == self._last.fence + 1
+        if not is_alone:
+            self.given_up = {}
+        if not is_alone or checkpoint.position != self._last.position:
+            self.position = checkpoint.position
+        elif self.position > checkpoint.position:
+            self._save_at = _now()
+        self._saved = checkpoint
+        self._last = checkpoint
+        self._progress.position = checkpoint.position
+        self._confirmed_at = _now()
 
     async def _claim(self, claim: Callable[[Claim], Awaitable[Checkpoint]]) -> Checkpoint | None:
         now, lease = _now(), self._options.lease
@@ -173,11 +183,9 @@ class Hold:
         """Return a judge of commits."""
         return Triage(self._blocked, self.given_up, max(self._options.max_parked - self._progress.parked, 0))
 
-    def move(self, position: int, triage: Triage | None = None) -> Move:
+    def move(self, position: int, triage: Triage) -> Move:
         """Return what to store when everything up to a position is dealt with."""
         checkpoint = Checkpoint(position, self.fence)
-        if triage is None:
-            return Move(checkpoint, self._options.lease)
         return Move(checkpoint, self._options.lease, park=triage.park, skipped=triage.skipped)
 
     def still(self, *, park: Sequence[ParkedCommit] = (), unpark: Sequence[int] = ()) -> Move:
@@ -188,6 +196,7 @@ class Hold:
         """Note that a move was stored."""
         position = move.checkpoint.position
         self._saved = move.checkpoint
+        self._last = move.checkpoint
         self.position = self._progress.position = position
         self._save_at = None
         self._blocked |= keys_of(move.park)
@@ -218,9 +227,9 @@ class Hold:
             replay_until=min(max(self.position, self.replay_until), head),
         )
 
-    async def save(self, triage: Triage | None = None) -> None:
+    async def save(self) -> None:
         """Store where the query stands."""
-        await self.store(self.move(self.position, triage))
+        await self.store(self.still())
 
     async def store(self, move: Move) -> None:
         """Store a move, and note it."""
