@@ -30,7 +30,8 @@ class TransactionalStore(EventStore, Protocol[ConnectionT_co]):
         """Begin a transaction; it is committed at the end of `async with`, and rolled back if anything is raised.
 
         On SQLite there is one at a time, and nobody else writes meanwhile; what goes on with its connection after it is
-        refused.
+        refused. On Postgres let a method of the transaction be the last: where a statement has failed and its error was
+        swallowed, the commit does nothing, and only the next statement tells.
 
         Args:
             lease: Seconds for which the server keeps it if nothing is heard of it, so that a process that is frozen

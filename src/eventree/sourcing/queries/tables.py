@@ -71,6 +71,8 @@ class TableTarget(Generic[EventT]):
             checkpoint = await transaction.claim_checkpoint(*self._key, claim)
             if checkpoint.fence == 1 and self._steps.setup is not None:
                 await self._step(self._steps.setup, transaction)
+                # What is swallowed on Postgres fails the transaction without a word, but for its next statement.
+                await transaction.save_checkpoint(*self._key, Move(checkpoint, claim.seconds))
         return checkpoint
 
     async def hand_over(self, commits: Sequence[StoredCommit], end: int, hold: Hold) -> None:
@@ -105,6 +107,7 @@ class TableTarget(Generic[EventT]):
                 is_live = await transaction.make_live(*self._key, hold.fence)
                 if is_live and self._steps.swap is not None:
                     await self._step(self._steps.swap, transaction)
+                    await transaction.make_live(*self._key, hold.fence)
         return is_live
 
     async def reset(self, hold: Hold, move: Move) -> None:

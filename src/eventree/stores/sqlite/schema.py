@@ -10,8 +10,7 @@ from eventree.stores.sqlite.wal import MAX_BYTES, warn_of_reset_bug
 SCHEMA_VERSION: Final = 1
 
 _FULL = 2
-OURS = {"eventree", "streams", "events", "commands", "checkpoints", "parked", "snapshots", "event_log"}
-"""The names of our tables and views."""
+_OURS = {"eventree", "streams", "events", "commands", "checkpoints", "parked", "snapshots", "event_log"}
 
 # Integer stream keys make inserts 1.5 times faster than text keys. `length` of a text stops at NUL, so the limits are
 # checked on blobs. `owner` and `lease_until` of a checkpoint are for workers in several processes; `live` is set for
@@ -154,7 +153,7 @@ def _wait_for_others(db: sqlite3.Connection, busy_timeout: float) -> None:
 
 def _check_owner(db: sqlite3.Connection, path: str) -> bool:
     """Return whether our tables are there; raise if they are somebody else's or a newer version's."""
-    taken = OURS & {row[0].lower() for row in db.execute("SELECT name FROM sqlite_schema")}
+    taken = _OURS & {row[0].lower() for row in db.execute("SELECT name FROM sqlite_schema")}
     if not taken:
         return False
     try:

@@ -13,7 +13,7 @@ from eventree.stores.contract import ANYBODY, Checkpoint, Claim, Move
 from eventree.stores.sqlite import checkpoints
 from eventree.stores.sqlite.connection import Connection, commit, primary_code, translate, when_free
 from eventree.stores.sqlite.read import head
-from eventree.stores.sqlite.schema import OURS, open_projector
+from eventree.stores.sqlite.schema import open_projector
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -31,7 +31,6 @@ _HARMLESS_PRAGMAS: Final = {
     *("table_info", "table_xinfo", "table_list", "index_info", "index_xinfo", "index_list"),
     *("foreign_key_list", "foreign_key_check", "defer_foreign_keys", "integrity_check", "quick_check"),
 }
-_TEMPORARY: Final = {sqlite3.SQLITE_CREATE_TEMP_TABLE, sqlite3.SQLITE_CREATE_TEMP_VIEW}
 
 _inside: ContextVar[frozenset[object]] = ContextVar("_inside", default=frozenset())
 
@@ -56,11 +55,12 @@ class Projector(Connection):
         file.set_authorizer(self._authorize)
         return file
 
-    def _authorize(self, action: int, name: str | None, value: str | None, *_: object) -> int:
+    def _authorize(self, action: int, name: str | None, value: str | None, place: str | None, *_: object) -> int:
         is_allowed = self._is_ours or not (
             action == sqlite3.SQLITE_TRANSACTION
-            or (action == sqlite3.SQLITE_PRAGMA and value is not None and name not in _HARMLESS_PRAGMAS)
-            or (action in _TEMPORARY and name in OURS)
+            or action == sqlite3.SQLITE_ATTACH
+            or (place == "temp" and action != sqlite3.SQLITE_READ)
+            or (action == sqlite3.SQLITE_PRAGMA and value is not None and str(name).lower() not in _HARMLESS_PRAGMAS)
         )
         return sqlite3.SQLITE_OK if is_allowed else sqlite3.SQLITE_DENY
 
@@ -185,6 +185,7 @@ class Transactions:
             except BaseException as error:
                 await self._roll_back(projector)
                 self._weather(error)
+                self._refuse_if_closed(error)
                 raise
             finally:
                 projector.transaction = None
@@ -201,12 +202,12 @@ class Transactions:
             await projector.close()
 
     async def _opened(self) -> Projector:
-        if self._is_closed:
-            raise StoreUnavailable(f"{self._path} was closed; nothing was stored")
+        self._refuse_if_closed()
         if self._projector is None:
             projector = await Projector.open(self._path)
             try:
                 await projector.run(open_projector, self._path)
+                self._refuse_if_closed()
             except BaseException:
                 await projector.close()
                 raise
@@ -228,6 +229,11 @@ class Transactions:
             self._projector = None
             with suppress(EventStoreError, ValueError, sqlite3.Error):
                 await projector.close()
+
+    def _refuse_if_closed(self, error: BaseException | None = None) -> None:
+        """Raise `StoreUnavailable` if the store was closed meanwhile, and in place of what the driver says then."""
+        if self._is_closed and (error is None or isinstance(error, ValueError)):
+            raise StoreUnavailable(f"{self._path} was closed; nothing was stored") from error
 
     def _weather(self, error: BaseException) -> None:
         """Raise what a statement of a projection failed with, if it was not the statement's fault."""
