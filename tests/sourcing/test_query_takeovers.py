@@ -156,6 +156,21 @@ async def test_a_commit_that_was_given_up_is_tried_again_where_another_worker_wa
     assert seen.amounts == [("a", [0])]
 
 
+async def test_a_worker_that_is_cancelled_while_it_parks_does_not_pass_what_it_parks() -> None:
+    seen = Contexts()
+    seen.poison.add(2)
+    parking = patient(seen, on_failure="park")
+    async with FailingStore() as store, EventSourcing(ledger, store, queries=[parking]) as system:
+        await system.execute("a", add(1), wait_for=["q"])
+        gate = store.hold("save_checkpoint")
+        await system.execute("b", add(2))
+        await gate.reached()
+        (worker,) = (task for task in asyncio.all_tasks() if task.get_name() == "eventree q")
+        worker.cancel()
+        await caught_up_after_a_crash(system.query("q"))
+        assert [commit.position for commit in await system.query("q").parked()] == [2]
+
+
 class Slow(FailingStore):
     """A store where who releases a dead worker's claim first is the last to hear of it."""
 
