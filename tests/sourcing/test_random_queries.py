@@ -59,7 +59,7 @@ async def test_a_query_loses_nothing_and_keeps_the_order_of_each_aggregate() -> 
         async with MemoryStore() as store, EventSourcing(ledger, store) as writer:
             await QueryWorld(seed, store, writer).live()
 
-    await in_many_worlds(live, 2 * EXAMPLES)
+    await in_many_worlds(live, EXAMPLES + EXAMPLES // 2)
 
 
 async def test_two_workers_of_a_query_lose_nothing_and_run_ahead_of_nothing() -> None:

@@ -92,7 +92,7 @@ class World(ABC):
         if what == "write":
             await self.write()
         elif what == "rest":
-            await asyncio.sleep(self.chance.random() * 0.02)
+            await asyncio.sleep(self.chance.random() * (0.02 if self.workers == 1 else 0.2))
         else:
             with suppress(EventreeError, Boom, RuntimeError):  # the last two where a claim was to be made for it
                 await (self.wait(handle) if what == "wait" else self.steer(handle))
