@@ -69,6 +69,8 @@ class Chaos:
             yield transaction
         if self._happens(self.weather):
             raise CommitOutcomeUnknown("chaos")
+        if self._happens(self.crashes):
+            raise RuntimeError("chaos")
 
     async def _before(self, crashes: float) -> None:
         if self.is_on:
