@@ -2,10 +2,10 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TypeAlias
+from typing import TypeAlias, Unpack
 
-from eventree import Backoff, EventEnvelope, Query
-from sourcing.ledger import Added
+from eventree import Backoff, EventEnvelope, Query, QueryContext, QueryOptions, query_context
+from sourcing.ledger import Added, Boom
 
 Events: TypeAlias = Sequence[EventEnvelope[Added]]
 
@@ -34,6 +34,25 @@ class Seen:
                 await self._news.wait()
 
 
+class Contexts(Seen):
+    """Remember what each call was told about itself, and fail at chosen amounts."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.contexts: list[QueryContext] = []
+        self.poison: set[int] = set()
+
+    def __call__(self, id: str, events: Events) -> None:
+        self.contexts.append(query_context())
+        if any(event.payload.amount in self.poison for event in events):
+            raise Boom
+        super().__call__(id, events)
+
+    @property
+    def replays(self) -> list[bool]:
+        return [context.is_replay for context in self.contexts]
+
+
 def before(seen: Seen, first: Callable[[str, Events], Awaitable[None]]) -> Callable[[str, Events], Awaitable[None]]:
     """Return a handler that does something before it remembers."""
 
@@ -46,3 +65,11 @@ def before(seen: Seen, first: Callable[[str, Events], Awaitable[None]]) -> Calla
 
 def query(name: str, handler: Callable[[str, Events], Awaitable[None] | None], max_attempts: int = 3) -> Query[Added]:
     return Query(name, handler, max_attempts=max_attempts, backoff=AT_ONCE, poll_interval=0.01)
+
+
+def patient(
+    handler: Callable[[str, Events], Awaitable[None] | None], name: str = "q", **options: Unpack[QueryOptions]
+) -> Query[Added]:
+    """Return a query that fails fast, unless the options say otherwise."""
+    options = {"max_attempts": 2, "backoff": AT_ONCE, "poll_interval": 0.01, **options}
+    return Query(name, handler, **options)

@@ -3,12 +3,11 @@
 import asyncio
 import os
 import signal
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from eventree import EventSourcing, EventStore, InvalidArgument, Query, QueryHandle, QueryStatus
+from eventree import EventSourcing, EventStore, InvalidArgument, Query, QueryStatus
 from eventree.sourcing.queries.worker import is_dead, worker_name
 from eventree.stores.contract import Claim
 from servers.processes import Child, python
@@ -16,24 +15,13 @@ from sourcing import follower
 from sourcing.ledger import add, ledger
 from sourcing.reading import Seen
 from sourcing.teller import open_store
+from sourcing.waiting import becomes, until
 
 RUNNING, WAITING = QueryStatus.RUNNING, QueryStatus.WAITING
 
 
 def query(seen: Seen, lease: float = 60.0) -> Query[object]:
     return Query("q", seen, poll_interval=0.01, lease=lease)  # type: ignore[arg-type]
-
-
-async def becomes(handle: QueryHandle, status: QueryStatus) -> None:
-    async with asyncio.timeout(20):
-        while handle.status is not status:  # noqa: ASYNC110 - there is no event for it
-            await asyncio.sleep(0.01)
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
-        while not condition():  # noqa: ASYNC110 - there is no event for everything
-            await asyncio.sleep(0.01)
 
 
 async def test_of_two_workers_one_works_the_other_sees_how_far_and_takes_over_when_it_stops(store: EventStore) -> None:

@@ -1,8 +1,6 @@
 """What a person can do about a query: pause, resume, skip, reset, retry, drop; and see how it does."""
 
 import asyncio
-from collections.abc import Callable
-from typing import Unpack
 
 import pytest
 
@@ -16,10 +14,8 @@ from eventree import (
     MemoryStore,
     OutsideQuery,
     Query,
-    QueryContext,
     QueryElsewhere,
     QueryHandle,
-    QueryOptions,
     QueryStatus,
     QueryStopped,
     QuerySuperseded,
@@ -28,35 +24,10 @@ from eventree import (
     query_context,
 )
 from sourcing.ledger import Added, Boom, Ledger, add, apply, handle, ledger
-from sourcing.reading import AT_ONCE, Events, Seen
+from sourcing.reading import Contexts, Seen, patient
+from sourcing.waiting import until
 
 RUNNING, PAUSED, STOPPED = QueryStatus.RUNNING, QueryStatus.PAUSED, QueryStatus.STOPPED
-
-
-class Contexts(Seen):
-    """Remember what each call was told about itself, and fail at chosen amounts."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.contexts: list[QueryContext] = []
-        self.poison: set[int] = set()
-
-    def __call__(self, id: str, events: Events) -> None:
-        self.contexts.append(query_context())
-        if any(event.payload.amount in self.poison for event in events):
-            raise Boom
-        super().__call__(id, events)
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
-        while not condition():  # noqa: ASYNC110 - there is no event for everything
-            await asyncio.sleep(0.005)
-
-
-def patient(seen: Contexts, **options: Unpack[QueryOptions]) -> Query[Added]:
-    options = {"max_attempts": 2, "backoff": AT_ONCE, "poll_interval": 0.01, **options}
-    return Query("q", seen, **options)
 
 
 async def test_a_query_that_is_paused_handles_nothing_until_it_is_resumed(store: EventStore) -> None:
