@@ -57,9 +57,8 @@ class Projector(Connection):
 
     def _authorize(self, action: int, name: str | None, value: str | None, place: str | None, *_: object) -> int:
         is_allowed = self._is_ours or not (
-            action == sqlite3.SQLITE_TRANSACTION
-            or action == sqlite3.SQLITE_ATTACH
-            or (place == "temp" and action != sqlite3.SQLITE_READ)
+            action in {sqlite3.SQLITE_TRANSACTION, sqlite3.SQLITE_ATTACH}
+            or (place == "temp" and action == sqlite3.SQLITE_INSERT)  # into its schema: something is created
             or (action == sqlite3.SQLITE_PRAGMA and value is not None and str(name).lower() not in _HARMLESS_PRAGMAS)
         )
         return sqlite3.SQLITE_OK if is_allowed else sqlite3.SQLITE_DENY
