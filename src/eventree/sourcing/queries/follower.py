@@ -22,6 +22,9 @@ logger = logging.getLogger("eventree")
 
 STORE_BACKOFF = Backoff(initial=0.1, maximum=5.0)
 
+RETAKE = 0.05
+"""Seconds after which a query that was taken from this worker is asked for again."""
+
 
 class Follower:
     """Follow the log.
@@ -110,7 +113,7 @@ class Follower:
             logger.warning("%s", error)
             self.let_go()
             self.failures.forget()
-            delay = self._options.poll_interval
+            delay = RETAKE
         except LogRolledBack as error:
             self.let_go()
             self.hold.is_known = False
