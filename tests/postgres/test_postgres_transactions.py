@@ -1,0 +1,396 @@
+"""Transactions of projections on Postgres: rows and checkpoint stay together, whatever happens to the connection."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import asyncpg
+import pytest
+
+from eventree import EventStoreError, StoreBusy, StoreUnavailable, TransactionEnded, WouldDeadlock
+from eventree.stores.contract import Appended, Checkpoint, Claim, Move
+from eventree.stores.postgres import PostgresStore
+from eventree.stores.postgres.driver import Connection
+from eventree.stores.transaction import StoreTransaction
+from eventree.testing.store_values import append, request
+from postgres.backends import backends, psql, terminate, wait_for_locks
+from servers.postgres import PostgresServer
+from servers.proxy import Proxy, Way
+from sourcing.totals import rows
+
+Transaction = StoreTransaction[Connection]
+
+
+@pytest.fixture
+async def held(store: PostgresStore) -> Checkpoint:
+    """Make a table, and claim a checkpoint."""
+    return await make(store)
+
+
+async def make(store: PostgresStore) -> Checkpoint:
+    async with store.transaction() as transaction:
+        await transaction.connection.execute("CREATE TABLE numbers (number INT)")
+        return await transaction.claim_checkpoint("query", 1)
+
+
+@pytest.fixture
+async def proxy(postgres_server: PostgresServer) -> AsyncIterator[Proxy]:
+    async with Proxy(postgres_server.port).running() as running:
+        yield running
+
+
+async def insert(transaction: Transaction, number: int) -> None:
+    await transaction.connection.execute(f"INSERT INTO numbers VALUES ({number})")
+
+
+async def save(transaction: Transaction, held: Checkpoint, position: int) -> None:
+    await transaction.save_checkpoint("query", 1, Move(Checkpoint(position, held.fence)))
+
+
+async def numbers(dsn: str) -> list[int]:
+    return [number for (number,) in await rows(dsn, "SELECT number FROM eventree.numbers ORDER BY number")]
+
+
+async def checkpoint(store: PostgresStore) -> Checkpoint:
+    stored = await store.load_checkpoint("query", 1)
+    assert stored is not None
+    return stored.checkpoint
+
+
+async def until_it_works(operation: Callable[[], Awaitable[object]]) -> None:
+    """Try again until the store is back; what it raises until then is about nothing else."""
+    async with asyncio.timeout(20):
+        while True:
+            try:
+                await operation()
+            except StoreUnavailable:
+                await asyncio.sleep(0.02)
+            else:
+                return
+
+
+# --- what a projection does to its transaction
+
+
+@pytest.mark.parametrize(("end", "stands"), [("COMMIT", [7]), ("END", [7]), ("ROLLBACK", []), ("ABORT", [])])
+async def test_a_transaction_that_was_ended_from_inside_is_told_at_its_end(
+    store: PostgresStore, postgres_dsn: str, held: Checkpoint, end: str, stands: list[int]
+) -> None:
+    with pytest.raises(TransactionEnded):
+        async with store.transaction() as transaction:
+            await insert(transaction, 7)
+            await transaction.connection.execute(end)
+    assert await numbers(postgres_dsn) == stands
+    assert await checkpoint(store) == held
+
+
+Act = Callable[[Transaction, Checkpoint], Awaitable[object]]
+MOVES: dict[str, Act] = {
+    "save": lambda transaction, held: save(transaction, held, 9),
+    "claim": lambda transaction, _: transaction.claim_checkpoint("query", 1),
+    "claim another one": lambda transaction, _: transaction.claim_checkpoint("query", 2),
+    "make live": lambda transaction, held: transaction.make_live("query", 1, held.fence),
+}
+
+
+@pytest.mark.parametrize("move", MOVES)
+@pytest.mark.parametrize("end", ["COMMIT", "ROLLBACK"])
+async def test_no_checkpoint_moves_when_its_transaction_was_ended_from_inside(
+    store: PostgresStore, held: Checkpoint, end: str, move: str
+) -> None:
+    for _ in range(2):
+        with pytest.raises(TransactionEnded):
+            async with store.transaction() as transaction:
+                await insert(transaction, 7)
+                await transaction.connection.execute(end)
+                with pytest.raises(TransactionEnded):
+                    await MOVES[move](transaction, held)
+    assert await checkpoint(store) == held
+    assert await store.load_checkpoint("query", 2) is None
+    async with store.transaction() as transaction:
+        await save(transaction, held, 9)
+    assert await checkpoint(store) == Checkpoint(9, held.fence)
+
+
+async def swallow(transaction: Transaction) -> None:
+    """Write something, and swallow the error of a statement that fails."""
+    await insert(transaction, 7)
+    with pytest.raises(asyncpg.DivisionByZeroError):
+        await transaction.connection.execute("SELECT 1 / 0")
+
+
+async def test_a_failure_that_was_swallowed_is_told_at_the_end_of_the_transaction(
+    store: PostgresStore, postgres_dsn: str, held: Checkpoint
+) -> None:
+    with pytest.raises(asyncpg.InFailedSQLTransactionError):
+        async with store.transaction() as transaction:
+            await swallow(transaction)
+    assert await numbers(postgres_dsn) == []
+    assert await checkpoint(store) == held
+
+
+@pytest.mark.parametrize("move", MOVES)
+async def test_no_checkpoint_moves_after_a_failure_that_was_swallowed(
+    store: PostgresStore, postgres_dsn: str, held: Checkpoint, move: str
+) -> None:
+    with pytest.raises(asyncpg.InFailedSQLTransactionError):
+        async with store.transaction() as transaction:
+            await swallow(transaction)
+            await MOVES[move](transaction, held)
+    assert await numbers(postgres_dsn) == []
+    assert await checkpoint(store) == held
+    assert await store.load_checkpoint("query", 2) is None
+
+
+async def test_a_failure_within_a_savepoint_may_be_swallowed(
+    store: PostgresStore, postgres_dsn: str, held: Checkpoint
+) -> None:
+    async with store.transaction() as transaction:
+        await insert(transaction, 7)
+        with pytest.raises(asyncpg.DivisionByZeroError):
+            async with transaction.connection.transaction():
+                await insert(transaction, 8)
+                await transaction.connection.execute("SELECT 1 / 0")
+        await save(transaction, held, 9)
+    assert await numbers(postgres_dsn) == [7]
+    assert await checkpoint(store) == Checkpoint(9, held.fence)
+
+
+async def test_a_constraint_that_is_judged_at_the_commit_is_the_projections_own_failure(
+    store: PostgresStore, postgres_dsn: str, held: Checkpoint
+) -> None:
+    async with store.transaction() as transaction:
+        await transaction.connection.execute(
+            "CREATE TABLE parent (number INT PRIMARY KEY);"
+            "CREATE TABLE child (number INT REFERENCES parent DEFERRABLE INITIALLY DEFERRED)"
+        )
+    for _ in range(2):
+        with pytest.raises(asyncpg.ForeignKeyViolationError):
+            async with store.transaction() as transaction:
+                await insert(transaction, 7)
+                await transaction.connection.execute("INSERT INTO child VALUES (1)")
+                await save(transaction, held, 9)
+    assert await numbers(postgres_dsn) == []
+    assert await checkpoint(store) == held
+
+
+async def test_a_commit_that_cannot_be_put_in_an_order_with_others_is_nobodys_fault(
+    store: PostgresStore, postgres_dsn: str, held: Checkpoint
+) -> None:
+    async with psql(postgres_dsn) as other:
+        with pytest.raises(StoreBusy, match="nothing was stored"):
+            async with store.transaction() as transaction:
+                await transaction.connection.execute("SET TRANSACTION ISOLATION LEVEL SERIALIZABLE")
+                await transaction.connection.fetch("SELECT sum(number) FROM numbers")
+                async with other.transaction(isolation="serializable"):
+                    await other.fetch("SELECT sum(number) FROM numbers")
+                    await other.execute("INSERT INTO numbers VALUES (1)")
+                    await insert(transaction, 7)
+                await transaction.connection.fetch("SELECT 1")  # the failure is at the commit, not here
+    assert await numbers(postgres_dsn) == [1]
+    assert await checkpoint(store) == held
+
+
+# --- what happens to its connection
+
+
+@pytest.mark.parametrize("way", Way)
+async def test_a_transaction_that_cannot_begin_harms_no_later_one(postgres_dsn: str, proxy: Proxy, way: Way) -> None:
+    async with PostgresStore(proxy.dsn(postgres_dsn), timeout=3, notify=False) as store:
+        held = await make(store)
+        for number in range(3):
+            proxy.cut_at(way, 1)
+            with pytest.raises(StoreUnavailable):
+                async with store.transaction():
+                    pytest.fail("it has begun")
+            assert proxy.cuts == number + 1
+
+            async def project(number: int = number) -> None:
+                async with store.transaction() as transaction:
+                    await insert(transaction, number)
+                    await save(transaction, held, number)
+
+            await until_it_works(project)
+        assert await numbers(postgres_dsn) == [0, 1, 2]
+        assert await checkpoint(store) == Checkpoint(2, held.fence)
+
+
+@pytest.mark.parametrize("way", Way)
+async def test_a_connection_that_is_lost_during_a_statement_leaves_nothing_behind(
+    postgres_dsn: str, proxy: Proxy, way: Way
+) -> None:
+    async with PostgresStore(proxy.dsn(postgres_dsn), timeout=3, notify=False) as store:
+        held = await make(store)
+        with pytest.raises(StoreUnavailable):
+            async with store.transaction() as transaction:
+                await insert(transaction, 7)
+                await save(transaction, held, 9)
+                proxy.cut_at(way, 1)
+                await insert(transaction, 8)
+        await until_it_works(store.head)
+        assert await numbers(postgres_dsn) == []
+        assert await checkpoint(store) == held
+
+
+@pytest.mark.parametrize(("way", "stands"), [(Way.TO_SERVER, False), (Way.TO_CLIENT, True)])
+async def test_a_connection_that_is_lost_during_the_commit_keeps_rows_and_checkpoint_together(
+    postgres_dsn: str, proxy: Proxy, way: Way, *, stands: bool
+) -> None:
+    async with PostgresStore(proxy.dsn(postgres_dsn), timeout=3, notify=False) as store:
+        held = await make(store)
+        with pytest.raises(StoreUnavailable):
+            async with store.transaction() as transaction:
+                await insert(transaction, 7)
+                await save(transaction, held, 9)
+                proxy.cut_at(way, 1)
+        await until_it_works(store.head)
+        assert await numbers(postgres_dsn) == ([7] if stands else [])
+        assert await checkpoint(store) == Checkpoint(9 if stands else 0, held.fence)
+
+
+async def test_a_transaction_whose_server_process_is_ended_leaves_nothing_behind(
+    store: PostgresStore, postgres_dsn: str, held: Checkpoint
+) -> None:
+    async with psql(postgres_dsn) as db:
+        for _ in range(3):
+            with pytest.raises(StoreUnavailable):
+                async with store.transaction() as transaction:
+                    await insert(transaction, 7)
+                    await save(transaction, held, 9)
+                    await terminate(db, [transaction.connection.get_server_pid()])
+                    await insert(transaction, 8)
+    assert await numbers(postgres_dsn) == []
+    assert await checkpoint(store) == held
+
+
+async def test_a_transaction_that_waits_for_a_lock_too_long_fails_alone(postgres_dsn: str) -> None:
+    async with PostgresStore(postgres_dsn, timeout=0.5, notify=False) as store, psql(postgres_dsn) as other:
+        held = await make(store)
+        async with other.transaction():
+            await other.execute("LOCK TABLE numbers")
+            with pytest.raises(asyncpg.QueryCanceledError):
+                async with store.transaction() as transaction:
+                    await insert(transaction, 7)
+            assert await append(store, request("a")) == [Appended(1, 1)]
+        async with store.transaction() as transaction:
+            await insert(transaction, 8)
+            await save(transaction, held, 9)
+    assert await numbers(postgres_dsn) == [8]
+
+
+async def test_a_transaction_that_is_idle_for_longer_than_its_lease_is_ended_by_the_server(
+    store: PostgresStore, postgres_dsn: str, held: Checkpoint
+) -> None:
+    with pytest.raises(EventStoreError):
+        async with store.transaction(0.2) as transaction:
+            await insert(transaction, 7)
+            await save(transaction, held, 9)
+            async with psql(postgres_dsn) as db, asyncio.timeout(10):
+                process = transaction.connection.get_server_pid()
+                while process in [ours for ours, *_ in await backends(db)]:  # noqa: ASYNC110 - nobody tells
+                    await asyncio.sleep(0.02)
+            await insert(transaction, 8)
+    async with store.transaction(10.0) as transaction:  # the lease of before is not the next one's
+        await asyncio.sleep(0.5)
+        await insert(transaction, 8)
+        await save(transaction, held, 9)
+    assert await numbers(postgres_dsn) == [8]
+    assert await checkpoint(store) == Checkpoint(9, held.fence)
+
+
+# --- several at once
+
+
+async def test_of_two_first_versions_that_are_claimed_at_once_one_is_live(
+    store: PostgresStore, postgres_dsn: str
+) -> None:
+    is_claimed, go_on = asyncio.Event(), asyncio.Event()
+
+    async def first() -> Checkpoint:
+        async with store.transaction() as transaction:
+            held = await transaction.claim_checkpoint("query", 1, Claim("one", 60))
+            is_claimed.set()
+            await go_on.wait()
+            return held
+
+    async def second() -> Checkpoint:
+        async with store.transaction() as transaction:
+            await transaction.connection.execute("CREATE TABLE numbers (number INT)")
+            held = await transaction.claim_checkpoint("query", 2, Claim("two", 60))
+            await insert(transaction, 2)
+            return held
+
+    one = asyncio.create_task(first())
+    await is_claimed.wait()
+    two = asyncio.create_task(second())
+    async with psql(postgres_dsn) as db:
+        await wait_for_locks(db)
+    go_on.set()
+    assert list(await asyncio.gather(one, two)) == [Checkpoint(0, 1)] * 2
+    assert await numbers(postgres_dsn) == [2]  # what it did before it had to wait is still there
+    stored = await store.load_checkpoint("query", 2)
+    assert stored is not None
+    assert stored.live_version == 1
+
+
+async def test_more_transactions_than_there_are_connections_take_turns(
+    store: PostgresStore, postgres_dsn: str, held: Checkpoint
+) -> None:
+    processes = set[int]()
+    open_now = most = 0
+
+    async def use(number: int) -> None:
+        nonlocal open_now, most
+        async with store.transaction() as transaction:
+            open_now += 1
+            most = max(most, open_now)
+            processes.add(transaction.connection.get_server_pid())
+            await insert(transaction, number)
+            await asyncio.sleep(0.005)
+            open_now -= 1
+
+    async with asyncio.timeout(20):
+        await asyncio.gather(*map(use, range(40)))
+    assert (most, len(processes)) == (4, 4)
+    assert await numbers(postgres_dsn) == list(range(40))
+    assert await checkpoint(store) == held
+
+
+async def test_a_store_that_closes_ends_who_waits_for_a_transaction(postgres_dsn: str) -> None:
+    store, inside = PostgresStore(postgres_dsn, notify=False), asyncio.Semaphore(0)
+
+    async def stay() -> None:
+        async with store.transaction():
+            inside.release()
+            await asyncio.Event().wait()
+
+    async with store:
+        holders = [asyncio.create_task(stay()) for _ in range(5)]
+        for _ in range(4):
+            await inside.acquire()
+    for holder in holders[:4]:
+        holder.cancel()
+    *cancelled, waited = await asyncio.gather(*holders, return_exceptions=True)
+    assert [type(error) for error in cancelled] == [asyncio.CancelledError] * 4
+    assert isinstance(waited, StoreUnavailable)
+
+
+async def test_a_task_that_a_transaction_started_has_transactions_of_its_own_when_that_is_over(
+    store: PostgresStore, postgres_dsn: str, held: Checkpoint
+) -> None:
+    is_over = asyncio.Event()
+
+    async def later() -> None:
+        with pytest.raises(WouldDeadlock):
+            async with store.transaction():
+                pass
+        await is_over.wait()
+        async with store.transaction() as transaction:
+            await insert(transaction, 7)
+            await save(transaction, held, 9)
+
+    async with store.transaction():
+        task = asyncio.create_task(later())
+        await asyncio.sleep(0)
+    is_over.set()
+    await task
+    assert await numbers(postgres_dsn) == [7]
