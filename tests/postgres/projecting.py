@@ -46,9 +46,9 @@ async def opened(dsn: str, *projections: Projection[Added]) -> AsyncIterator[tup
 
 
 @asynccontextmanager
-async def apart(dsn: str, projection: Projection[Added]) -> AsyncIterator[QueryHandle]:
+async def apart(dsn: str, projection: Projection[Added], *, timeout: float = 3.0) -> AsyncIterator[QueryHandle]:
     """Run a projection on a store of its own, which what happens to that one is about."""
-    async with PostgresStore(dsn, timeout=3, notify=False) as store:
+    async with PostgresStore(dsn, timeout=timeout, notify=False) as store:
         handle = projection.handle(store)
         async with Supervisor([handle.child_spec()]):
             yield handle

@@ -77,6 +77,32 @@ async def test_a_projection_whose_transactions_cannot_begin_goes_on_by_itself(
     assert await totals(postgres_dsn) == {"a": (6, 4)}
 
 
+async def test_a_projection_whose_server_hangs_when_a_transaction_begins_goes_on_by_itself(
+    postgres_server: PostgresServer, postgres_dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hangs = 0.0
+    original = PostgresStore.transaction
+
+    def begin(store: PostgresStore, lease: float = 5.0) -> AbstractAsyncContextManager[StoreTransaction[Any]]:
+        nonlocal hangs
+        if hangs:
+            postgres_server.pause()
+            asyncio.get_running_loop().call_later(hangs, postgres_server.resume)
+            hangs = 0.0
+        return original(store, lease)
+
+    monkeypatch.setattr(PostgresStore, "transaction", begin)
+    timeout = 0.2
+    cut_off = apart(postgres_dsn, projection(project, max_attempts=1), timeout=timeout)
+    async with opened(postgres_dsn) as (system, _), cut_off as handle:
+        await write(system, handle, 1)
+        hangs = timeout + 2.5  # the driver gives up 2 s after the server should have
+        await write(system, handle, 2)
+        await write(system, handle, 3)
+        assert handle.incarnation == 1
+    assert await totals(postgres_dsn) == {"a": (6, 3)}
+
+
 async def test_a_projection_whose_server_process_is_ended_counts_every_event_once(postgres_dsn: str) -> None:
     is_ended = False
 

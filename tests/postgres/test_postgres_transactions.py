@@ -6,18 +6,14 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import asyncpg
 import pytest
 
-from eventree import EventStoreError, StoreBusy, StoreUnavailable, TransactionEnded, WouldDeadlock
-from eventree.stores.contract import Appended, Checkpoint, Claim, Move
+from eventree import EventStoreError, StoreBusy, StoreUnavailable, TransactionEnded
+from eventree.stores.contract import Appended, Checkpoint
 from eventree.stores.postgres import PostgresStore
-from eventree.stores.postgres.driver import Connection
-from eventree.stores.transaction import StoreTransaction
 from eventree.testing.store_values import append, request
-from postgres.backends import backends, psql, terminate, wait_for_locks
+from postgres.backends import backends, psql, terminate
+from postgres.numbering import Transaction, checkpoint, insert, make, numbers, save
 from servers.postgres import PostgresServer
 from servers.proxy import Proxy, Way
-from sourcing.totals import rows
-
-Transaction = StoreTransaction[Connection]
 
 
 @pytest.fixture
@@ -26,34 +22,10 @@ async def held(store: PostgresStore) -> Checkpoint:
     return await make(store)
 
 
-async def make(store: PostgresStore) -> Checkpoint:
-    async with store.transaction() as transaction:
-        await transaction.connection.execute("CREATE TABLE numbers (number INT)")
-        return await transaction.claim_checkpoint("query", 1)
-
-
 @pytest.fixture
 async def proxy(postgres_server: PostgresServer) -> AsyncIterator[Proxy]:
     async with Proxy(postgres_server.port).running() as running:
         yield running
-
-
-async def insert(transaction: Transaction, number: int) -> None:
-    await transaction.connection.execute(f"INSERT INTO numbers VALUES ({number})")
-
-
-async def save(transaction: Transaction, held: Checkpoint, position: int) -> None:
-    await transaction.save_checkpoint("query", 1, Move(Checkpoint(position, held.fence)))
-
-
-async def numbers(dsn: str) -> list[int]:
-    return [number for (number,) in await rows(dsn, "SELECT number FROM eventree.numbers ORDER BY number")]
-
-
-async def checkpoint(store: PostgresStore) -> Checkpoint:
-    stored = await store.load_checkpoint("query", 1)
-    assert stored is not None
-    return stored.checkpoint
 
 
 async def until_it_works(operation: Callable[[], Awaitable[object]]) -> None:
@@ -289,108 +261,18 @@ async def test_a_transaction_that_is_idle_for_longer_than_its_lease_is_ended_by_
                 while process in [ours for ours, *_ in await backends(db)]:  # noqa: ASYNC110 - nobody tells
                     await asyncio.sleep(0.02)
             await insert(transaction, 8)
-    async with store.transaction(10.0) as transaction:  # the lease of before is not the next one's
-        await asyncio.sleep(0.5)
+    async with store.transaction() as transaction:
         await insert(transaction, 8)
         await save(transaction, held, 9)
     assert await numbers(postgres_dsn) == [8]
     assert await checkpoint(store) == Checkpoint(9, held.fence)
 
 
-# --- several at once
-
-
-async def test_of_two_first_versions_that_are_claimed_at_once_one_is_live(
-    store: PostgresStore, postgres_dsn: str
-) -> None:
-    is_claimed, go_on = asyncio.Event(), asyncio.Event()
-
-    async def first() -> Checkpoint:
-        async with store.transaction() as transaction:
-            held = await transaction.claim_checkpoint("query", 1, Claim("one", 60))
-            is_claimed.set()
-            await go_on.wait()
-            return held
-
-    async def second() -> Checkpoint:
-        async with store.transaction() as transaction:
-            await transaction.connection.execute("CREATE TABLE numbers (number INT)")
-            held = await transaction.claim_checkpoint("query", 2, Claim("two", 60))
-            await insert(transaction, 2)
-            return held
-
-    one = asyncio.create_task(first())
-    await is_claimed.wait()
-    two = asyncio.create_task(second())
-    async with psql(postgres_dsn) as db:
-        await wait_for_locks(db)
-    go_on.set()
-    assert list(await asyncio.gather(one, two)) == [Checkpoint(0, 1)] * 2
-    assert await numbers(postgres_dsn) == [2]  # what it did before it had to wait is still there
-    stored = await store.load_checkpoint("query", 2)
-    assert stored is not None
-    assert stored.live_version == 1
-
-
-async def test_more_transactions_than_there_are_connections_take_turns(
-    store: PostgresStore, postgres_dsn: str, held: Checkpoint
-) -> None:
-    processes = set[int]()
-    open_now = most = 0
-
-    async def use(number: int) -> None:
-        nonlocal open_now, most
-        async with store.transaction() as transaction:
-            open_now += 1
-            most = max(most, open_now)
-            processes.add(transaction.connection.get_server_pid())
-            await insert(transaction, number)
-            await asyncio.sleep(0.005)
-            open_now -= 1
-
-    async with asyncio.timeout(20):
-        await asyncio.gather(*map(use, range(40)))
-    assert (most, len(processes)) == (4, 4)
-    assert await numbers(postgres_dsn) == list(range(40))
-    assert await checkpoint(store) == held
-
-
-async def test_a_store_that_closes_ends_who_waits_for_a_transaction(postgres_dsn: str) -> None:
-    store, inside = PostgresStore(postgres_dsn, notify=False), asyncio.Semaphore(0)
-
-    async def stay() -> None:
-        async with store.transaction():
-            inside.release()
-            await asyncio.Event().wait()
-
-    async with store:
-        holders = [asyncio.create_task(stay()) for _ in range(5)]
-        for _ in range(4):
-            await inside.acquire()
-    for holder in holders[:4]:
-        holder.cancel()
-    *cancelled, waited = await asyncio.gather(*holders, return_exceptions=True)
-    assert [type(error) for error in cancelled] == [asyncio.CancelledError] * 4
-    assert isinstance(waited, StoreUnavailable)
-
-
-async def test_a_task_that_a_transaction_started_has_transactions_of_its_own_when_that_is_over(
-    store: PostgresStore, postgres_dsn: str, held: Checkpoint
-) -> None:
-    is_over = asyncio.Event()
-
-    async def later() -> None:
-        with pytest.raises(WouldDeadlock):
-            async with store.transaction():
-                pass
-        await is_over.wait()
-        async with store.transaction() as transaction:
-            await insert(transaction, 7)
-            await save(transaction, held, 9)
-
-    async with store.transaction():
-        task = asyncio.create_task(later())
-        await asyncio.sleep(0)
-    is_over.set()
-    await task
-    assert await numbers(postgres_dsn) == [7]
+async def test_each_transaction_has_its_own_lease(store: PostgresStore, postgres_dsn: str, held: Checkpoint) -> None:
+    async with store.transaction(0.2) as transaction:
+        await insert(transaction, 1)
+    async with store.transaction(20.0) as transaction:
+        await insert(transaction, 2)
+        await asyncio.sleep(0.5)  # longer than the lease of the one before on this connection
+        await save(transaction, held, 9)
+    assert await numbers(postgres_dsn) == [1, 2]

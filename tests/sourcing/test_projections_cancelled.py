@@ -63,7 +63,7 @@ async def project_and_wait(connection: Connection, events: Events) -> None:
 
 
 def projection() -> Projection[Added]:
-    return Projection("totals", project_and_wait, setup=setup, follows=[ledger], poll_interval=0.01, lease=60)
+    return Projection("totals", project_and_wait, setup=setup, follows=[ledger], max_attempts=1, poll_interval=0.01)
 
 
 @asynccontextmanager
@@ -137,4 +137,4 @@ def numbered(number: int) -> Projection[Added]:
         for event in events:
             await count(connection, event, f"totals_{number}")
 
-    return Projection(f"totals_{number}", insert, setup=make, follows=[ledger], poll_interval=0.01)
+    return Projection(f"totals_{number}", insert, setup=make, follows=[ledger], max_attempts=1, poll_interval=0.01)
