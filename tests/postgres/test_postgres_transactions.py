@@ -256,7 +256,7 @@ async def test_a_transaction_that_is_idle_for_longer_than_its_lease_is_ended_by_
         async with store.transaction(0.2) as transaction:
             await insert(transaction, 7)
             await save(transaction, held, 9)
-            async with psql(postgres_dsn) as db, asyncio.timeout(10):
+            async with psql(postgres_dsn) as db, asyncio.timeout(3):
                 process = transaction.connection.get_server_pid()
                 while process in [ours for ours, *_ in await backends(db)]:  # noqa: ASYNC110 - nobody tells
                     await asyncio.sleep(0.02)
@@ -268,11 +268,13 @@ async def test_a_transaction_that_is_idle_for_longer_than_its_lease_is_ended_by_
     assert await checkpoint(store) == Checkpoint(9, held.fence)
 
 
-async def test_each_transaction_has_its_own_lease(store: PostgresStore, postgres_dsn: str, held: Checkpoint) -> None:
+async def test_a_short_lease_does_not_outlive_its_transaction(store: PostgresStore, postgres_dsn: str) -> None:
     async with store.transaction(0.2) as transaction:
-        await insert(transaction, 1)
+        process = transaction.connection.get_server_pid()
+        await transaction.connection.execute("CREATE TABLE numbers (number INT)")
     async with store.transaction(20.0) as transaction:
-        await insert(transaction, 2)
-        await asyncio.sleep(0.5)  # longer than the lease of the one before on this connection
-        await save(transaction, held, 9)
-    assert await numbers(postgres_dsn) == [1, 2]
+        assert transaction.connection.get_server_pid() == process
+        await insert(transaction, 7)
+        await asyncio.sleep(0.5)
+        await transaction.claim_checkpoint("query", 1)
+    assert await numbers(postgres_dsn) == [7]

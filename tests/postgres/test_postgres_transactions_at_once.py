@@ -80,15 +80,21 @@ async def test_a_store_that_closes_ends_who_waits_for_a_transaction(postgres_dsn
             inside.release()
             await asyncio.Event().wait()
 
+    async def use() -> None:
+        async with store.transaction():
+            pass
+
     async with store:
-        holders = [asyncio.create_task(stay()) for _ in range(5)]
-        for _ in range(4):
+        holders = [asyncio.create_task(stay()) for _ in range(4)]
+        for _ in holders:
             await inside.acquire()
-    for holder in holders[:4]:
+        waiter = asyncio.create_task(use())
+        await asyncio.sleep(0.02)
+        assert not waiter.done()
+    for holder in holders:
         holder.cancel()
-    *cancelled, waited = await asyncio.gather(*holders, return_exceptions=True)
-    assert [type(error) for error in cancelled] == [asyncio.CancelledError] * 4
-    assert isinstance(waited, StoreUnavailable)
+    ends = await asyncio.gather(*holders, waiter, return_exceptions=True)
+    assert [type(end) for end in ends] == [asyncio.CancelledError] * 4 + [StoreUnavailable]
 
 
 async def test_a_task_that_a_transaction_started_has_transactions_of_its_own_when_that_is_over(
