@@ -225,15 +225,6 @@ async def test_a_temporary_table_that_would_hide_ours_is_refused(store: SQLiteSt
         assert await transaction.claim_checkpoint("query", 1) == Checkpoint(0, 1)
 
 
-async def test_temporary_tables_of_other_names_are_fine(store: SQLiteStore) -> None:
-    async with store.transaction() as transaction:
-        for statement in ("CREATE TEMP TABLE mine (x)", "INSERT INTO mine VALUES (7)"):
-            await transaction.connection.execute(statement)
-        await transaction.connection.execute("INSERT INTO numbers SELECT x FROM mine")
-        await transaction.connection.execute("DROP TABLE mine")
-    assert await numbers(store) == [7]
-
-
 async def test_the_connection_is_of_no_use_after_its_transaction(store: SQLiteStore) -> None:
     go = asyncio.Event()
 
