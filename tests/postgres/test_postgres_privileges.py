@@ -9,7 +9,7 @@ from uuid import uuid4
 import asyncpg
 import pytest
 
-from eventree import StoreUnusable
+from eventree import EventSourcing, Projection, StoreUnusable
 from eventree.stores import EventStore
 from eventree.stores.contract import Appended, Move
 from eventree.stores.postgres import PostgresStore
@@ -22,6 +22,9 @@ from eventree.testing.suite.snapshots import SnapshotPromises
 from eventree.testing.suite.streams import StreamPromises
 from postgres.backends import psql
 from servers.postgres import PostgresServer
+from sourcing.ledger import Added, Boom, add, ledger
+from sourcing.reading import AT_ONCE
+from sourcing.totals import Connection, Events, clear, project, setup
 
 USER = "bank_service"
 GRANTS = (
@@ -140,6 +143,43 @@ async def test_the_user_changes_nothing_that_is_history(database: str, statement
     async with psql(as_user(database)) as db:
         with pytest.raises(asyncpg.InsufficientPrivilegeError):
             await db.execute(statement)
+
+
+async def test_a_projection_of_the_user_needs_no_more_than_a_place_for_its_own_tables(
+    postgres_server: PostgresServer, database: str
+) -> None:
+    schema, is_broken = "projecting", True
+    await create_and_grant(database, schema)
+    postgres_server.execute(f"CREATE SCHEMA {USER} AUTHORIZATION {USER}", database)
+
+    async def counts(connection: Connection, events: Events) -> None:
+        await project(connection, events)
+        if is_broken and events[0].aggregate_id == "bad":
+            raise Boom
+
+    totals: Projection[Added] = Projection(
+        "totals", counts, setup=setup, clear=clear, on_failure="park", max_attempts=2, backoff=AT_ONCE
+    )
+    store = PostgresStore(as_user(database), schema=schema)
+    async with store, EventSourcing(ledger, store, queries=[totals]) as system:
+        await system.execute_many([("good", add(1)), ("bad", add(2)), ("good", add(3))])
+        handle = system.query("totals")
+        await handle.caught_up()
+        assert [commit.aggregate_id for commit in await handle.parked()] == ["bad"]
+        is_broken = False
+        assert await handle.retry_parked() == 1
+        counted = f"SELECT id, amount FROM {USER}.totals ORDER BY id"
+        assert postgres_server.execute(counted, database) == [("bad", 2), ("good", 4)]
+        await handle.reset()
+        await handle.caught_up()
+        assert postgres_server.execute(counted, database) == [("bad", 2), ("good", 4)]
+    async with store, store.transaction() as transaction:
+        two = await transaction.claim_checkpoint("totals", 2)
+        assert not await transaction.make_live("totals", 2, two.fence)  # it has read nothing
+        for statement in (f"DELETE FROM {schema}.checkpoints", f"UPDATE {schema}.events SET payload = '1'"):
+            with pytest.raises(asyncpg.InsufficientPrivilegeError):
+                async with transaction.connection.transaction():
+                    await transaction.connection.execute(statement)
 
 
 async def test_a_user_that_may_not_create_the_schema_is_told(database: str) -> None:

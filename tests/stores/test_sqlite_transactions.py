@@ -2,8 +2,9 @@
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import aiosqlite
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from eventree import SQLiteStore, StoreBusy, StoreFull, TransactionEnded, WouldDeadlock
 from eventree.stores.contract import Checkpoint, Move
 from eventree.stores.sqlite.connection import Connection
+from eventree.stores.transaction import StoreTransaction
 from eventree.testing.store_values import append, request
 
 TABLE = "CREATE TABLE numbers (number INTEGER UNIQUE ON CONFLICT ROLLBACK)"
@@ -58,17 +60,169 @@ async def test_savepoints_are_fine(store: SQLiteStore) -> None:
     assert await numbers(store) == [2]
 
 
-async def test_a_statement_that_rolls_the_transaction_back_is_seen(store: SQLiteStore) -> None:
-    held = await store.claim_checkpoint("query", 1)
-    with pytest.raises(TransactionEnded):
-        async with store.transaction() as transaction:
-            await transaction.connection.execute("INSERT INTO numbers VALUES (1)")
-            with pytest.raises(sqlite3.IntegrityError):
-                await transaction.connection.execute("INSERT INTO numbers VALUES (1)")
+ROLLS_BACK = ("INSERT INTO numbers VALUES (1)", "INSERT INTO roll VALUES (1)", "UPDATE roll SET back = 2")
+"""Statements that roll back all of a transaction: by ON CONFLICT ROLLBACK, and by triggers with RAISE(ROLLBACK)."""
+
+TRIGGERS = (
+    "CREATE TABLE roll (back INTEGER)",
+    "INSERT INTO roll VALUES (0)",
+    "CREATE TRIGGER inserted BEFORE INSERT ON roll BEGIN SELECT RAISE(ROLLBACK, 'no'); END",
+    "CREATE TRIGGER updated BEFORE UPDATE ON roll BEGIN SELECT RAISE(ROLLBACK, 'no'); END",
+)
+
+
+@pytest.fixture
+async def held(store: SQLiteStore) -> Checkpoint:
+    async with store.transaction() as transaction:
+        for statement in TRIGGERS:
+            await transaction.connection.execute(statement)
+    return await store.claim_checkpoint("query", 1)
+
+
+async def checkpoint(store: SQLiteStore) -> Checkpoint:
     stored = await store.load_checkpoint("query", 1)
     assert stored is not None
-    assert stored.checkpoint == held
+    return stored.checkpoint
+
+
+async def roll_back(connection: aiosqlite.Connection, statement: str) -> None:
+    """Write something, and swallow the error of a statement that undoes it."""
+    await connection.execute("INSERT INTO numbers VALUES (1)")
+    with pytest.raises(sqlite3.IntegrityError):
+        await connection.execute(statement)
+
+
+LATER: dict[str, Callable[[aiosqlite.Connection], Awaitable[object]]] = {
+    "execute": lambda db: db.execute("INSERT INTO numbers VALUES (99)"),
+    "execute_insert": lambda db: db.execute_insert("INSERT INTO numbers VALUES (99)"),
+    "executemany": lambda db: db.executemany("INSERT INTO numbers VALUES (?)", [(98,), (99,)]),
+    "executescript": lambda db: db.executescript("INSERT INTO numbers VALUES (99);"),
+    "a savepoint": lambda db: db.execute("SAVEPOINT anew"),
+    "a query": lambda db: db.execute_fetchall("SELECT number FROM numbers"),
+}
+
+
+@pytest.mark.parametrize("statement", ROLLS_BACK)
+async def test_a_statement_that_rolls_the_transaction_back_is_seen_at_its_end(
+    store: SQLiteStore, held: Checkpoint, statement: str
+) -> None:
+    with pytest.raises(TransactionEnded):
+        async with store.transaction() as transaction:
+            await roll_back(transaction.connection, statement)
+    assert await checkpoint(store) == held
     assert await numbers(store) == []
+
+
+@pytest.mark.usefixtures("held")
+@pytest.mark.parametrize("later", LATER)
+@pytest.mark.parametrize("statement", ROLLS_BACK)
+async def test_what_comes_after_a_statement_that_rolled_the_transaction_back_does_not_take_place(
+    store: SQLiteStore, statement: str, later: str
+) -> None:
+    with pytest.raises(TransactionEnded):
+        async with store.transaction() as transaction:
+            await roll_back(transaction.connection, statement)
+            with pytest.raises(TransactionEnded):
+                await LATER[later](transaction.connection)
+    assert await numbers(store) == []
+
+
+Act = Callable[[StoreTransaction[aiosqlite.Connection], Checkpoint], Awaitable[object]]
+MOVES: dict[str, Act] = {
+    "save": lambda transaction, held: transaction.save_checkpoint("query", 1, Move(Checkpoint(9, held.fence))),
+    "claim": lambda transaction, _: transaction.claim_checkpoint("query", 1),
+    "claim another one": lambda transaction, _: transaction.claim_checkpoint("query", 2),
+    "make live": lambda transaction, held: transaction.make_live("query", 1, held.fence),
+}
+
+
+@pytest.mark.parametrize("move", MOVES)
+async def test_no_checkpoint_moves_after_a_statement_that_rolled_the_transaction_back(
+    store: SQLiteStore, held: Checkpoint, move: str
+) -> None:
+    for _ in range(2):
+        with pytest.raises(TransactionEnded):
+            async with store.transaction() as transaction:
+                await roll_back(transaction.connection, "INSERT INTO numbers VALUES (1)")
+                with pytest.raises(TransactionEnded):
+                    await MOVES[move](transaction, held)
+    assert await checkpoint(store) == held
+    assert await store.load_checkpoint("query", 2) is None
+    assert await numbers(store) == []
+    async with store.transaction() as transaction:
+        await transaction.save_checkpoint("query", 1, Move(Checkpoint(9, held.fence)))
+    assert await checkpoint(store) == Checkpoint(9, held.fence)
+
+
+@pytest.mark.parametrize(
+    "pragma",
+    [
+        "query_only = ON",
+        "QUERY_ONLY(1)",
+        "locking_mode = EXCLUSIVE",
+        "synchronous = OFF",
+        "main.synchronous = OFF",
+        "journal_mode = DELETE",
+        "journal_size_limit = 0",
+        "wal_autocheckpoint = 0",
+        "busy_timeout = 60000",
+        "foreign_keys = ON",
+        "writable_schema = ON",
+        "user_version = 7",
+        "max_page_count = 1",
+        "case_sensitive_like = ON",
+    ],
+)
+async def test_a_pragma_that_would_outlive_the_transaction_is_refused(store: SQLiteStore, pragma: str) -> None:
+    for _ in range(2):
+        with pytest.raises(sqlite3.DatabaseError, match="not authorized"):
+            async with store.transaction() as transaction:
+                await transaction.connection.execute("INSERT INTO numbers VALUES (1)")
+                await transaction.connection.execute(f"PRAGMA {pragma}")
+    async with store.transaction() as transaction:
+        await transaction.connection.execute("INSERT INTO numbers VALUES (2)")
+    assert await numbers(store) == [2]
+    await append(store, request("a"))
+
+
+@pytest.mark.parametrize(
+    ("pragma", "answer"),
+    [
+        ("synchronous", [(2,)]),
+        ("journal_mode", [("wal",)]),
+        ("query_only", [(0,)]),
+        ("table_info(numbers)", [(0, "number", "INTEGER", 0, None, 0)]),
+        ("index_list(numbers)", [(0, "sqlite_autoindex_numbers_1", 1, "u", 0)]),
+        ("foreign_key_list(numbers)", []),
+        ("foreign_key_check", []),
+        ("foreign_key_check(numbers)", []),
+        ("defer_foreign_keys = ON", []),
+        ("quick_check", [("ok",)]),
+        ("integrity_check(1)", [("ok",)]),
+    ],
+)
+async def test_a_pragma_that_only_tells_something_is_fine(store: SQLiteStore, pragma: str, answer: list[Any]) -> None:
+    async with store.transaction() as transaction:
+        await transaction.connection.execute("INSERT INTO numbers VALUES (1)")
+        assert list(await transaction.connection.execute_fetchall(f"PRAGMA {pragma}")) == answer
+    assert await numbers(store) == [1]
+
+
+@pytest.mark.parametrize(
+    "hidden",
+    [
+        "CREATE TEMP TABLE checkpoints (name)",
+        "CREATE TEMPORARY TABLE IF NOT EXISTS events (position)",
+        "CREATE TEMP TABLE eventree AS SELECT 1 AS id",
+        "CREATE TEMP VIEW parked AS SELECT 1 AS name",
+    ],
+)
+async def test_a_temporary_table_that_would_hide_ours_is_refused(store: SQLiteStore, hidden: str) -> None:
+    with pytest.raises(sqlite3.DatabaseError, match="not authorized"):
+        async with store.transaction() as transaction:
+            await transaction.connection.execute(hidden)
+    async with store.transaction() as transaction:
+        assert await transaction.claim_checkpoint("query", 1) == Checkpoint(0, 1)
 
 
 async def test_the_connection_is_of_no_use_after_its_transaction(store: SQLiteStore) -> None:
