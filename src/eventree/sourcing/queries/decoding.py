@@ -49,6 +49,4 @@ class Decoding(Generic[EventT]):
         try:
             return [envelope(event, decoders[event.aggregate_type]) for event in events]
         except KeyError as error:  # it was parked when the query followed more
-            raise EventNotDecodable(
-                f"an event of {error}", 1, "the query does not follow this aggregate type"
-            ) from None
+            raise EventNotDecodable("an event", 1, f"the query does not follow {error}") from None

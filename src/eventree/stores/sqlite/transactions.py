@@ -231,7 +231,7 @@ class Transactions:
 
     def _refuse_if_closed(self, error: BaseException | None = None) -> None:
         """Raise `StoreUnavailable` if the store was closed meanwhile, and in place of what the driver says then."""
-        if self._is_closed and (error is None or isinstance(error, ValueError)):
+        if self._is_closed and (error is None or isinstance(error, ValueError | sqlite3.ProgrammingError)):
             raise StoreUnavailable(f"{self._path} was closed; nothing was stored") from error
 
     def _weather(self, error: BaseException) -> None:
