@@ -69,8 +69,6 @@ class Chaos:
             yield transaction
         if self._happens(self.weather):
             raise CommitOutcomeUnknown("chaos")
-        if self._happens(self.crashes):
-            raise RuntimeError("chaos")
 
     async def _before(self, crashes: float) -> None:
         if self.is_on:

@@ -109,7 +109,7 @@ async def test_a_worker_that_stopped_gives_its_lease_up_at_once(store: EventStor
     async with EventSourcing(ledger, store, queries=[patient(stuck, lease=3600)]) as first:
         await first.execute_many([("a", add(number)) for number in range(3)])
         await becomes(first.query("q"), STOPPED)
-        async with EventSourcing(ledger, store, queries=[patient(other, lease=3600)]) as second:
+        async with EventSourcing(ledger, store, queries=[patient(other, lease=LEASE)]) as second:
             await second.query("q").caught_up()
             assert (first.query("q").status, second.query("q").status) == (STOPPED, QueryStatus.RUNNING)
     assert (stuck.amounts, other.amounts) == ([("a", [0])], [("a", [1]), ("a", [2])])

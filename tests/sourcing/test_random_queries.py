@@ -26,6 +26,9 @@ EXAMPLES = int(os.environ.get("EVENTREE_EXAMPLES", "60"))
 AT_A_TIME = 12
 """Worlds that share an event loop."""
 
+ON_A_SERVER = 4
+"""The same on one server, which has not room for many connections."""
+
 pytestmark = pytest.mark.usefixtures("quiet")
 
 
@@ -38,7 +41,9 @@ def quiet(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     logging.disable(logging.NOTSET)
 
 
-async def in_many_worlds(live: Callable[[int], Coroutine[Any, Any, None]], count: int) -> None:
+async def in_many_worlds(
+    live: Callable[[int], Coroutine[Any, Any, None]], count: int, at_a_time: int = AT_A_TIME
+) -> None:
     seeds = iter(range(count))
 
     async def some() -> None:
@@ -50,7 +55,7 @@ async def in_many_worlds(live: Callable[[int], Coroutine[Any, Any, None]], count
                 raise
 
     async with asyncio.TaskGroup() as group:
-        for _ in range(AT_A_TIME):
+        for _ in range(at_a_time):
             group.create_task(some())
 
 
@@ -90,7 +95,7 @@ async def test_a_projection_on_postgres_counts_every_event_exactly_once(postgres
         finally:
             postgres_server.drop_database(place)
 
-    await in_many_worlds(live, EXAMPLES // 15)
+    await in_many_worlds(live, EXAMPLES // 15, ON_A_SERVER)
 
 
 async def race(seed: int, store: EventStore) -> None:
