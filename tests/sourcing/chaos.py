@@ -21,9 +21,6 @@ STRUCK = {
 }
 """What queries call."""
 
-SPARED = {"save_checkpoint"}
-"""What fails, but crashes nobody."""
-
 
 class Chaos:
     """Pass calls on to a store; while it is on, some of them fail.
@@ -49,33 +46,35 @@ class Chaos:
             return call
 
         async def struck(*args: Any, **options: Any) -> object:
-            return await self._strike(lambda: call(*args, **options), crashes=self.crashes * (name not in SPARED))
+            return await self._strike(lambda: call(*args, **options))
 
         return struck
 
-    async def _strike(self, call: Callable[[], Awaitable[T]], crashes: float) -> T:
-        await self._before(crashes)
+    async def _strike(self, call: Callable[[], Awaitable[T]]) -> T:
+        await self._before()
         answer = await call()
         if self._happens(self.weather):
             raise CommitOutcomeUnknown("chaos")
-        if self._happens(crashes):
+        if self._happens(self.crashes):
             raise RuntimeError("chaos")
         return answer
 
     @asynccontextmanager
     async def _transaction(self, lease: float) -> AsyncIterator[Any]:
-        await self._before(self.crashes)
+        await self._before()
         async with self._store.transaction(lease) as transaction:
             yield transaction
         if self._happens(self.weather):
             raise CommitOutcomeUnknown("chaos")
+        if self._happens(self.crashes):
+            raise RuntimeError("chaos")
 
-    async def _before(self, crashes: float) -> None:
+    async def _before(self) -> None:
         if self.is_on:
             await asyncio.sleep(0)
         if self._happens(self.weather):
             raise StoreUnavailable("chaos")
-        if self._happens(crashes):
+        if self._happens(self.crashes):
             raise RuntimeError("chaos")
 
     def _happens(self, probability: float) -> bool:

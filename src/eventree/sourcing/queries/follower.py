@@ -66,6 +66,7 @@ class Follower:
         self._read_at = 0.0
         self._store_failures = 0
         self._is_superseded = False
+        self._setup_fails = False
         self._soon = options.lease / 3
 
     @property
@@ -143,8 +144,8 @@ class Follower:
         if self.is_over:
             return None
         wait = self.failures.retry_at - _now()
-        if not self.hold.is_held and wait > 0 and self.failures.commit is None:
-            return wait  # it is the setup that fails
+        if self._setup_fails and wait > 0:
+            return wait
         if not await self._take():
             return self._options.poll_interval
         if self._progress.is_paused or wait > 0:
@@ -156,11 +157,15 @@ class Follower:
 
     async def _take(self) -> bool:
         """Take the checkpoint; what was read before counts only if the query still stands there."""
-        if self.hold.is_held:
-            return await self.hold.take(self._target.claim)
-        if not await self.hold.take(self._target.claim):
-            return False
-        self.failures.worked()
+        try:
+            if not await self.hold.take(self._target.claim):
+                return False
+        except HandlingFailed:
+            self._setup_fails = True
+            raise
+        if self._setup_fails:
+            self._setup_fails = False
+            self.failures.forget()
         if self.hold.position != self._at:
             self._commits = []
         return True

@@ -233,7 +233,11 @@ class Hold:
 
     async def store(self, move: Move) -> None:
         """Store a move, and note it."""
-        await self._store.save_checkpoint(*self.key, move)
+        try:
+            await self._store.save_checkpoint(*self.key, move)
+        except BaseException:
+            self.drop()  # nobody knows whether it took place
+            raise
         self.moved(move)
 
     async def renew(self) -> None:

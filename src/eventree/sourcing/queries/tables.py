@@ -103,7 +103,7 @@ class TableTarget(Generic[EventT]):
     async def go_live(self, hold: Hold) -> bool:
         """See `Target`; what else has to be done for that is done in the same transaction."""
         with hold.renewing():
-            async with self._transaction() as transaction:
+            async with self._transaction(hold) as transaction:
                 is_live = await transaction.make_live(*self._key, hold.fence)
                 if is_live and self._steps.swap is not None:
                     await self._step(self._steps.swap, transaction)
@@ -115,7 +115,7 @@ class TableTarget(Generic[EventT]):
         if self._steps.clear is None:
             raise InvalidArgument("clear", "a projection without it cannot be reset: its rows would be counted twice")
         with hold.renewing():
-            async with self._transaction() as transaction:
+            async with self._transaction(hold) as transaction:
                 await self._step(self._steps.clear, transaction)
                 await transaction.save_checkpoint(*self._key, move)
         hold.moved(move)
