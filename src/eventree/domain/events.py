@@ -12,7 +12,8 @@ from eventree.values import subscriptable
 EventT_co = TypeVar("EventT_co", covariant=True)
 
 
-class EventEnvelope(Struct, Generic[EventT_co], frozen=True):  # made 15 times faster than a frozen dataclass
+# Made 15 times faster than a frozen dataclass; and Python need not look for cycles in it, as it is made of JSON.
+class EventEnvelope(Struct, Generic[EventT_co], frozen=True, gc=False):
     """Hold one stored event and where it stands.
 
     Attributes:

@@ -109,7 +109,6 @@ class QueryActor(Actor[QueryMessage, int]):
     async def on_kill(self) -> None:
         """Stop listening."""
         self._unwatch()
-        self._follower.close()
         if self._timer is not None:
             self._timer.cancel()
 

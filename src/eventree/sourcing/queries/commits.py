@@ -19,22 +19,29 @@ MAX_REASON = 1_000
 
 
 class StoredCommit(Struct, frozen=True, gc=False):
-    """Hold the events of one command.
+    """Hold the events of one command, as a part of the page that they were read with.
 
     Attributes:
         position: The position of its first event.
         last_position: The position of its last event.
-        events: As they are stored, in order.
     """
 
     position: int
     last_position: int
-    events: Sequence[RecordedEvent]
+    page: Sequence[RecordedEvent]
+    start: int
+    stop: int
+
+    @property
+    def events(self) -> Sequence[RecordedEvent]:
+        """Its events as they are stored, in order."""
+        return self.page[self.start : self.stop]
 
     @property
     def key(self) -> Key:
         """Its aggregate."""
-        return self.events[0].aggregate_type, self.events[0].aggregate_id
+        first = self.page[self.start]
+        return first.aggregate_type, first.aggregate_id
 
     def parked(self, reason: str) -> ParkedCommit:
         """Return it as it is parked, without its events, which stay in the log."""
@@ -130,7 +137,7 @@ def commits_of(events: Sequence[RecordedEvent]) -> list[StoredCommit]:
     for at, event in enumerate(events):
         # Numbers are compared a few times faster than the UUIDs that they make.
         if at == last or events[at + 1].commit_id.int != event.commit_id.int:
-            commits.append(StoredCommit(events[first].position, event.position, events[first : at + 1]))
+            commits.append(StoredCommit(events[first].position, event.position, events, first, at + 1))
             first = at + 1
     return commits
 

@@ -14,7 +14,6 @@ from eventree.sourcing.queries.hold import Hold
 from eventree.sourcing.queries.options import Options
 from eventree.sourcing.queries.pace import PAGE
 from eventree.sourcing.queries.progress import Progress, QueryStatus
-from eventree.sourcing.queries.read_ahead import ReadAhead
 from eventree.sourcing.queries.target import Target
 from eventree.stores.contract import EventStore
 
@@ -56,7 +55,8 @@ class Follower:
         self.hold = Hold(options, store, progress, worker)
         self.failures = Failures(options, self.hold, progress)
         self._options = options
-        self._ahead = ReadAhead(store, types)
+        self._store = store
+        self._types = types
         self._target = target
         self._progress = progress
         self._commits: list[StoredCommit] = []
@@ -86,11 +86,6 @@ class Follower:
         """Forget what was read and where it stands: somebody else has it, or nobody knows what became of it."""
         self.hold.drop()
         self._commits = []
-        self._ahead.cancel()
-
-    def close(self) -> None:
-        """Leave nothing running."""
-        self._ahead.cancel()
 
     async def turn(self, *, save: bool) -> float | None:
         """Hand over what there is for one turn.
@@ -204,10 +199,7 @@ class Follower:
             self._read_at = _now() + self._options.poll_interval
             return False
         after = hold.position
-        page = await self._ahead.take(after, limit)
-        ahead = self._limit(page.position) if page.more else 0
-        if ahead:
-            self._ahead.begin(page.position, ahead)
+        page = await self._store.read(after, limit, self._types)
         if not page.more:
             self._read_at = _now() + self._options.poll_interval
         self._commits, self._end = self._own(commits_of(page.events)), page.position

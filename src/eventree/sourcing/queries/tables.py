@@ -139,9 +139,9 @@ class TableTarget(Generic[EventT]):
         Raises:
             HandlingFailed: It is the first one.
         """
-        if triage.takes_all:
+        if triage.takes_all:  # a batch is a stretch of its page then, as projections have no partitions
             with suppress(Exception):  # which one it is, the way below tells
-                decoded = self._decoding.envelopes(event for commit in batch for event in commit.events)
+                decoded = self._decoding.envelopes(batch[0].page[batch[0].start : batch[-1].stop])
                 taken += batch
                 return decoded, batch[-1].last_position
         events: list[EventEnvelope[EventT]] = []
