@@ -33,7 +33,7 @@ from eventree.stores.contract import AppendRequest, NewEvent
 Events = Sequence[EventEnvelope[BankEvent]]
 Limit = Callable[[], Awaitable[float]]
 
-PAGE = 500
+PAGE = 1_000
 ACCOUNTS = 1_000
 RAW = """
 SELECT e.position, s.aggregate_type, s.aggregate_id, e.sequence, e.event_type, e.event_version, e.payload, e.metadata,

@@ -8,13 +8,13 @@ from typing import Final
 PAGE: Final = 1_000
 """Positions to read at once, and events in a transaction at most."""
 
-CONTENDED: Final = 50
+CONTENDED: Final = 200
 """Events in a transaction at most while others write."""
 
 LONGEST: Final = 0.1
 """Seconds that a transaction should take at most: commands wait for it on SQLite."""
 
-CONTENDED_LONGEST: Final = 0.005
+CONTENDED_LONGEST: Final = 0.01
 """The same while others write."""
 
 
