@@ -293,3 +293,19 @@ async def test_a_hint_that_comes_too_late_is_no_dead_letter(
         await system.execute("a", add(1), wait_for=["q"])
         await system.execute("a", add(2))
     assert "lost" not in caplog.text
+
+
+async def test_a_crash_repeats_at_most_five_hundred_positions_of_what_was_handled_fast(store: EventStore) -> None:
+    seen, saved = Seen(), list[int]()
+
+    async def look(_: str, events: Events) -> None:
+        if events[0].position == 1_500:
+            stored = await store.load_checkpoint("q", 1)
+            saved.append(stored.checkpoint.position if stored is not None else 0)
+
+    async with EventSourcing(ledger, store) as system:
+        await system.execute_many([("a", add(number)) for number in range(2_000)])
+        await system.register_queries([query("q", before(seen, look))])
+        await system.query("q").caught_up()
+    assert len(seen.commits) == 2_000
+    assert saved[0] >= 1_000

@@ -8,7 +8,7 @@ from eventree.domain.events import EventEnvelope
 from eventree.sourcing.queries import context
 from eventree.sourcing.queries.commits import HandlingFailed, StoredCommit
 from eventree.sourcing.queries.decoding import Decoding
-from eventree.sourcing.queries.hold import Hold
+from eventree.sourcing.queries.hold import SAVE_AFTER, Hold
 from eventree.sourcing.queries.options import Options
 from eventree.sourcing.queries.tasks import is_being_cancelled
 from eventree.stores.contract import Checkpoint, Claim, EventStore, Move, ParkedCommit
@@ -65,7 +65,7 @@ class FunctionTarget(Generic[EventT]):
                     failure = error
                     break
                 position, now = commit.last_position, clock()
-                if now >= began + TURN:
+                if now >= began + TURN or position - hold.position >= SAVE_AFTER:
                     break
                 if now >= breath + BREATH:
                     await asyncio.sleep(0)
