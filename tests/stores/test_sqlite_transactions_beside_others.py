@@ -185,6 +185,16 @@ async def stay(store: SQLiteStore, inside: asyncio.Event) -> None:
         await asyncio.Event().wait()
 
 
+async def somebody_in_a_transaction(store: SQLiteStore) -> "asyncio.Task[None]":
+    """Return a task that stays in a transaction of a store whose table has been made."""
+    async with store.transaction() as transaction:
+        await make(transaction.connection)
+    inside = asyncio.Event()
+    holder = asyncio.create_task(stay(store, inside))
+    await inside.wait()
+    return holder
+
+
 async def use(store: SQLiteStore) -> None:
     async with store.transaction() as transaction:
         await insert(transaction.connection, 88)
@@ -192,12 +202,9 @@ async def use(store: SQLiteStore) -> None:
 
 @pytest.mark.usefixtures("nothing_stays_open")
 async def test_who_waits_for_a_transaction_while_the_store_closes_gets_none(place: Path) -> None:
-    store, inside = SQLiteStore(place), asyncio.Event()
+    store = SQLiteStore(place)
     async with store:
-        async with store.transaction() as transaction:
-            await make(transaction.connection)
-        holder = asyncio.create_task(stay(store, inside))
-        await inside.wait()
+        holder = await somebody_in_a_transaction(store)
         waiters = [asyncio.create_task(use(store)) for _ in range(3)]
         await asyncio.sleep(0.02)
     holder.cancel()
@@ -224,12 +231,9 @@ async def test_who_waits_behind_an_append_while_the_store_closes_gets_no_transac
 
 @pytest.mark.usefixtures("nothing_stays_open")
 async def test_who_waited_for_a_store_that_is_open_again_gets_no_transaction_of_before(place: Path) -> None:
-    store, inside = SQLiteStore(place), asyncio.Event()
+    store = SQLiteStore(place)
     async with store:
-        async with store.transaction() as transaction:
-            await make(transaction.connection)
-        holder = asyncio.create_task(stay(store, inside))
-        await inside.wait()
+        holder = await somebody_in_a_transaction(store)
         waiter = asyncio.create_task(use(store))
         await asyncio.sleep(0.02)
     async with store:

@@ -105,10 +105,11 @@ class Tree(Generic[StateT, CommandT, EventT, ErrorT]):
     async def stats(self) -> SystemStats:
         """Return what was counted so far."""
         counters = self._counters
+        head = await self._store.head() if self.queries else 0
         starts = [ref.incarnation for ref in self._refs()]
         return SystemStats(
             query_actors_count=len(self.queries),
-            queries=[await query.stats() for query in self.queries.values()],
+            queries=[await query.stats_at(head) for query in self.queries.values()],
             total_commands_processed=counters.commands,
             commands_refused=counters.refused,
             commands_failed=counters.failed,

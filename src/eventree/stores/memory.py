@@ -248,8 +248,8 @@ class MemoryStore:
         check_parked_read(name, version, after, limit)
         self._check_open()
         held = self._checkpoints.get((name, version))
-        positions = sorted(position for position in held.parked if position > after) if held is not None else []
-        return [held.parked[position] for position in positions[:limit]] if held is not None else []
+        parked = held.parked if held is not None else {}
+        return [parked[position] for position in sorted(parked) if position > after][:limit]
 
     async def save_snapshots(self, snapshots: Sequence[StoredSnapshot]) -> None:
         """See `EventStore.save_snapshots`."""

@@ -15,7 +15,6 @@ from eventree.errors import (
     EventStoreError,
     QueryElsewhere,
     QueryStopped,
-    QuerySuperseded,
 )
 from eventree.sourcing.commands import WEATHER
 from eventree.sourcing.queries.commits import HandlingFailed
@@ -173,8 +172,9 @@ class QueryActor(Actor[QueryMessage, int]):
         self._refuse_superseded()
 
     def _refuse_superseded(self) -> None:
-        if self._hold.live_version > self._hold.key[1]:
-            raise QuerySuperseded(*self._hold.key, self._hold.live_version)
+        superseded = self._hold.superseded
+        if superseded is not None:
+            raise superseded
 
     async def _retry(self, retry: Retry, request: Ask) -> None:
         """Try parked commits again for one turn."""

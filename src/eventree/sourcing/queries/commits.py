@@ -9,6 +9,7 @@ from typing import TypeAlias
 from msgspec import Struct
 
 from eventree.errors import TooManyParked
+from eventree.errors.root import described
 from eventree.stores.contract import ParkedCommit, RecordedEvent
 
 Key: TypeAlias = tuple[str, str]
@@ -40,8 +41,7 @@ class StoredCommit(Struct, frozen=True, gc=False):
     @property
     def key(self) -> Key:
         """Its aggregate."""
-        first = self.page[self.start]
-        return first.aggregate_type, first.aggregate_id
+        return key_of(self.page[self.start])
 
     def parked(self, reason: str) -> ParkedCommit:
         """Return it as it is parked, without its events, which stay in the log."""
@@ -77,7 +77,13 @@ class HandlingFailed(Exception):  # never leaves the queries, so it is none of o
 
 
 class Triage:
-    """Decide what becomes of commits, in order, and note what has to be stored with the checkpoint."""
+    """Decide what becomes of commits, in order, and note what has to be stored with the checkpoint.
+
+    Attributes:
+        takes_all: Whether every commit is to be handed over.
+        park: What is to be parked.
+        skipped: How many commits are skipped.
+    """
 
     def __init__(self, blocked: AbstractSet[Key], given_up: Mapping[int, GivenUp], room: int) -> None:
         """Begin with nothing decided.
@@ -87,17 +93,13 @@ class Triage:
             given_up: What to do with commits, by the position of their first event.
             room: How many commits may be parked still.
         """
+        self.takes_all = not blocked and not given_up
         self._room = room
         self._blocked = blocked
         self._blocked_now: set[Key] = set()
         self._given_up = given_up
         self.park: list[ParkedCommit] = []
         self.skipped = 0
-
-    @property
-    def takes_all(self) -> bool:
-        """Whether every commit is to be handed over."""
-        return not self._blocked and not self._given_up
 
     @property
     def has_any(self) -> bool:
@@ -110,7 +112,7 @@ class Triage:
         Raises:
             HandlingFailed: It would be one parked commit too many.
         """
-        if not self._blocked and not self._given_up:
+        if self.takes_all:
             return True
         given_up = self._given_up.get(commit.position)
         if given_up is not None and not given_up.park:
@@ -142,6 +144,17 @@ def commits_of(events: Sequence[RecordedEvent]) -> list[StoredCommit]:
     return commits
 
 
+def key_of(commit: ParkedCommit | RecordedEvent) -> Key:
+    """Return the aggregate of a parked commit or an event."""
+    return commit.aggregate_type, commit.aggregate_id
+
+
 def keys_of(parked: Iterable[ParkedCommit]) -> set[Key]:
     """Return the aggregates of parked commits."""
-    return {(commit.aggregate_type, commit.aggregate_id) for commit in parked}
+    return {key_of(commit) for commit in parked}
+
+
+def reason_of(error: BaseException) -> str:
+    """Return what is kept of an error with what it made a query park."""
+    text = described(error).replace("\0", "\\0").encode("utf-8", "replace").decode()
+    return text[:MAX_REASON]

@@ -5,8 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from eventree.errors import InvalidArgument, LogRolledBack, QueryElsewhere
-from eventree.errors.root import described
-from eventree.sourcing.queries.commits import MAX_REASON, GivenUp, HandlingFailed, Key, StoredCommit, commits_of
+from eventree.sourcing.queries.commits import GivenUp, HandlingFailed, Key, StoredCommit, commits_of, key_of, reason_of
 from eventree.sourcing.queries.functions import TURN
 from eventree.sourcing.queries.hold import Hold
 from eventree.sourcing.queries.options import Options
@@ -68,7 +67,7 @@ class Controls:
         over = clock() + TURN
         while page := await self._parked(after=job.after, limit=100):
             for parked in page:
-                key = (parked.aggregate_type, parked.aggregate_id)
+                key = key_of(parked)
                 if job.aggregate_id in {None, parked.aggregate_id} and key not in job.failed:
                     if await self._retry(parked):
                         job.worked += 1
@@ -113,9 +112,3 @@ class Controls:
 
     async def _parked(self, after: int, limit: int = 1_000) -> Sequence[ParkedCommit]:
         return await self._store.load_parked(*self._hold.key, after=after, limit=limit)
-
-
-def reason_of(error: BaseException) -> str:
-    """Return what is kept of an error with what it made a query park."""
-    text = described(error).replace("\0", "\\0").encode("utf-8", "replace").decode()
-    return text[:MAX_REASON]

@@ -1,14 +1,13 @@
 """What a query does about failures: find the commit that is to blame, try again, then stop, skip or park."""
 
-import asyncio
 import logging
 
 from eventree.errors import LogRolledBack, TooManyParked, TransactionEnded
-from eventree.sourcing.queries.commits import GivenUp, HandlingFailed, StoredCommit
-from eventree.sourcing.queries.controls import reason_of
+from eventree.sourcing.queries.commits import GivenUp, HandlingFailed, StoredCommit, reason_of
 from eventree.sourcing.queries.hold import Hold
 from eventree.sourcing.queries.options import Options
 from eventree.sourcing.queries.progress import Progress, QueryStatus
+from eventree.sourcing.queries.tasks import now
 
 logger = logging.getLogger("eventree")
 
@@ -64,7 +63,7 @@ class Failures:
             self._give_up(commit, failure.error)
             return
         delay = self._options.backoff.delay(progress.failures)
-        self.retry_at = asyncio.get_running_loop().time() + delay
+        self.retry_at = now() + delay
         logger.warning(
             "query %s failed %s, attempt %d of %d, next in %.2f s",
             *(self._options.name, _where(commit), progress.failures, limit, delay),

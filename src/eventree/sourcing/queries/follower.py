@@ -1,12 +1,11 @@
 """Follow the log for one query, a turn at a time: take the checkpoint, read on, hand over."""
 
-import asyncio
 import logging
 from bisect import bisect_right
 from collections.abc import Sequence
 
 from eventree.actors.policy import Backoff
-from eventree.errors import CheckpointFenced, EventreeError, LogRolledBack, QuerySuperseded
+from eventree.errors import CheckpointFenced, EventreeError, LogRolledBack
 from eventree.sourcing.commands import WEATHER
 from eventree.sourcing.queries.commits import HandlingFailed, StoredCommit, commits_of
 from eventree.sourcing.queries.failures import Failures
@@ -15,6 +14,7 @@ from eventree.sourcing.queries.options import Options
 from eventree.sourcing.queries.pace import PAGE
 from eventree.sourcing.queries.progress import Progress, QueryStatus
 from eventree.sourcing.queries.target import Target
+from eventree.sourcing.queries.tasks import now
 from eventree.stores.contract import EventStore
 
 logger = logging.getLogger("eventree")
@@ -98,7 +98,7 @@ class Follower:
         """
         try:
             delay = await self._try_to_work()
-            if save or self.is_over or (self.hold.save_at is not None and _now() >= self.hold.save_at):
+            if save or self.is_over or (self.hold.save_at is not None and now() >= self.hold.save_at):
                 await self.save()
             if self.is_over:
                 await self.hold.release()
@@ -120,7 +120,7 @@ class Follower:
         self._progress.status = self._status()
         if delay is None or self.hold.save_at is None:
             return delay
-        return min(delay, max(self.hold.save_at - _now(), 0.0))
+        return min(delay, max(self.hold.save_at - now(), 0.0))
 
     async def save(self) -> None:
         """Store the checkpoint if something was handled since it was."""
@@ -138,7 +138,7 @@ class Follower:
         """Do the next piece of work; return after how many seconds there is more."""
         if self.is_over:
             return None
-        wait = self.failures.retry_at - _now()
+        wait = self.failures.retry_at - now()
         if self._setup_fails and wait > 0:
             return wait
         if not await self._take():
@@ -169,7 +169,7 @@ class Follower:
         """Hand over what was read, or read more; return after how many seconds to go on."""
         if not self._commits and not await self._read():
             await self.hold.renew()
-            return min(max(self._read_at - _now(), 0.001), self._soon)
+            return min(max(self._read_at - now(), 0.001), self._soon)
         if self._commits:
             await self._hand_over()
         return 0.0
@@ -178,10 +178,11 @@ class Follower:
         """Go live if this version has read as far as the one that is, or end where a newer one is."""
         hold = self.hold
         await hold.refresh()
-        if hold.live_version > self._options.version:
+        superseded = hold.superseded
+        if superseded is not None:
             self._is_superseded = True
-            self._progress.last_error = QuerySuperseded(*hold.key, hold.live_version)
-            logger.info("%s", self._progress.last_error)
+            self._progress.last_error = superseded
+            logger.info("%s", superseded)
             await hold.release()
             self.let_go()
         elif hold.position >= hold.live_position and not self._commits:
@@ -192,16 +193,16 @@ class Follower:
     async def _read(self) -> bool:
         """Read a page unless there is nothing new; return whether there was anything in it."""
         hold = self.hold
-        if self._head <= hold.position and _now() < self._read_at:
+        if self._head <= hold.position and now() < self._read_at:
             return False
         limit = self._limit(hold.position)
         if not limit:
-            self._read_at = _now() + self._options.poll_interval
+            self._read_at = now() + self._options.poll_interval
             return False
         after = hold.position
         page = await self._store.read(after, limit, self._types)
         if not page.more:
-            self._read_at = _now() + self._options.poll_interval
+            self._read_at = now() + self._options.poll_interval
         self._commits, self._end = self._own(commits_of(page.events)), page.position
         if not self._commits:
             hold.pass_to(page.position, handled_since=None)
@@ -260,7 +261,3 @@ class Follower:
 
 def _position(commit: StoredCommit) -> int:
     return commit.position
-
-
-def _now() -> float:
-    return asyncio.get_running_loop().time()

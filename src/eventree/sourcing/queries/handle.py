@@ -139,8 +139,16 @@ class QueryHandle:
         Raises:
             EventStoreError: The store could not say what the newest event is.
         """
+        return await self.stats_at(await self._store.head())
+
+    async def stats_at(self, head: int) -> QueryStats:
+        """Return how the query is doing in a store whose newest event is at a position.
+
+        Raises:
+            EventStoreError: The store could not say how old the oldest event is that was not handled.
+        """
         position = self.position
-        head = max(await self._store.head(), position)
+        head = max(head, position)
         seconds = 0.0
         if head > position:
             page = await self._store.read(position, 1)

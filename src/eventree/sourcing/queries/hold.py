@@ -4,11 +4,12 @@ import asyncio
 from collections.abc import Awaitable, Callable, Generator, Sequence
 from contextlib import contextmanager, suppress
 
-from eventree.errors import CheckpointFenced, CheckpointHeld, EventStoreError
+from eventree.errors import CheckpointFenced, CheckpointHeld, EventStoreError, QuerySuperseded
 from eventree.sourcing.queries.commits import GivenUp, Key, Triage, keys_of
 from eventree.sourcing.queries.context import QueryContext
 from eventree.sourcing.queries.options import Options
 from eventree.sourcing.queries.progress import Progress
+from eventree.sourcing.queries.tasks import now
 from eventree.sourcing.queries.worker import is_dead
 from eventree.stores.contract import Checkpoint, Claim, EventStore, Move, ParkedCommit, StoredCheckpoint
 
@@ -30,6 +31,7 @@ class Hold:
         position: Everything up to here was handled, parked or skipped; the stored checkpoint may be behind.
         given_up: What to do with commits that are not to be handed over any more, by position.
         narrow_until: Up to here commits are handed over one by one, as one of them is to blame for a failure.
+        is_held: Whether this worker is the one.
         is_known: Whether the position that is shown is one that counts.
     """
 
@@ -46,38 +48,34 @@ class Hold:
         self.position = 0
         self.given_up: dict[int, GivenUp] = {}
         self.narrow_until = 0
+        self.is_held = False
         self.is_known = False
         self._options = options
         self._store = store
         self._progress = progress
         self._worker = worker
-        self._saved: Checkpoint | None = None
         self._stored: StoredCheckpoint | None = None
         self._blocked: set[Key] = set()
-        self._last: Checkpoint = Checkpoint(0, 0)
+        self._checkpoint: Checkpoint = Checkpoint(0, 0)
         self._claim_at = 0.0
         self._confirmed_at = 0.0
         self._save_at: float | None = None
 
     @property
-    def is_held(self) -> bool:
-        """Whether this worker is the one."""
-        return self._saved is not None
+    def fence(self) -> int:
+        """What allows this worker to move the checkpoint; 0 if it is not held."""
+        return self._checkpoint.fence if self.is_held else 0
 
     @property
-    def fence(self) -> int:
-        """What allows this worker to move the checkpoint."""
-        return self._saved.fence if self._saved is not None else 0
+    def superseded(self) -> QuerySuperseded | None:
+        """Why nothing may be handled any more, if a newer version is live."""
+        live, version = self._stored.live_version if self._stored is not None else 0, self.key[1]
+        return QuerySuperseded(*self.key, live) if live > version else None
 
     @property
     def is_live(self) -> bool:
         """Whether the results of this version count."""
         return self._stored is not None and self._stored.live_version == self.key[1]
-
-    @property
-    def live_version(self) -> int:
-        """The version whose results count."""
-        return self._stored.live_version if self._stored is not None else 0
 
     @property
     def live_position(self) -> int:
@@ -101,8 +99,8 @@ class Hold:
 
         What was not heard of for the time of its lease, as a process that was frozen, asks first whether it still is.
         """
-        if self._saved is not None:
-            if _now() - self._confirmed_at < self._options.lease or await self._keep():
+        if self.is_held:
+            if now() - self._confirmed_at < self._options.lease or await self._keep():
                 return True
             self.drop()
         checkpoint = await self._claim(claim)
@@ -114,28 +112,28 @@ class Hold:
 
     def _go_on_from(self, checkpoint: Checkpoint) -> None:
         """Go on where the checkpoint is, or where this worker was if it alone has worked and just not stored that."""
-        is_alone = checkpoint.fence == self._last.fence + 1
+        is_alone = checkpoint.fence == self._checkpoint.fence + 1
         if not is_alone:
             self.given_up = {}
-        if not is_alone or checkpoint.position != self._last.position:
+        if not is_alone or checkpoint.position != self._checkpoint.position:
             self.position = checkpoint.position
         elif self.position > checkpoint.position:
-            self._save_at = _now()
-        self._saved = checkpoint
-        self._last = checkpoint
+            self._save_at = now()
+        self.is_held = True
+        self._checkpoint = checkpoint
         self._progress.position = checkpoint.position
-        self._confirmed_at = _now()
+        self._confirmed_at = now()
 
     async def _claim(self, claim: Callable[[Claim], Awaitable[Checkpoint]]) -> Checkpoint | None:
-        now, lease = _now(), self._options.lease
-        if now < self._claim_at:
+        asked_at, lease = now(), self._options.lease
+        if asked_at < self._claim_at:
             return None
         try:
             return await claim(Claim(self._worker, lease, self._options.start))
         except CheckpointHeld as held:
-            self._claim_at = now + min(held.seconds, lease / 3)
+            self._claim_at = asked_at + min(held.seconds, lease / 3)
             if is_dead(held.owner):  # its process cannot speak up any more
-                self._claim_at = now
+                self._claim_at = asked_at
                 with suppress(CheckpointHeld):  # another one was faster
                     await self._store.claim_checkpoint(*self.key, Claim(held.owner))
             return None
@@ -146,18 +144,18 @@ class Hold:
         Raises:
             CheckpointFenced: Somebody has.
         """
-        if _now() - self._confirmed_at > CONFIRMED_FOR:
+        if now() - self._confirmed_at > CONFIRMED_FOR:
             stored = await self._store.load_checkpoint(*self.key)
             if stored is None or stored.checkpoint.fence != self.fence:
                 raise CheckpointFenced(self.key[0], self.fence)
-            self._confirmed_at = _now()
+            self._confirmed_at = now()
 
     async def refresh(self) -> None:
         """Look at what is stored: how far others are, and what is parked."""
         self._stored = await self._store.load_checkpoint(*self.key)
         if self._stored is None:
             return
-        if self._saved is None:
+        if not self.is_held:
             self._progress.position = self._stored.checkpoint.position
         self.is_known = True
         self._progress.is_live = self.is_live
@@ -167,7 +165,8 @@ class Hold:
 
     def drop(self) -> None:
         """Forget the hold: it is somebody else's, or nobody knows what became of it."""
-        self._saved = self._save_at = None
+        self.is_held = False
+        self._save_at = None
 
     def context(self, position: int) -> QueryContext:
         """Return what a handler is told about the events from a position on."""
@@ -195,15 +194,15 @@ class Hold:
     def moved(self, move: Move) -> None:
         """Note that a move was stored."""
         position = move.checkpoint.position
-        self._saved = move.checkpoint
-        self._last = move.checkpoint
+        self.is_held = True
+        self._checkpoint = move.checkpoint
         self.position = self._progress.position = position
         self._save_at = None
         self._blocked |= keys_of(move.park)
         self._progress.parked += len(move.park)
         self._progress.skipped += move.skipped
         self.given_up = {at: given_up for at, given_up in self.given_up.items() if at > position}
-        self._confirmed_at = _now()
+        self._confirmed_at = now()
 
     def pass_to(self, position: int, *, handled_since: float | None) -> None:
         """Note how far the query is, and when on the loop's clock it began to handle what was not only passed by.
@@ -213,7 +212,7 @@ class Hold:
         self.position = position
         if handled_since is not None and self._save_at is None:
             self._save_at = handled_since + SAVE_WITHIN
-        if self._saved is not None and position - self._saved.position >= SAVE_AFTER and self._save_at is not None:
+        if self.is_held and position - self._checkpoint.position >= SAVE_AFTER and self._save_at is not None:
             self._save_at = 0.0
         if self._save_at is None:
             self._progress.position = position
@@ -246,8 +245,8 @@ class Hold:
         Raises:
             CheckpointFenced: It is not any more.
         """
-        if self._saved is not None and _now() - self._confirmed_at >= self._options.lease / 3:
-            if self._saved.position != self.position:
+        if self.is_held and now() - self._confirmed_at >= self._options.lease / 3:
+            if self._checkpoint.position != self.position:
                 await self.save()
             elif not await self._keep():
                 raise CheckpointFenced(self.key[0], self.fence)
@@ -272,7 +271,7 @@ class Hold:
             await asyncio.sleep(self._options.lease / 3)
 
     async def _keep(self) -> bool:
-        began = _now()
+        began = now()
         is_kept = await self._store.renew_checkpoint(*self.key, self.fence, self._options.lease)
         if is_kept:
             self._confirmed_at = began
@@ -280,13 +279,9 @@ class Hold:
 
     async def release(self, *, keep: bool = False) -> None:
         """Store where the query stands, and let others take over at once, unless it is to be kept for the lease."""
-        if self._saved is not None:
+        if self.is_held:
             with suppress(EventStoreError):
-                if self._saved.position != self.position:
+                if self._checkpoint.position != self.position:
                     await self.save()
                 if not keep:
                     await self._store.renew_checkpoint(*self.key, self.fence, 0)
-
-
-def _now() -> float:
-    return asyncio.get_running_loop().time()

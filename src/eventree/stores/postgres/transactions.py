@@ -1,15 +1,19 @@
 """Transactions for projections: their rows and their checkpoint together, on connections of their own."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
+from typing import Concatenate, ParamSpec, TypeVar
 
 from eventree.errors import TransactionEnded, WouldDeadlock
 from eventree.stores.contract import ANYBODY, Checkpoint, Claim, Move
 from eventree.stores.postgres.checkpoints import CheckpointTable
 from eventree.stores.postgres.connections import Connections
 from eventree.stores.postgres.driver import DRIVER_ERRORS, Connection
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 @dataclass(slots=True)
@@ -41,21 +45,21 @@ class Transaction:
 
     async def claim_checkpoint(self, name: str, version: int, claim: Claim = ANYBODY) -> Checkpoint:
         """See `Checkpoints.claim_checkpoint`."""
-        _check_open(self.connection)
-        result = await self._checkpoints.claim(self.connection, name, version, claim)
-        self.is_sound = True
-        return result
+        return await self._run(self._checkpoints.claim, name, version, claim)
 
     async def save_checkpoint(self, name: str, version: int, move: Move) -> None:
         """See `Checkpoints.save_checkpoint`."""
-        _check_open(self.connection)
-        await self._checkpoints.move(self.connection, name, version, move)
-        self.is_sound = True
+        await self._run(self._checkpoints.move, name, version, move)
 
     async def make_live(self, name: str, version: int, fence: int) -> bool:
         """See `Checkpoints.make_live`."""
+        return await self._run(self._checkpoints.make_live, name, version, fence)
+
+    async def _run(
+        self, statement: Callable[Concatenate[Connection, P], Awaitable[R]], *args: P.args, **kwargs: P.kwargs
+    ) -> R:
         _check_open(self.connection)
-        result = await self._checkpoints.make_live(self.connection, name, version, fence)
+        result = await statement(self.connection, *args, **kwargs)
         self.is_sound = True
         return result
 
