@@ -260,6 +260,27 @@ async def test_the_progress_of_a_query_can_be_watched(store: EventStore) -> None
         assert [each.fraction async for each in system.query("q").progress()] == [1.0]
 
 
+async def test_the_progress_of_a_new_version_ends_when_it_is_live(
+    store: EventStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[bool] = []
+
+    async def not_yet(*_: object) -> bool:
+        looks.append(system.query("q", 2).is_live)
+        if len(looks) == 3:
+            monkeypatch.undo()
+        return False
+
+    async with EventSourcing(ledger, store, queries=[patient(Contexts())]) as system:
+        await system.execute("a", add(1), wait_for=["q"])
+        monkeypatch.setattr(store, "make_live", not_yet)
+        await system.register_queries([patient(Contexts(), version=2)])
+        async for progress in system.query("q", 2).progress(interval=0.001):
+            assert progress.target == 1
+        assert looks == [False] * 3
+        assert system.query("q").version == 2
+
+
 async def test_whoever_watches_a_query_that_stops_is_told(store: EventStore) -> None:
     seen = Contexts()
     seen.poison.add(1)

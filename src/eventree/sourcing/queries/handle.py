@@ -168,7 +168,7 @@ class QueryHandle:
         )
 
     async def progress(self, *, interval: float = 0.1) -> AsyncIterator[QueryProgress]:
-        """Yield how far the query is, until it has reached what is the newest event now.
+        """Yield how far the query is, until it has reached what is the newest event now, and a new version is live.
 
         Args:
             interval: How often to look, in seconds; default 0.1.
@@ -182,7 +182,7 @@ class QueryHandle:
         while True:
             position = self.position
             yield QueryProgress(position, target)
-            if position >= target:
+            if position >= target and (self.is_live or not target):
                 return
             if self.status in _OVER:
                 raise QueryStopped(self.name, position, self.last_error)
