@@ -65,7 +65,7 @@ class FunctionTarget(Generic[EventT]):
                     failure = error
                     break
                 position, now = commit.last_position, clock()
-                if now >= began + TURN or position - hold.position >= SAVE_AFTER:
+                if now >= began + TURN or position - hold.stored_position >= SAVE_AFTER:
                     break
                 if now >= breath + BREATH:
                     await asyncio.sleep(0)

@@ -67,6 +67,11 @@ class Hold:
         return self._checkpoint.fence if self.is_held else 0
 
     @property
+    def stored_position(self) -> int:
+        """Where the stored checkpoint is, as far as this worker knows."""
+        return self._checkpoint.position
+
+    @property
     def superseded(self) -> QuerySuperseded | None:
         """Why nothing may be handled any more, if a newer version is live."""
         live, version = self._stored.live_version if self._stored is not None else 0, self.key[1]
