@@ -20,6 +20,7 @@ async def test_a_killed_server_loses_nothing_acknowledged_and_repeats_nothing(
     async with Fleet(postgres_dsn, journal) as fleet:
         for name in NAMES:
             await fleet.start(name)
+            await fleet.told(name, 2)  # it has opened the store, which a server that is away would refuse
         for _ in range(kills):
             await fleet.told(random.choice(NAMES), random.choice([5, 20, 80]))  # noqa: S311
             await asyncio.to_thread(postgres_server.kill)
