@@ -42,7 +42,16 @@ from eventree.actors import (
     SupervisorGaveUp,
     run,
 )
-from eventree.domain import Aggregate, AggregateType, Commit, EventEnvelope, Snapshot, SnapshotConfig
+from eventree.domain import (
+    Aggregate,
+    AggregateType,
+    Commit,
+    EventEnvelope,
+    Snapshot,
+    SnapshotConfig,
+    Upcaster,
+    event_type,
+)
 from eventree.errors import (
     ActorCrashed,
     ActorError,
@@ -67,6 +76,7 @@ from eventree.errors import (
     EventNotEncodable,
     EventreeError,
     EventStoreError,
+    EventTooNew,
     HandlerCrashed,
     HandlerTimeout,
     InvalidArgument,
@@ -92,6 +102,7 @@ from eventree.errors import (
     TransactionFailed,
     TransactionRolledBack,
     UnexpectedCancellation,
+    UnknownEventType,
     WouldDeadlock,
 )
 from eventree.result import Err, Ok, Result
@@ -162,6 +173,7 @@ __all__ = [
     "EventSourcing",
     "EventStore",
     "EventStoreError",
+    "EventTooNew",
     "EventreeError",
     "ExitKind",
     "ExitReason",
@@ -219,7 +231,10 @@ __all__ = [
     "TransactionFailed",
     "TransactionRolledBack",
     "UnexpectedCancellation",
+    "UnknownEventType",
+    "Upcaster",
     "WouldDeadlock",
+    "event_type",
     "query_context",
     "run",
 ]

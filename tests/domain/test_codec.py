@@ -13,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eventree import EventNotDecodable, EventNotEncodable, InvalidArgument
-from eventree.domain.codec import Codec, decode_metadata, encode_metadata
+from eventree.domain.codec import Codec
 from eventree.domain.limits import MAX_METADATA_BYTES, MAX_PAYLOAD_BYTES
+from eventree.domain.metadata import decode_metadata, encode_metadata
 
 
 class Color(Enum):

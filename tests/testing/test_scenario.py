@@ -108,11 +108,20 @@ def test_an_expectation_needs_a_command(expect: Callable[[BankScenario], object]
         expect(scenario(bank_account))
 
 
+@dataclass(frozen=True)
+class Weighed:
+    weight: float
+
+
 def test_events_go_through_their_stored_form() -> None:
-    whole: Any = 5
-    story = scenario(bank_account).given(OPENED, CustomerDepositedCash(whole, whole))
-    assert isinstance(story._state, Account)
-    assert type(story._state.balance) is Decimal
+    def apply(_: float, event: Weighed) -> float:
+        return event.weight
+
+    scale: AggregateType[float, float, Weighed, str] = AggregateType(
+        "scale", handle=lambda _, weight: Ok([Weighed(weight)]), apply=apply, empty_state=float
+    )
+    story = scenario(scale).given(Weighed(5))
+    assert type(story._state) is float
 
 
 @dataclass(frozen=True)

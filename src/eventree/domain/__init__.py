@@ -1,7 +1,17 @@
 """Values and pure functions of the domain: no asyncio, no I/O."""
 
 from eventree.domain.aggregate import Aggregate, AggregateType
+from eventree.domain.event_types import Upcaster, event_type
 from eventree.domain.events import Commit, EventEnvelope
 from eventree.domain.snapshots import Snapshot, SnapshotConfig
 
-__all__ = ["Aggregate", "AggregateType", "Commit", "EventEnvelope", "Snapshot", "SnapshotConfig"]
+__all__ = [
+    "Aggregate",
+    "AggregateType",
+    "Commit",
+    "EventEnvelope",
+    "Snapshot",
+    "SnapshotConfig",
+    "Upcaster",
+    "event_type",
+]

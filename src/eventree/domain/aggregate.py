@@ -1,12 +1,12 @@
 """What an aggregate is: how it decides, how it changes, and what it was at the beginning."""
 
-import typing
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from inspect import Parameter, iscoroutinefunction, isroutine, signature
+from inspect import iscoroutinefunction
 from typing import Generic, TypeVar
 
-from eventree.domain.codec import Codec, classes_of
+from eventree.domain.annotations import Hints
+from eventree.domain.codec import Codec
 from eventree.domain.limits import check_id
 from eventree.errors import InvalidArgument
 from eventree.result import Result
@@ -79,7 +79,7 @@ class AggregateType(Generic[StateT, CommandT, EventT, ErrorT]):
         self.handle = handle
         self.apply = apply
         self.empty_state = empty_state
-        hints = _Hints(apply)
+        hints = Hints(apply)
         self.events: Codec[EventT] = Codec(events if events is not None else hints.events())
         self.states: Codec[StateT] | None = _state_codec(state, hints)
 
@@ -94,43 +94,7 @@ class AggregateType(Generic[StateT, CommandT, EventT, ErrorT]):
         return state
 
 
-class _Hints:
-    """Read the annotations of an `apply` function."""
-
-    def __init__(self, apply: Callable[..., object]) -> None:
-        self._apply = apply
-
-    def events(self) -> list[type]:
-        return classes_of(self._annotation(1))
-
-    def states(self) -> list[type]:
-        return classes_of(self._annotation(0))
-
-    def _annotation(self, index: int) -> object:
-        function = self._apply if isroutine(self._apply) else type(self._apply).__call__
-        try:
-            every = signature(self._apply).parameters.values()
-        except ValueError as error:
-            raise InvalidArgument("apply", "its parameters are unknown; give a function of your own") from error
-        parameters = [parameter for parameter in every if parameter.kind is not Parameter.KEYWORD_ONLY]
-        expected = 2
-        if len(parameters) < expected:
-            raise InvalidArgument("apply", "must take a state and an event")
-        try:
-            hints = typing.get_type_hints(function)
-        except Exception as error:
-            raise InvalidArgument(
-                "apply", f"its annotations cannot be resolved ({error}); give events=[...] and state=[...]"
-            ) from error
-        if parameters[index].name not in hints:
-            raise InvalidArgument(
-                "apply",
-                f"its parameter {parameters[index].name!r} has no annotation; annotate it, or give events=[...]",
-            )
-        return hints[parameters[index].name]
-
-
-def _state_codec(state: Iterable[type[StateT]] | None, hints: _Hints) -> Codec[StateT] | None:
+def _state_codec(state: Iterable[type[StateT]] | None, hints: Hints) -> Codec[StateT] | None:
     try:
         return Codec(state if state is not None else hints.states())
     except InvalidArgument:

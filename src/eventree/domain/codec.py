@@ -1,25 +1,29 @@
 """Classes and their stored form: a class <-> a stable name, a version and JSON text."""
 
 import hashlib
-import types
-import typing
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from typing import Generic, TypeVar
+import re
+from collections.abc import Callable, Iterable
+from typing import Final, Generic, TypeVar
 
 import msgspec
+from msgspec import Struct
 
-from eventree.domain.limits import MAX_METADATA_BYTES, MAX_PAYLOAD_BYTES, check_id
-from eventree.errors import EventNotDecodable, EventNotEncodable, InvalidArgument
+from eventree.domain.comparison import Comparison, part_that_fails
+from eventree.domain.event_types import EventType
+from eventree.domain.limits import MAX_PAYLOAD_BYTES
+from eventree.domain.models import decode_model, decoder_of_model, encode_model, is_model, place_of, text_of_model
+from eventree.domain.schemas import schema_of
+from eventree.errors import EventNotDecodable, EventNotEncodable, EventTooNew, InvalidArgument, UnknownEventType
+from eventree.errors.root import described
 
 ValueT = TypeVar("ValueT")
 
-_METADATA = msgspec.json.Decoder(dict[str, str])
-_encode = msgspec.json.encode
+_encode: Final = msgspec.json.Encoder(enc_hook=encode_model).encode
+_decode_json: Final = msgspec.json.Decoder().decode
+_PLACE: Final = re.compile(r"`\$([^`]*)`")
 
 
-@dataclass(frozen=True, slots=True)
-class Encoded:
+class Encoded(Struct, frozen=True, gc=False):
     """Hold the stored form of a value.
 
     Attributes:
@@ -33,49 +37,72 @@ class Encoded:
     payload: str
 
 
+class _Form(Generic[ValueT]):
+    """How the values of one class are stored and read."""
+
+    __slots__ = ("decode", "encode", "event_type", "version")
+
+    def __init__(self, cls: type[ValueT]) -> None:
+        """Prepare; raises `InvalidArgument` for a class that JSON cannot carry."""
+        self.event_type = EventType.of(cls)
+        self.version = self.event_type.version
+        self.encode: Callable[[ValueT], str] = text_of_model if is_model(cls) else _encode_as_text
+        self.decode: Callable[[str | bytes], ValueT] = decoder_of_model(cls) if is_model(cls) else _decoder_of(cls)
+
+
+def _decoder_of(cls: type[ValueT]) -> Callable[[str | bytes], ValueT]:
+    try:
+        schema_of([cls])  # unlike the decoder, it looks at every field now
+        return msgspec.json.Decoder(cls, dec_hook=decode_model).decode
+    except Exception as error:
+        remedy = "; make them msgspec Structs with tag=True" if "union" in str(error) else ""
+        raise InvalidArgument("events", f"{cls.__name__} cannot be stored as JSON: {error}{remedy}") from error
+
+
 class Codec(Generic[ValueT]):
     """Turn the values of a closed set of classes into JSON text and back.
 
-    A class is stored under its plain name, never under an import path, so it may move to another module. Only the
-    classes given here are ever made from stored data.
+    A class is stored under a stable name, never under an import path, so it may move to another module. Only the
+    classes given here are ever made from stored data. `event_type` says what else there is to know of one.
     """
 
     def __init__(self, classes: Iterable[type[ValueT]]) -> None:
         """Learn the classes.
 
         Args:
-            classes: Dataclasses, attrs classes, msgspec Structs or enums, with different names.
+            classes: Dataclasses, attrs classes, msgspec Structs, pydantic models or enums, with different names.
 
         Raises:
             InvalidArgument: There are none, two have the same name, or one cannot be stored as JSON.
         """
-        self._decoders: dict[str, Callable[[str], ValueT]] = {}
-        self._names: dict[type[ValueT], str] = {}
+        self._forms: dict[type[ValueT], _Form[ValueT]] = {}
+        self._by_name: dict[str, _Form[ValueT]] = {}
+        self._comparison = Comparison()
         for cls in classes:
             if not isinstance(cls, type):
                 raise InvalidArgument("events", f"must name classes, got {cls!r}")
-            if cls.__name__ in self._decoders:
-                raise InvalidArgument("events", f"two classes are called {cls.__name__}; rename one of them")
-            check_id("events", cls.__name__)
-            try:
-                msgspec.json.schema_components((cls,))  # unlike the decoder, it looks at every field now
-                self._decoders[cls.__name__] = msgspec.json.Decoder(cls).decode
-            except Exception as error:
-                raise InvalidArgument("events", f"{cls.__name__} cannot be stored as JSON: {error}") from error
-            self._names[cls] = cls.__name__
-        if not self._decoders:
+            form = self._forms[cls] = _Form(cls)
+            for name in (form.event_type.name, *form.event_type.aliases):
+                if name in self._by_name:
+                    raise InvalidArgument("events", _clash(name, form, self._by_name[name]))
+                self._by_name[name] = form
+        if not self._forms:
             raise InvalidArgument("events", "must name at least one class")
+
+    @property
+    def types(self) -> tuple[EventType, ...]:
+        """What is known of each class, in the order in which they were given."""
+        return tuple(form.event_type for form in self._forms.values())
 
     @property
     def names(self) -> tuple[str, ...]:
         """The stored names of all classes, in the order in which they were given."""
-        return tuple(self._decoders)
+        return tuple(form.event_type.name for form in self._forms.values())
 
     @property
     def fingerprint(self) -> str:
         """A short text that changes when the fields or types of the classes change."""
-        _, components = msgspec.json.schema_components(tuple(self._names))
-        return hashlib.sha256(_encode(components, order="sorted")).hexdigest()[:16]
+        return hashlib.sha256(_encode(schema_of(self._forms))).hexdigest()[:16]
 
     def encode(self, value: ValueT) -> Encoded:
         """Return the stored form of a value.
@@ -84,71 +111,77 @@ class Codec(Generic[ValueT]):
             EventNotEncodable: Its class is not one of ours, it does not fit JSON, would not come back equal, or is
                 larger than 1 MiB.
         """
-        name = self._names.get(type(value))
-        if name is None:
-            known = ", ".join(self._decoders)
+        form = self._forms.get(type(value))
+        if form is None:
+            known = ", ".join(cls.__name__ for cls in self._forms)
             raise EventNotEncodable(type(value).__name__, f"its class is not one of those declared: {known}")
         try:
-            payload = _encode(value).decode()
-            same = self._decoders[name](payload) == value
-        except Exception as error:  # whatever the class's own __post_init__ or __eq__ raises is a misfit too
-            raise EventNotEncodable(name, f"{type(error).__name__}: {error}") from error
-        if not same:
-            raise EventNotEncodable(name, "what is read back does not equal it; is each field of its declared type?")
+            payload = form.encode(value)
+        except Exception as error:  # whatever it is, the value is to blame
+            raise EventNotEncodable(
+                form.event_type.name, described(error), _field(part_that_fails(value, _encode))
+            ) from error
+        try:
+            difference = self._comparison.difference(value, form.decode(payload))
+        except Exception as error:  # whatever the class's own __post_init__ raises is a misfit too
+            raise EventNotEncodable(form.event_type.name, described(error), _field(_place_of(error))) from error
+        if difference is not None:
+            part, _, reason = difference.partition(": ")
+            raise EventNotEncodable(form.event_type.name, f"{reason}; is it of its declared type?", _field(part))
         if len(payload) * 4 > MAX_PAYLOAD_BYTES and len(payload.encode()) > MAX_PAYLOAD_BYTES:
-            raise EventNotEncodable(name, f"it is larger than {MAX_PAYLOAD_BYTES} bytes")
-        return Encoded(name, 1, payload)
+            raise EventNotEncodable(form.event_type.name, f"it is larger than {MAX_PAYLOAD_BYTES} bytes")
+        return Encoded(form.event_type.name, form.version, payload)
 
     def decode(self, type_: str, version: int, payload: str) -> ValueT:
-        """Return the value of a stored form.
+        """Return the value of a stored form, whatever its version.
 
         Raises:
-            EventNotDecodable: The name or version is unknown here, or the text does not fit the class.
+            UnknownEventType: No class has this name.
+            EventTooNew: A newer version of the code has stored it.
+            EventNotDecodable: The text does not fit the class, or an upcaster failed.
         """
-        decode = self._decoders.get(type_)
-        if decode is None or version != 1:
-            known = ", ".join(self._decoders)
-            raise EventNotDecodable(type_, version, f"this code knows version 1 of: {known}")
+        form = self._by_name.get(type_)
         try:
-            return decode(payload)
+            if form is not None and form.version == version:
+                return form.decode(payload)
         except Exception as error:  # whatever the class's own __post_init__ raises is a misfit too
-            raise EventNotDecodable(type_, version, f"{type(error).__name__}: {error}") from error
+            raise EventNotDecodable(type_, version, described(error)) from error
+        if form is None:
+            raise UnknownEventType(type_, version, self.names)
+        return _decode_older(form, type_, version, payload)
 
 
-def encode_metadata(metadata: Mapping[str, str]) -> str:
-    """Return metadata as JSON text.
-
-    Raises:
-        InvalidArgument: It has lone surrogates or is larger than 64 KiB.
-    """
-    if not metadata:
-        return "{}"
+def _decode_older(form: _Form[ValueT], type_: str, version: int, payload: str) -> ValueT:
+    if version > form.version:
+        raise EventTooNew(type_, version, form.version)
+    if version < 1:
+        raise EventNotDecodable(type_, version, "versions begin at 1")
+    doing = "its payload"
     try:
-        encoded = _encode(dict(metadata))
-    except ValueError as error:
-        raise InvalidArgument("metadata", "must not contain lone surrogates") from error
-    if len(encoded) > MAX_METADATA_BYTES:
-        raise InvalidArgument("metadata", f"must be at most {MAX_METADATA_BYTES} bytes of JSON, got {len(encoded)}")
-    return encoded.decode()
+        value = _decode_json(payload)
+        for number in range(version, form.version):
+            doing = f"its upcaster from version {number}"
+            value = form.event_type.upcasters[number - 1](value)
+        doing = "what its upcasters made"
+        return form.decode(_encode(value))
+    except Exception as error:  # whatever an upcaster raises, this event cannot be read
+        raise EventNotDecodable(type_, version, f"{doing}: {described(error)}") from error
 
 
-def decode_metadata(text: str) -> dict[str, str]:
-    """Return metadata from its JSON text."""
-    return {} if text == "{}" else _METADATA.decode(text)
+def _encode_as_text(value: object) -> str:
+    return _encode(value).decode()
 
 
-def classes_of(annotation: object) -> list[type]:
-    """Return the classes that a type annotation stands for: unions and aliases are unfolded.
+def _place_of(error: Exception) -> str:
+    place = _PLACE.search(str(error))
+    return place[1] if place is not None else place_of(error)
 
-    Raises:
-        InvalidArgument: Something in it is not a class.
-    """
-    value = getattr(annotation, "__value__", annotation)  # a PEP 695 alias
-    origin = typing.get_origin(value)
-    if origin is typing.Annotated:
-        return classes_of(typing.get_args(value)[0])
-    if origin is typing.Union or isinstance(value, types.UnionType):
-        return [cls for member in typing.get_args(value) for cls in classes_of(member)]
-    if not isinstance(value, type) or value in {object, typing.Any}:
-        raise InvalidArgument("apply", f"its annotation {value!r} is not a class or a union of classes")
-    return [value]
+
+def _field(part: str) -> str:
+    return part.removeprefix(".")
+
+
+def _clash(name: str, one: _Form[ValueT], other: _Form[ValueT]) -> str:
+    if name == one.event_type.name == other.event_type.name:
+        return f"two classes are called {name}; rename one of them, or give it another name with event_type"
+    return f"{name} names two classes, as an alias too; each name of the past belongs to one"

@@ -21,7 +21,15 @@ from eventree.errors.actors import (
     UnexpectedCancellation,
     WouldDeadlock,
 )
-from eventree.errors.domain import CodecError, EntityNotFound, EventNotDecodable, EventNotEncodable, HandlerCrashed
+from eventree.errors.domain import (
+    CodecError,
+    EntityNotFound,
+    EventNotDecodable,
+    EventNotEncodable,
+    EventTooNew,
+    HandlerCrashed,
+    UnknownEventType,
+)
 from eventree.errors.root import DomainError, EventreeError, InvalidArgument, NonPositiveArgument
 from eventree.errors.stores import (
     CheckpointFenced,
@@ -70,6 +78,7 @@ __all__ = [
     "EventNotDecodable",
     "EventNotEncodable",
     "EventStoreError",
+    "EventTooNew",
     "EventreeError",
     "HandlerCrashed",
     "HandlerTimeout",
@@ -96,5 +105,6 @@ __all__ = [
     "TransactionFailed",
     "TransactionRolledBack",
     "UnexpectedCancellation",
+    "UnknownEventType",
     "WouldDeadlock",
 ]

@@ -2,8 +2,9 @@
 
 from typing import Protocol, TypeVar
 
-from eventree.domain.codec import decode_metadata
 from eventree.domain.events import EventEnvelope
+from eventree.domain.metadata import decode_metadata
+from eventree.errors import EventNotDecodable
 from eventree.stores.contract import RecordedEvent
 
 EventT = TypeVar("EventT")
@@ -18,6 +19,18 @@ class Decoder(Protocol[EventT_co]):
         ...
 
 
+def payload_of(event: RecordedEvent, decoder: Decoder[EventT]) -> EventT:
+    """Return the payload of a stored event.
+
+    Raises:
+        EventNotDecodable: It does not fit the code; the error tells where it is.
+    """
+    try:
+        return decoder.decode(event.event_type, event.event_version, event.payload)
+    except EventNotDecodable as error:
+        raise error.at(event.aggregate_type, event.aggregate_id, event.position)  # noqa: B904 - it is the same
+
+
 def envelope(event: RecordedEvent, decoder: Decoder[EventT]) -> EventEnvelope[EventT]:
     """Return a stored event with its payload decoded.
 
@@ -29,7 +42,7 @@ def envelope(event: RecordedEvent, decoder: Decoder[EventT]) -> EventEnvelope[Ev
         event.aggregate_id,
         event.sequence,
         event.position,
-        decoder.decode(event.event_type, event.event_version, event.payload),
+        payload_of(event, decoder),
         decode_metadata(event.metadata),
         event.event_type,
         event.event_version,

@@ -8,7 +8,7 @@ from eventree.domain.aggregate import AggregateType
 from eventree.domain.events import EventEnvelope
 from eventree.domain.snapshots import Snapshot
 from eventree.errors import EventNotDecodable, EventreeError, HandlerCrashed
-from eventree.sourcing.envelopes import envelope
+from eventree.sourcing.envelopes import envelope, payload_of
 from eventree.stores.contract import EventStore, RecordedEvent, StoredSnapshot, StreamPage, StreamRead
 
 StateT = TypeVar("StateT")
@@ -111,9 +111,8 @@ class Loader(Generic[StateT, CommandT, EventT, ErrorT]):
             return live
         if live.sequence > page.sequence:  # a snapshot from a future that a restored backup does not have
             return self._nothing_yet(id)
-        decode = self._type.events.decode
         try:
-            payloads = [decode(event.event_type, event.event_version, event.payload) for event in page.events]
+            payloads = [payload_of(event, self._type.events) for event in page.events]
         except EventNotDecodable as error:
             return error
         try:

@@ -4,8 +4,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeAlias, TypeVar
 from uuid import NAMESPACE_OID, UUID, uuid4, uuid5
 
-from eventree.domain.codec import encode_metadata
 from eventree.domain.limits import check_command_id, check_id, check_metadata
+from eventree.domain.metadata import encode_metadata
 from eventree.errors import EventreeError, InvalidArgument
 from eventree.sourcing.batch import Execute
 

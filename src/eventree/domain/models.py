@@ -1,0 +1,79 @@
+"""Pydantic models as events, states and parts of them, without importing pydantic: known by what they can do."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, Self, TypeVar, cast
+
+import msgspec
+
+ModelT = TypeVar("ModelT")
+
+
+class Model(Protocol):
+    """What is used of a pydantic model."""
+
+    def model_dump_json(self, *, by_alias: bool) -> str:
+        """Return it as JSON text."""
+        ...
+
+    @classmethod
+    def model_validate_json(cls, json_data: str | bytes) -> Self:
+        """Return a model made from JSON text."""
+        ...
+
+    @classmethod
+    def model_json_schema(cls) -> dict[str, Any]:
+        """Return its JSON schema."""
+        ...
+
+
+def is_model(kind: type[object]) -> bool:
+    """Return whether a class is a pydantic model."""
+    return hasattr(kind, "model_validate_json") and hasattr(kind, "model_dump_json")
+
+
+def fields_of_model(kind: type[object]) -> Sequence[str] | None:
+    """Return the names of the fields of a model; None for any other class."""
+    names: Any = getattr(kind, "model_fields", ())
+    return [*names, "model_extra"] if is_model(kind) else None
+
+
+def text_of_model(value: object) -> str:
+    """Return a model as JSON text."""
+    return cast("Model", value).model_dump_json(by_alias=True)
+
+
+def decoder_of_model(kind: type[ModelT]) -> Callable[[str | bytes], ModelT]:
+    """Return what makes a model of JSON text."""
+    return cast("Callable[[str | bytes], ModelT]", cast("type[Model]", kind).model_validate_json)
+
+
+def encode_model(value: object) -> object:
+    """Return a model inside of another value as what JSON can carry; a hook of msgspec."""
+    if is_model(type(value)):
+        return msgspec.Raw(text_of_model(value).encode())
+    raise NotImplementedError(f"{type(value).__name__} cannot be stored as JSON")
+
+
+def decode_model(kind: type[object], value: object) -> object:
+    """Return a model inside of another value; a hook of msgspec."""
+    if is_model(kind):
+        return decoder_of_model(kind)(msgspec.json.encode(value))
+    raise NotImplementedError(f"{kind.__name__} cannot be read from JSON")
+
+
+def schema_of_model(kind: type[object]) -> dict[str, Any]:
+    """Return the schema of a model inside of another value; a hook of msgspec."""
+    if is_model(kind):
+        return cast("type[Model]", kind).model_json_schema()
+    raise TypeError(f"type {kind.__name__} is not supported")
+
+
+def place_of(error: BaseException) -> str:
+    """Return which part of a model an error of pydantic is about, as in `.parts[2].price`; empty for any other."""
+    errors = getattr(error, "errors", None)
+    if not callable(errors) or not hasattr(error, "error_count"):
+        return ""
+    details: Any = errors()
+    return (
+        "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in details[0]["loc"]) if details else ""
+    )
