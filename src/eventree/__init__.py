@@ -108,6 +108,7 @@ from eventree.errors import (
 from eventree.result import Err, Ok, Result
 from eventree.sourcing import (
     AggregateStats,
+    Correlation,
     EventSourcing,
     Projection,
     Query,
@@ -118,6 +119,8 @@ from eventree.sourcing import (
     QueryStats,
     QueryStatus,
     SystemStats,
+    correlation,
+    current_correlation,
     query_context,
 )
 from eventree.stores import EventStore, MemoryStore, SQLiteStore
@@ -161,6 +164,7 @@ __all__ = [
     "Commit",
     "CommitOutcomeUnknown",
     "ConcurrencyConflict",
+    "Correlation",
     "DeadLetter",
     "DomainError",
     "Down",
@@ -234,6 +238,8 @@ __all__ = [
     "UnknownEventType",
     "Upcaster",
     "WouldDeadlock",
+    "correlation",
+    "current_correlation",
     "event_type",
     "query_context",
     "run",

@@ -10,6 +10,7 @@ import pytest
 
 from bank import BankEvent, Deposit, OpenAccount, bank_account
 from eventree import EventEnvelope, EventSourcing, Query
+from eventree.actors.request import CARRIED, carrying
 from eventree.stores.contract import Appended
 from eventree.stores.postgres import PostgresStore
 from eventree.testing.store_values import append, request
@@ -93,6 +94,20 @@ async def test_every_append_is_heard_of_in_the_end_by_all_and_once_by_its_own_st
     assert sorted(set(here.heard)) == sorted(here.heard)
     assert set(here.heard) >= set(range(2, 21, 2))
     assert set(there.heard) >= set(range(1, 20, 2))
+
+
+async def test_who_listens_is_told_outside_of_all_that_was_done_where_the_store_was_opened(
+    store: PostgresStore, postgres_dsn: str
+) -> None:
+    carried: list[object] = []
+    with carrying("where it was opened"):
+        async with PostgresStore(postgres_dsn) as other, psql(postgres_dsn) as db:
+            await listening(db, 2)
+            other.watch(lambda _: carried.append(CARRIED.get()))
+            there = Listener(other)
+            await append(store, request("a"))
+            await there.until(1)
+    assert carried == [None]
 
 
 async def test_a_store_does_not_hear_of_its_own_appends_again(store: PostgresStore, other: PostgresStore) -> None:

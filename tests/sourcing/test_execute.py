@@ -229,10 +229,10 @@ async def test_what_has_no_events_is_not_found(bank: Bank) -> None:
 
 async def test_an_envelope_tells_all_about_an_event(bank: Bank) -> None:
     await bank.execute("b", OpenAccount("b"))
-    await bank.execute("a", OPEN, metadata={"user": "1"})
+    id = (await bank.execute("a", OPEN, metadata={"user": "1"})).unwrap().commit_id
     [event] = (await bank.load_events("a")).unwrap()
     assert event == EventEnvelope(
-        "bank-account", "a", 1, 2, AccountOpened("a"), {"user": "1"}, "AccountOpened", 1, event.recorded_at
+        "bank-account", "a", 1, 2, AccountOpened("a"), {"user": "1"}, "AccountOpened", 1, event.recorded_at, id
     )
     assert event.recorded_at.utcoffset() is not None
 

@@ -97,11 +97,16 @@ class Actor(Generic[MessageT_contra, ReplyT_co]):
     ) -> None:
         """Handle the requests that wait, at most `max_batch`, and answer each with its `reply` or `fail`.
 
-        A request may also be kept and answered later. What is not answered at a crash, the loop answers.
+        A request may also be kept and answered later. What is not answered at a crash, the loop answers. What the
+        sender carried is there inside of `with request.carrying()`.
         """
         for request in requests:
             try:
-                request.reply(await self.receive(request.message, ctx))
+                if request.carried is None:
+                    request.reply(await self.receive(request.message, ctx))
+                else:
+                    with request.carrying():
+                        request.reply(await self.receive(request.message, ctx))
             except (Reject, BaseExceptionGroup) as error:
                 refuse(request, error)
 

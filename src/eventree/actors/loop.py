@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from eventree.actors.actor import Actor, ActorContext, Ignore, Reject, StopActor, refuse
 from eventree.actors.exits import ExitKind, ExitReason, only
 from eventree.actors.ref import CURRENT, ActorRef
-from eventree.actors.request import Request
+from eventree.actors.request import CARRIED, Request
 from eventree.actors.status import Status
 from eventree.errors import ActorCrashed, ActorError, ActorStopped, HandlerTimeout, UnexpectedCancellation
 
@@ -57,6 +57,7 @@ async def run_actor(
         Why it ended.
     """
     CURRENT.set(ctx.ref)
+    CARRIED.set(None)  # a task begins with what was there where it was made, and the actor outlives that
     ctx.ref.task = asyncio.current_task()
     try:
         await actor.init(ctx)
@@ -170,7 +171,11 @@ async def _handle_each(actor: Actor[MessageT, ReplyT], ctx: ActorContext[Message
     mailbox, receive = ref.mailbox, actor.receive
     while ref.incarnation == incarnation and (request := mailbox.take_one()) is not None:
         try:
-            request.reply(await receive(request.message, ctx))
+            if request.carried is None:
+                request.reply(await receive(request.message, ctx))
+            else:
+                with request.carrying():
+                    request.reply(await receive(request.message, ctx))
         except (Reject, BaseExceptionGroup) as error:
             refuse(request, error)
 

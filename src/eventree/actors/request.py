@@ -1,12 +1,28 @@
 """A message on its way to an actor, with the answer on its way back."""
 
 import asyncio
-from typing import Generic, TypeVar
+from collections.abc import Generator
+from contextlib import AbstractContextManager, contextmanager
+from contextvars import ContextVar
+from typing import Final, Generic, TypeVar
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 MessageT_co = TypeVar("MessageT_co", covariant=True)
 ReplyT_contra = TypeVar("ReplyT_contra", contravariant=True)
+
+CARRIED: Final[ContextVar[object]] = ContextVar("CARRIED", default=None)
+"""What goes along with every message that is sent, and is there again where it is handled; None for nothing."""
+
+
+@contextmanager
+def carrying(value: object) -> Generator[None, None, None]:
+    """Let messages that are sent inside carry a value."""
+    token = CARRIED.set(value)
+    try:
+        yield
+    finally:
+        CARRIED.reset(token)
 
 
 class Request(
@@ -19,12 +35,14 @@ class Request(
         answer: For the runtime: what the sender awaits; None if it did not ask.
         asker_stops: For the runtime: done once the sender is asked to stop; None if it is no actor.
         taken: For the runtime: whether an actor has taken it up.
+        carried: What its sender carried, such as the ids of what it worked on; see `carrying`.
     """
 
     message: MessageT_co
     answer: "asyncio.Future[ReplyT_contra] | None" = None
     asker_stops: "asyncio.Future[None] | None" = None
     taken: bool = False
+    carried: object = field(default_factory=CARRIED.get)
 
     def __repr__(self) -> str:
         return f"<Request {type(self.message).__name__}>"  # what was sent is nobody else's business
@@ -38,6 +56,13 @@ class Request(
         """Answer the sender with an error; does nothing where nobody waits (any more)."""
         if self.answer is not None and not self.answer.done():
             self.answer.set_exception(error)
+
+    def carrying(self) -> AbstractContextManager[None]:
+        """Carry on what the sender carried: `with request.carrying(): ...`, in a `receive_batch` of your own.
+
+        Around `receive` this is done for you.
+        """
+        return carrying(self.carried)
 
     @property
     def asked(self) -> bool:

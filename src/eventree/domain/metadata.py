@@ -1,11 +1,15 @@
 """Metadata as it is stored: a JSON object of texts."""
 
 from collections.abc import Mapping
+from typing import Final
 
 import msgspec
 
 from eventree.domain.limits import MAX_METADATA_BYTES
 from eventree.errors import InvalidArgument
+
+CORRELATION_ID: Final = "correlation_id"
+CAUSATION_ID: Final = "causation_id"
 
 _decode = msgspec.json.Decoder(dict[str, str]).decode
 

@@ -1,5 +1,6 @@
 """Where aggregates, actors and stores meet: the command path, the queries and the system."""
 
+from eventree.sourcing.correlation import Correlation, correlation, current_correlation
 from eventree.sourcing.queries import (
     Projection,
     Query,
@@ -16,6 +17,7 @@ from eventree.sourcing.system import EventSourcing
 
 __all__ = [
     "AggregateStats",
+    "Correlation",
     "EventSourcing",
     "Projection",
     "Query",
@@ -26,5 +28,7 @@ __all__ = [
     "QueryStats",
     "QueryStatus",
     "SystemStats",
+    "correlation",
+    "current_correlation",
     "query_context",
 ]

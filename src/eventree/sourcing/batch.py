@@ -108,7 +108,8 @@ class Draft(Generic[StateT, CommandT, EventT, ErrorT]):
             return Err(decided.error)
         behind = outcome.sequence - decided.sequence
         position = outcome.position - behind if decided.sequence > self.base.sequence else self.base.position
-        return Ok(Commit(self.aggregate_id, decided.sequence, position, decided.events))
+        commit_id = decided.work.message.commit_id
+        return Ok(Commit(self.aggregate_id, decided.sequence, position, decided.events, commit_id))
 
 
 class Batch(Generic[StateT, CommandT, EventT, ErrorT]):

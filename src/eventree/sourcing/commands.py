@@ -230,14 +230,15 @@ class EventSourcingActor(Actor[Execute[CommandT], Executed[EventT, ErrorT]], Gen
         for decided in left:
             first = found.get(decided.command_id or "")
             if first is not None:
-                self._answer(decided.work, await self._first_answer(first, decided.work.message.aggregate_id))
+                self._answer(decided.work, await self._first_answer(first, decided.work.message))
             elif decided.error is not None:
                 self._answer(decided.work, Err(decided.error))
             else:
                 again.append(decided.work)
         return again
 
-    async def _first_answer(self, command: RecordedCommand, aggregate_id: str) -> Executed[EventT, ErrorT]:
+    async def _first_answer(self, command: RecordedCommand, repetition: Execute[CommandT]) -> Executed[EventT, ErrorT]:
+        aggregate_id = repetition.aggregate_id
         if (command.aggregate_type, command.aggregate_id) != (self._type.name, aggregate_id):
             return Err(CommandIdReused(command.command_id, aggregate_id))
         count = command.last_sequence - command.first_sequence + 1
@@ -246,12 +247,14 @@ class EventSourcingActor(Actor[Execute[CommandT], Executed[EventT, ErrorT]], Gen
             [StreamRead(self._type.name, aggregate_id, max(after, 0), max(count, 1))]
         )
         if not command.last_sequence:
-            return Ok(Commit(aggregate_id, 0, 0, ()))
+            return Ok(Commit(aggregate_id, 0, 0, (), repetition.commit_id))
         try:
             events = tuple(self._loader.envelope(event).payload for event in page.events) if count else ()
         except CodecError as error:
             return Err(error)
-        return Ok(Commit(aggregate_id, command.last_sequence, page.events[-1].position, events))
+        last = page.events[-1]
+        commit_id = last.commit_id if count else repetition.commit_id
+        return Ok(Commit(aggregate_id, command.last_sequence, last.position, events, commit_id))
 
     def _snapshot(self, draft: Draft[StateT, CommandT, EventT, ErrorT], sequence: int) -> None:
         """Hand a snapshot over to be written some time; the command path never waits for it."""

@@ -47,4 +47,5 @@ def envelope(event: RecordedEvent, decoder: Decoder[EventT]) -> EventEnvelope[Ev
         event.event_type,
         event.event_version,
         event.recorded_at,
+        event.commit_id,
     )

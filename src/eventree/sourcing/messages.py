@@ -4,10 +4,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeAlias, TypeVar
 from uuid import NAMESPACE_OID, UUID, uuid4, uuid5
 
+from eventree.actors.request import CARRIED
 from eventree.domain.limits import check_command_id, check_id, check_metadata
 from eventree.domain.metadata import encode_metadata
 from eventree.errors import EventreeError, InvalidArgument
 from eventree.sourcing.batch import Execute
+from eventree.sourcing.correlation import correlated
 
 CommandT = TypeVar("CommandT")
 
@@ -33,7 +35,10 @@ def message(
     text = check_command_id(command_id)
     commit_id = uuid4() if text is None else command_id if isinstance(command_id, UUID) else uuid5(NAMESPACE_OID, text)
     _check_sequence(expected_sequence)
-    return Execute(aggregate_id, command, encode_metadata(check_metadata(metadata)), text, commit_id, expected_sequence)
+    metadata = check_metadata(metadata)
+    if CARRIED.get() is not None:
+        metadata = correlated(metadata)
+    return Execute(aggregate_id, command, encode_metadata(metadata), text, commit_id, expected_sequence)
 
 
 def messages(

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeAlias, TypeVar
 
+from eventree.actors.request import CARRIED
 from eventree.domain.events import EventEnvelope
 from eventree.sourcing.queries import context
 from eventree.sourcing.queries.commits import HandlingFailed, StoredCommit
@@ -98,9 +99,13 @@ class FunctionTarget(Generic[EventT]):
     async def _call(self, commit: StoredCommit) -> None:
         try:
             events = self._decoding.envelopes(commit.events)
-            result = self._handler(commit.key[1], events)
-            if result is not None:
-                await result
+            token = CARRIED.set(events[0])  # commands have its ids; they are made of it only when there is one
+            try:
+                result = self._handler(commit.key[1], events)
+                if result is not None:
+                    await result
+            finally:
+                CARRIED.reset(token)
         except (Exception, asyncio.CancelledError) as error:
             if is_being_cancelled():
                 raise

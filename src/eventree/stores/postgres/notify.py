@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable
+from contextvars import Context
 
 from eventree.errors import EventStoreError, StoreUnavailable
 from eventree.stores.postgres.connections import close
@@ -36,7 +37,8 @@ class Hints:
         self._tell = tell
         self._newest = self._told = 0
         self._wake = asyncio.Event()
-        self._task = asyncio.create_task(self._run(), name=f"hints of {channel}")
+        # In a context of its own: it outlives whatever is being done where it was made.
+        self._task = asyncio.create_task(self._run(), name=f"hints of {channel}", context=Context())
 
     def committed(self, position: int) -> None:
         """Tell other processes of a position soon."""
