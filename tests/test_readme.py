@@ -32,6 +32,7 @@ def test_the_python_blocks_run_in_order_as_one_program(tmp_path: Path) -> None:
         "0 events behind",
         "refused: not enough money",
         "100",
+        "request-42 True",
         "anna 1 Deposited(amount=Decimal('100')) {'user': '456'}",
     ]
     [actors] = blocks("text")[-1:]

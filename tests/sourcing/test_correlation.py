@@ -18,6 +18,7 @@ from eventree import (
     EventStore,
     InvalidArgument,
     MemoryStore,
+    Query,
     Supervisor,
     correlation,
     current_correlation,
@@ -80,25 +81,33 @@ async def test_all_events_of_a_commit_have_its_id_however_it_is_answered(every_s
         by_uuid = (await system.execute("a", add(3), command_id=given)).unwrap()
         nothing = (await system.execute("a", add(), command_id="empty")).unwrap()
         again = (await system.execute("a", add(1, 2), command_id="c")).unwrap()
+        by_uuid_again = (await system.execute("a", add(3), command_id=given)).unwrap()
         by_text = (await system.execute("a", add(3), command_id=str(given))).unwrap()
         nothing_again = (await system.execute("a", add(), command_id="empty")).unwrap()
         unborn = (await system.execute("b", add(), command_id="unborn")).unwrap()
         unborn_again = (await system.execute("b", add(), command_id="unborn")).unwrap()
         ids = [event.commit_id for event in (await system.load_events("a")).unwrap()]
     assert ids == [first.commit_id, first.commit_id, by_uuid.commit_id]
-    assert (again.commit_id, by_uuid.commit_id, by_text.commit_id) == (first.commit_id, given, given)
+    assert (again.commit_id, by_uuid_again.commit_id, by_text.commit_id) == (
+        first.commit_id,
+        by_uuid.commit_id,
+        by_uuid.commit_id,
+    )
+    assert by_uuid.commit_id != given
     assert nothing.commit_id == nothing_again.commit_id
     assert unborn.commit_id == unborn_again.commit_id
     assert len({*ids, nothing.commit_id, unborn.commit_id, UUID(int=0)}) == 5
 
 
-async def test_a_handler_that_is_crashed_and_repeated_gives_the_same_ids() -> None:
+@pytest.mark.parametrize(("is_once", "times"), [(False, 2), (True, 1)])
+async def test_a_handler_that_is_crashed_and_repeated_gives_the_same_ids(is_once: bool, times: int) -> None:  # noqa: FBT001
     other_type = ledger_called("other")
     async with FailingStore() as store, EventSourcing(other_type, store) as other:
         seen = Seen()
 
         async def react(id: str, events: Events) -> None:
-            (await other.execute(id, add(events[0].payload.amount))).unwrap()
+            command_id = str(events[0].commit_id) if is_once else None
+            (await other.execute(id, add(events[0].payload.amount), command_id=command_id)).unwrap()
             seen(id, events)
 
         async with EventSourcing(ledger, store, queries=[query("q", react)]) as system:
@@ -109,7 +118,30 @@ async def test_a_handler_that_is_crashed_and_repeated_gives_the_same_ids() -> No
             await system.query("q").caught_up()
             assert system.query("q").incarnation == 2
             event = await only_event(system, "a")
-        assert await metadata(other, "a") == [caused_by(event)] * 2
+        assert await metadata(other, "a") == [caused_by(event)] * times
+
+
+async def test_a_commit_whose_command_has_the_id_of_its_cause_is_still_one_of_its_own(store: EventStore) -> None:
+    names = ["one", "two", "three"]
+    types = [ledger_called(name) for name in names]
+    seen = Seen()
+    systems = [EventSourcing(each, store) for each in types]
+
+    async def react(id: str, events: Events) -> None:
+        following = names.index(events[0].aggregate_type) + 1
+        if following < len(systems):
+            await systems[following].execute(id, add(following), command_id=events[0].commit_id)
+        seen(id, events)
+
+    reacting = Query("q", react, follows=types)
+    async with systems[0], systems[1], systems[2]:
+        await systems[0].register_queries([reacting])
+        await systems[0].execute("a", add(0))
+        await seen.reaches(3)
+    assert seen.amounts == [("a", [0]), ("a", [1]), ("a", [2])]
+    one, two, three = [events[0] for _, events in seen.commits]
+    assert len({one.commit_id, two.commit_id, three.commit_id}) == 3
+    assert [two.causation_id, three.causation_id] == [str(one.commit_id), str(two.commit_id)]
 
 
 # --- every way in

@@ -6,6 +6,7 @@ A line that ignores an error fails the check if there is no error.
 from collections.abc import Sequence
 from decimal import Decimal
 from typing import assert_type
+from uuid import UUID
 
 import aiosqlite
 
@@ -19,6 +20,7 @@ from eventree import (
     AggregateType,
     ChildSpec,
     Commit,
+    Correlation,
     DomainError,
     Down,
     DynamicSupervisor,
@@ -35,12 +37,15 @@ from eventree import (
     QueryHandle,
     QueryProgress,
     QueryStats,
+    Request,
     Restarted,
     Result,
     Snapshot,
     SQLiteStore,
     Supervisor,
     SystemStats,
+    correlation,
+    current_correlation,
     run,
 )
 from eventree.testing import Scenario, scenario
@@ -153,6 +158,25 @@ async def every_answer_has_its_type(store: MemoryStore) -> None:
     assert_type(await accounts.system_stats(), SystemStats)
     async for event in accounts.stream_events("a"):
         assert_type(event, EventEnvelope[BankEvent])
+
+
+async def what_caused_what_is_typed(event: EventEnvelope[BankEvent], commit: Commit[BankEvent]) -> None:
+    with correlation("request-42"), correlation("request-42", causation_id="message-7"):
+        assert_type(current_correlation(), Correlation | None)
+    assert_type(event.correlation_id, str)
+    assert_type(event.causation_id, str | None)
+    assert_type((event.commit_id, commit.commit_id), tuple[UUID, UUID])
+    correlation(7)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+    @correlation("request-42")  # type: ignore[operator]  # pyright: ignore[reportCallIssue, reportUntypedFunctionDecorator]
+    async def it_would_be_over_before_this_begins() -> None: ...
+
+    await it_would_be_over_before_this_begins()
+
+
+def a_request_carries_on_what_its_sender_carried(request: Request[str, int]) -> None:
+    with request.carrying():
+        request.reply(len(request.message))
 
 
 async def the_arms_of_a_match_have_their_types(store: MemoryStore) -> str:

@@ -252,9 +252,8 @@ class EventSourcingActor(Actor[Execute[CommandT], Executed[EventT, ErrorT]], Gen
             events = tuple(self._loader.envelope(event).payload for event in page.events) if count else ()
         except CodecError as error:
             return Err(error)
-        last = page.events[-1]
-        commit_id = last.commit_id if count else repetition.commit_id
-        return Ok(Commit(aggregate_id, command.last_sequence, last.position, events, commit_id))
+        position = page.events[-1].position
+        return Ok(Commit(aggregate_id, command.last_sequence, position, events, repetition.commit_id))
 
     def _snapshot(self, draft: Draft[StateT, CommandT, EventT, ErrorT], sequence: int) -> None:
         """Hand a snapshot over to be written some time; the command path never waits for it."""

@@ -33,7 +33,8 @@ def message(
     if command is None:
         raise InvalidArgument("command", "must not be None")
     text = check_command_id(command_id)
-    commit_id = uuid4() if text is None else command_id if isinstance(command_id, UUID) else uuid5(NAMESPACE_OID, text)
+    # Never the command's id itself: that may be the id of the commit that led to it, which ends where this one begins.
+    commit_id = uuid4() if text is None else uuid5(NAMESPACE_OID, text)
     _check_sequence(expected_sequence)
     metadata = check_metadata(metadata)
     if CARRIED.get() is not None:

@@ -126,7 +126,8 @@ class EventSourcing(Generic[StateT, CommandT, EventT, ErrorT]):
         Args:
             aggregate_id: 1 to 255 bytes of UTF-8.
             command: Anything but None, for the aggregate type's `handle`.
-            metadata: Stored with each event; at most 64 KiB of JSON.
+            metadata: Stored with each event, beside the ids of `current_correlation()` where it has none itself; at
+                most 64 KiB of JSON.
             command_id: Makes the command idempotent for good: a repetition is answered with the first commit.
             expected_sequence: Where you saw the aggregate, 0 for one without events. If it stands elsewhere by now,
                 nothing is decided: the answer is `ConcurrencyConflict`. Default: whatever it is.

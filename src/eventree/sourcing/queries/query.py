@@ -19,7 +19,8 @@ class Query(Subscription[EventT_contra]):
 
     The checkpoint moves after the function has returned, so a crash repeats what was not yet stored: what was handled
     within 0.1 s, or 500 positions. Make the function idempotent, for example by setting values instead of adding to
-    them, or use a `Projection`.
+    them, or use a `Projection`. Commands that it executes have the commit's id as their `causation_id`; one that has a
+    `command_id` made of it takes place once.
     """
 
     def __init__(
