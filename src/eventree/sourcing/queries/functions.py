@@ -98,7 +98,7 @@ class FunctionTarget(Generic[EventT]):
     async def _call(self, commit: StoredCommit) -> None:
         try:
             events = self._decoding.envelopes(commit.events)
-            result = self._handler(commit.key[1], events)
+            result = self._handler(commit.key[1], events) if events else None
             if result is not None:
                 await result
         except (Exception, asyncio.CancelledError) as error:
