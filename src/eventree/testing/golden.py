@@ -48,12 +48,8 @@ class GoldenFiles(Generic[EventT]):
                 a class has no example, or a version of it no file.
             EventNotEncodable: An example cannot be stored.
         """
-        problems = [
-            *self._without_example(examples),
-            *self._unreadable(examples),
-            *self._without_file(),
-            *self._add_what_is_new(examples),
-        ]
+        problems = [*self._without_example(examples), *self._unreadable(examples), *self._without_file()]
+        problems = problems or list(self._add_what_is_new(examples))  # what is wrong is never written down
         if problems:
             text = "\n".join(f"- {problem}" for problem in problems)
             raise AssertionError(f"the golden files in {self._folder} do not fit the code\n{text}")
