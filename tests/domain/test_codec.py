@@ -9,6 +9,7 @@ from enum import Enum, StrEnum
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
+import attrs
 import msgspec
 import pydantic
 import pytest
@@ -362,6 +363,30 @@ def test_a_field_that_json_cannot_tell_apart_is_refused() -> None:
 
     with pytest.raises(InvalidArgument, match="Either cannot be stored as JSON"):
         Codec([Either])
+
+
+def test_structs_with_tags_are_the_remedy_where_classes_cannot_be_told_apart() -> None:
+    @dataclass
+    class Either:
+        part: Part | Text
+
+    @dataclass
+    class Unclear:
+        amount: Decimal | str
+
+    with pytest.raises(InvalidArgument, match="make them msgspec Structs with tag=True"):
+        Codec([Either])
+    with pytest.raises(InvalidArgument, match="more than one str-like type") as refused:
+        Codec([Unclear])
+    assert "tag" not in refused.value.reason
+
+
+def test_a_private_field_of_attrs_is_refused_as_msgspec_would_leave_it_out() -> None:
+    kind = attrs.make_class("Hiding", {"_value": attrs.field(type=int)})
+    with pytest.raises(InvalidArgument, match="has the field _value"):
+        Codec([kind])
+    shown = dataclass(type("Showing", (), {"__annotations__": {"_value": int}}))
+    assert Codec([shown]).encode(shown(1)).payload == '{"_value":1}'
 
 
 def test_a_field_whose_type_cannot_be_resolved_is_refused() -> None:

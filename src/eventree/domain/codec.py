@@ -8,7 +8,7 @@ from typing import Final, Generic, TypeVar
 import msgspec
 from msgspec import Struct
 
-from eventree.domain.comparison import Comparison, Difference, not_finite, part_that_fails
+from eventree.domain.comparison import Comparison, fields_of, not_finite, part_that_fails
 from eventree.domain.event_types import EventType
 from eventree.domain.limits import MAX_PAYLOAD_BYTES
 from eventree.domain.models import decode_model, decoder_of_model, encode_model, encode_whole_model, is_model, place_of
@@ -53,12 +53,21 @@ class _Form(Generic[ValueT]):
 
 
 def _decoder_of(cls: type[ValueT]) -> Callable[[str | bytes], ValueT]:
+    hidden = [name for name in fields_of(cls) or () if name.startswith("_") and hasattr(cls, "__attrs_attrs__")]
+    if hidden:
+        raise InvalidArgument(
+            "events", f"{cls.__name__} has the field {hidden[0]}, which msgspec leaves out; rename it"
+        )
     try:
         schema_of([cls])  # unlike the decoder, it looks at every field now
         return msgspec.json.Decoder(cls, dec_hook=decode_model).decode
     except Exception as error:
-        remedy = "; make them msgspec Structs with tag=True" if "union" in str(error) else ""
-        raise InvalidArgument("events", f"{cls.__name__} cannot be stored as JSON: {error}{remedy}") from error
+        raise InvalidArgument("events", f"{cls.__name__} cannot be stored as JSON: {error}{_remedy(error)}") from error
+
+
+def _remedy(error: Exception) -> str:
+    is_about_classes = re.search("unions may not contain more than one .*(dataclass|Struct)", str(error))
+    return "; make them msgspec Structs with tag=True" if is_about_classes else ""
 
 
 class Codec(Generic[ValueT]):
@@ -124,12 +133,13 @@ class Codec(Generic[ValueT]):
         try:
             difference = form.compare(value, form.decode(payload))
         except Exception as error:  # whatever the class's own __post_init__ raises is a misfit too
-            raise _refusal(form.name, not_finite(value) or Difference(_place_of(error), described(error))) from error
+            part, reason = not_finite(value) or (_place_of(error), described(error))
+            raise EventNotEncodable(form.name, reason, part) from error
         text = payload.decode()
         if difference is None and "Infinity" in text:
             difference = not_finite(value)
         if difference is not None:
-            raise _refusal(form.name, difference)
+            raise EventNotEncodable(form.name, difference.reason, difference.part)
         if len(payload) > MAX_PAYLOAD_BYTES:
             raise EventNotEncodable(form.name, f"it is larger than {MAX_PAYLOAD_BYTES} bytes")
         return Encoded(form.name, form.version, text)
@@ -168,10 +178,6 @@ def _decode_older(form: _Form[ValueT], type_: str, version: int, payload: str) -
         return form.decode(_encode(value))
     except Exception as error:  # whatever an upcaster raises, this event cannot be read
         raise EventNotDecodable(type_, version, f"{doing}: {described(error)}") from error
-
-
-def _refusal(name: str, difference: Difference) -> EventNotEncodable:
-    return EventNotEncodable(name, f"{difference.reason}; is it of its declared type?", difference.part)
 
 
 def _place_of(error: Exception) -> str:

@@ -67,7 +67,9 @@ class Comparison:
             return self.of(kind)(given, read)
         if kind is int and type(read) is float and given == read:
             return None
-        return not_finite(given) or Difference("", f"{kind.__name__} comes back as {type(read).__name__}")
+        return not_finite(given) or Difference(
+            "", f"{kind.__name__} comes back as {type(read).__name__}; is it of the type that its class declares?"
+        )
 
     def of(self, kind: type) -> Compare:
         """Return what compares two values of a type; see `difference`."""
