@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
 from enum import Enum, StrEnum
+from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
@@ -385,7 +386,7 @@ def test_a_private_field_of_attrs_is_refused_as_msgspec_would_leave_it_out() -> 
     kind = attrs.make_class("Hiding", {"_value": attrs.field(type=int)})
     with pytest.raises(InvalidArgument, match="has the field _value"):
         Codec([kind])
-    shown = dataclass(type("Showing", (), {"__annotations__": {"_value": int}}))
+    shown: type[Any] = dataclass(type("Showing", (), {"__annotations__": {"_value": int}}))
     assert Codec([shown]).encode(shown(1)).payload == '{"_value":1}'
 
 
