@@ -34,6 +34,7 @@ from eventree.errors import (
     EventNotEncodable,
     EventreeError,
     EventStoreError,
+    EventTooNew,
     HandlerCrashed,
     HandlerTimeout,
     InvalidArgument,
@@ -58,6 +59,7 @@ from eventree.errors import (
     TransactionFailed,
     TransactionRolledBack,
     UnexpectedCancellation,
+    UnknownEventType,
     WouldDeadlock,
 )
 
@@ -70,8 +72,15 @@ EXAMPLES: list[tuple[Exception, dict[str, object]]] = [
     (NonPositiveArgument("timeout", -1), {"name": "timeout", "value": -1}),
     (EntityNotFound("bank", "a-1"), {"aggregate_type": "bank", "aggregate_id": "a-1"}),
     (HandlerCrashed("apply", "bank", "a-1", BOOM), {"function": "apply", "aggregate_type": "bank", "__cause__": BOOM}),
-    (EventNotEncodable("Opened", "too large"), {"event_type": "Opened", "reason": "too large"}),
+    (EventNotEncodable("Opened", "too large"), {"event_type": "Opened", "reason": "too large", "field": ""}),
+    (EventNotEncodable("Opened", "NaN", ".parts[2].price"), {"event_type": "Opened", "field": "parts[2].price"}),
     (EventNotDecodable("Opened", 3, "what?"), {"event_type": "Opened", "event_version": 3, "reason": "what?"}),
+    (
+        EventNotDecodable("Opened", 3, "what?").at("bank", "a-1", 70),
+        {"event_type": "Opened", "aggregate_type": "bank", "aggregate_id": "a-1", "position": 70},
+    ),
+    (UnknownEventType("Opened", 3, ["Shut"]), {"event_type": "Opened", "event_version": 3}),
+    (EventTooNew("Opened", 3, 2), {"event_type": "Opened", "event_version": 3, "newest": 2}),
     (StoreUnusable("bank.db", "no WAL"), {"store": "bank.db", "reason": "no WAL"}),
     (SchemaTooNew("bank.db", 9, 4), {"store": "bank.db", "found": 9, "supported": 4}),
     (LogRolledBack("query 'q'", 9, 4), {"subject": "query 'q'", "known": 9, "found": 4}),

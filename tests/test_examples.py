@@ -162,3 +162,22 @@ def test_a_projection_parks_a_poison_event_and_is_replaced_while_it_runs() -> No
         "deposits counted: 5003, stored: 5003",
         "version 2 is running, 0 events behind",
     ]
+
+
+def test_events_are_renamed_and_changed_and_mean_what_they_meant() -> None:
+    script = ROOT / "examples" / "04_changing_events.py"
+    result = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=60, check=False)
+    assert (result.returncode, result.stderr) == (0, "")
+    lines = result.stdout.splitlines()
+    assert lines[2] == "third release:  Balances(amounts={'EUR': Decimal('12'), 'USD': Decimal('9')})"
+    assert [line.split(", read as ")[0] for line in lines[3:6]] == [
+        '  stored as Deposited 1 {"amount":"5"}',
+        '  stored as CashDeposited 1 {"amount":"7"}',
+        '  stored as CashDeposited 2 {"amount":"9","currency":"USD"}',
+    ]
+    assert [line.split(" was added")[0] for line in lines if line.endswith("commit the file")] == [
+        '- Deposited.v1.jsonl: {"amount":"5"}',
+        '- CashDeposited.v1.jsonl: {"amount":"5"}',
+        '- CashDeposited.v2.jsonl: {"amount":"5","currency":"EUR"}',
+    ]
+    assert all("missing required field `payer`" in line for line in lines[-3:])

@@ -8,10 +8,10 @@ from typing import Final, Generic, TypeVar
 import msgspec
 from msgspec import Struct
 
-from eventree.domain.comparison import Comparison, part_that_fails
+from eventree.domain.comparison import Comparison, fields_of, not_finite, part_that_fails
 from eventree.domain.event_types import EventType
 from eventree.domain.limits import MAX_PAYLOAD_BYTES
-from eventree.domain.models import decode_model, decoder_of_model, encode_model, is_model, place_of, text_of_model
+from eventree.domain.models import decode_model, decoder_of_model, encode_model, encode_whole_model, is_model, place_of
 from eventree.domain.schemas import schema_of
 from eventree.errors import EventNotDecodable, EventNotEncodable, EventTooNew, InvalidArgument, UnknownEventType
 from eventree.errors.root import described
@@ -40,23 +40,34 @@ class Encoded(Struct, frozen=True, gc=False):
 class _Form(Generic[ValueT]):
     """How the values of one class are stored and read."""
 
-    __slots__ = ("decode", "encode", "event_type", "version")
+    __slots__ = ("compare", "decode", "encode", "event_type", "name", "version")
 
-    def __init__(self, cls: type[ValueT]) -> None:
+    def __init__(self, cls: type[ValueT], comparison: Comparison) -> None:
         """Prepare; raises `InvalidArgument` for a class that JSON cannot carry."""
         self.event_type = EventType.of(cls)
+        self.name = self.event_type.name
         self.version = self.event_type.version
-        self.encode: Callable[[ValueT], str] = text_of_model if is_model(cls) else _encode_as_text
+        self.encode: Callable[[ValueT], bytes] = encode_whole_model if is_model(cls) else _encode
         self.decode: Callable[[str | bytes], ValueT] = decoder_of_model(cls) if is_model(cls) else _decoder_of(cls)
+        self.compare = comparison.of(cls)
 
 
 def _decoder_of(cls: type[ValueT]) -> Callable[[str | bytes], ValueT]:
+    hidden = [name for name in fields_of(cls) or () if name.startswith("_") and hasattr(cls, "__attrs_attrs__")]
+    if hidden:
+        raise InvalidArgument(
+            "events", f"{cls.__name__} has the field {hidden[0]}, which msgspec leaves out; rename it"
+        )
     try:
         schema_of([cls])  # unlike the decoder, it looks at every field now
         return msgspec.json.Decoder(cls, dec_hook=decode_model).decode
     except Exception as error:
-        remedy = "; make them msgspec Structs with tag=True" if "union" in str(error) else ""
-        raise InvalidArgument("events", f"{cls.__name__} cannot be stored as JSON: {error}{remedy}") from error
+        raise InvalidArgument("events", f"{cls.__name__} cannot be stored as JSON: {error}{_remedy(error)}") from error
+
+
+def _remedy(error: Exception) -> str:
+    is_about_classes = re.search("unions may not contain more than one .*(dataclass|Struct)", str(error))
+    return "; make them msgspec Structs with tag=True" if is_about_classes else ""
 
 
 class Codec(Generic[ValueT]):
@@ -77,12 +88,12 @@ class Codec(Generic[ValueT]):
         """
         self._forms: dict[type[ValueT], _Form[ValueT]] = {}
         self._by_name: dict[str, _Form[ValueT]] = {}
-        self._comparison = Comparison()
+        comparison = Comparison()
         for cls in classes:
             if not isinstance(cls, type):
                 raise InvalidArgument("events", f"must name classes, got {cls!r}")
-            form = self._forms[cls] = _Form(cls)
-            for name in (form.event_type.name, *form.event_type.aliases):
+            form = self._forms[cls] = _Form(cls, comparison)
+            for name in (form.name, *form.event_type.aliases):
                 if name in self._by_name:
                     raise InvalidArgument("events", _clash(name, form, self._by_name[name]))
                 self._by_name[name] = form
@@ -97,7 +108,7 @@ class Codec(Generic[ValueT]):
     @property
     def names(self) -> tuple[str, ...]:
         """The stored names of all classes, in the order in which they were given."""
-        return tuple(form.event_type.name for form in self._forms.values())
+        return tuple(form.name for form in self._forms.values())
 
     @property
     def fingerprint(self) -> str:
@@ -118,19 +129,20 @@ class Codec(Generic[ValueT]):
         try:
             payload = form.encode(value)
         except Exception as error:  # whatever it is, the value is to blame
-            raise EventNotEncodable(
-                form.event_type.name, described(error), _field(part_that_fails(value, _encode))
-            ) from error
+            raise EventNotEncodable(form.name, described(error), part_that_fails(value, _encode)) from error
         try:
-            difference = self._comparison.difference(value, form.decode(payload))
+            difference = form.compare(value, form.decode(payload))
         except Exception as error:  # whatever the class's own __post_init__ raises is a misfit too
-            raise EventNotEncodable(form.event_type.name, described(error), _field(_place_of(error))) from error
+            part, reason = not_finite(value) or (_place_of(error), described(error))
+            raise EventNotEncodable(form.name, reason, part) from error
+        text = payload.decode()
+        if difference is None and "Infinity" in text:
+            difference = not_finite(value)
         if difference is not None:
-            part, _, reason = difference.partition(": ")
-            raise EventNotEncodable(form.event_type.name, f"{reason}; is it of its declared type?", _field(part))
-        if len(payload) * 4 > MAX_PAYLOAD_BYTES and len(payload.encode()) > MAX_PAYLOAD_BYTES:
-            raise EventNotEncodable(form.event_type.name, f"it is larger than {MAX_PAYLOAD_BYTES} bytes")
-        return Encoded(form.event_type.name, form.version, payload)
+            raise EventNotEncodable(form.name, difference.reason, difference.part)
+        if len(payload) > MAX_PAYLOAD_BYTES:
+            raise EventNotEncodable(form.name, f"it is larger than {MAX_PAYLOAD_BYTES} bytes")
+        return Encoded(form.name, form.version, text)
 
     def decode(self, type_: str, version: int, payload: str) -> ValueT:
         """Return the value of a stored form, whatever its version.
@@ -168,17 +180,9 @@ def _decode_older(form: _Form[ValueT], type_: str, version: int, payload: str) -
         raise EventNotDecodable(type_, version, f"{doing}: {described(error)}") from error
 
 
-def _encode_as_text(value: object) -> str:
-    return _encode(value).decode()
-
-
 def _place_of(error: Exception) -> str:
     place = _PLACE.search(str(error))
     return place[1] if place is not None else place_of(error)
-
-
-def _field(part: str) -> str:
-    return part.removeprefix(".")
 
 
 def _clash(name: str, one: _Form[ValueT], other: _Form[ValueT]) -> str:

@@ -5,21 +5,41 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
-from enum import Enum
 from functools import partial
+from math import isfinite
 from types import NoneType
-from typing import Any, Final, TypeAlias, cast
+from typing import Any, Final, NamedTuple, TypeAlias, cast
 from uuid import UUID
 
 from eventree.domain.models import fields_of_model
 
-_Compare: TypeAlias = Callable[[Any, Any], str | None]
 
-_PLAIN: Final[frozenset[type]] = frozenset({str, int, bool, float, bytes, UUID, date, timedelta, NoneType})
+class Difference(NamedTuple):
+    """Tell what did not come back.
+
+    Attributes:
+        part: Where it is, as in `.parts[2].price`; empty for all of a value.
+        reason: What is wrong with it.
+    """
+
+    part: str
+    reason: str
+
+    def inside(self, step: str) -> "Difference":
+        """Return it as seen from one level up."""
+        return Difference(step + self.part, self.reason)
+
+
+Compare: TypeAlias = Callable[[Any, Any], Difference | None]
+"""Returns the first part of two values that differs, and how; None if nothing does."""
+
+_PLAIN: Final[frozenset[type]] = frozenset({str, int, bool, float, Decimal, bytes, UUID, date, timedelta, NoneType})
 """Types of which equal values are the same; NaN equals nothing."""
 
-_UNEQUAL: Final = ": it does not come back equal"
-_INCOMPLETE: Final = ": not all of it comes back"
+_UNEQUAL: Final = Difference("", "it does not come back equal")
+_INCOMPLETE: Final = Difference("", "not all of it comes back")
+_LESS_OF_TIME: Final = Difference("", "its offset is lost; use a datetime with an offset in whole minutes")
+_NOT_FINITE: Final = Difference("", "it is not a finite number")
 
 _DEEPEST: Final = 32
 """Levels that are searched for what cannot be encoded."""
@@ -34,25 +54,30 @@ class Comparison:
 
     def __init__(self) -> None:
         """Know the simple types; a class is looked at when its first value comes."""
-        self._compare: dict[type, _Compare] = {
+        self._compare: dict[type, Compare] = {
             **dict.fromkeys(_PLAIN, _of_plain),
-            Decimal: _of_decimals,
             datetime: _of_times,
             time: _of_times,
         }
 
-    def difference(self, given: object, read: object) -> str | None:
-        """Return the first part that differs and how, as in `.parts[2].price: ...`; None if nothing does."""
+    def difference(self, given: object, read: object) -> Difference | None:
+        """Return the first part that differs and how; None if nothing does."""
         kind = type(given)
         if kind is type(read):
-            return (self._compare.get(kind) or self._learn(kind))(given, read)
+            return self.of(kind)(given, read)
         if kind is int and type(read) is float and given == read:
             return None
-        return f": {kind.__name__} comes back as {type(read).__name__}"
+        return not_finite(given) or Difference(
+            "", f"{kind.__name__} comes back as {type(read).__name__}; is it of the type that its class declares?"
+        )
 
-    def _learn(self, kind: type) -> _Compare:
+    def of(self, kind: type) -> Compare:
+        """Return what compares two values of a type; see `difference`."""
+        return self._compare.get(kind) or self._learn(kind)
+
+    def _learn(self, kind: type) -> Compare:
         names = fields_of(kind)
-        compare: _Compare = _of_plain
+        compare: Compare = _of_plain
         if names is not None:
             compare = partial(self._of_objects, names)
         elif issubclass(kind, (list, tuple)):
@@ -61,61 +86,70 @@ class Comparison:
             compare = self._of_sets
         elif issubclass(kind, dict):
             compare = self._of_dicts
-        elif issubclass(kind, Enum):
-            compare = _of_enums
         self._compare[kind] = compare
         return compare
 
-    def _of_objects(self, names: Sequence[str], given: object, read: object) -> str | None:
+    def _of_objects(self, names: Sequence[str], given: object, read: object) -> Difference | None:
         for name in names:
-            one, other = getattr(given, name), getattr(read, name)
-            if type(one) is type(other) and type(one) in _PLAIN and one == other:
+            one: object = getattr(given, name)
+            other: object = getattr(read, name)
+            kind = type(one)
+            if kind in _PLAIN and kind is type(other) and one == other:  # nearly always so
                 continue
             difference = self.difference(one, other)
             if difference is not None:
-                return f".{name}{difference}"
+                return difference.inside(f".{name}")
         return None
 
-    def _in_order(self, given: Sequence[object], read: Sequence[object], keys: Sequence[object] = ()) -> str | None:
+    def _in_order(
+        self, given: Sequence[object], read: Sequence[object], keys: Sequence[object] = ()
+    ) -> Difference | None:
         if len(given) != len(read):
             return _INCOMPLETE
-        for at, (one, other) in enumerate(zip(given, read, strict=True)):
-            difference = self.difference(one, other)
+        for at, one in enumerate(given):
+            difference = self.difference(one, read[at])
             if difference is not None:
-                return f"[{keys[at] if keys else at!r}]{difference}"
+                return difference.inside(f"[{keys[at] if keys else at!r}]")
         return None
 
-    def _of_sets(self, given: AbstractSet[object], read: AbstractSet[object]) -> str | None:
+    def _of_sets(self, given: AbstractSet[object], read: AbstractSet[object]) -> Difference | None:
         same = {each: each for each in read}
         if given != read:
             return _INCOMPLETE
         return self._in_order(list(given), [same[each] for each in given])
 
-    def _of_dicts(self, given: Mapping[object, object], read: Mapping[object, object]) -> str | None:
+    def _of_dicts(self, given: Mapping[object, object], read: Mapping[object, object]) -> Difference | None:
         keys = list(given)
         difference = self._in_order(keys, list(read), keys)
         return difference or self._in_order(list(given.values()), list(read.values()), keys)
 
 
-def _of_plain(given: object, read: object) -> str | None:
-    return None if given == read else _UNEQUAL
+def _of_plain(given: object, read: object) -> Difference | None:
+    return None if given == read else not_finite(given) or _UNEQUAL
 
 
-def _of_enums(given: Enum, read: Enum) -> str | None:
-    return None if given is read else _UNEQUAL
+def _of_times(given: datetime | time, read: datetime | time) -> Difference | None:
+    """Compare what a clock on the wall shows, and its offset: for Python no zones agree on an hour that comes twice.
+
+    Without a zone the `fold` does not count, as for Python's own comparison.
+    """
+    if given.tzinfo is None:
+        return None if given == read else _UNEQUAL
+    if read.tzinfo is None or given.utcoffset() != read.utcoffset():
+        return _LESS_OF_TIME
+    is_same = given.replace(tzinfo=None) == read.replace(tzinfo=None)
+    return None if is_same else _UNEQUAL
 
 
-def _of_decimals(given: Decimal, read: Decimal) -> str | None:
-    if not given.is_finite():
-        return ": it is not a finite number"
-    return None if given == read else _UNEQUAL
-
-
-def _of_times(given: datetime | time, read: datetime | time) -> str | None:
-    """Compare times as people see them too: the same instant at another offset is another time of day."""
-    if given == read and given.utcoffset() == read.utcoffset() and (given.tzinfo or given.fold == read.fold):
-        return None
-    return _UNEQUAL + ", as its offset is not in whole minutes, or its fold is lost"
+def not_finite(value: object) -> Difference | None:
+    """Return the first part of a value that is NaN or infinite; None if none is."""
+    if (isinstance(value, Decimal) and not value.is_finite()) or (isinstance(value, float) and not isfinite(value)):
+        return _NOT_FINITE
+    for step, part in _parts(value):
+        found = not_finite(part)
+        if found is not None:
+            return found.inside(step)
+    return None
 
 
 def part_that_fails(value: object, function: Callable[[object], object]) -> str:

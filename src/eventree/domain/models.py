@@ -37,9 +37,9 @@ def fields_of_model(kind: type[object]) -> Sequence[str] | None:
     return [*names, "model_extra"] if is_model(kind) else None
 
 
-def text_of_model(value: object) -> str:
+def encode_whole_model(value: object) -> bytes:
     """Return a model as JSON text."""
-    return cast("Model", value).model_dump_json(by_alias=True)
+    return cast("Model", value).model_dump_json(by_alias=True).encode()
 
 
 def decoder_of_model(kind: type[ModelT]) -> Callable[[str | bytes], ModelT]:
@@ -50,7 +50,7 @@ def decoder_of_model(kind: type[ModelT]) -> Callable[[str | bytes], ModelT]:
 def encode_model(value: object) -> object:
     """Return a model inside of another value as what JSON can carry; a hook of msgspec."""
     if is_model(type(value)):
-        return msgspec.Raw(text_of_model(value).encode())
+        return msgspec.Raw(encode_whole_model(value))
     raise NotImplementedError(f"{type(value).__name__} cannot be stored as JSON")
 
 

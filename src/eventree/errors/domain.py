@@ -57,10 +57,10 @@ class EventNotEncodable(CodecError):
     """
 
     def __init__(self, event_type: str, reason: str, field: str = "") -> None:
-        super().__init__(f"event {event_type} cannot be stored: {field}{': ' if field else ''}{reason}")
+        self.field = field.removeprefix(".")
+        super().__init__(f"event {event_type} cannot be stored: {self.field}{': ' if field else ''}{reason}")
         self.event_type = event_type
         self.reason = reason
-        self.field = field
 
 
 class EventNotDecodable(CodecError):

@@ -3,12 +3,20 @@
 import sys
 from typing import TYPE_CHECKING
 
+from eventree.testing.golden import GoldenFiles
 from eventree.testing.scenario import Scenario, scenario
 
 if TYPE_CHECKING:
     from eventree.testing.suite import EventStoreSuite, SharedStoreSuite, TransactionalStoreSuite
 
-__all__ = ["EventStoreSuite", "Scenario", "SharedStoreSuite", "TransactionalStoreSuite", "scenario"]
+__all__ = [
+    "EventStoreSuite",
+    "GoldenFiles",
+    "Scenario",
+    "SharedStoreSuite",
+    "TransactionalStoreSuite",
+    "scenario",
+]
 
 _SUITE = "eventree.testing.suite"
 

@@ -1,12 +1,13 @@
 """Turn stored events of several aggregate types into envelopes."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Generic, TypeVar
 
 from eventree.domain.events import EventEnvelope
-from eventree.errors import EventNotDecodable, InvalidArgument
+from eventree.errors import EventNotDecodable, InvalidArgument, UnknownEventType
 from eventree.sourcing.envelopes import Decoder, envelope
 from eventree.sourcing.queries.options import Followed
+from eventree.sourcing.queries.progress import Progress
 from eventree.stores.contract import RecordedEvent
 
 EventT = TypeVar("EventT")
@@ -19,8 +20,12 @@ class Decoding(Generic[EventT]):
         types: Their names.
     """
 
-    def __init__(self, follows: Iterable[Followed[EventT]]) -> None:
+    def __init__(self, follows: Iterable[Followed[EventT]], ignored: Progress | None = None) -> None:
         """Learn the types.
+
+        Args:
+            follows: Whose events.
+            ignored: Where to count events of unknown types, which are left out then; None to refuse them.
 
         Raises:
             InvalidArgument: There is none, or two have the same name.
@@ -36,17 +41,27 @@ class Decoding(Generic[EventT]):
             decoders[followed.name] = followed.events
         if not decoders:
             raise InvalidArgument("follows", "must name an aggregate type, such as follows=[bank_account]")
+        self._ignored = ignored
         self._decoders: Mapping[str, Decoder[EventT]] = decoders
         self.types: Sequence[str] = list(decoders)
 
     def envelopes(self, events: Iterable[RecordedEvent]) -> list[EventEnvelope[EventT]]:
-        """Return events, decoded.
+        """Return events, decoded; those of unknown types may be left out.
 
         Raises:
             EventNotDecodable: One does not fit the code.
         """
         decoders = self._decoders
         try:
+            if self._ignored is not None:
+                return list(self._known(events, self._ignored))
             return [envelope(event, decoders[event.aggregate_type]) for event in events]
         except KeyError as error:  # it was parked when the query followed more
             raise EventNotDecodable("an event", 1, f"the query does not follow {error}") from None
+
+    def _known(self, events: Iterable[RecordedEvent], ignored: Progress) -> Iterator[EventEnvelope[EventT]]:
+        for event in events:
+            try:
+                yield envelope(event, self._decoders[event.aggregate_type])
+            except UnknownEventType:
+                ignored.ignored += 1

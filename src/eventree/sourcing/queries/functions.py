@@ -99,6 +99,8 @@ class FunctionTarget(Generic[EventT]):
     async def _call(self, commit: StoredCommit) -> None:
         try:
             events = self._decoding.envelopes(commit.events)
+            if not events:
+                return
             token = CARRIED.set(events[0])  # commands have its ids; they are made of it only when there is one
             try:
                 result = self._handler(commit.key[1], events)

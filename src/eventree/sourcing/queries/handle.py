@@ -164,6 +164,7 @@ class QueryHandle:
             max(part.progress.failures for part in self.parts),
             sum(part.progress.parked for part in self.parts),
             sum(part.progress.skipped for part in self.parts),
+            sum(part.progress.ignored for part in self.parts),
             self.last_error,
         )
 

@@ -51,6 +51,9 @@ class QueryOptions(TypedDict, total=False):
             at the next look, or at once where the store tells of them.
         lease: Seconds, default 5, at most a day. Of several processes with this query one works on it. It says so
             every third of that time, also beside a handler that takes long, unless that keeps the event loop busy.
+        ignore_unknown: Whether to leave out events of the aggregate types it follows whose names no class of this code
+            has, as those of a newer version of it, or of a class that is gone; default False: they are a failure. What
+            was left out is passed for good.
         start: Where to begin without a checkpoint: at the "beginning" of the log, the default, at its "end", or after a
             position. Later starts go on from the checkpoint.
     """
@@ -62,6 +65,7 @@ class QueryOptions(TypedDict, total=False):
     backoff: Backoff
     poll_interval: float
     lease: float
+    ignore_unknown: bool
     start: Start
 
 
@@ -94,6 +98,7 @@ class Options:
     backoff: Backoff = field(default_factory=Backoff)
     poll_interval: float = 0.2
     lease: float = 5.0
+    ignore_unknown: bool = False
     start: int | None = 0
     partition: Partition = Partition()
 
@@ -127,6 +132,8 @@ class Options:
             raise InvalidArgument("lease", f"must be at most {MAX_LEASE} seconds, got {made.lease!r}")
         if made.on_failure not in ("stop", "skip", "park"):
             raise InvalidArgument("on_failure", f"must be 'stop', 'skip' or 'park', got {made.on_failure!r}")
+        if not isinstance(made.ignore_unknown, bool):
+            raise InvalidArgument("ignore_unknown", f"must be True or False, got {made.ignore_unknown!r}")
         if not isinstance(made.backoff, Backoff):
             raise InvalidArgument("backoff", f"must be a Backoff, got {type(made.backoff).__name__}")
         return made

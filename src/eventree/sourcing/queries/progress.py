@@ -38,6 +38,7 @@ class Progress:
         last_error: The last failure of its handler or its store, None after a success.
         parked: How many commits are parked, as far as this process knows.
         skipped: How many commits were skipped in this process.
+        ignored: How many events of unknown types were left out in this process.
     """
 
     position: int = 0
@@ -49,6 +50,7 @@ class Progress:
     last_error: BaseException | None = None
     parked: int = 0
     skipped: int = 0
+    ignored: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,7 @@ class QueryStats:
         failures: How often in a row its handler failed at the same events.
         parked: How many commits are parked.
         skipped: How many commits were skipped in this process.
+        ignored: How many events of unknown types were left out in this process, one that was tried again each time.
         last_error: The last failure, None after a success.
     """
 
@@ -79,6 +82,7 @@ class QueryStats:
     failures: int
     parked: int
     skipped: int
+    ignored: int
     last_error: BaseException | None
 
     @property

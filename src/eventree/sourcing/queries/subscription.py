@@ -70,13 +70,16 @@ class Subscription(ABC, Generic[EventT_contra]):
         Raises:
             InvalidArgument: It does not say whose events it follows, or the store cannot hold what it needs.
         """
-        decoding: Decoding[EventT_contra] = Decoding(self._follows or follows)
         worker = worker_name()
-        parts = [self._part(options, store, decoding, worker) for options in self._parts]
+        parts = [self._part(options, store, self._follows or follows, worker) for options in self._parts]
         return QueryHandle(self.name, self.version, store, parts)
 
-    def _part(self, options: Options, store: EventStore, decoding: "Decoding[EventT_contra]", worker: str) -> QueryPart:
-        target, progress = self._target(options, store, decoding), Progress()
+    def _part(
+        self, options: Options, store: EventStore, follows: "Iterable[Followed[EventT_contra]]", worker: str
+    ) -> QueryPart:
+        progress = Progress()
+        decoding: Decoding[EventT_contra] = Decoding(follows, progress if options.ignore_unknown else None)
+        target = self._target(options, store, decoding)
         id = options.key[0] if self.version == 1 else options.key
         spec: ChildSpec[QueryMessage, int] = ChildSpec(
             id=id,

@@ -1,0 +1,176 @@
+"""Golden files find every change of code that would change what was stored."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bank import AccountOpened, CustomerDepositedCash, CustomerWithdrewCash, bank_account
+from eventree import AggregateType, Ok, event_type
+from eventree.testing import GoldenFiles
+
+
+def check(folder: Path, examples: Sequence[object], events: Sequence[type[Any]] = ()) -> None:
+    account: AggregateType[int, object, Any, str] = AggregateType(
+        "account",
+        handle=lambda _, __: Ok([]),
+        apply=lambda balance, _: balance,
+        empty_state=int,
+        events=events or list(dict.fromkeys(type(example) for example in examples)),
+    )
+    GoldenFiles(account, folder).check(*examples)
+
+
+@dataclass(frozen=True)
+class Paid:
+    amount: int
+
+
+def released(folder: Path) -> None:
+    """Let a first release keep its golden files."""
+    with pytest.raises(AssertionError, match="was added"):
+        check(folder, [Paid(1), Paid(2)])
+
+
+def test_what_is_new_is_written_and_told_once(tmp_path: Path) -> None:
+    opened = AccountOpened("a")
+    deposited = CustomerDepositedCash(Decimal(5), Decimal(5))
+    withdrawn = CustomerWithdrewCash(Decimal(1), Decimal(4))
+    folder = tmp_path / "golden" / "bank-account"
+    with pytest.raises(AssertionError) as failed:
+        GoldenFiles(bank_account, folder).check(opened, deposited, withdrawn)
+    assert str(failed.value).splitlines() == [
+        f"the golden files in {folder} do not fit the code",
+        '- AccountOpened.v1.jsonl: {"account_id":"a"} was added; look at it, and commit the file',
+        '- CustomerDepositedCash.v1.jsonl: {"amount":"5","balance":"5"} was added; look at it, and commit the file',
+        '- CustomerWithdrewCash.v1.jsonl: {"amount":"1","balance":"4"} was added; look at it, and commit the file',
+    ]
+    assert (folder / "AccountOpened.v1.jsonl").read_bytes() == b'{"account_id":"a"}\n'
+    GoldenFiles(bank_account, folder).check(opened, deposited, withdrawn)
+
+
+def test_an_example_may_be_added(tmp_path: Path) -> None:
+    released(tmp_path)
+    with pytest.raises(AssertionError, match=r'Paid.v1.jsonl: {"amount":3} was added'):
+        check(tmp_path, [Paid(1), Paid(2), Paid(3)])
+    check(tmp_path, [Paid(1), Paid(2), Paid(3)])
+    assert (tmp_path / "Paid.v1.jsonl").read_text() == '{"amount":1}\n{"amount":2}\n{"amount":3}\n'
+
+
+def test_a_class_without_an_example_is_named(tmp_path: Path) -> None:
+    with pytest.raises(AssertionError, match="CustomerWithdrewCash: there is no example"):
+        GoldenFiles(bank_account, tmp_path).check(AccountOpened("a"), CustomerDepositedCash(Decimal(5), Decimal(5)))
+
+
+def test_a_field_that_is_renamed_without_a_new_version_is_found(tmp_path: Path) -> None:
+    @dataclass(frozen=True)
+    class Paid:
+        cents: int
+
+    released(tmp_path)
+    for _ in range(2):
+        with pytest.raises(AssertionError, match=r"Paid.v1.jsonl, line 1: .*missing required field `cents`"):
+            check(tmp_path, [Paid(1), Paid(2)])
+
+
+def test_a_default_that_is_added_is_fine_and_the_new_form_is_kept_beside_the_old(tmp_path: Path) -> None:
+    @dataclass(frozen=True)
+    class Paid:
+        amount: int
+        note: str | None = None
+
+    released(tmp_path)
+    with pytest.raises(AssertionError) as failed:
+        check(tmp_path, [Paid(1), Paid(2)])
+    assert str(failed.value).count("was added") == 2
+    assert "line" not in str(failed.value)
+    check(tmp_path, [Paid(1), Paid(2)])
+
+
+def test_a_default_that_changes_what_was_stored_is_found(tmp_path: Path) -> None:
+    def release(default: str) -> type[Any]:
+        @dataclass(frozen=True)
+        class Paid:
+            amount: int
+            currency: str = field(default=default)
+
+        return Paid
+
+    released(tmp_path)
+    first, second = release("EUR"), release("USD")
+    with pytest.raises(AssertionError, match="was added"):
+        check(tmp_path, [first(1), first(2)])
+    with pytest.raises(AssertionError, match=r"line 1: it is read as .*USD.*none of the examples"):
+        check(tmp_path, [second(1, "EUR"), second(2, "EUR")])
+
+
+def test_a_new_version_with_its_upcaster_reads_what_was_stored_before(tmp_path: Path) -> None:
+    @event_type(name="Payment", aliases=["Paid"], upcasters={1: lambda payload: {"cents": payload["amount"] * 100}})
+    @dataclass(frozen=True)
+    class Payment:
+        cents: int
+
+    released(tmp_path)
+    with pytest.raises(AssertionError, match=r"- Payment.v2.jsonl: .*\n- Payment.v2.jsonl: [^\n]*$"):
+        check(tmp_path, [Payment(100), Payment(200)])
+    check(tmp_path, [Payment(100), Payment(200)])
+
+
+def test_an_upcaster_that_is_wrong_is_found(tmp_path: Path) -> None:
+    @event_type(aliases=["Paid"], upcasters={1: lambda payload: {"cents": payload["amount"] * 10}})
+    @dataclass(frozen=True)
+    class Payment:
+        cents: int
+
+    released(tmp_path)
+    with pytest.raises(AssertionError, match=r"Paid.v1.jsonl, line 2: it is read as .*Payment\(cents=20\)"):
+        check(tmp_path, [Payment(100), Payment(200)])
+
+
+def test_a_class_that_is_renamed_without_an_alias_is_found(tmp_path: Path) -> None:
+    @dataclass(frozen=True)
+    class Payment:
+        amount: int
+
+    released(tmp_path)
+    with pytest.raises(AssertionError, match=r"Paid.v1.jsonl, line 1: .*this code knows Payment"):
+        check(tmp_path, [Payment(1), Payment(2)])
+
+
+def test_a_version_without_a_file_is_named(tmp_path: Path) -> None:
+    @event_type(upcasters={1: lambda payload: payload})
+    @dataclass(frozen=True)
+    class Paid:
+        amount: int
+
+    with pytest.raises(AssertionError, match=r"Paid version 1: there is no Paid\.v1\.jsonl"):
+        check(tmp_path, [Paid(1)])
+
+
+def test_a_version_of_the_future_is_found(tmp_path: Path) -> None:
+    released(tmp_path)
+    (tmp_path / "Paid.v2.jsonl").write_text('{"cents":100}\n')
+    with pytest.raises(AssertionError, match=r"Paid\.v2\.jsonl, line 1: .*newest version that this code knows is 1"):
+        check(tmp_path, [Paid(1), Paid(2)])
+
+
+def test_a_file_whose_name_says_no_version_is_found(tmp_path: Path) -> None:
+    released(tmp_path)
+    (tmp_path / "Paid.vone.jsonl").write_text('{"amount":1}\n')
+    with pytest.raises(AssertionError, match=r"Paid\.vone\.jsonl, line 1: .*versions begin at 1"):
+        check(tmp_path, [Paid(1), Paid(2)])
+
+
+def test_any_name_becomes_a_file_and_back(tmp_path: Path) -> None:
+    named: list[type[Any]] = [
+        event_type(name=name)(dataclass(frozen=True)(type("Paid", (), {"__annotations__": {"amount": int}})))
+        for name in ("a/b", "..", "bank.v2:Paid", "ä %41", "c\\d")
+    ]
+    examples = [kind(1) for kind in named]
+    with pytest.raises(AssertionError, match="was added"):
+        check(tmp_path, examples, named)
+    check(tmp_path, examples, named)
+    assert len(list(tmp_path.iterdir())) == 5
