@@ -3,7 +3,8 @@
 import asyncio
 import inspect
 import itertools
-from collections.abc import Callable, Collection, Iterator, Sequence
+import zlib
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -293,6 +294,22 @@ class KeepsTheOlderSnapshot(MemoryStore):
     async def save_snapshots(self, snapshots: Sequence[StoredSnapshot]) -> None:
         for one in snapshots:
             self._snapshots[one.aggregate_type, one.aggregate_id, one.state_version] = one
+
+
+class ChecksTheChecksumItself(MemoryStore):
+    async def load_snapshots(
+        self, aggregate_type: str, aggregate_ids: Sequence[str], state_version: str
+    ) -> Mapping[str, StoredSnapshot]:
+        found = await super().load_snapshots(aggregate_type, aggregate_ids, state_version)
+        return {id: one for id, one in found.items() if one.checksum == zlib.crc32(one.payload.encode())}
+
+
+class KeepsTheChecksumOfAnOlderSnapshot(MemoryStore):
+    async def save_snapshots(self, snapshots: Sequence[StoredSnapshot]) -> None:
+        held = dict(self._snapshots)
+        await super().save_snapshots(snapshots)
+        for key, one in held.items():
+            self._snapshots[key] = replace(self._snapshots[key], checksum=one.checksum)
 
 
 class KeepsNothingWhenItIsLeft(MemoryStore):

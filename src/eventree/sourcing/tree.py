@@ -18,6 +18,8 @@ from eventree.sourcing.commands import EventSourcingActor
 from eventree.sourcing.loading import Loader
 from eventree.sourcing.queries.handle import QueryHandle
 from eventree.sourcing.queries.subscription import Subscription
+from eventree.sourcing.snapshot_codec import SnapshotCodec
+from eventree.sourcing.snapshot_taker import SnapshotTaker
 from eventree.sourcing.snapshots import SnapshotWriter
 from eventree.sourcing.statistics import Counters, SystemStats
 from eventree.stores.contract import EventStore, StoredSnapshot
@@ -56,19 +58,23 @@ class Tree(Generic[StateT, CommandT, EventT, ErrorT]):
         """Make the addresses; nothing runs yet."""
         self._type = aggregate_type
         self._store = store
-        self._snapshots = snapshots
         self._cache_size = cache_size
         self._counters = Counters()
         self._started_at: float | None = None
         self._planned_starts = 0
         self._query_supervisor = Supervisor(name=f"{aggregate_type.name} queries")
-        self.loader = Loader(aggregate_type, store, snapshots=snapshots is not None)
         self.commands: ActorRef[Execute[CommandT], Executed[EventT, ErrorT]] = ActorRef(
             f"{aggregate_type.name} commands", mailbox=MailboxSpec(maxsize=mailbox_size)
         )
         self._writer: ActorRef[StoredSnapshot, None] = ActorRef(
             f"{aggregate_type.name} snapshots", mailbox=MailboxSpec(maxsize=SNAPSHOT_QUEUE)
         )
+        self._snapshots: SnapshotTaker[StateT] | None = None
+        codec: SnapshotCodec[StateT] | None = None
+        if snapshots is not None:
+            codec = SnapshotCodec(aggregate_type)
+            self._snapshots = SnapshotTaker(snapshots, codec, self._writer, self._counters)
+        self.loader = Loader(aggregate_type, store, codec, self._counters)
         self.queries: dict[tuple[str, int], QueryHandle] = {}
         self._add(queries)
 
@@ -116,6 +122,7 @@ class Tree(Generic[StateT, CommandT, EventT, ErrorT]):
             conflicts=counters.conflicts,
             snapshots_written=counters.snapshots_written,
             snapshots_dropped=counters.snapshots_dropped,
+            snapshots_ignored=counters.snapshots_ignored,
             actor_restarts=sum(starts) - sum(map(bool, starts)) - self._planned_starts,
             uptime_seconds=0.0 if self._started_at is None else time.monotonic() - self._started_at,
         )
@@ -168,5 +175,4 @@ class Tree(Generic[StateT, CommandT, EventT, ErrorT]):
             self._counters,
             cache_size=self._cache_size,
             snapshots=self._snapshots,
-            snapshot_writer=self._writer,
         )

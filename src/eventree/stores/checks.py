@@ -18,6 +18,9 @@ MAX_LEASE: Final = 86_400
 MAX_REASON_BYTES: Final = 4_000
 """The longest reason for parking a commit."""
 
+MAX_CHECKSUM: Final = 2**32 - 1
+"""The highest checksum of a snapshot."""
+
 MAX_VERSION: Final = 2**31 - 1
 """The highest version of an event or a query, and the longest page."""
 
@@ -132,6 +135,7 @@ def check_snapshots(snapshots: Iterable[StoredSnapshot]) -> None:
         _check_id("state_type", snapshot.state_type)
         _check_number("sequence", snapshot.sequence, 1, MAX_NUMBER)
         _check_json("payload", snapshot.payload, MAX_PAYLOAD_BYTES)
+        _check_number("checksum", snapshot.checksum, 0, MAX_CHECKSUM)
         _check_utc("taken_at", snapshot.taken_at)
 
 

@@ -259,7 +259,8 @@ class MemoryStore:
             key = (snapshot.aggregate_type, snapshot.aggregate_id, snapshot.state_version)
             held = self._snapshots.get(key)
             stands = len(self._streams.get((snapshot.aggregate_type, snapshot.aggregate_id), []))
-            if stands >= snapshot.sequence and (held is None or held.sequence <= snapshot.sequence):
+            is_older = held is not None and snapshot.sequence < held.sequence <= stands
+            if snapshot.sequence <= stands and not is_older:
                 self._snapshots[key] = snapshot
 
     async def load_snapshots(

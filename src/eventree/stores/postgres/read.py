@@ -1,6 +1,5 @@
 """What the Postgres store reads: each one statement, so all of it is seen at one moment."""
 
-import zlib
 from collections.abc import Collection, Sequence
 from itertools import groupby
 from typing import Final
@@ -124,15 +123,9 @@ async def find_commands(db: Connection, command_ids: Collection[str]) -> dict[st
 async def load_snapshots(
     db: Connection, aggregate_type: str, aggregate_ids: Sequence[str], state_version: str
 ) -> dict[str, StoredSnapshot]:
-    """Return snapshots by aggregate id; one whose checksum is wrong is as good as none."""
+    """Return snapshots by aggregate id."""
     rows = await db.fetch(_SNAPSHOTS, aggregate_type, list(aggregate_ids), state_version)
     return {
-        id: StoredSnapshot(aggregate_type, id, state_version, sequence, state_type, payload, taken_at)
+        id: StoredSnapshot(aggregate_type, id, state_version, sequence, state_type, payload, checksum, taken_at)
         for id, sequence, state_type, payload, checksum, taken_at in rows
-        if checksum == checksum_of(payload)
     }
-
-
-def checksum_of(payload: str) -> int:
-    """Return a number that changes when a stored text is damaged."""
-    return zlib.crc32(payload.encode())

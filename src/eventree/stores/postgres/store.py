@@ -66,6 +66,7 @@ ORDER BY stream, n.state_version, n.sequence DESC, nth DESC
 ON CONFLICT (stream, state_version) DO UPDATE SET sequence = excluded.sequence, state_type = excluded.state_type,
   payload = excluded.payload, checksum = excluded.checksum, taken_at = excluded.taken_at
 WHERE excluded.sequence >= snapshots.sequence
+  OR snapshots.sequence > (SELECT s.sequence FROM streams s WHERE s.stream = excluded.stream)
 """
 
 
@@ -307,6 +308,6 @@ def _columns(snapshots: Sequence[StoredSnapshot]) -> tuple[list[object], ...]:
         [snapshot.sequence for snapshot in snapshots],
         [snapshot.state_type for snapshot in snapshots],
         [snapshot.payload for snapshot in snapshots],
-        [queries.checksum_of(snapshot.payload) for snapshot in snapshots],
+        [snapshot.checksum for snapshot in snapshots],
         [snapshot.taken_at for snapshot in snapshots],
     )

@@ -61,6 +61,7 @@ SELECT stream, ?, ?, ?, ?, ?, ? FROM streams WHERE aggregate_type = ? AND aggreg
 ON CONFLICT (stream, state_version) DO UPDATE SET sequence = excluded.sequence, state_type = excluded.state_type,
   payload = excluded.payload, checksum = excluded.checksum, taken_at = excluded.taken_at
 WHERE excluded.sequence >= snapshots.sequence
+  OR snapshots.sequence > (SELECT sequence FROM streams WHERE stream = excluded.stream)
 """
 
 
@@ -253,7 +254,7 @@ def _save_snapshots(db: sqlite3.Connection, snapshots: Sequence[StoredSnapshot],
                     snapshot.sequence,
                     snapshot.state_type,
                     snapshot.payload,
-                    queries.checksum_of(snapshot.payload),
+                    snapshot.checksum,
                     queries.to_micros(snapshot.taken_at),
                     snapshot.aggregate_type,
                     snapshot.aggregate_id,
