@@ -220,7 +220,7 @@ def test_an_apply_whose_parameters_nobody_knows_is_refused() -> None:
         counter(max)
 
 
-@pytest.mark.parametrize("version", [0, -1, 1.0, "1", True, None])
+@pytest.mark.parametrize("version", [0, -1, 1.0, "1", True, None, 2**31])
 def test_a_state_version_is_a_positive_whole_number(version: Any) -> None:
     with pytest.raises(NonPositiveArgument) as refused:
         counter(by_union, state_version=version)

@@ -5,7 +5,14 @@ from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
-from eventree.domain.limits import MAX_ID_BYTES, MAX_METADATA_BYTES, MAX_PAYLOAD_BYTES, check_id, check_text
+from eventree.domain.limits import (
+    MAX_ID_BYTES,
+    MAX_METADATA_BYTES,
+    MAX_PAYLOAD_BYTES,
+    MAX_VERSION,
+    check_id,
+    check_text,
+)
 from eventree.errors import InvalidArgument
 from eventree.stores.contract import AppendRequest, Claim, Move, NewCommand, NewEvent, StoredSnapshot, StreamRead
 
@@ -20,9 +27,6 @@ MAX_REASON_BYTES: Final = 4_000
 
 MAX_CHECKSUM: Final = 2**32 - 1
 """The highest checksum of a snapshot."""
-
-MAX_VERSION: Final = 2**31 - 1
-"""The highest version of an event or a query, and the longest page."""
 
 
 def check_requests(requests: Sequence[AppendRequest]) -> None:
