@@ -11,7 +11,7 @@ from typing import Annotated, Any, Optional, TypeAlias, Union
 import pytest
 
 import bank
-from eventree import AggregateType, InvalidArgument, NonPositiveArgument, Ok, Result
+from eventree import AggregateType, InvalidArgument, Ok, Result
 
 
 @dataclass(frozen=True)
@@ -222,7 +222,7 @@ def test_an_apply_whose_parameters_nobody_knows_is_refused() -> None:
 
 @pytest.mark.parametrize("version", [0, -1, 1.0, "1", True, None, 2**31])
 def test_a_state_version_is_a_positive_whole_number(version: Any) -> None:
-    with pytest.raises(NonPositiveArgument) as refused:
+    with pytest.raises(InvalidArgument) as refused:
         counter(by_union, state_version=version)
     assert refused.value.name == "state_version"
 
