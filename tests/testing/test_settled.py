@@ -127,6 +127,31 @@ async def test_what_a_query_follows_of_another_type_is_waited_for() -> None:
     assert sorted(seen.amounts) == [("a", [1]), ("b", [2])]
 
 
+async def test_a_query_that_another_system_works_on_is_waited_for_there(store: EventStore) -> None:
+    seen = [Seen(), Seen()]
+    async with (
+        EventSourcing(ledger, store, queries=[patient(before(seen[0], slowly))]) as one,
+        EventSourcing(ledger, store, queries=[patient(before(seen[1], slowly))]) as two,
+    ):
+        for number in range(10):
+            one.execute_nowait("a", add(number))
+            two.execute_nowait("b", add(number))
+        await settled(one, two)
+        assert {one.query("q").status, two.query("q").status} == {QueryStatus.RUNNING, QueryStatus.WAITING}
+        assert sorted(len(each.commits) for each in seen) == [0, 20]
+
+
+async def test_every_partition_of_a_query_is_waited_for() -> None:
+    seen = Seen()
+    async with FailingStore() as store:
+        shared = Query("q", before(seen, slowly), partitions=3, poll_interval=0.01)
+        async with EventSourcing(ledger, store, queries=[shared]) as system:
+            for number in range(30):
+                system.execute_nowait(f"a{number}", add(number))
+            await settled(system)
+            assert sorted(amounts for _, [amounts] in seen.amounts) == list(range(30))
+
+
 async def test_snapshots_that_fell_due_are_written(store: EventStore) -> None:
     async with EventSourcing(ledger, store, snapshots=SnapshotConfig(frequency=2)) as system:
         await system.execute("a", add(1, 2))
@@ -241,10 +266,10 @@ async def test_a_query_that_is_not_done_in_time_is_named_with_its_failure() -> N
         with pytest.raises(
             ActorTimeout, match=r"waiting for query 'one' \(retrying at position 1 of 2, Boom\),"
         ) as late:
-            await settled(system, timeout=0.5)
+            await settled(system, timeout=0.1)
         assert late.value.__cause__ is system.query("one").last_error
         assert "two" not in str(late.value)
-        assert late.value.seconds == 0.5
+        assert late.value.seconds == 0.1
 
 
 async def test_commands_that_wait_for_the_store_are_named() -> None:

@@ -34,7 +34,7 @@ async def settled(*systems: AnySystem, timeout: float = 5.0) -> None:
         QueryStopped: A query gave up before.
         InvalidArgument: A query is behind and paused, so this would wait for ever.
         ActorStopped: A system is not running.
-        AskCycle, WouldDeadlock: A handler of one of the queries waits for itself.
+        AskCycle, WouldDeadlock: The caller is a handler of one of the queries, or in the transaction of a projection.
         EventStoreError: The store could not say what the newest event is.
     """
     check_positive("timeout", timeout)
