@@ -8,8 +8,8 @@ import pytest
 
 from eventree import AggregateType, EventSourcing, EventStore, MemoryStore, Ok, SnapshotConfig, StoreUnavailable
 from eventree.sourcing.snapshot_codec import SnapshotCodec
+from eventree.testing import FailingStore
 from sourcing.damage import AnyStore, Change, damage, damage_signed, opened
-from sourcing.failing_store import FailingStore
 from sourcing.ledger import Added, Ledger, LedgerSystem, LedgerType, add, add_length, apply, entries, handle, ledger
 from sourcing.waiting import nothing_to_write, written
 
@@ -170,9 +170,10 @@ async def test_a_snapshot_of_an_aggregate_that_has_no_events_is_replaced_when_it
 
 
 async def test_one_that_could_not_be_replaced_is_replaced_after_the_next_load() -> None:
-    async with FailingStore() as store:
+    inner = MemoryStore()
+    async with FailingStore(inner) as store:
         await filled(store)
-        await damage(store, "", "a", payload='{"entries":[77]}')
+        await damage(inner, "", "a", payload='{"entries":[77]}')
         store.fail("save_snapshots", StoreUnavailable("away"))
         for attempt in range(2):
             async with EventSourcing(ledger, store, snapshots=SELDOM) as system:

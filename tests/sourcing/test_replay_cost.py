@@ -4,8 +4,8 @@ import pytest
 
 from eventree import EventSourcing, EventStore, MemoryStore, Ok, SnapshotConfig
 from eventree.sourcing import loading
+from eventree.testing import FailingStore
 from sourcing.clock import Clock
-from sourcing.failing_store import FailingStore
 from sourcing.ledger import Added, Ledger, LedgerSystem, add, add_length, entries, ledger
 from sourcing.waiting import nothing_to_write, written
 
@@ -123,7 +123,7 @@ async def test_a_snapshot_stays_due_where_somebody_else_wrote_first() -> None:
             async with EventSourcing(ledger, store) as other:
                 await other.execute("a", add(8))
 
-        store.before("append", intervene)
+        store.do("append", intervene)
         async with system_on(store) as system:
             assert (await system.execute("a", add_length)).unwrap().sequence == 10
             await written(system, 1)

@@ -17,7 +17,7 @@ from eventree import (
     SnapshotConfig,
     StoreUnavailable,
 )
-from sourcing.failing_store import FailingStore
+from eventree.testing import FailingStore
 from sourcing.ledger import (
     Added,
     Ledger,
@@ -31,6 +31,7 @@ from sourcing.ledger import (
     ledger,
     ledger_in_place,
 )
+from sourcing.recording_store import RecordingStore
 from sourcing.waiting import written
 
 EVERY_TEN = SnapshotConfig(frequency=10)
@@ -108,7 +109,7 @@ async def filled(store: EventStore, count: int = 25) -> None:
 
 
 async def test_a_load_reads_the_snapshot_and_only_the_events_after_it() -> None:
-    async with FailingStore() as store:
+    async with RecordingStore() as store:
         await filled(store)
         store.loaded.clear()
         async with system_on(store) as system:

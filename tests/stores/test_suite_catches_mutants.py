@@ -6,6 +6,7 @@ import itertools
 import zlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -35,14 +36,14 @@ from eventree.testing import EventStoreSuite
 
 
 class ForgetsToCheckTheSequence(MemoryStore):
-    def _append_one(self, request: AppendRequest) -> Outcome:
+    def _append_one(self, request: AppendRequest, now: datetime) -> Outcome:
         stands = len(self._streams.get((request.aggregate_type, request.aggregate_id), []))
-        return super()._append_one(replace(request, expected_sequence=stands))
+        return super()._append_one(replace(request, expected_sequence=stands), now)
 
 
 class LeavesAGapInPositions(MemoryStore):
-    def _append_one(self, request: AppendRequest) -> Outcome:
-        outcome = super()._append_one(request)
+    def _append_one(self, request: AppendRequest, now: datetime) -> Outcome:
+        outcome = super()._append_one(request, now)
         if len(self._log) > 1 and isinstance(outcome, Appended) and request.events:
             self._log[-1] = structs.replace(self._log[-1], position=self._log[-1].position + 1)
         return outcome
@@ -70,8 +71,8 @@ class ForgetsCommands(MemoryStore):
 
 
 class RecordsRefusedCommands(MemoryStore):
-    def _append_one(self, request: AppendRequest) -> Outcome:
-        outcome = super()._append_one(request)
+    def _append_one(self, request: AppendRequest, now: datetime) -> Outcome:
+        outcome = super()._append_one(request, now)
         if isinstance(outcome, Conflict):
             for command in request.commands:
                 place = (request.aggregate_type, request.aggregate_id)
@@ -80,9 +81,9 @@ class RecordsRefusedCommands(MemoryStore):
 
 
 class LetsADuplicateWinOverAConflict(MemoryStore):
-    def _append_one(self, request: AppendRequest) -> Outcome:
+    def _append_one(self, request: AppendRequest, now: datetime) -> Outcome:
         known = frozenset(command.command_id for command in request.commands if command.command_id in self._commands)
-        return DuplicateCommand(known) if known else super()._append_one(request)
+        return DuplicateCommand(known) if known else super()._append_one(request, now)
 
 
 class StopsAtTheFirstRefusedRequest(MemoryStore):
@@ -341,7 +342,7 @@ class TakesWhatIsTooLarge(MemoryStore):
     async def append(self, requests: Sequence[AppendRequest]) -> Sequence[Outcome]:
         self._check_open()
         head = len(self._log)
-        outcomes = [self._append_one(request) for request in requests]
+        outcomes = [self._append_one(request, datetime.now(UTC)) for request in requests]
         if len(self._log) > head:
             self._watchers.tell(len(self._log))
         return outcomes

@@ -10,7 +10,7 @@ from eventree.domain.codec import Codec
 from eventree.domain.limits import MAX_VERSION, check_id
 from eventree.errors import InvalidArgument
 from eventree.errors.arguments import check_count
-from eventree.result import Result
+from eventree.result import Err, Ok, Result
 from eventree.values import subscriptable
 
 StateT = TypeVar("StateT")
@@ -107,6 +107,20 @@ class AggregateType(Generic[StateT, CommandT, EventT, ErrorT]):
         if self.states is None:
             raise InvalidArgument("state", self._why_no_states)
         return self.states
+
+    def decide(self, state: StateT, command: CommandT) -> Ok[tuple[EventT, ...]] | Err[ErrorT]:
+        """Return what `handle` decides, once it is known to be a decision.
+
+        Raises:
+            TypeError: It is neither `Ok([event, ...])` nor `Err(reason)`.
+        """
+        match self.handle(state, command):
+            case Ok(events):
+                return Ok(tuple(events))
+            case Err() as refusal:
+                return refusal
+            case other:  # pyright: ignore[reportUnnecessaryComparison] - callers without a type checker
+                raise TypeError(f"handle must return Ok([events]) or Err(reason), it returned {type(other).__name__}")
 
     def replay(self, state: StateT, events: Iterable[EventT]) -> StateT:
         """Return the state after applying events in order."""

@@ -136,6 +136,29 @@ class Tree(Generic[StateT, CommandT, EventT, ErrorT]):
         """Note that a start comes that is nobody's restart, although the actors may have run before."""
         self._planned_starts += sum(ref.incarnation > 0 for ref in self._refs())
 
+    async def idle(self, timeout: float) -> int:
+        """Wait until no command waits or is in work, and no snapshot; return the newest position of the store then.
+
+        Args:
+            timeout: How long to wait for what is in work, in seconds.
+
+        Raises:
+            ActorStopped: The tree is not running.
+            ActorTimeout: It took longer.
+            EventStoreError: The store could not say what the newest event is.
+        """
+        refs: list[ActorRef[Never, object]] = [self.commands]
+        if self._snapshots is not None:
+            refs.append(self._writer)
+        for ref in refs:
+            is_busy = True
+            while is_busy:
+                info = await ref.inspect(state=True, timeout=timeout)  # the state is there once nothing is in work
+                if info.state is None:
+                    raise ActorStopped(ref.id)
+                is_busy = bool(info.queued or info.in_work)
+        return await self._store.head()
+
     def _refs(self) -> list[ActorRef[Never, object]]:
         return [self.commands, self._writer, *(part.ref for query in self.queries.values() for part in query.parts)]
 
