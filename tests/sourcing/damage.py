@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import aiosqlite
 
 from eventree import MemoryStore, SQLiteStore
-from eventree.sourcing.snapshot_codec import SnapshotCodec, checksum_of
+from eventree.sourcing.snapshots.codec import SnapshotCodec, checksum_of
 from sourcing.ledger import Ledger
 
 if TYPE_CHECKING:

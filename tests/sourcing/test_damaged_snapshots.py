@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from eventree import AggregateType, EventSourcing, EventStore, MemoryStore, Ok, SnapshotConfig, StoreUnavailable
-from eventree.sourcing.snapshot_codec import SnapshotCodec
+from eventree.sourcing.snapshots.codec import SnapshotCodec
 from eventree.testing import FailingStore
 from sourcing.damage import AnyStore, Change, damage, damage_signed, opened
 from sourcing.ledger import Added, Ledger, LedgerSystem, LedgerType, add, add_length, apply, entries, handle, ledger

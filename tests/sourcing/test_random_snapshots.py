@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from eventree import Commit, DomainError, Err, EventSourcing, MemoryStore, Ok, Result, SnapshotConfig, SystemStats
-from eventree.sourcing.snapshot_codec import SnapshotCodec
+from eventree.sourcing.snapshots.codec import SnapshotCodec
 from sourcing.clock import Clock
 from sourcing.damage import AnyStore, Change, damage, damage_signed, opened
 from sourcing.ledger import Added, Boom, Ledger, LedgerSystem, LedgerType, add, ledger, ledger_in_place

@@ -21,7 +21,7 @@ from eventree import (
     SnapshotConfig,
     SQLiteStore,
 )
-from eventree.sourcing.snapshot_codec import SnapshotCodec
+from eventree.sourcing.snapshots.codec import SnapshotCodec
 from sourcing.ledger import Added, Command, Ledger, LedgerType, add, add_length, crash, entries, ledger, ledger_in_place
 from sourcing.reading import Seen, query
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from eventree import AggregateType, EventNotDecodable, EventNotEncodable, Snapshot, UnknownEventType, event_type
-from eventree.sourcing.snapshot_codec import SnapshotCodec, checksum_of
+from eventree.sourcing.snapshots.codec import SnapshotCodec, checksum_of
 from sourcing.ledger import Added, Ledger, handle, ledger
 
 CODEC = SnapshotCodec(ledger)

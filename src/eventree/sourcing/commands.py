@@ -24,7 +24,7 @@ from eventree.errors import (
 from eventree.result import Err, Ok
 from eventree.sourcing.batch import Batch, Decided, Draft, Execute, Executed, Work
 from eventree.sourcing.loading import Live, Loader
-from eventree.sourcing.snapshot_taker import SnapshotTaker
+from eventree.sourcing.snapshots.taker import SnapshotTaker
 from eventree.sourcing.statistics import Counters
 from eventree.stores.contract import (
     Appended,

@@ -11,7 +11,7 @@ from eventree.domain.events import EventEnvelope
 from eventree.domain.snapshots import Snapshot
 from eventree.errors import EventNotDecodable, EventreeError, HandlerCrashed
 from eventree.sourcing.envelopes import envelope, payload_of
-from eventree.sourcing.snapshot_codec import SnapshotCodec
+from eventree.sourcing.snapshots.codec import SnapshotCodec
 from eventree.sourcing.statistics import Counters
 from eventree.stores.contract import EventStore, RecordedEvent, StoredSnapshot, StreamPage, StreamRead
 

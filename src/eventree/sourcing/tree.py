@@ -18,9 +18,9 @@ from eventree.sourcing.commands import EventSourcingActor
 from eventree.sourcing.loading import Loader
 from eventree.sourcing.queries.handle import QueryHandle
 from eventree.sourcing.queries.subscription import Subscription
-from eventree.sourcing.snapshot_codec import SnapshotCodec
-from eventree.sourcing.snapshot_taker import SnapshotTaker
-from eventree.sourcing.snapshots import SnapshotWriter
+from eventree.sourcing.snapshots.codec import SnapshotCodec
+from eventree.sourcing.snapshots.taker import SnapshotTaker
+from eventree.sourcing.snapshots.writer import SnapshotWriter
 from eventree.sourcing.statistics import Counters, SystemStats
 from eventree.stores.contract import EventStore, StoredSnapshot
 

@@ -7,7 +7,7 @@ from eventree.actors.ref import ActorRef
 from eventree.domain.snapshots import SnapshotConfig
 from eventree.errors import ActorError, CodecError
 from eventree.sourcing.loading import Live
-from eventree.sourcing.snapshot_codec import SnapshotCodec
+from eventree.sourcing.snapshots.codec import SnapshotCodec
 from eventree.sourcing.statistics import Counters
 from eventree.stores.contract import StoredSnapshot
 
