@@ -2,10 +2,13 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any, TypeAlias
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -26,6 +29,7 @@ from eventree import (
     ActorStopped,
     Aggregate,
     AggregateStats,
+    AggregateType,
     Commit,
     DomainError,
     EntityNotFound,
@@ -37,8 +41,10 @@ from eventree import (
     MemoryStore,
     NonPositiveArgument,
     Ok,
+    Result,
     SnapshotConfig,
 )
+from eventree.testing import settled
 from sourcing.ledger import add, ledger
 
 Bank: TypeAlias = EventSourcing[BankAccount, BankCommand, BankEvent, BankError]
@@ -304,3 +310,54 @@ async def test_many_commands_need_one_entry_each(bank: Bank, store: EventStore, 
 def test_sizes_are_whole_numbers_above_zero(sizes: dict[str, Any]) -> None:
     with pytest.raises(NonPositiveArgument):
         EventSourcing(bank_account, MemoryStore(), **sizes)
+
+
+@dataclass
+class Parcel:
+    due: datetime | None = None
+    items: list[int] = field(default_factory=list[int])
+
+
+@dataclass(frozen=True)
+class Sent:
+    at: datetime
+    items: list[int]
+
+
+def send(_: Parcel, event: Sent) -> Result[Sequence[Sent], str]:
+    return Ok([event])
+
+
+def sent(_: Parcel, event: Sent) -> Parcel:
+    return Parcel(event.at + timedelta(days=1), event.items)
+
+
+parcel = AggregateType("parcel", handle=send, apply=sent, empty_state=Parcel)
+
+
+async def test_a_state_in_memory_is_what_a_replay_makes_of_the_stored_form(store: EventStore) -> None:
+    """The wall clock of a zone goes on otherwise than that of the offset which is stored of it."""
+    before_summer = datetime(2024, 3, 30, 12, tzinfo=ZoneInfo("Europe/Berlin"))
+    snapshots = SnapshotConfig(frequency=1)
+    async with EventSourcing(parcel, store, snapshots=snapshots) as system, EventSourcing(parcel, store) as plain:
+        await system.execute("a", Sent(before_summer, []))
+        await settled(system)
+        assert (await system.latest_snapshot("a")).unwrap() is not None
+        assert await system.load_aggregate("a") == await plain.load_aggregate("a")
+
+
+async def test_whoever_gave_a_command_cannot_change_the_state_by_it_afterwards(store: EventStore) -> None:
+    seen: list[list[int]] = []
+
+    def looks(state: Parcel, event: Sent) -> Result[Sequence[Sent], str]:
+        seen.append(list(state.items))
+        return Ok([event])
+
+    looked_at = AggregateType("parcel", handle=looks, apply=sent, empty_state=Parcel)
+    items = [1]
+    async with EventSourcing(looked_at, store) as system:
+        commit = (await system.execute("a", Sent(datetime(2024, 3, 30, tzinfo=UTC), items))).unwrap()
+        items.append(2)
+        commit.events[0].items.append(3)
+        await system.execute("a", Sent(datetime(2024, 3, 30, tzinfo=UTC), []))
+    assert seen == [[], [1]]

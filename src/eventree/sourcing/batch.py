@@ -9,7 +9,7 @@ from eventree.actors.request import Request
 from eventree.domain.aggregate import AggregateType
 from eventree.domain.codec import Encoded
 from eventree.domain.events import Commit
-from eventree.errors import ConcurrencyConflict, DomainError, EventNotEncodable, EventreeError, HandlerCrashed
+from eventree.errors import CodecError, ConcurrencyConflict, DomainError, EventreeError, HandlerCrashed
 from eventree.result import Err, Ok, Result
 from eventree.sourcing.loading import Live
 from eventree.stores.contract import Appended, AppendRequest, NewCommand, NewEvent
@@ -180,11 +180,13 @@ class Batch(Generic[StateT, CommandT, EventT, ErrorT]):
             return
         try:
             encoded = [self._type.events.encode(event) for event in events]
-        except EventNotEncodable as error:
+            stored = [self._type.events.decode(form.type, form.version, form.payload) for form in encoded]
+        except CodecError as error:
             draft.decided.append(Decided(work, draft.sequence, (), error))
             return
         try:
-            draft.state = self._type.replay(draft.state, events)
+            # As a replay would see them: with the types that come back, and shared with nobody who could change them.
+            draft.state = self._type.replay(draft.state, stored)
         except Exception as error:  # noqa: BLE001 - a bug in `apply` is the answer to this command
             self._crashed(draft, work, "apply", error)
             return
