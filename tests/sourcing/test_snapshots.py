@@ -17,7 +17,7 @@ from eventree import (
     SnapshotConfig,
     StoreUnavailable,
 )
-from eventree.testing import FailingStore
+from eventree.testing import FailingStore, settled
 from sourcing.ledger import (
     Added,
     Ledger,
@@ -294,3 +294,56 @@ def test_a_policy_that_is_none_is_refused() -> None:
 def test_a_state_that_json_cannot_carry_is_refused() -> None:
     with pytest.raises(InvalidArgument):
         AggregateType("x", handle=lambda _, command: command, apply=keep_plain, empty_state=Plain, state=[Plain])
+
+
+@dataclass
+class Sealed:
+    secret: int = 0
+
+    def __getattribute__(self, name: str) -> object:
+        if name == "secret":
+            raise PermissionError(name)
+        return super().__getattribute__(name)
+
+
+async def test_a_state_that_cannot_even_be_looked_at_costs_a_snapshot_and_never_the_command(
+    store: EventStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    sealed: AggregateType[Any, Any, Any, Any] = AggregateType(
+        "x", handle=lambda _, __: Ok([Added(1)]), apply=lambda state, _: state, empty_state=Sealed, events=[Added],
+        state=[Sealed],
+    )  # fmt: skip
+    async with EventSourcing(sealed, store, snapshots=SnapshotConfig(frequency=1)) as system:
+        assert isinstance(await system.execute("a", "add"), Ok)
+        stats = await system.system_stats()
+        assert (stats.snapshots_dropped, stats.commands_failed, stats.actor_restarts) == (1, 0, 0)
+    assert "x 'a': no snapshot at sequence 1: PermissionError: secret" in caplog.text
+
+
+async def test_a_store_that_can_write_no_snapshots_at_all_keeps_no_command_from_being_executed(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with FailingStore() as store, EventSourcing(ledger, store, snapshots=SnapshotConfig(frequency=1)) as system:
+        store.fail("save_snapshots", TypeError("a bug"), times=10)
+        for number in range(10):
+            assert isinstance(await system.execute("a", add(number)), Ok)
+            await settled(system)
+        stats = await system.system_stats()
+        assert (stats.snapshots_dropped, stats.snapshots_written, stats.actor_restarts) == (10, 0, 0)
+        assert "1 snapshots were not written: TypeError: a bug" in caplog.text
+        await system.execute("a", add(10))
+        await written(system, 1)
+
+
+async def test_large_snapshots_are_written_in_several_transactions_so_that_commands_come_in_between() -> None:
+    async with FailingStore() as store, EventSourcing(ledger, store, snapshots=SnapshotConfig(frequency=1)) as system:
+        gate = store.hold("save_snapshots")
+        await system.execute("small", add(1))
+        await gate.reached()
+        for id in "abcdefg":
+            await system.execute(id, add(*[10**4_000] * 100))
+        gate.open()
+        await written(system, 8)
+        assert store.calls["save_snapshots"] == 1 + 3  # 400 kB each
+        for id in "abcdefg":
+            assert (await system.latest_snapshot(id)).unwrap() is not None

@@ -5,7 +5,8 @@ from typing import Generic, TypeVar
 
 from eventree.actors.ref import ActorRef
 from eventree.domain.snapshots import SnapshotConfig
-from eventree.errors import ActorError, CodecError
+from eventree.errors import ActorError
+from eventree.errors.root import described
 from eventree.sourcing.loading import Live
 from eventree.sourcing.snapshots.codec import SnapshotCodec
 from eventree.sourcing.statistics import Counters
@@ -53,8 +54,8 @@ class SnapshotTaker(Generic[StateT]):
             self._writer.tell(self._codec.encode(aggregate_id, live.state, live.sequence))
         except ActorError:  # the writer is behind
             self._counters.snapshots_dropped += 1
-        except CodecError as error:
+        except Exception as error:  # noqa: BLE001 - the command was stored: no snapshot may make it fail
             self._counters.snapshots_dropped += 1
             logger.warning(
-                "%s %r: no snapshot at sequence %d: %s", self._codec.name, aggregate_id, live.sequence, error
+                "%s %r: no snapshot at sequence %d: %s", self._codec.name, aggregate_id, live.sequence, described(error)
             )
