@@ -115,3 +115,19 @@ def test_a_state_whose_class_has_upcasters_comes_back_as_it_was_taken() -> None:
 
     codec = SnapshotCodec(kind_of(Total))
     assert codec.decode(codec.encode("a", Total(7), 1)).state == Total(7)
+
+
+def test_a_state_whose_class_has_a_new_version_with_the_same_fields_is_not_read_as_the_old_one() -> None:
+    @dataclass
+    class Total:
+        euros: int = 0
+
+    before = SnapshotCodec(kind_of(Total))
+
+    @event_type(upcasters={1: lambda payload: {"euros": payload["euros"] * 100}})
+    @dataclass
+    class Total:  # type: ignore[no-redef]
+        euros: int = 0
+
+    after = SnapshotCodec(kind_of(Total))
+    assert after.state_version != before.state_version

@@ -21,8 +21,9 @@ class SnapshotCodec(Generic[StateT]):
 
     Attributes:
         name: The name of the aggregate type.
-        state_version: Under what they are stored: it changes with the fields of the state and with the version that
-            the aggregate type was given, so that snapshots of other code are not even found.
+        state_version: Under what they are stored: it changes with the fields of the state, with the versions of its
+            classes, and with the version that the aggregate type was given, so that snapshots of other code are not
+            even found.
     """
 
     def __init__(self, aggregate_type: AggregateType[StateT, CommandT, EventT, ErrorT]) -> None:
@@ -37,7 +38,8 @@ class SnapshotCodec(Generic[StateT]):
         except InvalidArgument as error:
             raise InvalidArgument("snapshots", f"a state of {self.name} cannot be stored: {error.reason}") from error
         self._versions = {known.name: known.version for known in self._states.types}
-        self.state_version = f"{self._states.fingerprint}-{aggregate_type.state_version}"
+        classes = zlib.crc32(repr(sorted(self._versions.items())).encode())
+        self.state_version = f"{self._states.fingerprint}-{classes:08x}-{aggregate_type.state_version}"
 
     def encode(self, aggregate_id: str, state: StateT, sequence: int) -> StoredSnapshot:
         """Return the snapshot of an aggregate, taken now.
@@ -62,7 +64,7 @@ class SnapshotCodec(Generic[StateT]):
         Raises:
             EventNotDecodable: It was damaged, or does not fit the code.
         """
-        version = self._versions.get(stored.state_type, 1)  # it has the fields of today, or it was not found
+        version = self._versions.get(stored.state_type, 1)  # another would not have been found
         if stored.checksum != checksum_of(stored):
             raise EventNotDecodable(stored.state_type, version, "its checksum is wrong")
         state = self._states.decode(stored.state_type, version, stored.payload)
