@@ -1,5 +1,6 @@
 """A test may say when events are stored, where no database server does."""
 
+import asyncio
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
@@ -73,6 +74,28 @@ async def test_what_is_no_moment_is_refused_and_nothing_is_stored(new_store: New
         hands.now = NOON
         assert (await store.head(), await store.find_commands(["c"])) == (0, {})
         await append(store, request("a"))
+
+
+def no_more_hands() -> datetime:
+    return next(iter(()))
+
+
+def broken_hands() -> datetime:
+    raise KeyError("hands")
+
+
+def last_moment() -> datetime:
+    return datetime.max.replace(tzinfo=timezone(timedelta(hours=-5)))
+
+
+@pytest.mark.parametrize("clock", [no_more_hands, broken_hands, last_moment])
+async def test_a_clock_that_fails_is_told_at_once_and_nothing_is_stored(
+    new_store: NewStore, clock: Callable[[], datetime]
+) -> None:
+    async with asyncio.timeout(5), new_store(clock) as store:
+        with pytest.raises(InvalidArgument, match=r"^clock: must return an aware datetime, as .*: (\w+Error|StopIteration)"):
+            await append(store, request("a"))
+        assert await store.head() == 0
 
 
 @pytest.mark.parametrize("clock", [NOON, None])

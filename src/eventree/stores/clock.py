@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from typing import Final, TypeAlias
 
 from eventree.errors import InvalidArgument
+from eventree.errors.root import described
 
 Clock: TypeAlias = Callable[[], datetime]
 """Returns the present moment, aware; any zone will do."""
@@ -28,9 +29,13 @@ def read_clock(clock: Clock) -> datetime:
     """Return what a clock says, in UTC.
 
     Raises:
-        InvalidArgument: It says something else than an aware datetime: nobody knows which moment that is.
+        InvalidArgument: It says something else than an aware datetime, as nobody knows which moment that is; or it
+            raises.
     """
-    now = clock()
-    if not isinstance(now, datetime) or now.utcoffset() is None:
-        raise InvalidArgument("clock", f"must return an aware datetime, {_REMEDY}, it returned {now!r}")
-    return now.astimezone(UTC)
+    try:
+        now = clock()
+        if isinstance(now, datetime) and now.utcoffset() is not None:
+            return now.astimezone(UTC)
+    except Exception as error:  # a future could not even carry the StopIteration of an iterator's `__next__`
+        raise InvalidArgument("clock", f"must return an aware datetime, {_REMEDY}: {described(error)}") from error
+    raise InvalidArgument("clock", f"must return an aware datetime, {_REMEDY}, it returned {now!r}")
