@@ -192,6 +192,15 @@ async def test_it_is_back_also_after_a_test_has_failed_in_between(failing: Faili
     assert await failing.head() == 1
 
 
+async def test_it_stays_away_until_all_are_over(failing: FailingStore) -> None:
+    with failing.away():
+        with failing.away(Odd()), pytest.raises(Odd):
+            await failing.head()
+        with pytest.raises(StoreUnavailable):
+            await failing.head()
+    assert await failing.head() == 1
+
+
 @pytest.mark.parametrize("name", ["apend", "watch", "transaction", "commit", ""])
 async def test_an_order_for_what_the_store_does_not_have_is_refused(failing: FailingStore, name: Any) -> None:
     for order in (lambda: failing.fail(name, Odd()), lambda: failing.hold(name), lambda: failing.do(name, Gate())):

@@ -168,11 +168,12 @@ class FailingStore:
         Args:
             error: What they raise; default a `StoreUnavailable`.
         """
+        before = self._away
         self._away = StoreUnavailable("the store is away, as the test has it") if error is None else error
         try:
             yield
         finally:
-            self._away = None
+            self._away = before
 
     # --- the store
 
