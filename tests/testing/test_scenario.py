@@ -24,7 +24,7 @@ from bank import (
     Withdraw,
     bank_account,
 )
-from eventree import AggregateType, Err, EventNotEncodable, Ok, Result
+from eventree import AggregateType, Err, EventNotEncodable, EventSourcing, MemoryStore, Ok, Result
 from eventree.testing import Scenario, scenario
 from sourcing.ledger import (
     POISON,
@@ -344,3 +344,64 @@ def test_a_state_that_allows_no_comparison_is_no_fault(state: type) -> None:
 
     kind = AggregateType("x", handle=handle, apply=lambda state, _: state, empty_state=state, events=[Added])
     scenario(kind).when(1).then(Added(1))
+
+
+@dataclass(frozen=True)
+class Listed:
+    entries: list[int]
+
+
+def list_entries(state: Ledger) -> Result[Sequence[Added | Listed], str]:
+    return Ok([Added(2), Listed(state.entries)])
+
+
+def list_entries_first(state: Ledger) -> Result[Sequence[Added | Listed], str]:
+    return Ok([Listed(state.entries), Added(2)])
+
+
+def apply_sharing(state: Ledger, event: Added | Listed) -> Ledger:
+    if isinstance(event, Listed):
+        return Ledger(event.entries)
+    state.entries.append(event.amount)
+    return state
+
+
+sharing: AggregateType[Ledger, Any, Any, str] = AggregateType(
+    "sharing", handle=lambda state, decide: decide(state), apply=apply_sharing, empty_state=Ledger
+)
+
+
+async def test_events_are_expected_as_they_are_stored_whatever_apply_does_to_the_state_later() -> None:
+    stories = [
+        (list_entries, (Added(2), Listed([1])), Ledger([1])),
+        (list_entries_first, (Listed([1]), Added(2)), Ledger([1, 2])),
+    ]
+    for decide, events, state in stories:
+        scenario(sharing).given(Added(1)).when(decide).then(*events).then_state(state)
+        async with MemoryStore() as store, EventSourcing(sharing, store) as system:
+            await system.execute("a", lambda _: Ok([Added(1)]))
+            await system.execute("a", decide)
+            envelopes = (await system.load_events("a", start_from=2)).unwrap()
+        assert tuple(each.payload for each in envelopes) == events
+
+
+def test_what_is_told_of_an_event_is_what_it_was() -> None:
+    story = scenario(sharing).given(Listed(given := [1])).when(list_entries_first).when(list_entries)
+    given.append(7)
+    assert failure_of(story.then).splitlines()[2:] == [
+        "  given    Listed(entries=[1])",
+        f"  when     {list_entries_first!r}",
+        "  got      Listed(entries=[1])",
+        "  got      Added(amount=2)",
+        f"  when     {list_entries!r}",
+        "  got      Added(amount=2)",
+        "  got      Listed(entries=[1, 2])",
+    ]
+
+
+def test_a_command_that_raised_leaves_nothing_of_the_one_before_to_be_expected() -> None:
+    story = scenario(ledger).when(add(1))
+    with pytest.raises(Boom):
+        story.when(crash)
+    with pytest.raises(AssertionError, match=r"needs a when\(\)"):
+        story.then(Added(1))

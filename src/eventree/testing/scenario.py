@@ -6,6 +6,7 @@ from copy import deepcopy
 from typing import Final, Generic, NoReturn, Self, TypeVar
 
 from eventree.domain.aggregate import AggregateType
+from eventree.domain.codec import Encoded
 from eventree.result import Err, Ok
 from eventree.testing.differences import NOTHING, differences, differences_in_order, shown
 
@@ -31,7 +32,7 @@ class Scenario(Generic[StateT, CommandT, EventT, ErrorT]):
         self._type = aggregate_type
         self._state = aggregate_type.empty_state()
         self._outcome: Ok[tuple[EventT, ...]] | Err[ErrorT] | None = None
-        self._story: list[tuple[str, object]] = []
+        self._story: list[str] = []
 
     def given(self, *events: EventT) -> Self:
         """Let events have happened.
@@ -43,8 +44,8 @@ class Scenario(Generic[StateT, CommandT, EventT, ErrorT]):
             EventNotEncodable: One of them could not be stored, so it cannot have happened.
         """
         for event in events:
-            self._story.append(("given", event))
-            self._apply(event)
+            self._tell("given", event)
+            self._apply(self._stored([event]))
         return self
 
     def when(self, command: CommandT) -> Self:
@@ -59,20 +60,23 @@ class Scenario(Generic[StateT, CommandT, EventT, ErrorT]):
             TypeError: `handle` returned no `Ok([event, ...])` or `Err(reason)`.
         """
         __tracebackhide__ = True
-        self._story.append(("when", command))
+        self._outcome = None
+        self._tell("when", command)
         before = _copy(self._state)
         with self._noting_the_story():
-            self._outcome = self._type.decide(self._state, command)
+            decided = self._type.decide(self._state, command)
         if before is not NOTHING and before != self._state:
             changes = [f"  {line}" for line in differences("the state", before, self._state)]
             self._fail(["handle has changed the state that it was given, which only apply may do", *changes])
-        match self._outcome:
+        match decided:
             case Ok(events):
-                self._story += [("got", event) for event in events or (NOTHING,)]
-                for event in events:
-                    self._apply(event)
+                self._tell("got", *events or (NOTHING,))
+                forms = self._stored(events)  # all of them before the first is applied, as a system does
+                self._outcome = Ok(tuple(self._events_of(forms)))
+                self._apply(forms)
             case Err(reason):
-                self._story.append(("refused", reason))
+                self._tell("refused", reason)
+                self._outcome = decided
         return self
 
     def then(self, *events: EventT) -> Self:
@@ -123,10 +127,17 @@ class Scenario(Generic[StateT, CommandT, EventT, ErrorT]):
         self._expect_none(differences("the state", state, self._state))
         return self
 
-    def _apply(self, event: EventT) -> None:
+    def _stored(self, events: Sequence[EventT]) -> list[Encoded]:
         with self._noting_the_story():
-            form = self._type.events.encode(event)
-            self._state = self._type.apply(self._state, self._type.events.decode(form.type, form.version, form.payload))
+            return [self._type.events.encode(event) for event in events]
+
+    def _events_of(self, forms: Sequence[Encoded]) -> list[EventT]:
+        """Return new events each time, so that what one has of them cannot be changed by another."""
+        return [self._type.events.decode(form.type, form.version, form.payload) for form in forms]
+
+    def _apply(self, forms: Sequence[Encoded]) -> None:
+        with self._noting_the_story():
+            self._state = self._type.replay(self._state, self._events_of(forms))
 
     def _decided(self, expectation: str) -> Ok[tuple[EventT, ...]] | Err[ErrorT]:
         __tracebackhide__ = True
@@ -153,11 +164,14 @@ class Scenario(Generic[StateT, CommandT, EventT, ErrorT]):
             error.add_note("\n".join([f"in a scenario of {self._type.name}:", *self._told()]))
             raise
 
+    def _tell(self, role: str, *values: object) -> None:
+        self._story += [f"  {role:<7}  {shown(value)}" for value in values]  # as they are now
+
     def _told(self) -> list[str]:
         """Return what happened, line by line; of a long story its end."""
         hidden = len(self._story) - MOST_LINES
         begin = [f"  …        {hidden} steps before"] if hidden > 0 else []
-        return [*begin, *(f"  {role:<7}  {shown(value)}" for role, value in self._story[-MOST_LINES:])]
+        return [*begin, *self._story[-MOST_LINES:]]
 
 
 def scenario(
