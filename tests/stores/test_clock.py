@@ -93,7 +93,9 @@ async def test_a_clock_that_fails_is_told_at_once_and_nothing_is_stored(
     new_store: NewStore, clock: Callable[[], datetime]
 ) -> None:
     async with asyncio.timeout(5), new_store(clock) as store:
-        with pytest.raises(InvalidArgument, match=r"^clock: must return an aware datetime, as .*: (\w+Error|StopIteration)"):
+        with pytest.raises(
+            InvalidArgument, match=r"^clock: must return an aware datetime, as .*: (\w+Error|StopIteration)"
+        ):
             await append(store, request("a"))
         assert await store.head() == 0
 

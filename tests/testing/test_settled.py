@@ -286,6 +286,20 @@ async def test_commands_that_wait_for_the_store_are_named() -> None:
         assert await store.head() == 4
 
 
+async def test_what_waits_for_the_store_alone_is_named_too() -> None:
+    snapshots = SnapshotConfig(frequency=1)
+    async with FailingStore() as store, EventSourcing(ledger, store, snapshots=snapshots) as system:
+        for gate, name in ((store.hold("append"), "commands"), (store.hold("save_snapshots"), "snapshots")):
+            system.execute_nowait("a", add(1))
+            await gate.reached()
+            with pytest.raises(
+                ActorTimeout, match=rf"^settled, waiting for ledger {name} \(0 waiting\) with 1 in work,"
+            ):
+                await settled(system, timeout=0.05)
+            gate.open()
+            await settled(system)
+
+
 async def test_handlers_that_never_come_to_an_end_run_out_of_time() -> None:
     async def again(id: str, _: Events) -> None:
         (await system.execute(id, add(1))).unwrap()

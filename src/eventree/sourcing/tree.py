@@ -132,6 +132,11 @@ class Tree(Generic[StateT, CommandT, EventT, ErrorT]):
         """Whether the actor that decides commands is up, or about to be."""
         return self.commands.status is not Status.STOPPED
 
+    @property
+    def workers(self) -> list[ActorRef[Never, object]]:
+        """The actor that decides commands and, if snapshots are on, the one that writes them."""
+        return [self.commands] if self._snapshots is None else [self.commands, self._writer]
+
     def plan_start(self) -> None:
         """Note that a start comes that is nobody's restart, although the actors may have run before."""
         self._planned_starts += sum(ref.incarnation > 0 for ref in self._refs())
@@ -147,10 +152,7 @@ class Tree(Generic[StateT, CommandT, EventT, ErrorT]):
             ActorTimeout: It took longer.
             EventStoreError: The store could not say what the newest event is.
         """
-        refs: list[ActorRef[Never, object]] = [self.commands]
-        if self._snapshots is not None:
-            refs.append(self._writer)
-        for ref in refs:
+        for ref in self.workers:
             is_busy = True
             while is_busy:
                 info = await ref.inspect(state=True, timeout=timeout)  # the state is there once nothing is in work

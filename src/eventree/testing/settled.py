@@ -80,8 +80,12 @@ def _behind(trees: Sequence[AnyTree], heads: Sequence[int]) -> list[tuple[QueryH
 
 
 def _waiting(trees: Sequence[AnyTree]) -> list[str]:
-    refs = [tree.commands for tree in trees]
-    return [f"{ref.id} ({len(ref.mailbox)} waiting)" for ref in refs if len(ref.mailbox)]
+    mailboxes = [(ref.id, ref.mailbox) for tree in trees for ref in tree.workers]
+    return [
+        f"{id} ({len(mailbox)} waiting)" + (f" with {len(mailbox.in_work)} in work" if mailbox.in_work else "")
+        for id, mailbox in mailboxes
+        if len(mailbox) or mailbox.in_work
+    ]
 
 
 def _described(query: QueryHandle, head: int) -> str:
