@@ -361,3 +361,22 @@ async def test_whoever_gave_a_command_cannot_change_the_state_by_it_afterwards(s
         commit.events[0].items.append(3)
         await system.execute("a", Sent(datetime(2024, 3, 30, tzinfo=UTC), []))
     assert seen == [[], [1]]
+
+
+async def test_an_answer_tells_what_was_stored_whatever_later_commands_of_the_batch_do_to_the_state(
+    store: EventStore,
+) -> None:
+    def grow(state: Parcel, event: Sent) -> Parcel:
+        state.items += event.items[-1:]
+        return state
+
+    def show(state: Parcel, event: Sent) -> Result[Sequence[Sent], str]:
+        return Ok([Sent(event.at, state.items)]) if not event.items else Ok([event])
+
+    growing = AggregateType("parcel", handle=show, apply=grow, empty_state=Parcel)
+    now = datetime(2024, 3, 30, tzinfo=UTC)
+    async with EventSourcing(growing, store) as system:
+        answers = await system.execute_many([("a", Sent(now, items)) for items in ([1], [], [2], [])])
+        stored = [event.payload.items for event in (await system.load_events("a")).unwrap()]
+        assert stored == [[1], [1], [2], [1, 1, 2]]
+        assert [event.items for answer in answers for event in answer.unwrap().events] == stored

@@ -180,17 +180,20 @@ class Batch(Generic[StateT, CommandT, EventT, ErrorT]):
             return
         try:
             encoded = [self._type.events.encode(event) for event in events]
-            stored = [self._type.events.decode(form.type, form.version, form.payload) for form in encoded]
+            answered, applied = self._events_of(encoded), self._events_of(encoded)
         except CodecError as error:
             draft.decided.append(Decided(work, draft.sequence, (), error))
             return
         try:
-            # As a replay would see them: with the types that come back, and shared with nobody who could change them.
-            draft.state = self._type.replay(draft.state, stored)
+            draft.state = self._type.replay(draft.state, applied)
         except Exception as error:  # noqa: BLE001 - a bug in `apply` is the answer to this command
             self._crashed(draft, work, "apply", error)
             return
-        self._keep(draft, work, events, encoded)
+        self._keep(draft, work, answered, encoded)
+
+    def _events_of(self, encoded: Sequence[Encoded]) -> tuple[EventT, ...]:
+        """Return events as a replay would see them, new each time: what one has of them, no other can change."""
+        return tuple(self._type.events.decode(form.type, form.version, form.payload) for form in encoded)
 
     def _handle(self, state: StateT, command: CommandT) -> tuple[EventT, ...] | DomainError[ErrorT]:
         match self._type.decide(state, command):
