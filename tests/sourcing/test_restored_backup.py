@@ -1,5 +1,6 @@
 """A store that was restored from an older backup: what knows more than the log says so, and nobody hangs."""
 
+import asyncio
 import shutil
 import sqlite3
 from contextlib import closing
@@ -10,6 +11,7 @@ import pytest
 from eventree import (
     EntityNotFound,
     Err,
+    EventMissing,
     EventSourcing,
     EventStore,
     LogRolledBack,
@@ -173,3 +175,27 @@ async def test_a_snapshot_from_a_lost_future_is_not_believed_when_its_aggregate_
         await system.execute("a", add(3, 4))
     async with EventSourcing(ledger, store, snapshots=EVERY_TEN) as system:
         assert await entries(system, "a") == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("lost", [1, 3, 5])
+async def test_an_aggregate_that_has_lost_an_event_is_told_so_and_the_others_go_on(file: Path, lost: int) -> None:
+    async with SQLiteStore(file) as store, EventSourcing(ledger, store) as system:
+        await system.execute("a", add(1, 2, 3, 4, 5), command_id="c")
+        await system.execute("b", add(1))
+    with closing(sqlite3.connect(file, isolation_level=None)) as db:
+        for (trigger,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():
+            db.execute(f"DROP TRIGGER {trigger}")
+        db.execute("DELETE FROM events WHERE position = ?", (lost,))
+    async with asyncio.timeout(10), SQLiteStore(file) as store, EventSourcing(ledger, store) as system:
+        answers: list[object] = [
+            await system.load_aggregate("a"),
+            await system.load_events("a"),
+            await system.execute("a", add_length),
+            await system.execute("a", add(1), command_id="c"),
+        ]
+        for answer in answers:
+            assert isinstance(answer, Err)
+            assert isinstance(answer.error, EventMissing)
+            assert (answer.error.aggregate_id, answer.error.sequence) == ("a", lost)
+        assert (await system.execute("b", add_length)).unwrap().events == (Added(1),)
+        assert (await system.system_stats()).actor_restarts == 0

@@ -110,6 +110,27 @@ class LogRolledBack(EventStoreError):
         self.found = found
 
 
+class EventMissing(EventStoreError):
+    """The store does not have an event of an aggregate that it says it has: it was damaged, or changed by hand.
+
+    Nothing can be decided on the rest. Handling: restore a backup. Other aggregates go on.
+
+    Attributes:
+        aggregate_type: The type of the aggregate.
+        aggregate_id: The aggregate.
+        sequence: The sequence of the first event that is missing.
+    """
+
+    def __init__(self, aggregate_type: str, aggregate_id: str, sequence: int) -> None:
+        super().__init__(
+            f"{aggregate_type} {aggregate_id!r} has no event {sequence} in the store, though later ones were stored: "
+            "the store was damaged or changed by hand, restore a backup"
+        )
+        self.aggregate_type = aggregate_type
+        self.aggregate_id = aggregate_id
+        self.sequence = sequence
+
+
 class CommandIdReused(EventStoreError):
     """This `command_id` was used before for another aggregate; nothing was stored.
 

@@ -23,6 +23,7 @@ from eventree.errors import (
 )
 from eventree.result import Err, Ok
 from eventree.sourcing.batch import Batch, Decided, Draft, Execute, Executed, Work
+from eventree.sourcing.envelopes import missing_event
 from eventree.sourcing.loading import Live, Loader
 from eventree.sourcing.snapshots.taker import SnapshotTaker
 from eventree.sourcing.statistics import Counters
@@ -233,9 +234,11 @@ class EventSourcingActor(Actor[Execute[CommandT], Executed[EventT, ErrorT]], Gen
             return Err(CommandIdReused(command.command_id, aggregate_id))
         count = command.last_sequence - command.first_sequence + 1
         after = command.last_sequence - max(count, 1)
-        [page] = await self._store.read_streams(
-            [StreamRead(self._type.name, aggregate_id, max(after, 0), max(count, 1))]
-        )
+        read = StreamRead(self._type.name, aggregate_id, max(after, 0), max(count, 1))
+        [page] = await self._store.read_streams([read])
+        missing = missing_event(read, page)
+        if missing is not None:
+            return Err(missing)
         if not command.last_sequence:
             return Ok(Commit(aggregate_id, 0, 0, (), repetition.commit_id))
         try:

@@ -10,7 +10,7 @@ from eventree.domain.aggregate import AggregateType
 from eventree.domain.events import EventEnvelope
 from eventree.domain.snapshots import Snapshot
 from eventree.errors import EventNotDecodable, EventreeError, HandlerCrashed
-from eventree.sourcing.envelopes import envelope, payload_of
+from eventree.sourcing.envelopes import envelope, missing_event, payload_of
 from eventree.sourcing.snapshots.codec import SnapshotCodec
 from eventree.sourcing.statistics import Counters
 from eventree.stores.contract import EventStore, RecordedEvent, StoredSnapshot, StreamPage, StreamRead
@@ -89,8 +89,8 @@ class Loader(Generic[StateT, CommandT, EventT, ErrorT]):
         while behind:
             reads = [self._read_on(id, loaded[id]) for id in behind]
             pages = await self._store.read_streams(reads)
-            for id, page in zip(behind, pages, strict=True):
-                loaded[id] = self._advance(id, loaded[id], page)
+            for id, read, page in zip(behind, reads, pages, strict=True):
+                loaded[id] = missing_event(read, page) or self._advance(id, loaded[id], page)
             behind = [id for id, page in zip(behind, pages, strict=True) if self._is_behind(loaded[id], page.sequence)]
         return loaded
 

@@ -8,6 +8,7 @@ from eventree.domain.events import EventEnvelope
 from eventree.domain.limits import check_id
 from eventree.domain.snapshots import Snapshot
 from eventree.errors import EntityNotFound
+from eventree.sourcing.envelopes import missing_event
 from eventree.sourcing.loading import PAGE, Live, Loader
 from eventree.sourcing.statistics import AggregateStats
 from eventree.stores.contract import EventStore, StreamPage, StreamRead
@@ -71,4 +72,7 @@ class Reader(Generic[StateT, CommandT, EventT, ErrorT]):
     async def _page(self, aggregate_id: str, after: int, limit: int) -> StreamPage:
         read = StreamRead(self._type.name, check_id("aggregate_id", aggregate_id), after, limit)
         [page] = await self._store.read_streams([read])
+        missing = missing_event(read, page)
+        if missing is not None:
+            raise missing
         return page
