@@ -211,6 +211,18 @@ async def test_an_order_for_what_the_store_does_not_have_is_refused(failing: Fai
         assert no.value.reason.endswith("load_snapshots")
 
 
+@pytest.mark.parametrize("nothing", [None, "away", StoreUnavailable])
+def test_an_error_that_is_none_is_refused(nothing: Any) -> None:
+    with pytest.raises(InvalidArgument, match=r"^error: must be an exception, got "):
+        FailingStore().fail("append", nothing)
+
+
+@pytest.mark.parametrize("nothing", [None, "away"])
+def test_an_action_that_is_no_function_is_refused(nothing: Any) -> None:
+    with pytest.raises(InvalidArgument, match=r"^action: must be an async function without arguments, got "):
+        FailingStore().do("append", nothing)
+
+
 @pytest.mark.parametrize("times", [0, -1, True, 1.5])
 def test_an_order_for_no_call_at_all_is_refused(times: Any) -> None:
     with pytest.raises(NonPositiveArgument):

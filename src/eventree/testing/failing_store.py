@@ -118,8 +118,10 @@ class FailingStore:
             after: Whether the call has its effect first, so that only its answer is lost; default no.
 
         Raises:
-            InvalidArgument: The store has no such method.
+            InvalidArgument: The store has no such method, or the error is none.
         """
+        if not isinstance(error, BaseException):
+            raise InvalidArgument("error", f"must be an exception, got {error!r}")
 
         async def fail() -> None:
             raise error
@@ -153,8 +155,10 @@ class FailingStore:
             after: Whether the call has its effect first; default no.
 
         Raises:
-            InvalidArgument: The store has no such method.
+            InvalidArgument: The store has no such method, or the action is no function.
         """
+        if not callable(action):
+            raise InvalidArgument("action", f"must be an async function without arguments, got {action!r}")
         known = [name for name in get_args(StoreMethod) if self._has_transactions or name not in _OF_TRANSACTIONS]
         if method not in known:
             raise InvalidArgument("method", f"there is no {method!r} to order; there are: {', '.join(known)}")
