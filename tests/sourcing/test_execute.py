@@ -161,6 +161,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     *[({"aggregate_id": id}, "aggregate_id") for id in ("", "a" * 256, "a\0", "\ud800", 7, None)],
     ({"command": None}, "command"),
     *[({"metadata": bad}, "metadata") for bad in ({"a": 1}, [("a", "b")], {"a": "\ud800"}, {"a": "x" * 65_536})],
+    *[({"metadata": {name: "a" * 256}}, name) for name in ("correlation_id", "causation_id")],
     *[({"command_id": id}, "command_id") for id in ("", "a" * 256, "a\0", "\ud800", 7)],
     *[({"timeout": seconds}, "timeout") for seconds in (0, -1, float("nan"), "5", None)],
 ]

@@ -1,12 +1,12 @@
 """Make messages of what callers pass in: every argument is checked before anything happens."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TypeAlias, TypeVar
+from typing import Final, TypeAlias, TypeVar
 from uuid import NAMESPACE_OID, UUID, uuid4, uuid5
 
 from eventree.actors.request import CARRIED
 from eventree.domain.limits import check_command_id, check_id, check_metadata
-from eventree.domain.metadata import encode_metadata
+from eventree.domain.metadata import CAUSATION_ID, CORRELATION_ID, encode_metadata
 from eventree.errors import EventreeError, InvalidArgument
 from eventree.sourcing.batch import Execute
 from eventree.sourcing.correlation import correlated
@@ -15,6 +15,8 @@ CommandT = TypeVar("CommandT")
 
 CommandId: TypeAlias = str | UUID
 Metadata: TypeAlias = Mapping[str, str]
+
+_IDS: Final = frozenset({CORRELATION_ID, CAUSATION_ID})
 
 
 def message(
@@ -37,6 +39,9 @@ def message(
     commit_id = uuid4() if text is None else uuid5(NAMESPACE_OID, text)
     _check_sequence(expected_sequence)
     metadata = check_metadata(metadata)
+    for name in metadata.keys() & _IDS:  # all that follows from this command inherits them
+        if metadata[name]:
+            check_id(name, metadata[name])
     if CARRIED.get() is not None:
         metadata = correlated(metadata)
     return Execute(aggregate_id, command, encode_metadata(metadata), text, commit_id, expected_sequence)
