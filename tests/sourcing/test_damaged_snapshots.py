@@ -1,14 +1,26 @@
 """A snapshot that cannot be used is ignored, counted and replaced, on every store."""
 
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from eventree import AggregateType, EventSourcing, EventStore, MemoryStore, Ok, SnapshotConfig, StoreUnavailable
+from eventree import (
+    AggregateType,
+    Err,
+    EventSourcing,
+    EventStore,
+    MemoryStore,
+    Ok,
+    SnapshotConfig,
+    SQLiteStore,
+    StoreUnavailable,
+)
 from eventree.sourcing.snapshots.codec import SnapshotCodec
-from eventree.testing import FailingStore
+from eventree.testing import FailingStore, settled
 from sourcing.damage import AnyStore, Change, damage, damage_signed, opened
 from sourcing.ledger import Added, Ledger, LedgerSystem, LedgerType, add, add_length, apply, entries, handle, ledger
 from sourcing.waiting import nothing_to_write, written
@@ -181,3 +193,31 @@ async def test_one_that_could_not_be_replaced_is_replaced_after_the_next_load() 
                 await nothing_to_write(system)
                 stats = await system.system_stats()
                 assert (stats.snapshots_dropped, stats.snapshots_written) == ((1, 0), (0, 1))[attempt]
+
+
+async def test_a_store_that_cannot_read_its_snapshots_any_more_has_its_events_all_the_same(tmp_path: Path) -> None:
+    path = tmp_path / "events.db"
+    async with SQLiteStore(path) as store:
+        await filled(store)
+    with closing(sqlite3.connect(path)) as db:
+        [page] = db.execute("SELECT rootpage FROM sqlite_master WHERE name = 'snapshots'").fetchone()
+        [size] = db.execute("PRAGMA page_size").fetchone()
+    with path.open("r+b") as file:
+        file.seek((page - 1) * size)
+        file.write(b"\xff" * size)
+    async with SQLiteStore(path) as store, EventSourcing(ledger, store, snapshots=SELDOM) as system:
+        assert (await system.execute("a", add_length)).unwrap().events == (Added(25),)
+        assert await entries(system, "a") == list(range(26))
+        assert await system.latest_snapshot("a") == Ok(None)
+        await settled(system)
+        stats = await system.system_stats()
+        assert (stats.snapshots_ignored, stats.snapshots_dropped, stats.actor_restarts) == (3, 1, 0)
+
+
+async def test_a_store_that_is_away_while_snapshots_are_looked_for_is_an_answer() -> None:
+    async with FailingStore() as store, EventSourcing(ledger, store, snapshots=SELDOM) as system:
+        store.fail("load_snapshots", StoreUnavailable("away"))
+        failed = await system.execute("a", add(1))
+        assert isinstance(failed, Err)
+        assert isinstance(failed.error, StoreUnavailable)
+        assert await ignored(system) == 0

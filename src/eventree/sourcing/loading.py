@@ -9,7 +9,14 @@ from typing import Generic, TypeVar
 from eventree.domain.aggregate import AggregateType
 from eventree.domain.events import EventEnvelope
 from eventree.domain.snapshots import Snapshot
-from eventree.errors import EventNotDecodable, EventreeError, HandlerCrashed
+from eventree.errors import (
+    EventNotDecodable,
+    EventreeError,
+    HandlerCrashed,
+    StoreUnavailable,
+    TransactionRolledBack,
+)
+from eventree.errors.root import described
 from eventree.sourcing.envelopes import envelope, missing_event, payload_of
 from eventree.sourcing.snapshots.codec import SnapshotCodec
 from eventree.sourcing.statistics import Counters
@@ -130,7 +137,14 @@ class Loader(Generic[StateT, CommandT, EventT, ErrorT]):
         codec = self._snapshots
         if codec is None:
             return {}
-        stored = await self._store.load_snapshots(self._type.name, list(ids), codec.state_version)
+        try:
+            stored = await self._store.load_snapshots(self._type.name, list(ids), codec.state_version)
+        except (StoreUnavailable, TransactionRolledBack):  # it would not read events either
+            raise
+        except Exception as error:  # noqa: BLE001 - events are enough, whatever became of all snapshots
+            self._counters.snapshots_ignored += len(ids)
+            logger.warning("%s: snapshots cannot be read: %s", self._type.name, described(error))
+            return dict.fromkeys(ids)
         return {id: self._decode(codec, snapshot) for id, snapshot in stored.items()}
 
     def _decode(self, codec: SnapshotCodec[StateT], stored: StoredSnapshot) -> Snapshot[StateT] | None:
