@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 
@@ -17,6 +18,7 @@ from eventree import (
     SnapshotConfig,
     StoreUnavailable,
 )
+from eventree.sourcing.snapshots.codec import SnapshotCodec
 from eventree.testing import FailingStore, settled
 from sourcing.ledger import (
     Added,
@@ -205,13 +207,15 @@ async def test_a_command_never_waits_for_a_snapshot() -> None:
         await written(system, 1)
 
 
-async def test_snapshots_that_the_writer_has_no_room_for_are_dropped_and_counted() -> None:
+async def test_snapshots_that_the_writer_has_no_room_for_are_not_even_encoded_and_counted() -> None:
     async with FailingStore() as store, EventSourcing(ledger, store, snapshots=SnapshotConfig(frequency=1)) as system:
         gate = store.hold("save_snapshots")
         await system.execute("first", add(1))
         await gate.reached()
-        await system.execute_many([(f"a{number}", add(1)) for number in range(300)])
+        with patch.object(SnapshotCodec, "encode", autospec=True, side_effect=SnapshotCodec.encode) as encode:
+            await system.execute_many([(f"a{number}", add(1)) for number in range(300)])
         assert (await system.system_stats()).snapshots_dropped == 300 - 256
+        assert encode.call_count == 256
         gate.open()
         await written(system, 257)
 

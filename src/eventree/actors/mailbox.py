@@ -77,6 +77,11 @@ class Mailbox(Generic[MessageT, ReplyT]):
         return self._accepts
 
     @property
+    def has_room(self) -> bool:
+        """Whether a request that is added now will wait in it, and nothing is refused or dropped for it."""
+        return self._accepts and self._size < self._spec.maxsize
+
+    @property
     def in_work(self) -> tuple[str, ...]:
         """The types of the messages that were taken up and are not answered."""
         return tuple(type(request.message).__name__ for request in self._in_work)

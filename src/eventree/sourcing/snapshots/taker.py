@@ -5,7 +5,6 @@ from typing import Generic, TypeVar
 
 from eventree.actors.ref import ActorRef
 from eventree.domain.snapshots import SnapshotConfig
-from eventree.errors import ActorError
 from eventree.errors.root import described
 from eventree.sourcing.loading import Live
 from eventree.sourcing.snapshots.codec import SnapshotCodec
@@ -50,10 +49,11 @@ class SnapshotTaker(Generic[StateT]):
         if not due or not live.sequence:
             return
         live.snapshot, live.replay_seconds, live.needs_snapshot = live.sequence, 0.0, False
+        if not self._writer.mailbox.has_room:  # under load, to encode it for nothing would cost most
+            self._counters.snapshots_dropped += 1
+            return
         try:
             self._writer.tell(self._codec.encode(aggregate_id, live.state, live.sequence))
-        except ActorError:  # the writer is behind
-            self._counters.snapshots_dropped += 1
         except Exception as error:  # noqa: BLE001 - the command was stored: no snapshot may make it fail
             self._counters.snapshots_dropped += 1
             logger.warning(
