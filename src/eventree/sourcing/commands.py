@@ -23,8 +23,7 @@ from eventree.errors import (
 )
 from eventree.result import Err, Ok
 from eventree.sourcing.batch import Batch, Decided, Draft, Execute, Executed, Work
-from eventree.sourcing.envelopes import missing_event
-from eventree.sourcing.loading import Live, Loader
+from eventree.sourcing.loading import Live, Loader, missing_event
 from eventree.sourcing.snapshots.taker import SnapshotTaker
 from eventree.sourcing.statistics import Counters
 from eventree.stores.contract import (

@@ -4,8 +4,8 @@ from typing import Protocol, TypeVar
 
 from eventree.domain.events import EventEnvelope
 from eventree.domain.metadata import decode_metadata
-from eventree.errors import EventMissing, EventNotDecodable
-from eventree.stores.contract import RecordedEvent, StreamPage, StreamRead
+from eventree.errors import EventNotDecodable
+from eventree.stores.contract import RecordedEvent
 
 EventT = TypeVar("EventT")
 EventT_co = TypeVar("EventT_co", covariant=True)
@@ -29,21 +29,6 @@ def payload_of(event: RecordedEvent, decoder: Decoder[EventT]) -> EventT:
         return decoder.decode(event.event_type, event.event_version, event.payload)
     except EventNotDecodable as error:
         raise error.at(event.aggregate_type, event.aggregate_id, event.position)  # noqa: B904 - it is the same
-
-
-def missing_event(read: StreamRead, page: StreamPage) -> EventMissing | None:
-    """Return the error of the first event that a page lacks; None if it goes on where it should, without a gap."""
-    events = page.events
-    if not events and (read.after >= page.sequence or not read.limit):
-        return None
-    expected = read.after + 1
-    if events and events[0].sequence == expected and events[-1].sequence == read.after + len(events):
-        return None
-    for event in events:
-        if event.sequence != expected:
-            break
-        expected += 1
-    return EventMissing(read.aggregate_type, read.aggregate_id, expected)
 
 
 def envelope(event: RecordedEvent, decoder: Decoder[EventT]) -> EventEnvelope[EventT]:

@@ -10,6 +10,7 @@ from eventree.domain.aggregate import AggregateType
 from eventree.domain.events import EventEnvelope
 from eventree.domain.snapshots import Snapshot
 from eventree.errors import (
+    EventMissing,
     EventNotDecodable,
     EventreeError,
     HandlerCrashed,
@@ -17,7 +18,7 @@ from eventree.errors import (
     TransactionRolledBack,
 )
 from eventree.errors.root import described
-from eventree.sourcing.envelopes import envelope, missing_event, payload_of
+from eventree.sourcing.envelopes import envelope, payload_of
 from eventree.sourcing.snapshots.codec import SnapshotCodec
 from eventree.sourcing.statistics import Counters
 from eventree.stores.contract import EventStore, RecordedEvent, StoredSnapshot, StreamPage, StreamRead
@@ -187,3 +188,18 @@ class Loader(Generic[StateT, CommandT, EventT, ErrorT]):
         seconds = live.replay_seconds + self.clock() - began
         sequence = live.sequence + len(payloads)
         return Live(state, sequence, page.position, live.snapshot, seconds, live.needs_snapshot)
+
+
+def missing_event(read: StreamRead, page: StreamPage) -> EventMissing | None:
+    """Return the error of the first event that a page lacks; None if it goes on where it should, without a gap."""
+    events = page.events
+    if not events and (read.after >= page.sequence or not read.limit):
+        return None
+    expected = read.after + 1
+    if events and events[0].sequence == expected and events[-1].sequence == read.after + len(events):
+        return None
+    for event in events:
+        if event.sequence != expected:
+            break
+        expected += 1
+    return EventMissing(read.aggregate_type, read.aggregate_id, expected)

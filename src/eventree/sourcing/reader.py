@@ -8,8 +8,7 @@ from eventree.domain.events import EventEnvelope
 from eventree.domain.limits import check_id
 from eventree.domain.snapshots import Snapshot
 from eventree.errors import EntityNotFound
-from eventree.sourcing.envelopes import missing_event
-from eventree.sourcing.loading import PAGE, Live, Loader
+from eventree.sourcing.loading import PAGE, Live, Loader, missing_event
 from eventree.sourcing.statistics import AggregateStats
 from eventree.stores.contract import EventStore, StreamPage, StreamRead
 
