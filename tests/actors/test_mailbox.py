@@ -57,6 +57,17 @@ async def test_control_is_ignored_by_a_closed_mailbox() -> None:
     assert take(mailbox) == []
 
 
+async def test_there_is_room_while_it_is_open_and_not_full() -> None:
+    mailbox = opened(2, ["a"])
+    assert mailbox.has_room
+    mailbox.put_nowait(Request("b"))
+    assert not mailbox.has_room
+    take(mailbox)
+    assert mailbox.has_room
+    mailbox.close()
+    assert not mailbox.has_room
+
+
 async def test_a_full_mailbox_says_whose_it_is_and_how_much_it_holds() -> None:
     mailbox = opened(2, "ab")
     with pytest.raises(MailboxFull) as caught:
