@@ -27,6 +27,7 @@ from eventree import (
     WouldDeadlock,
 )
 from eventree.testing import FailingStore, settled
+from eventree.testing.failing_store import StoreMethod
 from sourcing.ledger import Added, Ledger, LedgerSystem, add, apply, entries, handle, ledger, refuse
 from sourcing.reading import Contexts, Events, Seen, before, patient
 from sourcing.totals import setup
@@ -289,7 +290,9 @@ async def test_commands_that_wait_for_the_store_are_named() -> None:
 async def test_what_waits_for_the_store_alone_is_named_too() -> None:
     snapshots = SnapshotConfig(frequency=1)
     async with FailingStore() as store, EventSourcing(ledger, store, snapshots=snapshots) as system:
-        for gate, name in ((store.hold("append"), "commands"), (store.hold("save_snapshots"), "snapshots")):
+        methods: list[tuple[StoreMethod, str]] = [("append", "commands"), ("save_snapshots", "snapshots")]
+        for method, name in methods:
+            gate = store.hold(method)
             system.execute_nowait("a", add(1))
             await gate.reached()
             with pytest.raises(
