@@ -1,7 +1,9 @@
 """Events and states come back from their stored form equal, or are refused before they are stored."""
 
 import math
+import sys
 from collections import defaultdict
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
@@ -299,6 +301,19 @@ def test_nesting_without_end_is_refused() -> None:
         nested = [nested]
     with pytest.raises(EventNotEncodable):
         Codec([Tags]).encode(Tags(nested))  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class Chain:
+    rest: "Chain | None" = None
+
+
+def test_nesting_of_any_depth_comes_back_or_is_refused() -> None:
+    codec, chain = Codec([Chain]), Chain()
+    for depth in range(sys.getrecursionlimit()):
+        chain = Chain(chain)
+        with suppress(EventNotEncodable):
+            assert depth < 800 or codec.encode(chain)
 
 
 @pytest.mark.parametrize("letter", ["a", "ä", "€", "🌳"])

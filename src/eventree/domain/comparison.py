@@ -39,7 +39,6 @@ _PLAIN: Final[frozenset[type]] = frozenset({str, int, bool, float, Decimal, byte
 _UNEQUAL: Final = Difference("", "it does not come back equal")
 _INCOMPLETE: Final = Difference("", "not all of it comes back")
 _LESS_OF_TIME: Final = Difference("", "its offset is lost; use a datetime with an offset in whole minutes")
-_NOT_FINITE: Final = Difference("", "it is not a finite number")
 
 _DEEPEST: Final = 32
 """Levels that are searched for what cannot be encoded."""
@@ -142,13 +141,13 @@ def _of_times(given: datetime | time, read: datetime | time) -> Difference | Non
 
 
 def not_finite(value: object) -> Difference | None:
-    """Return the first part of a value that is NaN or infinite; None if none is."""
-    if (isinstance(value, Decimal) and not value.is_finite()) or (isinstance(value, float) and not isfinite(value)):
-        return _NOT_FINITE
-    for step, part in _parts(value):
-        found = not_finite(part)
-        if found is not None:
-            return found.inside(step)
+    """Return the first part of a value that is NaN or infinite, at any depth; None if none is."""
+    waiting = [("", value)]
+    while waiting:
+        path, part = waiting.pop()
+        if (isinstance(part, Decimal) and not part.is_finite()) or (isinstance(part, float) and not isfinite(part)):
+            return Difference(path, "it is not a finite number")
+        waiting += reversed([(path + step, inner) for step, inner in _parts(part)])
     return None
 
 
