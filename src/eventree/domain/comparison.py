@@ -11,7 +11,9 @@ from types import NoneType
 from typing import Any, Final, NamedTuple, TypeAlias, cast
 from uuid import UUID
 
-from eventree.domain.models import fields_of_model
+import msgspec
+
+from eventree.domain.models import encode_model, fields_of_model
 
 
 class Difference(NamedTuple):
@@ -32,6 +34,8 @@ class Difference(NamedTuple):
 
 Compare: TypeAlias = Callable[[Any, Any], Difference | None]
 """Returns the first part of two values that differs, and how; None if nothing does."""
+
+_as_json: Final = msgspec.json.Encoder(enc_hook=encode_model, order="deterministic").encode
 
 _PLAIN: Final[frozenset[type]] = frozenset({str, int, bool, float, Decimal, bytes, UUID, date, timedelta, NoneType})
 """Types of which equal values are the same; NaN equals nothing."""
@@ -112,10 +116,11 @@ class Comparison:
         return None
 
     def _of_sets(self, given: AbstractSet[object], read: AbstractSet[object]) -> Difference | None:
-        same = {each: each for each in read}
-        if given != read:
-            return _INCOMPLETE
-        return self._in_order(list(given), [same[each] for each in given])
+        if given == read:
+            same = {each: each for each in read}
+            return self._in_order(list(given), [same[each] for each in given])
+        # Times of an hour that comes twice equal none in another zone, and objects may equal nothing but themselves.
+        return self._in_order(sorted(given, key=_as_json), sorted(read, key=_as_json))
 
     def _of_dicts(self, given: Mapping[object, object], read: Mapping[object, object]) -> Difference | None:
         keys = list(given)
