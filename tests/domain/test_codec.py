@@ -383,6 +383,22 @@ def test_the_largest_payload_is_one_mebibyte_of_utf8(letter: str) -> None:
         Codec([Text]).encode(Text(largest + "x"))
 
 
+def test_what_is_too_large_is_refused_before_it_is_read_back() -> None:
+    made: list[str] = []
+
+    @dataclass
+    class Noted:
+        value: str
+
+        def __post_init__(self) -> None:
+            made.append(self.value)
+
+    noted = Noted("x" * MAX_PAYLOAD_BYTES)
+    with pytest.raises(EventNotEncodable, match="larger than"):
+        Codec([Noted]).encode(noted)
+    assert len(made) == 1
+
+
 @pytest.mark.parametrize(
     ("type_", "version", "payload"),
     [

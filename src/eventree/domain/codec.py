@@ -130,6 +130,8 @@ class Codec(Generic[ValueT]):
             payload = form.encode(value)
         except Exception as error:  # whatever it is, the value is to blame
             raise EventNotEncodable(form.name, described(error), part_that_fails(value, _encode)) from error
+        if len(payload) > MAX_PAYLOAD_BYTES:
+            raise EventNotEncodable(form.name, f"it is larger than {MAX_PAYLOAD_BYTES} bytes")
         try:
             difference = form.compare(value, form.decode(payload))
         except Exception as error:  # whatever the class's own __post_init__ raises is a misfit too
@@ -140,8 +142,6 @@ class Codec(Generic[ValueT]):
             difference = not_finite(value)
         if difference is not None:
             raise EventNotEncodable(form.name, difference.reason, difference.part)
-        if len(payload) > MAX_PAYLOAD_BYTES:
-            raise EventNotEncodable(form.name, f"it is larger than {MAX_PAYLOAD_BYTES} bytes")
         return Encoded(form.name, form.version, text)
 
     def decode(self, type_: str, version: int, payload: str) -> ValueT:
