@@ -316,7 +316,7 @@ class Shipped(pydantic.BaseModel, extra="forbid"):
     width: int
     tags: pydantic.Json[list[str]]
 
-    @pydantic.computed_field
+    @pydantic.computed_field  # type: ignore[prop-decorator]
     @property
     def area(self) -> int:
         return self.width**2
@@ -327,7 +327,7 @@ def test_what_a_model_computes_is_not_stored_and_json_inside_of_it_comes_back() 
     class Parcel:
         content: Shipped
 
-    shipped = Shipped(width=3, tags='["a"]')
+    shipped = Shipped(width=3, tags='["a"]')  # type: ignore[arg-type]
     codec: Codec[object] = Codec([Shipped, Parcel])
     assert codec.encode(shipped).payload == r'{"width":3,"tags":"[\"a\"]"}'
     assert there_and_back(codec, shipped) == shipped
@@ -370,8 +370,9 @@ def test_nesting_of_any_depth_comes_back_or_is_refused() -> None:
     codec, chain = Codec([Chain]), Chain()
     for depth in range(sys.getrecursionlimit()):
         chain = Chain(chain)
-        with suppress(EventNotEncodable):
-            assert depth < 800 or codec.encode(chain)
+        if depth >= 800:
+            with suppress(EventNotEncodable):
+                codec.encode(chain)
 
 
 @pytest.mark.parametrize("letter", ["a", "ä", "€", "🌳"])
