@@ -150,6 +150,26 @@ def test_a_version_without_a_file_is_named(tmp_path: Path) -> None:
         check(tmp_path, [Paid(1)])
 
 
+def test_a_file_without_a_payload_is_none(tmp_path: Path) -> None:
+    @event_type(upcasters={1: lambda payload: payload})
+    @dataclass(frozen=True)
+    class Paid:
+        amount: int
+
+    (tmp_path / "Paid.v1.jsonl").write_text("\n")
+    with pytest.raises(AssertionError, match=r"Paid version 1: there is no Paid\.v1\.jsonl"):
+        check(tmp_path, [Paid(1)])
+
+
+@pytest.mark.parametrize("written", [b'{"amount":1}', b'{"amount":1}\r\n', b'{"amount":1}\n\n'])
+def test_what_an_editor_or_git_makes_of_the_end_of_a_line_does_no_harm(tmp_path: Path, written: bytes) -> None:
+    (tmp_path / "Paid.v1.jsonl").write_bytes(written)
+    check(tmp_path, [Paid(1)])
+    with pytest.raises(AssertionError, match="was added"):
+        check(tmp_path, [Paid(1), Paid(2)])
+    check(tmp_path, [Paid(1), Paid(2)])
+
+
 def test_a_version_of_the_future_is_found(tmp_path: Path) -> None:
     released(tmp_path)
     (tmp_path / "Paid.v2.jsonl").write_text('{"cents":100}\n')

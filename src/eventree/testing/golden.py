@@ -75,10 +75,10 @@ class GoldenFiles(Generic[EventT]):
     def _without_file(self) -> Iterator[str]:
         for known in self._codec.types:
             for version in range(1, known.version):
-                if not any(self._path(name, version).exists() for name in _names_of(known)):
+                if not any(_lines(self._path(name, version)) for name in _names_of(known)):
                     yield (
-                        f"{known.name} version {version}: there is no {self._path(known.name, version).name}; "
-                        "put payloads into it as they are stored"
+                        f"{known.name} version {version}: there is no {self._path(known.name, version).name} with a "
+                        "payload; put some into it as they are stored"
                     )
 
     def _add_what_is_new(self, examples: Sequence[EventT]) -> Iterator[str]:
@@ -87,8 +87,9 @@ class GoldenFiles(Generic[EventT]):
             path = self._path(form.type, form.version)
             if form.payload not in _lines(path):
                 self._folder.mkdir(parents=True, exist_ok=True)
+                is_open = path.exists() and not path.read_bytes().endswith(b"\n")  # as some editors leave a last line
                 with path.open("a", encoding="utf-8", newline="\n") as file:
-                    file.write(form.payload + "\n")
+                    file.write("\n" * is_open + form.payload + "\n")
                 yield f"{path.name}: {form.payload} was added; look at it, and commit the file"
 
     def _path(self, name: str, version: int) -> Path:
