@@ -1,5 +1,6 @@
 """Names that stay, names of the past, and payloads of older versions."""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
@@ -121,6 +122,19 @@ def test_an_upcaster_that_forgets_to_return_is_found_out() -> None:
 
     with pytest.raises(EventNotDecodable, match=r"what its upcasters made: ValidationError: .*null"):
         Codec([Paid]).decode("Paid", 1, "{}")
+
+
+@pytest.mark.parametrize("made", [math.nan, -math.inf, Decimal("NaN"), Decimal("Infinity")])
+def test_what_is_not_finite_is_nothing_that_an_upcaster_may_make(made: float | Decimal) -> None:
+    @event_type(upcasters={1: lambda payload: payload | {"rates": [1, made]}})
+    @dataclass
+    class Rated:
+        rates: list[float | Decimal | None]
+
+    with pytest.raises(
+        EventNotDecodable, match=r"upcasters made: ValueError: \['rates'\]\[1\]: it is not a finite number"
+    ):
+        Codec([Rated]).decode("Rated", 1, "{}")
 
 
 def test_the_decorator_leaves_the_class_as_it_is() -> None:

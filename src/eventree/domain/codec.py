@@ -20,6 +20,7 @@ ValueT = TypeVar("ValueT")
 
 _encode: Final = msgspec.json.Encoder(enc_hook=encode_model).encode
 _decode_json: Final = msgspec.json.Decoder().decode
+_LOOKS_OF_NOT_FINITE: Final = (b"null", b"NaN", b"Infinity")
 _PLACE: Final = re.compile(r"`\$([^`]*)`")
 
 
@@ -175,9 +176,16 @@ def _decode_older(form: _Form[ValueT], type_: str, version: int, payload: str) -
             doing = f"its upcaster from version {number}"
             value = form.event_type.upcasters[number - 1](value)
         doing = "what its upcasters made"
-        return form.decode(_encode(value))
+        made = _encode(value)
+        _check_finite(value, made)
+        return form.decode(made)
     except Exception as error:  # whatever an upcaster raises, this event cannot be read
         raise EventNotDecodable(type_, version, f"{doing}: {described(error)}") from error
+
+
+def _check_finite(value: object, made: bytes) -> None:
+    if any(word in made for word in _LOOKS_OF_NOT_FINITE) and (found := not_finite(value)) is not None:
+        raise ValueError(f"{found.part}: {found.reason}")
 
 
 def _place_of(error: Exception) -> str:

@@ -152,7 +152,8 @@ def not_finite(value: object) -> Difference | None:
         path, part = waiting.pop()
         if (isinstance(part, Decimal) and not part.is_finite()) or (isinstance(part, float) and not isfinite(part)):
             return Difference(path, "it is not a finite number")
-        waiting += reversed([(path + step, inner) for step, inner in _parts(part)])
+        if type(part) not in _PLAIN:
+            waiting += reversed([(path + step, inner) for step, inner in _parts(part)])
     return None
 
 

@@ -19,7 +19,7 @@ class _NotFollowed:
     def __init__(self, aggregate_type: str) -> None:
         self._aggregate_type = aggregate_type
 
-    def decode(self, type_: str, version: int, payload: str) -> Never:  # noqa: ARG002 - as a `Decoder` does
+    def decode(self, type_: str, version: int, payload: str) -> Never:
         raise EventNotDecodable(type_, version, f"the query does not follow {self._aggregate_type!r}")
 
 
