@@ -47,7 +47,7 @@ class Decoding(Generic[EventT]):
         Raises:
             InvalidArgument: There is none, or two have the same name.
         """
-        decoders: dict[str, Decoder[EventT]] = _Decoders()
+        decoders = _Decoders[EventT]()
         if not isinstance(follows, Iterable):
             raise InvalidArgument("follows", f"must be a list of aggregate types, got {follows!r}")
         for followed in follows:
