@@ -63,6 +63,7 @@ def pair(*names: str) -> Any:
 )
 def test_what_would_be_read_as_something_else_changes_it(one: Any, other: Any) -> None:
     assert fingerprint(one) != fingerprint(other)
+    assert len(fingerprint(one)) == 16
 
 
 def documented(text: str) -> type:

@@ -23,7 +23,8 @@ class GoldenFiles(Generic[EventT]):
     The folder has a file for each name and version, such as `CashDeposited.v2.jsonl`, with a payload a line, and goes
     into version control. What is new, as a class, a version or an example, is added to it, and the check fails that one
     time so that a person looks at it. Lines that are there are never changed: each has to be read as one of the
-    examples, so keep the examples as they are from release to release, and add to them.
+    examples, so keep the examples as they are from release to release, and add to them. Let them differ in many fields:
+    a change of code that reads one of them as another one is not noticed.
     """
 
     def __init__(self, aggregate_type: AggregateType[StateT, CommandT, EventT, ErrorT], folder: str | Path) -> None:
