@@ -5,9 +5,9 @@ import sys
 from collections import defaultdict
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
-from enum import Enum, StrEnum
+from enum import Enum, IntEnum, StrEnum
 from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
@@ -82,6 +82,20 @@ class Size(StrEnum):
     SMALL = "small"
 
 
+class Level(IntEnum):
+    LOW = 1
+
+
+@dataclass(frozen=True)
+class Ranked:
+    level: Level
+
+
+@dataclass(frozen=True)
+class Daily:
+    at: time
+
+
 class Moment(datetime):
     pass
 
@@ -128,6 +142,8 @@ class Checked:
         if self.value < 0:
             raise Refused
 
+
+SUMMER = timezone(timedelta(hours=2))
 
 texts = st.text(st.characters(exclude_categories=["Cs"]))
 offsets = st.integers(-720, 720).map(lambda minutes: timezone(timedelta(minutes=minutes)))
@@ -210,6 +226,9 @@ def test_structs_and_enums_are_values_too() -> None:
         (Hidden(secret=Size.SMALL), "secret", "Size comes back as str"),
         (Incomparable(Size.SMALL), "value", "Size comes back as str"),
         (Meeting(datetime(1880, 1, 1, tzinfo=ZoneInfo("Europe/Amsterdam"))), "at", "offset"),
+        (Daily(time(1, 2, tzinfo=ZoneInfo("Europe/Berlin"))), "at", "offset"),
+        (Ranked(1), "level", "int comes back as Level"),  # type: ignore[arg-type]
+        (Number(Level.LOW), "value", "Level comes back as float"),
         (Meeting(Moment(2026, 1, 1, tzinfo=UTC)), "at", "Moment cannot be stored as JSON"),
     ],
     ids=str,
@@ -217,12 +236,19 @@ def test_structs_and_enums_are_values_too() -> None:
 def test_what_would_not_come_back_as_it_is_is_refused_and_the_field_named(
     value: object, field: str, reason: str
 ) -> None:
-    codec: Codec[object] = Codec([Number, Money, Text, Tags, Parts, Hidden, Incomparable, Meeting])
+    codec: Codec[object] = Codec([Number, Money, Text, Tags, Parts, Hidden, Incomparable, Meeting, Daily, Ranked])
     with pytest.raises(EventNotEncodable, match=reason) as refused:
         codec.encode(value)
     assert refused.value.event_type == type(value).__name__
     assert refused.value.field == field
     assert f"{field}: {refused.value.reason}" in str(refused.value)
+
+
+def test_a_text_that_looks_like_a_number_which_is_none_hides_nothing() -> None:
+    codec: Codec[object] = Codec([Tags])
+    assert there_and_back(codec, Tags(["Infinity", "NaN"])) == Tags(["Infinity", "NaN"])
+    with pytest.raises(EventNotEncodable, match="Size comes back as str"):
+        codec.encode(Tags(["Infinity", Size.SMALL]))
 
 
 def test_an_int_may_stand_where_a_float_is_declared() -> None:
@@ -310,6 +336,20 @@ def test_a_model_is_stored_like_any_other_class() -> None:
     assert codec.decode("Paid", 1, form.payload) == paid
     with pytest.raises(EventNotDecodable):
         codec.decode("Paid", 1, '{"tags":[]}')
+
+
+class Planned(pydantic.BaseModel):
+    at: datetime | time
+
+    @pydantic.field_serializer("at")
+    def in_utc(self, at: datetime | time) -> str:
+        return at.astimezone(UTC).isoformat() if isinstance(at, datetime) else "08:00:00Z"
+
+
+@pytest.mark.parametrize("at", [datetime(2026, 1, 1, 10, tzinfo=SUMMER), time(10, tzinfo=SUMMER)])
+def test_an_offset_is_not_lost_where_the_instant_comes_back(at: datetime | time) -> None:
+    with pytest.raises(EventNotEncodable, match="its offset is lost"):
+        Codec([Planned]).encode(Planned(at=at))
 
 
 class Shipped(pydantic.BaseModel, extra="forbid"):

@@ -111,6 +111,18 @@ def test_what_cannot_be_made_newer_says_where(version: int, payload: str, reason
     assert refused.value.event_version == version
 
 
+def test_the_error_has_the_name_that_is_stored_and_not_the_one_of_today() -> None:
+    with pytest.raises(EventNotDecodable) as refused:
+        codec.decode("Paid in", 3, '{"amount":"1"}')
+    assert refused.value.event_type == "Paid in"
+
+
+def test_an_upcaster_gets_whatever_json_the_payload_is() -> None:
+    at = event_type(name="at", upcasters={1: lambda payload: [*payload, 0]})  # type: ignore[dict-item,return-value]
+    kind: type[Any] = at(msgspec.defstruct("Point", [("x", int), ("y", int)], array_like=True))
+    assert Codec([kind]).decode("at", 1, "[5]") == kind(5, 0)
+
+
 def test_an_upcaster_that_forgets_to_return_is_found_out() -> None:
     def forgetful(payload: dict[str, Any]) -> dict[str, Any]:  # type: ignore[return]
         payload["currency"] = "EUR"

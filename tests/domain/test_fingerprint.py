@@ -66,6 +66,9 @@ def test_what_would_be_read_as_something_else_changes_it(one: Any, other: Any) -
     assert len(fingerprint(one)) == 16
 
 
+Many: Any = enum(**{f"M{number}": number for number in range(500)})  # in a set their order comes by chance
+
+
 def documented(text: str) -> type:
     return dataclass(type("State", (), {"__annotations__": {"value": int}, "__doc__": text}))
 
@@ -81,6 +84,8 @@ def moved(module: str) -> type:
         (moved("before"), moved("after")),
         (model(__doc__="Before.", value=(int, 1)), model(__doc__="After.", value=(int, 1))),
         (having(frozenset[int], default=frozenset([0, 8])), having(frozenset[int], default=frozenset([8, 0]))),
+        (having(frozenset[Many], default=frozenset(Many)), having(frozenset[Many], default=frozenset([*Many][::-1]))),
+        (model(value=(frozenset[Many], frozenset(Many))), model(value=(frozenset[Many], frozenset([*Many][::-1])))),
         (having(Any, default=object()), having(Any, default=object())),
     ],
 )

@@ -72,8 +72,14 @@ def _as_json(value: object) -> Json:
 
 def _without_prose(schema: Json) -> Json:
     if isinstance(schema, dict):
-        return {key: _without_prose(schema[key]) for key in sorted(schema) if not _is_prose(key, schema[key])}
+        return {key: _part_of(key, schema[key]) for key in sorted(schema) if not _is_prose(key, schema[key])}
     return [_without_prose(part) for part in schema] if isinstance(schema, list) else schema
+
+
+def _part_of(key: str, part: Json) -> Json:
+    if key == "default" and isinstance(part, list):  # it may stand for a set, whose order is chance
+        return sorted(part, key=_encode)
+    return _without_prose(part)
 
 
 def _is_prose(key: str, part: Json) -> bool:
