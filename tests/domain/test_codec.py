@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from enum import Enum, IntEnum, StrEnum
-from typing import Any
+from typing import Any, TypedDict
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
@@ -94,6 +94,17 @@ class Ranked:
 @dataclass(frozen=True)
 class Daily:
     at: time
+
+
+class Address(TypedDict):
+    street: str
+
+
+@dataclass
+class Collected:
+    words: set[str] = field(default_factory=set)
+    address: Address | None = None
+    counts: dict[str, int] = field(default_factory=dict)
 
 
 class Moment(datetime):
@@ -226,6 +237,9 @@ def test_structs_and_enums_are_values_too() -> None:
         (Hidden(secret=Size.SMALL), "secret", "Size comes back as str"),
         (Incomparable(Size.SMALL), "value", "Size comes back as str"),
         (Meeting(datetime(1880, 1, 1, tzinfo=ZoneInfo("Europe/Amsterdam"))), "at", "offset"),
+        (Collected(words={Size.SMALL}), "words[0]", "Size comes back as str"),
+        (Collected(counts={"a": 1, Size.SMALL: 2}), "counts[<Size.SMALL: 'small'>]", "Size comes back as str"),
+        (Collected(address={"street": "a", "number": 1}), "address", "not all of it comes back"),  # type: ignore[typeddict-unknown-key]
         (Daily(time(1, 2, tzinfo=ZoneInfo("Europe/Berlin"))), "at", "offset"),
         (Ranked(1), "level", "int comes back as Level"),  # type: ignore[arg-type]
         (Number(Level.LOW), "value", "Level comes back as float"),
@@ -236,7 +250,9 @@ def test_structs_and_enums_are_values_too() -> None:
 def test_what_would_not_come_back_as_it_is_is_refused_and_the_field_named(
     value: object, field: str, reason: str
 ) -> None:
-    codec: Codec[object] = Codec([Number, Money, Text, Tags, Parts, Hidden, Incomparable, Meeting, Daily, Ranked])
+    codec: Codec[object] = Codec(
+        [Number, Money, Text, Tags, Parts, Hidden, Incomparable, Meeting, Daily, Ranked, Collected]
+    )
     with pytest.raises(EventNotEncodable, match=reason) as refused:
         codec.encode(value)
     assert refused.value.event_type == type(value).__name__
@@ -261,6 +277,7 @@ def test_an_int_may_stand_where_a_float_is_declared() -> None:
 class Alarms:
     at: frozenset[datetime] = frozenset()
     meetings: frozenset[Meeting] = frozenset()
+    nights: frozenset[frozenset[datetime]] = frozenset()
     others: frozenset[Incomparable] = frozenset()
 
 
@@ -276,6 +293,7 @@ NEVER = frozenset(datetime(2026, 3, 29, 2, minute, tzinfo=BERLIN) for minute in 
         Alarms(at=frozenset(each.replace(fold=1) for each in TWICE)),
         Alarms(at=NEVER),
         Alarms(meetings=frozenset(Meeting(each) for each in TWICE)),
+        Alarms(nights=frozenset({TWICE, NEVER})),
         Alarms(others=frozenset({Incomparable("a"), Incomparable("b")})),
     ],
 )
@@ -391,6 +409,19 @@ def test_a_subclass_is_a_foreign_class() -> None:
 def test_a_value_whose_comparison_raises_is_refused() -> None:
     with pytest.raises(EventNotEncodable):
         Codec([Money]).encode(Money(Decimal("sNaN")))
+
+
+def test_what_grows_when_it_is_read_is_refused() -> None:
+    @dataclass
+    class Growing:
+        values: list[str]
+
+        def __post_init__(self) -> None:
+            self.values.append("more")
+
+    with pytest.raises(EventNotEncodable, match="not all of it comes back") as refused:
+        Codec([Growing]).encode(Growing([]))
+    assert refused.value.field == "values"
 
 
 def test_nesting_without_end_is_refused() -> None:
