@@ -142,6 +142,10 @@ class Picky(msgspec.Struct, frozen=True):
     value: int
 
 
+class Open(pydantic.BaseModel, extra="allow"):
+    pass
+
+
 class Refused(Exception):
     pass
 
@@ -239,6 +243,8 @@ def test_structs_and_enums_are_values_too() -> None:
         (Hidden(secret=Size.SMALL), "secret", "Size comes back as str"),
         (Incomparable(Size.SMALL), "value", "Size comes back as str"),
         (Meeting(datetime(1880, 1, 1, tzinfo=ZoneInfo("Europe/Amsterdam"))), "at", "offset"),
+        (Picky(Level.LOW), "value", "Level comes back as int"),
+        (Open.model_validate({"note": Decimal(1)}), "model_extra['note']", "Decimal comes back as str"),
         (Collected(words={"\ud800"}), "words[0]", "surrogates"),
         (Collected(letters=frozenset({"\ud800"})), "letters[0]", "surrogates"),
         (Parts((Part("a", None), Part("\ud800", None)), {}), "parts[1].name", "surrogates"),

@@ -185,6 +185,7 @@ def test_every_kind_of_class_can_have_a_name(kind: str) -> None:
         ({"name": 7}, "name"),
         ({"name": "a" * 256}, "name"),
         ({"aliases": "Deposited"}, "aliases"),
+        ({"aliases": "Paid"}, "aliases"),
         ({"aliases": [""]}, "aliases"),
         ({"aliases": ["a", "a"]}, "aliases"),
         ({"aliases": 7}, "aliases"),
@@ -213,6 +214,13 @@ def test_an_upcaster_that_has_to_be_awaited_is_refused() -> None:
 
     with pytest.raises(InvalidArgument, match="plain functions"):
         event_type(upcasters={1: slow})  # type: ignore[dict-item]
+
+
+def test_a_class_whose_name_no_store_can_keep_needs_another_one() -> None:
+    kind = dataclass(type("A" * 256, (), {}))
+    with pytest.raises(InvalidArgument, match="at most 255 bytes"):
+        event_type(aliases=["B"])(kind)
+    assert Codec([event_type(name="A")(kind)]).names == ("A",)
 
 
 def test_a_name_is_no_alias_of_itself() -> None:
