@@ -262,7 +262,7 @@ def test_what_would_not_come_back_as_it_is_is_refused_and_the_field_named(
     value: object, field: str, reason: str
 ) -> None:
     codec: Codec[object] = Codec(
-        [Number, Money, Text, Tags, Parts, Hidden, Incomparable, Meeting, Daily, Ranked, Collected]
+        [Number, Money, Text, Tags, Parts, Hidden, Incomparable, Meeting, Daily, Ranked, Collected, Picky, Open]
     )
     with pytest.raises(EventNotEncodable, match=reason) as refused:
         codec.encode(value)

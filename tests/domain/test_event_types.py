@@ -190,6 +190,7 @@ def test_every_kind_of_class_can_have_a_name(kind: str) -> None:
         ({"aliases": ["a", "a"]}, "aliases"),
         ({"aliases": 7}, "aliases"),
         ({"upcasters": [with_currency]}, "upcasters"),
+        ({"upcasters": 7}, "upcasters"),
         ({"upcasters": {0: with_currency}}, "upcasters"),
         ({"upcasters": {2: with_currency}}, "upcasters"),
         ({"upcasters": {1: with_currency, 3: with_cents}}, "upcasters"),
@@ -217,7 +218,7 @@ def test_an_upcaster_that_has_to_be_awaited_is_refused() -> None:
 
 
 def test_a_class_whose_name_no_store_can_keep_needs_another_one() -> None:
-    kind = dataclass(type("A" * 256, (), {}))
+    kind: type[Any] = dataclass(type("A" * 256, (), {}))
     with pytest.raises(InvalidArgument, match="at most 255 bytes"):
         event_type(aliases=["B"])(kind)
     assert Codec([event_type(name="A")(kind)]).names == ("A",)
