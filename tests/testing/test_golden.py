@@ -2,9 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -138,6 +140,45 @@ def test_a_class_that_is_renamed_without_an_alias_is_found(tmp_path: Path) -> No
     released(tmp_path)
     with pytest.raises(AssertionError, match=r"Paid.v1.jsonl, line 1: .*this code knows Payment"):
         check(tmp_path, [Payment(1), Payment(2)])
+
+
+def test_every_line_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    @dataclass(frozen=True)
+    class Paid:
+        cents: int
+
+    released(tmp_path)
+    with pytest.raises(AssertionError) as failed:
+        check(tmp_path, [Paid(1), Paid(2)])
+    assert [line.split(": ")[0] for line in str(failed.value).splitlines()[1:]] == [
+        "- Paid.v1.jsonl, line 1",
+        "- Paid.v1.jsonl, line 2",
+    ]
+
+
+@pytest.mark.parametrize("fold", [0, 1])
+def test_an_example_may_be_at_a_time_that_comes_twice_and_hold_any_text(tmp_path: Path, fold: int) -> None:
+    @dataclass(frozen=True)
+    class Noted:
+        text: str
+        at: datetime
+
+    noted = Noted("ä\r\n\x85\x1c\u2028\u2029", datetime(2026, 10, 25, 2, tzinfo=ZoneInfo("Europe/Berlin"), fold=fold))
+    with pytest.raises(AssertionError, match="was added"):
+        check(tmp_path, [noted])
+    check(tmp_path, [noted])
+
+
+def test_nothing_is_written_down_while_something_is_wrong(tmp_path: Path) -> None:
+    @dataclass(frozen=True)
+    class Payment:
+        amount: int
+
+    released(tmp_path)
+    with pytest.raises(AssertionError, match="Payment") as failed:
+        check(tmp_path, [Payment(1)])
+    assert "was added" not in str(failed.value)
+    assert [path.name for path in tmp_path.iterdir()] == ["Paid.v1.jsonl"]
 
 
 def test_a_version_without_a_file_is_named(tmp_path: Path) -> None:
