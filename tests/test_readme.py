@@ -8,13 +8,33 @@ from pathlib import Path
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 
 
+RUN_TESTS = """
+for name, test in list(globals().items()):
+    if name.startswith("test_"):
+        print(name)
+        try:
+            asyncio.run(test()) if asyncio.iscoroutinefunction(test) else test()
+        except AssertionError as error:
+            print(f"AssertionError: {error}")
+"""
+"""Runs what a test runner would run; only what the README shows to fail may fail."""
+
+TESTS = [
+    "test_money_that_is_there_can_be_withdrawn",
+    "test_a_fee_is_taken",
+    "test_what_is_paid_in_is_listed",
+    "test_what_was_ever_stored_is_read_as_what_it_meant",
+    "test_a_deposit_whose_answer_was_lost_is_not_paid_in_twice",
+]
+
+
 def blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
 
 
 def test_the_python_blocks_run_in_order_as_one_program(tmp_path: Path) -> None:
     program = tmp_path / "readme.py"
-    program.write_text("\n".join(blocks("python")), encoding="utf-8")
+    program.write_text("\n".join([*blocks("python"), RUN_TESTS]), encoding="utf-8")
     result = subprocess.run(
         [sys.executable, "-W", "error", str(program)],
         cwd=tmp_path,
@@ -35,8 +55,14 @@ def test_the_python_blocks_run_in_order_as_one_program(tmp_path: Path) -> None:
         "request-42 True",
         "anna 1 Deposited(amount=Decimal('100')) {'user': '456'}",
     ]
-    [actors] = blocks("text")[-1:]
-    assert sorted(result.stdout.splitlines()) == sorted([*first, *actors.splitlines()])
+    golden = [
+        f"AssertionError: the golden files in {tmp_path / 'golden'} do not fit the code",
+        '- Deposited.v1.jsonl: {"amount":"5"} was added; look at it, and commit the file',
+        '- Withdrawn.v1.jsonl: {"amount":"5"} was added; look at it, and commit the file',
+    ]
+    failure, actors = blocks("text")
+    printed = [*first, *actors.splitlines(), *TESTS, *failure.splitlines(), *golden]
+    assert sorted(result.stdout.splitlines()) == sorted(printed)
 
 
 def test_there_are_two_commands_and_each_makes_its_own_environment() -> None:

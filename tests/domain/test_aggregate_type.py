@@ -228,3 +228,22 @@ def test_replay_applies_events_in_order() -> None:
 def test_an_apply_whose_parameters_nobody_knows_is_refused() -> None:
     with pytest.raises(InvalidArgument, match="apply"):
         counter(max)
+
+
+@pytest.mark.parametrize("version", [0, -1, 1.0, "1", True, None, 2**31])
+def test_a_state_version_is_a_positive_whole_number(version: Any) -> None:
+    with pytest.raises(InvalidArgument) as refused:
+        counter(by_union, state_version=version)
+    assert refused.value.name == "state_version"
+
+
+def test_states_have_version_1_unless_another_is_given() -> None:
+    assert counter(by_union).state_version == 1
+    assert counter(by_union, state_version=7).state_version == 7
+
+
+def test_why_there_is_no_codec_of_the_state_is_not_lost() -> None:
+    known = counter(by_union)
+    assert known.state_codec() is known.states
+    with pytest.raises(InvalidArgument, match="'state' has no annotation; annotate it, or give state="):
+        counter(lambda state, event: state, events=[Up]).state_codec()

@@ -23,10 +23,11 @@ from eventree import (
     correlation,
     current_correlation,
 )
+from eventree.testing import FailingStore
 from sourcing.correlating import Handler, all_caught_up, caused_by, chain, ledger_called, metadata, only_event
-from sourcing.failing_store import FailingStore
 from sourcing.ledger import LedgerSystem, add, ledger
 from sourcing.reading import Events, Seen, query
+from sourcing.recording_store import RecordingStore
 from sourcing.teller import open_store
 
 
@@ -378,7 +379,8 @@ async def test_requests_at_the_same_time_do_not_mix(store: EventStore) -> None:
 
 
 async def test_commands_that_share_a_commit_of_the_store_keep_their_own_ids() -> None:
-    async with FailingStore() as store, EventSourcing(ledger, store) as system:
+    recorded = RecordingStore()
+    async with FailingStore(recorded) as store, EventSourcing(ledger, store) as system:
         gate = store.hold("append")
         system.execute_nowait("first", add(0))
         await gate.reached()
@@ -388,7 +390,7 @@ async def test_commands_that_share_a_commit_of_the_store_keep_their_own_ids() ->
         system.execute_nowait("a", add(4))
         gate.open()
         await system.execute("last", add(0))
-        assert [len(requests) for requests in store.appended] == [1, 3]
+        assert [len(requests) for requests in recorded.appended] == [1, 3]
         ids = [{"correlation_id": f"request-{number}"} for number in range(4)]
         assert await metadata(system, "a") == [ids[0], ids[2], {}]
         assert await metadata(system, "b") == [ids[1], ids[3]]

@@ -4,6 +4,7 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack
+from typing import Any
 
 import pytest
 
@@ -22,8 +23,9 @@ from eventree import (
     correlation,
     current_correlation,
 )
+from eventree.testing import FailingStore
+from eventree.testing.failing_store import StoreMethod
 from sourcing.correlating import all_caught_up, caused_by, chain, ledger_called, metadata, only_event
-from sourcing.failing_store import FailingStore
 from sourcing.ledger import Added, Boom, LedgerSystem, add, ledger
 from sourcing.reading import AT_ONCE, Events, Seen, patient, query
 from sourcing.teller import open_store
@@ -39,9 +41,9 @@ class Observed(FailingStore):
         super().__init__()
         self.found: Counter[tuple[str, Correlation | None]] = Counter()
 
-    async def _obey(self, method: str) -> None:
+    def _called(self, method: StoreMethod) -> Any:
         self.found[method, current_correlation()] += 1
-        await super()._obey(method)
+        return super()._called(method)
 
     def check(self, *methods: str) -> None:
         """See that these methods were called, and that nothing was being worked on then."""

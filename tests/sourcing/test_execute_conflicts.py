@@ -13,12 +13,11 @@ from eventree import (
     Err,
     EventSourcing,
     EventStore,
-    MemoryStore,
     Ok,
     SQLiteStore,
 )
-from eventree.stores.contract import AppendRequest, NewEvent
-from sourcing.failing_store import FailingStore
+from eventree.stores.contract import AppendRequest, NewEvent, StreamRead
+from eventree.testing import FailingStore
 from sourcing.ledger import (
     Added,
     Command,
@@ -106,13 +105,13 @@ class Rival:
     """Another writer, who comes in just before an append, a number of times."""
 
     def __init__(self, store: FailingStore, times: int) -> None:
-        self._store = store
-        store.before("append", self, times=times)
+        self._inner = store.inner
+        store.do("append", self, times=times)
 
     async def __call__(self) -> None:
-        [request] = self._store.appended[-1]
+        [page] = await self._inner.read_streams([StreamRead("ledger", "a", limit=0)])
         event = NewEvent("Added", 1, '{"amount":77}', "{}", uuid4())
-        await MemoryStore.append(self._store, [AppendRequest("ledger", "a", request.expected_sequence, [event])])
+        await self._inner.append([AppendRequest("ledger", "a", page.sequence, [event])])
 
 
 async def test_a_command_that_loses_seven_times_is_stored_at_the_eighth() -> None:

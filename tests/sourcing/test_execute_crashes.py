@@ -23,7 +23,7 @@ from eventree import (
     Result,
     SnapshotConfig,
 )
-from sourcing.failing_store import FailingStore
+from eventree.testing import FailingStore
 from sourcing.ledger import (
     POISON,
     Added,

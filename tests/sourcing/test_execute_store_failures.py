@@ -27,18 +27,25 @@ from eventree import (
     StoreUnavailable,
     TransactionRolledBack,
 )
-from sourcing.failing_store import FailingStore, Gate
+from eventree.testing import FailingStore, Gate
+from eventree.testing.failing_store import StoreMethod
 from sourcing.ledger import Added, Command, Ledger, LedgerSystem, add, add_length, entries, ledger
+from sourcing.recording_store import RecordingStore
 
 Answer: TypeAlias = Ok[Commit[Added]] | Err[DomainError[str] | EventreeError]
 
 WEATHER = [StoreUnavailable, TransactionRolledBack, StoreBusy, StoreFull, CommitOutcomeUnknown]
-STEPS = ["read_streams", "append"]
+STEPS: list[StoreMethod] = ["read_streams", "append"]
 
 
 @pytest.fixture
-async def store() -> AsyncIterator[FailingStore]:
-    async with FailingStore() as opened:
+def recording() -> RecordingStore:
+    return RecordingStore()
+
+
+@pytest.fixture
+async def store(recording: RecordingStore) -> AsyncIterator[FailingStore]:
+    async with FailingStore(recording) as opened:
         yield opened
 
 
@@ -60,7 +67,7 @@ def error_of(answer: Answer) -> DomainError[str] | EventreeError:
 @pytest.mark.parametrize("weather", WEATHER)
 @pytest.mark.parametrize("step", STEPS)
 async def test_weather_is_the_answer_and_the_actor_lives(
-    system: LedgerSystem, store: FailingStore, weather: type[Exception], step: str
+    system: LedgerSystem, store: FailingStore, weather: type[Exception], step: StoreMethod
 ) -> None:
     store.fail(step, weather("away"))
     failed = await system.execute_many([("a", add(1)), ("b", add(2))])
@@ -72,7 +79,7 @@ async def test_weather_is_the_answer_and_the_actor_lives(
 
 @pytest.mark.parametrize("step", STEPS)
 async def test_the_unexpected_crashes_the_actor_and_the_next_command_works(
-    system: LedgerSystem, store: FailingStore, step: str
+    system: LedgerSystem, store: FailingStore, step: StoreMethod
 ) -> None:
     store.fail(step, RuntimeError("bug"))
     failed = await system.execute_many([("a", add(1)), ("b", add(2))])
@@ -83,24 +90,26 @@ async def test_the_unexpected_crashes_the_actor_and_the_next_command_works(
     assert (await system.system_stats()).actor_restarts == 1
 
 
-async def test_weather_drops_the_cached_states(system: LedgerSystem, store: FailingStore) -> None:
+async def test_weather_drops_the_cached_states(
+    system: LedgerSystem, store: FailingStore, recording: RecordingStore
+) -> None:
     await system.execute_many([("a", add(1)), ("b", add(1))])
     store.fail("append", StoreUnavailable("away"))
     await system.execute("a", add(2))
-    store.loaded.clear()
+    recording.loaded.clear()
     await system.execute_many([("a", add_length), ("b", add_length)])
-    assert [[read.aggregate_id for read in reads] for reads in store.loaded] == [["a", "b"]]
+    assert [[read.aggregate_id for read in reads] for reads in recording.loaded] == [["a", "b"]]
     assert await entries(system, "a") == await entries(system, "b") == [1, 1]
 
 
-async def test_only_so_many_states_stay_in_memory_and_the_oldest_go_first(store: FailingStore) -> None:
-    async with EventSourcing(ledger, store, cache_size=2) as system:
+async def test_only_so_many_states_stay_in_memory_and_the_oldest_go_first(recording: RecordingStore) -> None:
+    async with recording, EventSourcing(ledger, recording, cache_size=2) as system:
         for id in ("a", "b", "a", "c"):
             await system.execute(id, add(1))
-        store.loaded.clear()
+        recording.loaded.clear()
         for id in ("a", "c", "b"):
             await system.execute(id, add_length)
-    assert [[read.aggregate_id for read in reads] for reads in store.loaded] == [["b"]]
+    assert [[read.aggregate_id for read in reads] for reads in recording.loaded] == [["b"]]
 
 
 async def test_what_waits_in_the_mailbox_survives_a_crash(system: LedgerSystem, store: FailingStore) -> None:
@@ -227,14 +236,14 @@ async def test_many_commands_end_in_time_even_if_room_for_them_appears_too_late(
     gate = Gate()
 
     async def hang_from_the_sixth_on() -> None:
-        if len(store.appended) > 5:
+        if store.calls["append"] > 5:
             await gate()
 
     def block(_: Ledger) -> Result[Sequence[Added], str]:
         time.sleep(0.03)
         return Ok([Added(1)])
 
-    store.before("append", hang_from_the_sixth_on, times=20)
+    store.do("append", hang_from_the_sixth_on, times=20)
     async with asyncio.timeout(10), EventSourcing(ledger, store, mailbox_size=1) as system:
         got = await system.execute_many([("a", block)] * 20, timeout=0.1)
         gate.open()
@@ -294,7 +303,9 @@ async def test_a_caller_who_gives_up_while_waiting_is_skipped(system: LedgerSyst
     assert (await system.execute("a", add_length)).unwrap().events == (Added(1),)
 
 
-async def test_what_waits_while_a_batch_commits_is_the_next_batch(system: LedgerSystem, store: FailingStore) -> None:
+async def test_what_waits_while_a_batch_commits_is_the_next_batch(
+    system: LedgerSystem, store: FailingStore, recording: RecordingStore
+) -> None:
     gate = store.hold("append")
     first = asyncio.ensure_future(system.execute("a", add(0)))
     await gate.reached()
@@ -302,16 +313,18 @@ async def test_what_waits_while_a_batch_commits_is_the_next_batch(system: Ledger
     await asyncio.sleep(0)
     gate.open()
     assert all(isinstance(answer, Ok) for answer in await asyncio.gather(first, *waiting))
-    assert [len(requests) for requests in store.appended] == [1, 7]
-    assert [len(reads) for reads in store.loaded] == [1, 7]
+    assert [len(requests) for requests in recording.appended] == [1, 7]
+    assert [len(reads) for reads in recording.loaded] == [1, 7]
 
 
-async def test_a_batch_is_bounded_in_bytes(system: LedgerSystem, store: FailingStore) -> None:
+async def test_a_batch_is_bounded_in_bytes(system: LedgerSystem, recording: RecordingStore) -> None:
     digits = int("9" * 4_000)
     got = await system.execute_many([(f"a{number}", add(*[digits] * 100)) for number in range(64)])
     assert all(isinstance(answer, Ok) for answer in got)
-    largest = max(sum(len(event.payload) for request in call for event in request.events) for call in store.appended)
-    assert len(store.appended) > 2
+    largest = max(
+        sum(len(event.payload) for request in call for event in request.events) for call in recording.appended
+    )
+    assert len(recording.appended) > 2
     assert largest < 9 * 1024 * 1024
 
 

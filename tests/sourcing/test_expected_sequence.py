@@ -15,11 +15,10 @@ from eventree import (
     EventSourcing,
     EventStore,
     InvalidArgument,
-    MemoryStore,
     Ok,
 )
 from eventree.stores.contract import AppendRequest, NewEvent
-from sourcing.failing_store import FailingStore
+from eventree.testing import FailingStore
 from sourcing.ledger import (
     Added,
     Command,
@@ -57,10 +56,10 @@ def conflict_of(answer: object) -> tuple[str, str, int, int]:
     return error.aggregate_type, error.aggregate_id, error.expected, error.actual
 
 
-async def rival_adds(store: MemoryStore, after: int, id: str = "a") -> None:
+async def rival_adds(store: EventStore, after: int, id: str = "a") -> None:
     """Let somebody else write to an aggregate."""
     event = NewEvent("Added", 1, '{"amount":77}', "{}", uuid4())
-    await MemoryStore.append(store, [AppendRequest("ledger", id, after, [event])])
+    await store.append([AppendRequest("ledger", id, after, [event])])
 
 
 async def test_a_command_is_stored_where_the_aggregate_stands_as_expected(system: LedgerSystem) -> None:
@@ -120,7 +119,7 @@ async def test_the_commands_around_a_conflict_are_stored_as_if_it_were_not_there
             (Added(2),),
             (Added(0),),
         ]
-        assert len(failing.appended) == 1
+        assert failing.calls["append"] == 1
         assert await entries(system, "a") == [5, 1, 2]
 
 
@@ -148,8 +147,8 @@ async def test_who_loses_at_the_append_is_answered_at_once_and_the_others_are_de
 ) -> None:
     async with EventSourcing(ledger, failing) as system:
         await system.execute("a", add(1))
-        failing.appended.clear()
-        failing.before("append", lambda: rival_adds(failing, 1))
+        failing.calls.clear()
+        failing.do("append", lambda: rival_adds(failing.inner, 1))
         lost, late, decided = await asyncio.gather(
             system.execute("a", add(2), expected_sequence=1),
             system.execute("a", add_length, expected_sequence=3),
@@ -159,21 +158,21 @@ async def test_who_loses_at_the_append_is_answered_at_once_and_the_others_are_de
         assert conflict_of(late)[2:] == (3, 2)
         assert decided.unwrap().events == (Added(2),)
         assert await entries(system, "a") == [1, 77, 2]
-        assert len(failing.appended) == 2
+        assert failing.calls["append"] == 2
 
 
 async def test_a_lost_expectation_costs_one_append_and_no_round(failing: FailingStore) -> None:
     async with EventSourcing(ledger, failing) as system:
-        failing.before("append", lambda: rival_adds(failing, 0))
+        failing.do("append", lambda: rival_adds(failing.inner, 0))
         assert conflict_of(await system.execute("a", add(1), expected_sequence=0))[2:] == (0, 1)
-        assert len(failing.appended) == 1
+        assert failing.calls["append"] == 1
         assert (await system.execute("a", add_length, expected_sequence=1)).unwrap().events == (Added(1),)
 
 
 async def test_an_expectation_is_judged_after_what_came_before_it(failing: FailingStore) -> None:
     """A rival's event takes the place of the one that the second command saw coming."""
     async with EventSourcing(ledger, failing) as system:
-        failing.before("append", lambda: rival_adds(failing, 0))
+        failing.do("append", lambda: rival_adds(failing.inner, 0))
         first, second = await asyncio.gather(
             system.execute("a", add_length), system.execute("a", add(9), expected_sequence=1)
         )
@@ -223,4 +222,4 @@ async def test_a_sequence_that_is_none_is_refused(failing: FailingStore, sequenc
         answer = await system.execute("a", add(1), expected_sequence=sequence)
         assert isinstance(answer, Err)
         assert isinstance(answer.error, InvalidArgument)
-        assert (answer.error.name, failing.appended) == ("expected_sequence", [])
+        assert (answer.error.name, failing.calls["append"]) == ("expected_sequence", 0)

@@ -21,7 +21,8 @@ from eventree import (
     StoreUnavailable,
 )
 from eventree.sourcing.queries import functions, hold
-from sourcing.failing_store import FailingStore
+from eventree.testing import FailingStore
+from eventree.testing.failing_store import StoreMethod
 from sourcing.ledger import Added, Ledger, add, apply, crash, handle, ledger
 from sourcing.reading import Events, Seen, before, query
 
@@ -242,7 +243,7 @@ async def test_a_stop_answers_whoever_waits_for_a_query(store: EventStore) -> No
 
 
 @pytest.mark.parametrize("step", ["read", "save_checkpoint"])
-async def test_a_query_waits_for_a_store_that_is_away(step: str) -> None:
+async def test_a_query_waits_for_a_store_that_is_away(step: StoreMethod) -> None:
     seen = Seen()
     async with FailingStore() as store, EventSourcing(ledger, store, queries=[query("q", seen)]) as system:
         await system.query("q").caught_up()

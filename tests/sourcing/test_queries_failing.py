@@ -8,7 +8,7 @@ import pytest
 
 from eventree import EventNotDecodable, EventSourcing, EventStore, Ok, Query, QueryStatus, QueryStopped
 from eventree.stores.contract import AppendRequest, NewEvent
-from sourcing.failing_store import FailingStore
+from eventree.testing import FailingStore
 from sourcing.ledger import Boom, add, ledger
 from sourcing.reading import AT_ONCE, Events, Seen, before, query
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from eventree import ActorCrashed, EventSourcing
+from eventree import ActorCrashed, EventSourcing, MemoryStore
 from eventree.stores.contract import Move
-from sourcing.failing_store import FailingStore
+from eventree.testing import FailingStore
 from sourcing.ledger import add, ledger
 from sourcing.reading import Contexts, patient
 from sourcing.waiting import caught_up_after_a_crash
@@ -25,7 +25,7 @@ async def test_a_crash_while_a_commit_is_given_up_does_not_move_the_checkpoint_p
         assert (stored.checkpoint.position, stored.parked + stored.skipped) == (2, 1)
 
 
-class Crashing(FailingStore):
+class Crashing(MemoryStore):
     """A store that crashes after the move that resets a query took place."""
 
     async def save_checkpoint(self, name: str, version: int, move: Move) -> None:

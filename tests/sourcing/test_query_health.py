@@ -14,7 +14,7 @@ from eventree import (
     StoreUnavailable,
     query_context,
 )
-from sourcing.failing_store import FailingStore
+from eventree.testing import FailingStore
 from sourcing.ledger import Added, Boom, add, ledger
 from sourcing.reading import AT_ONCE, Events, Seen, patient
 from sourcing.teller import open_store
@@ -94,10 +94,9 @@ async def test_a_query_shows_why_its_store_is_away_and_forgets_that_when_it_is_b
     async with FailingStore() as store, EventSourcing(ledger, store, queries=[patient(Seen())]) as system:
         handle = system.query("q")
         await handle.caught_up()
-        store.away = StoreUnavailable("away")
-        await until(lambda: handle.last_error is store.away)
-        assert handle.status is RETRYING
-        store.away = None
+        with store.away(away := StoreUnavailable("away")):
+            await until(lambda: handle.last_error is away)
+            assert handle.status is RETRYING
         await becomes(handle, RUNNING)
         assert (handle.last_error, handle.incarnation) == (None, 1)
 
@@ -111,9 +110,8 @@ async def test_a_standby_whose_store_was_away_goes_on_waiting() -> None:
         one, two = first.query("q"), second.query("q")
         await until(lambda: {one.status, two.status} == {RUNNING, QueryStatus.WAITING})
         were = (one.status, two.status)
-        store.away = StoreUnavailable("away")
-        await until(lambda: one.status is two.status is RETRYING)
-        store.away = None
+        with store.away():
+            await until(lambda: one.status is two.status is RETRYING)
         await until(lambda: (one.status, two.status) == were)
         assert (one.last_error, two.last_error) == (None, None)
 

@@ -5,10 +5,19 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from eventree import Backoff, EventSourcing, LogRolledBack, QueryHandle, QueryStatus, QueryStopped, StoreUnavailable
+from eventree import (
+    Backoff,
+    EventSourcing,
+    LogRolledBack,
+    MemoryStore,
+    QueryHandle,
+    QueryStatus,
+    QueryStopped,
+    StoreUnavailable,
+)
 from eventree.sourcing.queries.follower import Follower
 from eventree.stores.contract import Claim, Move
-from sourcing.failing_store import FailingStore
+from eventree.testing import FailingStore
 from sourcing.ledger import LedgerSystem, add, ledger
 from sourcing.reading import AT_ONCE, Contexts, Seen, patient
 from sourcing.waiting import becomes, until
@@ -37,16 +46,16 @@ def turns(monkeypatch: pytest.MonkeyPatch) -> list[QueryStatus]:
 async def rests(store: FailingStore, turns: list[QueryStatus]) -> None:
     await asyncio.sleep(0.1)  # what is under way may end
     turns.clear()
-    calls = await store.calls_within(WINDOW)
-    assert calls <= MOST, store.calls
+    store.calls.clear()
+    await asyncio.sleep(WINDOW)
+    assert store.calls.total() <= MOST, store.calls
     assert len(turns) <= MOST
 
 
-class Unready(FailingStore):
+class Unready(MemoryStore):
     """A store where another version is always a little further than the one that wants to go live."""
 
     async def make_live(self, name: str, version: int, fence: int) -> bool:
-        await self._obey("make_live")
         return False
 
 
@@ -78,7 +87,7 @@ async def a_query_that_is(
 
 @pytest.mark.parametrize("status", list(QueryStatus), ids=lambda status: str(status.value))
 async def test_a_query_does_not_spin_whatever_it_is_doing(status: QueryStatus, turns: list[QueryStatus]) -> None:
-    store = Unready() if status is QueryStatus.BUILDING else FailingStore()
+    store = FailingStore(Unready() if status is QueryStatus.BUILDING else MemoryStore())
     async with store, EventSourcing(ledger, store) as system, AsyncExitStack() as stack:
         handle = await a_query_that_is(status, store, system, stack)
         await becomes(handle, status)
@@ -92,11 +101,10 @@ async def test_a_query_with_something_unsaved_does_not_spin_while_its_store_is_a
         await system.query("q").caught_up()
         await system.execute("a", add(1))
         await seen.reaches(1)
-        store.away = StoreUnavailable("away")
-        await becomes(system.query("q"), QueryStatus.RETRYING)
-        await rests(store, turns)
-        assert system.query("q").position == 0
-        store.away = None
+        with store.away():
+            await becomes(system.query("q"), QueryStatus.RETRYING)
+            await rests(store, turns)
+            assert system.query("q").position == 0
         await system.query("q").caught_up()
         assert system.query("q").status is QueryStatus.RUNNING
 
@@ -105,12 +113,12 @@ async def test_a_query_with_something_unsaved_does_not_spin_when_another_worker_
     turns: list[QueryStatus],
 ) -> None:
     seen = Seen()
-    watching = patient(seen, poll_interval=0.1)
-    async with FailingStore() as store, EventSourcing(ledger, store, queries=[watching]) as system:
+    watching, memory = patient(seen, poll_interval=0.1), MemoryStore()
+    async with FailingStore(memory) as store, EventSourcing(ledger, store, queries=[watching]) as system:
         await system.query("q").caught_up()
         await system.execute("a", add(1))
         await seen.reaches(1)
-        store._checkpoints["q", 1].until = 0.0
+        memory._checkpoints["q", 1].until = 0.0
         await store.claim_checkpoint("q", 1, Claim("another", 60))
         await becomes(system.query("q"), QueryStatus.WAITING)
         await rests(store, turns)
@@ -135,28 +143,28 @@ async def test_a_query_with_something_unsaved_does_not_spin_when_the_log_is_roll
         assert (handle.incarnation, handle.status) == (1, QueryStatus.STOPPED)
 
 
-class Unsaving(FailingStore):
+class Unsaving(MemoryStore):
     """A store that moves no checkpoint, as its disk is full."""
 
     is_full = False
 
     async def save_checkpoint(self, name: str, version: int, move: Move) -> None:
         if self.is_full:
-            self.calls["save_checkpoint"] += 1
             raise StoreUnavailable("disk full")
         await super().save_checkpoint(name, version, move)
 
 
 async def test_a_query_whose_checkpoint_cannot_be_saved_for_a_while_does_not_spin(turns: list[QueryStatus]) -> None:
     """Everything else of the store works, so the same is handled and not saved again and again."""
-    seen = Seen()
-    async with Unsaving() as store, EventSourcing(ledger, store, queries=[patient(seen)]) as system:
+    seen, disk = Seen(), Unsaving()
+    async with FailingStore(disk) as store, EventSourcing(ledger, store, queries=[patient(seen)]) as system:
         await system.query("q").caught_up()
-        store.is_full = True
+        store.calls.clear()
+        disk.is_full = True
         await system.execute("a", add(1))
         await until(lambda: store.calls["save_checkpoint"] >= 2)
         await rests(store, turns)
-        store.is_full = False
+        disk.is_full = False
         await system.query("q").caught_up(timeout=20)
         assert system.query("q").last_error is None
     assert seen.amounts == [("a", [1])] * len(seen.commits)

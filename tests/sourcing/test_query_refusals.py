@@ -19,7 +19,7 @@ from eventree import (
     QuerySuperseded,
     StoreUnavailable,
 )
-from sourcing.failing_store import FailingStore
+from eventree.testing import FailingStore
 from sourcing.ledger import Added, Boom, Ledger, add, apply, handle, ledger
 from sourcing.reading import Contexts, Seen, patient
 from sourcing.teller import open_store
@@ -106,11 +106,10 @@ async def test_a_control_while_the_store_is_away_is_told_so_and_crashes_nobody(s
         handle = system.query("q")
         await becomes(handle, STOPPED)
         tried = len(seen.contexts)
-        store.away = StoreUnavailable("away")
-        for _ in range(8):
-            with pytest.raises(StoreUnavailable):
-                await steer(handle)
-        store.away = None
+        with store.away():
+            for _ in range(8):
+                with pytest.raises(StoreUnavailable):
+                    await steer(handle)
         assert (handle.incarnation, handle.status, len(seen.contexts)) == (1, STOPPED, tried)
         seen.poison.clear()
         assert await handle.retry_parked() == 1

@@ -18,9 +18,11 @@ from eventree import (
 )
 from eventree.sourcing.queries import hold
 from eventree.stores.contract import ANYBODY, Checkpoint, Claim
-from sourcing.failing_store import FailingStore
+from eventree.testing import FailingStore
+from eventree.testing.failing_store import StoreMethod
 from sourcing.ledger import Added, add, ledger
 from sourcing.reading import AT_ONCE, Contexts, Events, Seen, patient
+from sourcing.recording_store import RecordingStore
 from sourcing.teller import open_store
 from sourcing.totals import project, setup, totals
 from sourcing.waiting import becomes, caught_up_after_a_crash, until
@@ -30,20 +32,21 @@ LEASE = 0.3
 
 
 @pytest.mark.parametrize("step", ["load_checkpoint", "load_parked"])
-async def test_a_crash_right_after_a_claim_moves_no_checkpoint_back(step: str) -> None:
+async def test_a_crash_right_after_a_claim_moves_no_checkpoint_back(step: StoreMethod) -> None:
     seen = Contexts()
     seen.poison.add(7)
-    async with FailingStore() as store:
+    recording = RecordingStore()
+    async with FailingStore(recording) as store:
         async with EventSourcing(ledger, store, queries=[patient(seen, on_failure="park")]) as system:
             await system.execute_many([("b", add(7)), *[("a", add(number)) for number in range(4)]])
             await system.query("q").caught_up()
-        store.moved.clear()
+        recording.moved.clear()
         store.fail(step, RuntimeError("bug"))
         async with EventSourcing(ledger, store, queries=[patient(seen, on_failure="park")]) as system:
             await system.execute("a", add(4))
             await caught_up_after_a_crash(system.query("q"))
             assert [commit.position for commit in await system.query("q").parked()] == [1]
-    assert [move.checkpoint.position for move in store.moved] == [6]
+    assert [move.checkpoint.position for move in recording.moved] == [6]
     assert seen.amounts == [("a", [number]) for number in range(5)]
 
 
@@ -76,9 +79,8 @@ async def crash_its_actor(store: FailingStore, handle: QueryHandle) -> None:
 
 
 async def lose_its_store(store: FailingStore, handle: QueryHandle) -> None:
-    store.away = StoreUnavailable("away")
-    await until(lambda: handle.last_error is store.away)
-    store.away = None
+    with store.away(away := StoreUnavailable("away")):
+        await until(lambda: handle.last_error is away)
 
 
 @pytest.mark.parametrize("meanwhile", [crash_its_actor, lose_its_store])
@@ -140,13 +142,14 @@ async def test_a_commit_that_was_given_up_is_tried_again_where_another_worker_wa
     seen = Contexts()
     seen.poison.add(0)
     skipping = patient(seen, on_failure="skip", max_attempts=1, lease=LEASE)
-    async with FailingStore() as store, EventSourcing(ledger, store, queries=[skipping]) as system:
+    memory = MemoryStore()
+    async with FailingStore(memory) as store, EventSourcing(ledger, store, queries=[skipping]) as system:
         await system.query("q").caught_up()
         gate = store.hold("save_checkpoint")
         await system.execute("a", add(0))
         await gate.reached()
-        store._checkpoints["q", 1].until = 0.0
-        await MemoryStore.claim_checkpoint(store, "q", 1, Claim("another", LEASE))
+        memory._checkpoints["q", 1].until = 0.0
+        await memory.claim_checkpoint("q", 1, Claim("another", LEASE))
         seen.poison.clear()
         gate.open()
         await system.query("q").caught_up()
@@ -171,7 +174,7 @@ async def test_a_worker_that_is_cancelled_while_it_parks_does_not_pass_what_it_p
         assert [commit.position for commit in await system.query("q").parked()] == [2]
 
 
-class Slow(FailingStore):
+class Slow(MemoryStore):
     """A store where who releases a dead worker's claim first is the last to hear of it."""
 
     def __init__(self) -> None:

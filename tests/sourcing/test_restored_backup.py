@@ -3,7 +3,6 @@
 import shutil
 import sqlite3
 from contextlib import closing
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -22,7 +21,7 @@ from eventree import (
     SnapshotConfig,
     SQLiteStore,
 )
-from eventree.stores.contract import StoredSnapshot
+from eventree.sourcing.snapshots.codec import SnapshotCodec
 from sourcing.ledger import Added, Command, Ledger, LedgerType, add, add_length, crash, entries, ledger, ledger_in_place
 from sourcing.reading import Seen, query
 
@@ -151,9 +150,7 @@ async def test_a_checkpoint_in_front_of_the_log_stops_its_query_until_it_has_a_n
 @pytest.mark.parametrize("kind", [ledger, ledger_in_place], ids=["pure", "in_place"])
 async def test_a_snapshot_from_a_lost_future_is_ignored(store: EventStore, count: int, kind: LedgerType) -> None:
     """It was taken before the restore and written after it."""
-    assert kind.states is not None
-    form = kind.states.encode(Ledger([77] * 30))
-    future = StoredSnapshot("ledger", "a", kind.states.fingerprint, 30, form.type, form.payload, datetime.now(UTC))
+    future = SnapshotCodec(kind).encode("a", Ledger([77] * 30), 30)
     async with EventSourcing(kind, store) as system:
         await system.execute("a", add(*range(count)))
     await store.save_snapshots([future])
@@ -169,9 +166,7 @@ async def test_a_snapshot_from_a_lost_future_is_ignored(store: EventStore, count
 
 
 async def test_a_snapshot_from_a_lost_future_is_not_believed_when_its_aggregate_has_grown(store: EventStore) -> None:
-    assert ledger.states is not None
-    form = ledger.states.encode(Ledger([77] * 3))
-    future = StoredSnapshot("ledger", "a", ledger.states.fingerprint, 3, form.type, form.payload, datetime.now(UTC))
+    future = SnapshotCodec(ledger).encode("a", Ledger([77] * 3), 3)
     async with EventSourcing(ledger, store) as system:
         await system.execute("a", add(1, 2))
         await store.save_snapshots([future])

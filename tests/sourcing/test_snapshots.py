@@ -1,12 +1,10 @@
 """Snapshots shorten a load; they are never needed, never waited for, and never believed when they do not fit."""
 
-import asyncio
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
-import aiosqlite
 import pytest
 
 from eventree import (
@@ -17,10 +15,9 @@ from eventree import (
     MemoryStore,
     Ok,
     SnapshotConfig,
-    SQLiteStore,
     StoreUnavailable,
 )
-from sourcing.failing_store import FailingStore
+from eventree.testing import FailingStore
 from sourcing.ledger import (
     Added,
     Ledger,
@@ -34,19 +31,14 @@ from sourcing.ledger import (
     ledger,
     ledger_in_place,
 )
+from sourcing.recording_store import RecordingStore
+from sourcing.waiting import written
 
 EVERY_TEN = SnapshotConfig(frequency=10)
 
 
 def system_on(store: EventStore, kind: LedgerType = ledger) -> LedgerSystem:
     return EventSourcing(kind, store, snapshots=EVERY_TEN)
-
-
-async def written(system: LedgerSystem, count: int) -> None:
-    """Wait until so many snapshots were written; the writer has no other way to tell."""
-    async with asyncio.timeout(10):
-        while (await system.system_stats()).snapshots_written < count:  # noqa: ASYNC110
-            await asyncio.sleep(0)
 
 
 @pytest.mark.parametrize("kind", [ledger, ledger_in_place], ids=["pure", "in_place"])
@@ -117,7 +109,7 @@ async def filled(store: EventStore, count: int = 25) -> None:
 
 
 async def test_a_load_reads_the_snapshot_and_only_the_events_after_it() -> None:
-    async with FailingStore() as store:
+    async with RecordingStore() as store:
         await filled(store)
         store.loaded.clear()
         async with system_on(store) as system:
@@ -178,44 +170,28 @@ async def test_a_snapshot_of_a_state_of_another_shape_is_ignored(store: EventSto
         assert (await system.aggregate_stats("a")).unwrap().has_snapshot
 
 
-async def test_a_damaged_snapshot_on_disk_is_ignored(tmp_path: Path) -> None:
-    path = tmp_path / "events.db"
-    async with SQLiteStore(path) as store:
-        await filled(store)
-    async with aiosqlite.connect(path) as db:
-        await db.execute("UPDATE snapshots SET payload = replace(payload, '19', '91')")
-        await db.commit()
-    async with SQLiteStore(path) as store, system_on(store) as system:
+def apply_doubled(ledger: Ledger, event: Added) -> Ledger:
+    return Ledger([*ledger.entries, 2 * event.amount])
+
+
+doubled: LedgerType = AggregateType("ledger", handle=handle, apply=apply_doubled, empty_state=Ledger, state_version=2)
+
+
+async def test_a_snapshot_of_another_version_of_the_state_is_not_even_found(store: EventStore) -> None:
+    await filled(store)
+    async with system_on(store, doubled) as system:
         assert await system.latest_snapshot("a") == Ok(None)
-        assert await entries(system, "a") == list(range(25))
-
-
-def replace_snapshot(store: MemoryStore, **changes: Any) -> None:
-    """Put something else in the place of the snapshot that is stored."""
-    [(key, snapshot)] = store._snapshots.items()
-    store._snapshots[key] = replace(snapshot, **changes)
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [{"payload": "{"}, {"payload": "null"}, {"payload": '{"entries":["x"]}'}, {"state_type": "Missing"}],
-    ids=str,
-)
-async def test_a_snapshot_that_cannot_be_read_is_ignored(changes: dict[str, str]) -> None:
-    async with MemoryStore() as store:
-        await filled(store)
-        replace_snapshot(store, **changes)
-        async with system_on(store) as system:
-            assert await system.latest_snapshot("a") == Ok(None)
-            assert (await system.execute("a", add_length)).unwrap().events == (Added(25),)
-
-
-async def test_a_snapshot_that_is_ahead_of_its_stream_is_ignored() -> None:
-    async with MemoryStore() as store:
-        await filled(store)
-        replace_snapshot(store, sequence=99)
-        async with system_on(store) as system:
-            assert (await system.execute("a", add_length)).unwrap().events == (Added(25),)
+        assert not (await system.aggregate_stats("a")).unwrap().has_snapshot
+        assert await entries(system, "a") == [2 * number for number in range(25)]
+        assert (await system.execute("a", add_length)).unwrap().events == (Added(25),)
+        await written(system, 1)
+        assert await entries(system, "a") == [2 * number for number in range(26)]
+        assert (await system.system_stats()).snapshots_ignored == 0
+    async with system_on(store) as older:
+        snapshot = (await older.latest_snapshot("a")).unwrap()
+        assert snapshot is not None
+        assert snapshot.sequence == 20
+        assert await entries(older, "a") == list(range(26))
 
 
 async def test_a_command_never_waits_for_a_snapshot() -> None:
@@ -271,12 +247,50 @@ def test_snapshots_need_a_known_state() -> None:
         EventSourcing(untyped, MemoryStore(), snapshots=EVERY_TEN)
 
 
+class Plain:
+    pass
+
+
+def keep_plain(state: Plain, _: Added) -> Plain:
+    return state
+
+
+def keep_list(state: list[int], _: Added) -> list[int]:
+    return state
+
+
+def keep_dangling(state: "Nowhere", event: Added) -> None:  # type: ignore[name-defined]  # noqa: F821
+    pass
+
+
+@pytest.mark.parametrize(
+    ("apply", "reason"),
+    [
+        (lambda state, _: state, "apply: its parameter 'state' has no annotation; annotate it, or give state="),
+        (keep_plain, "Plain cannot be stored as JSON"),
+        (keep_list, "is not a class or a union of classes"),
+        (keep_dangling, "name 'Nowhere' is not defined"),
+    ],
+)
+def test_why_a_state_cannot_be_stored_is_told_to_those_who_ask_for_snapshots(
+    apply: Callable[..., Any], reason: str
+) -> None:
+    kind: AggregateType[Any, Any, Any, Any] = AggregateType(
+        "x", handle=handle, apply=apply, empty_state=Plain, events=[Added]
+    )
+    EventSourcing(kind, MemoryStore())
+    with pytest.raises(InvalidArgument, match=reason) as refused:
+        EventSourcing(kind, MemoryStore(), snapshots=EVERY_TEN)
+    assert refused.value.name == "snapshots"
+    assert "a state of x cannot be stored" in refused.value.reason
+
+
+def test_a_policy_that_is_none_is_refused() -> None:
+    every_ten: Any = 10
+    with pytest.raises(InvalidArgument, match="snapshots: must be a SnapshotConfig, got 10"):
+        EventSourcing(ledger, MemoryStore(), snapshots=every_ten)
+
+
 def test_a_state_that_json_cannot_carry_is_refused() -> None:
-    class Plain:
-        pass
-
-    def keep(state: Plain, _: Added) -> Plain:
-        return state
-
     with pytest.raises(InvalidArgument):
-        AggregateType("x", handle=lambda _, command: command, apply=keep, empty_state=Plain, state=[Plain])
+        AggregateType("x", handle=lambda _, command: command, apply=keep_plain, empty_state=Plain, state=[Plain])

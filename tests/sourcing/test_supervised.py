@@ -20,7 +20,7 @@ from eventree import (
     Strategy,
     Supervisor,
 )
-from sourcing.failing_store import FailingStore
+from eventree.testing import FailingStore
 from sourcing.ledger import Added, Command, Ledger, LedgerSystem, add, add_length, apply, entries, handle, ledger
 from sourcing.reading import Seen, query
 

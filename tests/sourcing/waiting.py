@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable
 
 from eventree import ActorCrashed, QueryHandle, QueryStatus
+from sourcing.ledger import LedgerSystem
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -25,3 +26,17 @@ async def caught_up_after_a_crash(handle: QueryHandle, incarnation: int = 2) -> 
         except ActorCrashed:
             continue
         return
+
+
+async def written(system: LedgerSystem, count: int) -> None:
+    """Wait until so many snapshots were written; the writer has no other way to tell."""
+    async with asyncio.timeout(10):
+        while (await system.system_stats()).snapshots_written < count:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+
+
+async def nothing_to_write(system: LedgerSystem) -> None:
+    """Wait until it is known of every snapshot that fell due what became of it."""
+    async with asyncio.timeout(10):
+        while (writer := await system._tree._writer.inspect()).queued or writer.in_work:  # noqa: ASYNC110
+            await asyncio.sleep(0)

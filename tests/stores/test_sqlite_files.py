@@ -15,7 +15,7 @@ from eventree.errors import (
 )
 from eventree.stores import SQLiteStore
 from eventree.stores.contract import Appended, AppendRequest, StoredSnapshot
-from stores.store_values import TYPE, append, event, log, positions, request, run_sql, stream
+from stores.store_values import TYPE, append, event, log, positions, request, run_sql, snapshot, stream
 
 MEBIBYTE = 2**20
 
@@ -51,7 +51,7 @@ async def test_the_reader_cannot_write(file: Path) -> None:
 async def test_a_file_has_the_same_content_after_it_was_closed_and_opened(file: Path) -> None:
     async with SQLiteStore(file) as store:
         await append(store, request("a", events=3, commands=["c"]), request("b"))
-        await store.save_snapshots([StoredSnapshot(TYPE, "a", "v1", 3, "State", "{}", datetime.now(UTC))])
+        await store.save_snapshots([StoredSnapshot(TYPE, "a", "v1", 3, "State", "{}", 7, datetime.now(UTC))])
         claimed = await store.claim_checkpoint("query", 1)
         before = await log(store), await store.find_commands(["c"]), await store.load_snapshots(TYPE, ["a"], "v1")
     async with SQLiteStore(str(file)) as store:
@@ -101,13 +101,27 @@ async def test_the_view_event_log_shows_events_to_people(file: Path) -> None:
     assert abs((datetime.fromisoformat(recorded_at) - last.recorded_at).total_seconds()) < 0.002
 
 
-async def test_a_damaged_snapshot_is_as_good_as_none(file: Path) -> None:
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "payload = '[2]'",
+        "payload = CAST(x'5bff5d' AS TEXT)",
+        "state_type = CAST(x'ff' AS TEXT)",
+        "sequence = 77",
+        "checksum = -1",
+        "taken_at = 9223372036854775807",
+        "taken_at = -9223372036854775808",
+    ],
+)
+async def test_a_damaged_snapshot_comes_back_as_something_else_and_harms_no_other(file: Path, damage: str) -> None:
+    good = {id: snapshot(id, 1, payload="[1]") for id in ("a", "b")}
     async with SQLiteStore(file) as store:
         await append(store, request("a"), request("b"))
-        for id in ("a", "b"):
-            await store.save_snapshots([StoredSnapshot(TYPE, id, "v1", 1, "State", "[1]", datetime.now(UTC))])
-        run_sql(file, "UPDATE snapshots SET payload = '[2]' WHERE stream = 1")
-        assert set(await store.load_snapshots(TYPE, ["a", "b"], "v1")) == {"b"}
+        await store.save_snapshots(list(good.values()))
+        run_sql(file, f"UPDATE snapshots SET {damage} WHERE stream = 1")
+        loaded = await store.load_snapshots(TYPE, ["a", "b"], "v1")
+        assert loaded["b"] == good["b"]
+        assert loaded["a"] != good["a"]
 
 
 EVENT = "INSERT INTO events VALUES ({})"

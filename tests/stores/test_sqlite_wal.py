@@ -179,7 +179,7 @@ def test_versions_with_the_fix_have_no_wal_reset_bug(version: tuple[int, int, in
 
 async def test_all_who_write_are_served_in_the_order_in_which_they_came(file: Path) -> None:
     def snapshot(sequence: int) -> StoredSnapshot:
-        return StoredSnapshot("thing", "a", "v1", sequence, "State", "{}", datetime.now(UTC))
+        return StoredSnapshot("thing", "a", "v1", sequence, "State", "{}", 7, datetime.now(UTC))
 
     async with SQLiteStore(file, busy_timeout=30) as store:
         await store.append([one_event("a")])

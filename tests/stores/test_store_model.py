@@ -103,7 +103,10 @@ moves = st.builds(
 )
 reads = st.builds(StreamRead, types, ids, small, small)
 sequences = mostly(st.sampled_from([1, 1, 1, 2, 2, 4]), st.just(0), one_in=20)
-snapshots = st.builds(StoredSnapshot, types, st.just("a") | ids, state_versions, sequences, types, texts, st.just(NOON))
+checksums = mostly(st.integers(0, 2**32 - 1), st.sampled_from([-1, 2**32]), one_in=20)
+snapshots = st.builds(
+    StoredSnapshot, types, st.just("a") | ids, state_versions, sequences, types, texts, checksums, st.just(NOON)
+)
 wishes = st.builds(
     Wish,
     st.tuples(types, ids),
@@ -143,7 +146,7 @@ TOUR: list[Call] = [
     ("append", ([Wish(("x", "a"), 1, ['"3"'], [])],)),
     ("append", ([Wish(("x", ""), 0, [], [])],)),
     ("read", (9, 3, None)),
-    ("save_snapshots", ([StoredSnapshot("x", "a", "v1", 1, "S", "{}", NOON)],)),
+    ("save_snapshots", ([StoredSnapshot("x", "a", "v1", 1, "S", "{}", 7, NOON)],)),
     ("claim_checkpoint", ("Q", 1, Claim("one", 3600))),
     ("claim_checkpoint", ("Q", 1, Claim("two"))),
     ("save_checkpoint", ("Q", 1, Move(Checkpoint(3, 7)))),

@@ -3,8 +3,10 @@
 import asyncio
 import inspect
 import itertools
-from collections.abc import Callable, Collection, Iterator, Sequence
+import zlib
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -34,14 +36,14 @@ from eventree.testing import EventStoreSuite
 
 
 class ForgetsToCheckTheSequence(MemoryStore):
-    def _append_one(self, request: AppendRequest) -> Outcome:
+    def _append_one(self, request: AppendRequest, now: datetime) -> Outcome:
         stands = len(self._streams.get((request.aggregate_type, request.aggregate_id), []))
-        return super()._append_one(replace(request, expected_sequence=stands))
+        return super()._append_one(replace(request, expected_sequence=stands), now)
 
 
 class LeavesAGapInPositions(MemoryStore):
-    def _append_one(self, request: AppendRequest) -> Outcome:
-        outcome = super()._append_one(request)
+    def _append_one(self, request: AppendRequest, now: datetime) -> Outcome:
+        outcome = super()._append_one(request, now)
         if len(self._log) > 1 and isinstance(outcome, Appended) and request.events:
             self._log[-1] = structs.replace(self._log[-1], position=self._log[-1].position + 1)
         return outcome
@@ -69,8 +71,8 @@ class ForgetsCommands(MemoryStore):
 
 
 class RecordsRefusedCommands(MemoryStore):
-    def _append_one(self, request: AppendRequest) -> Outcome:
-        outcome = super()._append_one(request)
+    def _append_one(self, request: AppendRequest, now: datetime) -> Outcome:
+        outcome = super()._append_one(request, now)
         if isinstance(outcome, Conflict):
             for command in request.commands:
                 place = (request.aggregate_type, request.aggregate_id)
@@ -79,9 +81,9 @@ class RecordsRefusedCommands(MemoryStore):
 
 
 class LetsADuplicateWinOverAConflict(MemoryStore):
-    def _append_one(self, request: AppendRequest) -> Outcome:
+    def _append_one(self, request: AppendRequest, now: datetime) -> Outcome:
         known = frozenset(command.command_id for command in request.commands if command.command_id in self._commands)
-        return DuplicateCommand(known) if known else super()._append_one(request)
+        return DuplicateCommand(known) if known else super()._append_one(request, now)
 
 
 class StopsAtTheFirstRefusedRequest(MemoryStore):
@@ -295,6 +297,22 @@ class KeepsTheOlderSnapshot(MemoryStore):
             self._snapshots[one.aggregate_type, one.aggregate_id, one.state_version] = one
 
 
+class ChecksTheChecksumItself(MemoryStore):
+    async def load_snapshots(
+        self, aggregate_type: str, aggregate_ids: Sequence[str], state_version: str
+    ) -> Mapping[str, StoredSnapshot]:
+        found = await super().load_snapshots(aggregate_type, aggregate_ids, state_version)
+        return {id: one for id, one in found.items() if one.checksum == zlib.crc32(one.payload.encode())}
+
+
+class KeepsTheChecksumOfAnOlderSnapshot(MemoryStore):
+    async def save_snapshots(self, snapshots: Sequence[StoredSnapshot]) -> None:
+        held = dict(self._snapshots)
+        await super().save_snapshots(snapshots)
+        for key, one in held.items():
+            self._snapshots[key] = replace(self._snapshots[key], checksum=one.checksum)
+
+
 class KeepsNothingWhenItIsLeft(MemoryStore):
     async def __aexit__(self, *_: object) -> None:
         self._users -= 1
@@ -324,7 +342,7 @@ class TakesWhatIsTooLarge(MemoryStore):
     async def append(self, requests: Sequence[AppendRequest]) -> Sequence[Outcome]:
         self._check_open()
         head = len(self._log)
-        outcomes = [self._append_one(request) for request in requests]
+        outcomes = [self._append_one(request, datetime.now(UTC)) for request in requests]
         if len(self._log) > head:
             self._watchers.tell(len(self._log))
         return outcomes

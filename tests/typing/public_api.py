@@ -4,13 +4,27 @@ A line that ignores an error fails the check if there is no error.
 """
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from decimal import Decimal
-from typing import assert_type
+from typing import Any, Literal, Never, assert_type
 from uuid import UUID
 
 import aiosqlite
 
-from bank import Account, BankAccount, BankCommand, BankError, BankEvent, Deposit, OpenAccount, bank_account
+from bank import (
+    Account,
+    AccountOpened,
+    BankAccount,
+    BankCommand,
+    BankError,
+    BankEvent,
+    Deposit,
+    OpenAccount,
+    Unopened,
+    apply,
+    bank_account,
+    handle,
+)
 from eventree import (
     Actor,
     ActorContext,
@@ -29,6 +43,7 @@ from eventree import (
     EventEnvelope,
     EventreeError,
     EventSourcing,
+    EventStore,
     ExitReason,
     MemoryStore,
     Ok,
@@ -42,13 +57,15 @@ from eventree import (
     Result,
     Snapshot,
     SQLiteStore,
+    StoreUnavailable,
     Supervisor,
     SystemStats,
     correlation,
     current_correlation,
     run,
 )
-from eventree.testing import Scenario, scenario
+from eventree.stores.transaction import StoreTransaction
+from eventree.testing import FailingStore, Gate, Scenario, scenario, settled
 
 
 def on_events(_: str, events: Sequence[EventEnvelope[BankEvent]]) -> None:
@@ -140,6 +157,92 @@ async def a_wrong_command_is_an_error(store: MemoryStore) -> None:
     await accounts.execute(7, OpenAccount("a"))  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 
+def each_step_of_a_scenario_takes_its_own_type() -> None:
+    story = scenario(bank_account).given(AccountOpened("a")).when(Deposit(Decimal(1))).then()
+    assert_type(story, Scenario[BankAccount, BankCommand, BankEvent, BankError])
+    assert_type(story.then_error(BankError.OVERDRAFT), Scenario[BankAccount, BankCommand, BankEvent, BankError])
+    assert_type(story.then_state(Unopened()), Scenario[BankAccount, BankCommand, BankEvent, BankError])
+    story.given(7)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    story.given(AccountOpened("a"), Deposit(Decimal(1)))  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    story.when(AccountOpened("a"))  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    story.when(None)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    story.then(Deposit(Decimal(1)))  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    story.then([AccountOpened("a")])  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    story.then_error("OVERDRAFT")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    story.then_error(DomainError(BankError.OVERDRAFT))  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    story.then_state(AccountOpened("a"))  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    story.then_state(None)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    scenario(handle)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+def handle_literals(_: BankAccount, __: BankCommand) -> Result[Sequence[BankEvent], Literal["poor", "closed"]]:
+    return Err("poor")
+
+
+def handle_unfailingly(_: BankAccount, __: BankCommand) -> Result[Sequence[BankEvent], Never]:
+    return Ok([])
+
+
+def a_reason_is_not_widened() -> None:
+    literals = AggregateType("x", handle=handle_literals, apply=apply, empty_state=Unopened)
+    scenario(literals).then_error("poor")
+    scenario(literals).then_error("pour")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    never = AggregateType("x", handle=handle_unfailingly, apply=apply, empty_state=Unopened)
+    assert_type(never, AggregateType[BankAccount, BankCommand, BankEvent, Never])
+    scenario(never).then_error("poor")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+def apply_numbers(account: BankAccount, _: int) -> BankAccount:
+    return account
+
+
+def handle_text(_: str, __: BankCommand) -> Result[Sequence[BankEvent], BankError]:
+    return Ok([])
+
+
+def handle_without_result(_: BankAccount, __: BankCommand) -> Sequence[BankEvent]:
+    return []
+
+
+def parts_that_do_not_fit_are_an_error() -> None:
+    AggregateType("x", handle=handle, apply=apply_numbers, empty_state=Unopened)  # type: ignore[misc]  # pyright: ignore[reportArgumentType]
+    AggregateType("x", handle=handle_text, apply=apply, empty_state=Unopened)  # type: ignore[misc]  # pyright: ignore[reportArgumentType]
+    AggregateType("x", handle=handle_without_result, apply=apply, empty_state=Unopened)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    AggregateType("x", handle=handle, apply=apply, empty_state=int)  # type: ignore[misc]  # pyright: ignore[reportArgumentType]
+
+
+async def what_a_test_waits_for_are_systems(store: MemoryStore, numbers: AggregateType[int, str, int, str]) -> None:
+    accounts = EventSourcing(bank_account, store)
+    await settled(accounts, EventSourcing(numbers, store), timeout=1)
+    await settled([accounts])  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    await settled(accounts.query("q"))  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+async def a_store_that_fails_is_a_store_and_knows_what_there_is_to_fail() -> None:
+    async with FailingStore() as store, FailingStore(SQLiteStore("bank.db")) as other:
+        assert_type(store, FailingStore)
+        accounts = EventSourcing(bank_account, store, queries=[Projection("b", project)])
+        assert_type(accounts, EventSourcing[BankAccount, BankCommand, BankEvent, BankError])
+        async with other.transaction() as transaction:
+            assert_type(transaction, StoreTransaction[Any])
+        assert_type(store.inner, EventStore)
+        assert_type(store.hold("append", after=True), Gate)
+        assert_type(await store.hold("commit").reached(timeout=1), None)
+        store.fail("read", StoreUnavailable("away"), times=2)
+        store.fail("append", StoreUnavailable)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+        store.fail("apend", StoreUnavailable("away"))  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+        store.hold("watch")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+        store.do("append", lambda: None)  # type: ignore[arg-type, return-value]  # pyright: ignore[reportArgumentType]
+        FailingStore(bank_account)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+def a_clock_returns_moments() -> None:
+    MemoryStore(clock=lambda: datetime(2025, 1, 31, tzinfo=UTC))
+    SQLiteStore("bank.db", clock=lambda: datetime(2025, 1, 31, tzinfo=UTC))
+    MemoryStore(clock=datetime(2025, 1, 31, tzinfo=UTC))  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    SQLiteStore("bank.db", clock=float)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
 async def every_answer_has_its_type(store: MemoryStore) -> None:
     accounts = EventSourcing(bank_account, store)
     answer = await accounts.execute("a", Deposit(Decimal(1)), metadata={"user": "1"})
@@ -193,6 +296,47 @@ async def the_arms_of_a_match_have_their_types(store: MemoryStore) -> str:
         case Err(error):
             assert_type(error, DomainError[BankError] | EventreeError)
             return str(error)
+
+
+async def a_reason_that_is_none_of_the_domain_s_is_an_error(store: MemoryStore) -> None:
+    accounts = EventSourcing(bank_account, store)
+    match await accounts.execute("a", OpenAccount("a")):
+        case Err(DomainError(reason)):
+            if reason == "OVERDRAFT":  # type: ignore[comparison-overlap]  # pyright: ignore[reportUnnecessaryComparison]
+                return
+            if reason is BankError.OVERDRAWN:  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
+                return
+        case Err(DomainError("OVERDRAFT")):  # pyright: ignore[reportUnnecessaryComparison] - mypy looks at no values here
+            return
+        case _:
+            return
+
+
+def on_openings(_: str, events: Sequence[EventEnvelope[AccountOpened]]) -> None:
+    assert_type(events[0].payload, AccountOpened)
+
+
+def on_a_number(_: int, __: Sequence[EventEnvelope[BankEvent]]) -> None: ...
+
+
+def on_one_event(_: str, __: EventEnvelope[BankEvent]) -> None: ...
+
+
+def on_lists(_: str, __: list[EventEnvelope[BankEvent]]) -> None: ...
+
+
+def counts(_: str, events: Sequence[EventEnvelope[BankEvent]]) -> int:
+    return len(events)
+
+
+def a_handler_that_does_not_fit_is_an_error(store: MemoryStore) -> None:
+    Query("q", on_a_number)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    Query("q", on_one_event)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    Query("q", on_lists)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    Query("q", counts)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    Query("q", on_openings, follows=[bank_account])  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    EventSourcing(bank_account, store, queries=[on_events])  # type: ignore[list-item]  # pyright: ignore[reportArgumentType]
+    EventSourcing(bank_account, store, queries=[Query("q", on_openings)])  # type: ignore[misc]  # pyright: ignore[reportArgumentType]
 
 
 class Echo(Actor[str, int]):

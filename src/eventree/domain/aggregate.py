@@ -7,9 +7,10 @@ from typing import Generic, TypeVar
 
 from eventree.domain.annotations import Hints
 from eventree.domain.codec import Codec
-from eventree.domain.limits import check_id
+from eventree.domain.limits import MAX_VERSION, check_id
 from eventree.errors import InvalidArgument
-from eventree.result import Result
+from eventree.errors.arguments import check_count
+from eventree.result import Err, Ok, Result
 from eventree.values import subscriptable
 
 StateT = TypeVar("StateT")
@@ -44,7 +45,8 @@ class AggregateType(Generic[StateT, CommandT, EventT, ErrorT]):
         apply: Returns the state after an event; must not refuse, what happened has happened.
         empty_state: Makes the state before the first event.
         events: Turns events into their stored form and back.
-        states: Turns states into their stored form and back, for snapshots; None where the state's type is unknown.
+        states: Turns states into their stored form and back, for snapshots; None where they cannot be stored.
+        state_version: The version of what `apply` makes of the events.
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class AggregateType(Generic[StateT, CommandT, EventT, ErrorT]):
         empty_state: Callable[[], StateT],
         events: Iterable[type[EventT]] | None = None,
         state: Iterable[type[StateT]] | None = None,
+        state_version: int = 1,
     ) -> None:
         """Describe an aggregate type.
 
@@ -66,9 +69,12 @@ class AggregateType(Generic[StateT, CommandT, EventT, ErrorT]):
             empty_state: Makes a new state, so that no two aggregates share one.
             events: The event classes, where the annotations of `apply` cannot tell.
             state: The state classes, where the annotations of `apply` cannot tell.
+            state_version: From 1; default 1. A snapshot is used only by code with the same version and the same fields
+                of the state. So raise it where `apply` makes another state of the same events while the fields stay
+                as they are; a change of the fields is noticed without it.
 
         Raises:
-            InvalidArgument: A function is missing, or the event classes cannot be told.
+            InvalidArgument: A function is missing, the event classes cannot be told, or the version cannot be.
         """
         self.name = check_id("name", name)
         for role, function in (("handle", handle), ("apply", apply), ("empty_state", empty_state)):
@@ -81,10 +87,40 @@ class AggregateType(Generic[StateT, CommandT, EventT, ErrorT]):
         self.empty_state = empty_state
         hints = Hints(apply)
         self.events: Codec[EventT] = Codec(events if events is not None else hints.events())
-        self.states: Codec[StateT] | None = _state_codec(state, hints)
+        codec = _state_codec(state, hints)
+        self.states: Codec[StateT] | None = None if isinstance(codec, str) else codec
+        self._why_no_states = codec if isinstance(codec, str) else ""
+        check_count("state_version", state_version)
+        if state_version > MAX_VERSION:
+            raise InvalidArgument("state_version", f"must be at most {MAX_VERSION}, got {state_version}")
+        self.state_version = state_version
 
     def __repr__(self) -> str:
         return f"AggregateType({self.name!r})"
+
+    def state_codec(self) -> Codec[StateT]:
+        """Return `states`.
+
+        Raises:
+            InvalidArgument: It is None; the error says why.
+        """
+        if self.states is None:
+            raise InvalidArgument("state", self._why_no_states)
+        return self.states
+
+    def decide(self, state: StateT, command: CommandT) -> Ok[tuple[EventT, ...]] | Err[ErrorT]:
+        """Return what `handle` decides, once it is known to be a decision.
+
+        Raises:
+            TypeError: It is neither `Ok([event, ...])` nor `Err(reason)`.
+        """
+        match self.handle(state, command):
+            case Ok(events):
+                return Ok(tuple(events))
+            case Err() as refusal:
+                return refusal
+            case other:  # pyright: ignore[reportUnnecessaryComparison] - callers without a type checker
+                raise TypeError(f"handle must return Ok([events]) or Err(reason), it returned {type(other).__name__}")
 
     def replay(self, state: StateT, events: Iterable[EventT]) -> StateT:
         """Return the state after applying events in order."""
@@ -94,10 +130,15 @@ class AggregateType(Generic[StateT, CommandT, EventT, ErrorT]):
         return state
 
 
-def _state_codec(state: Iterable[type[StateT]] | None, hints: Hints) -> Codec[StateT] | None:
+def _state_codec(state: Iterable[type[StateT]] | None, hints: Hints) -> Codec[StateT] | str:
+    """Return the codec of the state, or, where nobody has asked for one yet, why there is none."""
+    if state is not None:
+        return Codec(state)
     try:
-        return Codec(state if state is not None else hints.states())
-    except InvalidArgument:
-        if state is not None:
-            raise
-        return None
+        classes = hints.states()
+    except InvalidArgument as error:
+        return str(error)
+    try:
+        return Codec(classes)
+    except InvalidArgument as error:
+        return error.reason

@@ -40,9 +40,10 @@ class Hints:
                 "apply", f"its annotations cannot be resolved ({error}); give events=[...] and state=[...]"
             ) from error
         if parameters[index].name not in hints:
+            given = ("state", "events")[index]
             raise InvalidArgument(
                 "apply",
-                f"its parameter {parameters[index].name!r} has no annotation; annotate it, or give events=[...]",
+                f"its parameter {parameters[index].name!r} has no annotation; annotate it, or give {given}=[...]",
             )
         return hints[parameters[index].name]
 

@@ -16,6 +16,10 @@ MAX_METADATA_BYTES: Final = 64 * 1024
 """The largest metadata of a command, in bytes of JSON."""
 
 
+MAX_VERSION: Final = 2**31 - 1
+"""The highest version of an event, a state or a query, and the longest page."""
+
+
 def check_id(name: str, value: str) -> str:
     """Return an id as it is, if every store can keep it.
 

@@ -1,10 +1,12 @@
 """Snapshots: the state of an aggregate at one sequence, so that a load need not replay what came before."""
 
+import math
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Generic, TypeVar
 
-from eventree.errors.arguments import check_count
+from eventree.errors import InvalidArgument
+from eventree.errors.arguments import check_count, check_positive
 from eventree.values import subscriptable
 
 StateT_co = TypeVar("StateT_co", covariant=True)
@@ -30,18 +32,44 @@ class Snapshot(Generic[StateT_co]):
 
 @dataclass(frozen=True, slots=True)
 class SnapshotConfig:
-    """Say when snapshots are taken.
+    """Say when snapshots are taken: by the number of events, by what a load costs, or by whichever comes first.
+
+    What a load costs is seen only when an aggregate is loaded, not while it stays in memory; where that may be for
+    long, give a frequency too.
 
     Attributes:
-        frequency: One falls due whenever a commit reaches or passes a multiple of this many events.
+        frequency: One falls due whenever a commit reaches or passes a multiple of this many events; None for never.
+        max_replay_seconds: One falls due with the next commit of an aggregate that took this long, when it was last
+            loaded, to decode and apply the events after its newest snapshot, in seconds; None for never.
     """
 
-    frequency: int
+    frequency: int | None = None
+    max_replay_seconds: float | None = None
 
     def __post_init__(self) -> None:
-        """Refuse a frequency that is not a positive whole number."""
-        check_count("frequency", self.frequency)
+        """Refuse numbers that are not positive, and a policy without any.
 
-    def is_due(self, before: int, after: int) -> bool:
-        """Return whether a commit from one sequence to another reaches or passes a multiple of the frequency."""
-        return after // self.frequency > before // self.frequency
+        Raises:
+            InvalidArgument: Neither is given, or one of them cannot be.
+        """
+        if self.frequency is None and self.max_replay_seconds is None:
+            raise InvalidArgument("frequency", "give it, or max_replay_seconds, or both; no snapshot would ever be due")
+        if self.frequency is not None:
+            check_count("frequency", self.frequency)
+        if self.max_replay_seconds is not None:
+            check_positive("max_replay_seconds", self.max_replay_seconds)
+            if self.max_replay_seconds == math.inf:
+                raise InvalidArgument("max_replay_seconds", "must be finite; leave it out for no limit")
+
+    def is_due(self, before: int, after: int, replay_seconds: float = 0.0) -> bool:
+        """Return whether a commit makes a snapshot due.
+
+        Args:
+            before: The sequence of the newest snapshot, 0 if there is none.
+            after: The sequence after the commit.
+            replay_seconds: How long it took to replay the events in between when they were last loaded, in seconds;
+                default 0, for an aggregate that was not loaded since.
+        """
+        if self.frequency is not None and after // self.frequency > before // self.frequency:
+            return True
+        return self.max_replay_seconds is not None and replay_seconds >= self.max_replay_seconds

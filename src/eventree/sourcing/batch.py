@@ -191,13 +191,11 @@ class Batch(Generic[StateT, CommandT, EventT, ErrorT]):
         self._keep(draft, work, events, encoded)
 
     def _handle(self, state: StateT, command: CommandT) -> tuple[EventT, ...] | DomainError[ErrorT]:
-        match self._type.handle(state, command):
+        match self._type.decide(state, command):
             case Ok(events):
-                return tuple(events)
+                return events
             case Err(reason):
                 return DomainError(reason)
-            case other:  # pyright: ignore[reportUnnecessaryComparison] - callers without a type checker
-                raise TypeError(f"handle must return Ok([events]) or Err(reason), it returned {type(other).__name__}")
 
     def _keep(
         self,

@@ -1,21 +1,16 @@
 """The command path: take what waits, load what is missing, decide, commit once, answer."""
 
 import asyncio
-import logging
 import random
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from itertools import islice
 from typing import Generic, TypeVar
 
 from eventree.actors.actor import Actor, ActorContext
-from eventree.actors.ref import ActorRef
 from eventree.actors.request import Request
 from eventree.domain.aggregate import AggregateType
 from eventree.domain.events import Commit
-from eventree.domain.snapshots import SnapshotConfig
 from eventree.errors import (
-    ActorError,
     CodecError,
     CommandIdReused,
     CommitOutcomeUnknown,
@@ -29,6 +24,7 @@ from eventree.errors import (
 from eventree.result import Err, Ok
 from eventree.sourcing.batch import Batch, Decided, Draft, Execute, Executed, Work
 from eventree.sourcing.loading import Live, Loader
+from eventree.sourcing.snapshots.taker import SnapshotTaker
 from eventree.sourcing.statistics import Counters
 from eventree.stores.contract import (
     Appended,
@@ -37,11 +33,8 @@ from eventree.stores.contract import (
     EventStore,
     Outcome,
     RecordedCommand,
-    StoredSnapshot,
     StreamRead,
 )
-
-logger = logging.getLogger("eventree")
 
 StateT = TypeVar("StateT")
 CommandT = TypeVar("CommandT")
@@ -74,8 +67,7 @@ class EventSourcingActor(Actor[Execute[CommandT], Executed[EventT, ErrorT]], Gen
         counters: Counters,
         *,
         cache_size: int,
-        snapshots: SnapshotConfig | None,
-        snapshot_writer: ActorRef[StoredSnapshot, None],
+        snapshots: SnapshotTaker[StateT] | None,
     ) -> None:
         """Begin without any state in memory.
 
@@ -85,8 +77,7 @@ class EventSourcingActor(Actor[Execute[CommandT], Executed[EventT, ErrorT]], Gen
             loader: Loads aggregates from it.
             counters: What to count in.
             cache_size: How many states stay in memory; the least recently used go first.
-            snapshots: When snapshots fall due; None for never.
-            snapshot_writer: Who saves them.
+            snapshots: Takes snapshots; None for never.
         """
         self._type = aggregate_type
         self._store = store
@@ -94,7 +85,6 @@ class EventSourcingActor(Actor[Execute[CommandT], Executed[EventT, ErrorT]], Gen
         self._counters = counters
         self._cache_size = cache_size
         self._snapshots = snapshots
-        self._snapshot_writer = snapshot_writer
         self._states: dict[str, Live[StateT]] = {}
 
     async def receive_batch(
@@ -213,12 +203,12 @@ class EventSourcingActor(Actor[Execute[CommandT], Executed[EventT, ErrorT]], Gen
     def _keep(self, draft: Draft[StateT, CommandT, EventT, ErrorT], outcome: Appended) -> None:
         if draft.closed:
             return
-        snapshot = draft.base.snapshot
-        # Measured from the last snapshot, not from the last commit: one that was missed falls due with the next commit.
-        if self._snapshots is not None and self._snapshots.is_due(snapshot, outcome.sequence):
-            snapshot = outcome.sequence
-            self._snapshot(draft, snapshot)
-        self._states[draft.aggregate_id] = Live(draft.state, outcome.sequence, outcome.position, snapshot)
+        base = draft.base
+        live = self._states[draft.aggregate_id] = Live(
+            draft.state, outcome.sequence, outcome.position, base.snapshot, base.replay_seconds, base.needs_snapshot
+        )
+        if self._snapshots is not None:
+            self._snapshots.take_if_due(draft.aggregate_id, live)
 
     async def _answer_repeated(
         self, left: Sequence[Decided[CommandT, EventT, ErrorT]]
@@ -254,29 +244,6 @@ class EventSourcingActor(Actor[Execute[CommandT], Executed[EventT, ErrorT]], Gen
             return Err(error)
         position = page.events[-1].position
         return Ok(Commit(aggregate_id, command.last_sequence, position, events, repetition.commit_id))
-
-    def _snapshot(self, draft: Draft[StateT, CommandT, EventT, ErrorT], sequence: int) -> None:
-        """Hand a snapshot over to be written some time; the command path never waits for it."""
-        if self._type.states is None:
-            return
-        try:
-            form = self._type.states.encode(draft.state)
-            self._snapshot_writer.tell(
-                StoredSnapshot(
-                    self._type.name,
-                    draft.aggregate_id,
-                    self._loader.state_version,
-                    sequence,
-                    form.type,
-                    form.payload,
-                    datetime.now(UTC),
-                )
-            )
-        except ActorError:  # the writer is behind: the next multiple of the frequency is soon enough
-            self._counters.snapshots_dropped += 1
-        except CodecError as error:
-            self._counters.snapshots_dropped += 1
-            logger.warning("%s: no snapshot of the state at sequence %d: %s", self._type.name, sequence, error)
 
     def _answer(self, work: Work[CommandT, EventT, ErrorT], answer: Executed[EventT, ErrorT]) -> None:
         self._counters.commands += 1

@@ -1,7 +1,9 @@
 """Load aggregates: the newest snapshot, then the events after it, many aggregates in one read."""
 
-from collections.abc import Collection, Mapping
+import logging
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from time import perf_counter
 from typing import Generic, TypeVar
 
 from eventree.domain.aggregate import AggregateType
@@ -9,7 +11,11 @@ from eventree.domain.events import EventEnvelope
 from eventree.domain.snapshots import Snapshot
 from eventree.errors import EventNotDecodable, EventreeError, HandlerCrashed
 from eventree.sourcing.envelopes import envelope, payload_of
+from eventree.sourcing.snapshots.codec import SnapshotCodec
+from eventree.sourcing.statistics import Counters
 from eventree.stores.contract import EventStore, RecordedEvent, StoredSnapshot, StreamPage, StreamRead
+
+logger = logging.getLogger("eventree")
 
 StateT = TypeVar("StateT")
 CommandT = TypeVar("CommandT")
@@ -29,25 +35,48 @@ class Live(Generic[StateT]):
         sequence: The sequence of that event; 0 if it has none.
         position: The position of that event; 0 if there is none.
         snapshot: The sequence of its newest snapshot, as far as we know; 0 if it has none.
+        replay_seconds: How long it took to decode and apply the events after that, when it was loaded; 0 if a snapshot
+            was taken since.
+        needs_snapshot: Whether the one that was found could not be used, so that the next commit is to replace it.
     """
 
     state: StateT
     sequence: int
     position: int
     snapshot: int = 0
+    replay_seconds: float = 0.0
+    needs_snapshot: bool = False
 
 
 class Loader(Generic[StateT, CommandT, EventT, ErrorT]):
-    """Read aggregates of one type from a store."""
+    """Read aggregates of one type from a store.
+
+    Attributes:
+        clock: Returns the time in seconds, never going back; what a replay costs is measured by it.
+    """
 
     def __init__(
-        self, aggregate_type: AggregateType[StateT, CommandT, EventT, ErrorT], store: EventStore, *, snapshots: bool
+        self,
+        aggregate_type: AggregateType[StateT, CommandT, EventT, ErrorT],
+        store: EventStore,
+        snapshots: SnapshotCodec[StateT] | None,
+        counters: Counters,
+        clock: Callable[[], float] = perf_counter,
     ) -> None:
-        """Remember what to load from where, and whether to look for snapshots."""
+        """Remember what to load from where.
+
+        Args:
+            aggregate_type: What to load.
+            store: Keeps it.
+            snapshots: Reads snapshots; None to look for none.
+            counters: What to count in.
+            clock: See the attribute; for tests.
+        """
         self._type = aggregate_type
         self._store = store
-        self._states = aggregate_type.states if snapshots else None
-        self.state_version = self._states.fingerprint if self._states is not None else ""
+        self._snapshots = snapshots
+        self._counters = counters
+        self.clock = clock
 
     async def load(self, ids: Collection[str]) -> Mapping[str, Live[StateT] | EventreeError]:
         """Return the current state of each aggregate, or why it alone cannot be loaded.
@@ -65,13 +94,13 @@ class Loader(Generic[StateT, CommandT, EventT, ErrorT]):
             behind = [id for id, page in zip(behind, pages, strict=True) if self._is_behind(loaded[id], page.sequence)]
         return loaded
 
-    async def snapshots(self, ids: Collection[str]) -> Mapping[str, Snapshot[StateT]]:
-        """Return the newest snapshots that this code can read; a snapshot is never required."""
-        if self._states is None:
-            return {}
-        stored = await self._store.load_snapshots(self._type.name, list(ids), self.state_version)
-        decoded = ((id, self._decode_snapshot(snapshot)) for id, snapshot in stored.items())
-        return {id: snapshot for id, snapshot in decoded if snapshot is not None}
+    async def snapshot(self, id: str) -> Snapshot[StateT] | None:
+        """Return the newest snapshot of an aggregate, None if there is none that can be used."""
+        snapshot = (await self._find_snapshots([id])).get(id)
+        if snapshot is None:
+            return None
+        [page] = await self._store.read_streams([StreamRead(self._type.name, id, limit=0)])
+        return None if self._is_ahead(id, snapshot.sequence, page.sequence) else snapshot
 
     def envelope(self, event: RecordedEvent) -> EventEnvelope[EventT]:
         """Return a stored event with its payload decoded.
@@ -82,23 +111,44 @@ class Loader(Generic[StateT, CommandT, EventT, ErrorT]):
         return envelope(event, self._type.events)
 
     async def _beginnings(self, ids: Collection[str]) -> dict[str, Live[StateT] | EventreeError]:
-        found = await self.snapshots(ids)
-        return {id: _begin_at(found[id]) if id in found else self._nothing_yet(id) for id in ids}
+        found = await self._find_snapshots(ids)
+        return {id: self._begin_at(id, found[id]) if id in found else self._nothing_yet(id) for id in ids}
 
-    def _nothing_yet(self, id: str) -> Live[StateT] | EventreeError:
+    def _begin_at(self, id: str, snapshot: Snapshot[StateT] | None) -> Live[StateT] | EventreeError:
+        if snapshot is None:
+            return self._nothing_yet(id, needs_snapshot=True)
+        return Live(snapshot.state, snapshot.sequence, 0, snapshot.sequence)
+
+    def _nothing_yet(self, id: str, *, needs_snapshot: bool = False) -> Live[StateT] | EventreeError:
         try:
-            return Live(self._type.empty_state(), 0, 0)
+            return Live(self._type.empty_state(), 0, 0, needs_snapshot=needs_snapshot)
         except Exception as error:  # noqa: BLE001 - a bug in `empty_state` is the answer for this aggregate only
             return HandlerCrashed("empty_state", self._type.name, id, error)
 
-    def _decode_snapshot(self, stored: StoredSnapshot) -> Snapshot[StateT] | None:
-        if self._states is None:
-            return None
+    async def _find_snapshots(self, ids: Collection[str]) -> Mapping[str, Snapshot[StateT] | None]:
+        """Return the newest snapshots; None for one that cannot be used."""
+        codec = self._snapshots
+        if codec is None:
+            return {}
+        stored = await self._store.load_snapshots(self._type.name, list(ids), codec.state_version)
+        return {id: self._decode(codec, snapshot) for id, snapshot in stored.items()}
+
+    def _decode(self, codec: SnapshotCodec[StateT], stored: StoredSnapshot) -> Snapshot[StateT] | None:
         try:
-            state = self._states.decode(stored.state_type, 1, stored.payload)
-        except EventNotDecodable:
+            return codec.decode(stored)
+        except EventNotDecodable as error:
+            self._ignore(stored.aggregate_id, stored.sequence, error.reason)
             return None
-        return Snapshot(stored.aggregate_id, state, stored.sequence, stored.taken_at)
+
+    def _is_ahead(self, id: str, snapshot: int, sequence: int) -> bool:
+        """Tell whether a snapshot is from a future that a restored backup does not have; then it is counted."""
+        if snapshot > sequence:
+            self._ignore(id, snapshot, f"its aggregate stands at {sequence}")
+        return snapshot > sequence
+
+    def _ignore(self, id: str, sequence: int, reason: str) -> None:
+        self._counters.snapshots_ignored += 1
+        logger.warning("%s %r: the snapshot at sequence %d is not used: %s", self._type.name, id, sequence, reason)
 
     def _read_on(self, id: str, live: Live[StateT] | EventreeError) -> StreamRead:
         return StreamRead(self._type.name, id, live.sequence if isinstance(live, Live) else 0, PAGE)
@@ -109,8 +159,9 @@ class Loader(Generic[StateT, CommandT, EventT, ErrorT]):
     def _advance(self, id: str, live: Live[StateT] | EventreeError, page: StreamPage) -> Live[StateT] | EventreeError:
         if not isinstance(live, Live):
             return live
-        if live.sequence > page.sequence:  # a snapshot from a future that a restored backup does not have
-            return self._nothing_yet(id)
+        if live.sequence > page.sequence:  # an older backup was restored
+            return self._nothing_yet(id, needs_snapshot=self._is_ahead(id, live.snapshot, page.sequence))
+        began = self.clock()
         try:
             payloads = [payload_of(event, self._type.events) for event in page.events]
         except EventNotDecodable as error:
@@ -119,8 +170,6 @@ class Loader(Generic[StateT, CommandT, EventT, ErrorT]):
             state = self._type.replay(live.state, payloads)
         except Exception as error:  # noqa: BLE001 - a bug in `apply` is the answer for this aggregate only
             return HandlerCrashed("apply", self._type.name, id, error)
-        return Live(state, live.sequence + len(payloads), page.position, live.snapshot)
-
-
-def _begin_at(snapshot: Snapshot[StateT]) -> Live[StateT]:
-    return Live(snapshot.state, snapshot.sequence, 0, snapshot.sequence)
+        seconds = live.replay_seconds + self.clock() - began
+        sequence = live.sequence + len(payloads)
+        return Live(state, sequence, page.position, live.snapshot, seconds, live.needs_snapshot)

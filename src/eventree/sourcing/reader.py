@@ -57,8 +57,8 @@ class Reader(Generic[StateT, CommandT, EventT, ErrorT]):
                 return
 
     async def snapshot(self, aggregate_id: str) -> Snapshot[StateT] | None:
-        """Return the newest snapshot of an aggregate that this code can read."""
-        return (await self._loader.snapshots([check_id("aggregate_id", aggregate_id)])).get(aggregate_id)
+        """Return the newest snapshot of an aggregate, None if there is none that can be used."""
+        return await self._loader.snapshot(check_id("aggregate_id", aggregate_id))
 
     async def stats(self, aggregate_id: str) -> AggregateStats:
         """Return the numbers of an aggregate."""

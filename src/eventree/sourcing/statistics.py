@@ -17,6 +17,7 @@ class Counters:
         conflicts: Requests that met an aggregate somebody else had written to.
         snapshots_written: Snapshots saved.
         snapshots_dropped: Snapshots that fell due and were not saved.
+        snapshots_ignored: How often a snapshot was found that could not be used.
     """
 
     commands: int = 0
@@ -25,6 +26,7 @@ class Counters:
     conflicts: int = 0
     snapshots_written: int = 0
     snapshots_dropped: int = 0
+    snapshots_ignored: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,9 @@ class SystemStats:
         conflicts: How often somebody else had written to an aggregate first.
         snapshots_written: Snapshots saved.
         snapshots_dropped: Snapshots that fell due and were not saved.
+        snapshots_ignored: How often a snapshot was found that could not be used: it was damaged, does not fit the code,
+            or is ahead of its aggregate since an older backup was restored. Events were replayed in its place, and the
+            next commit of its aggregate replaces it.
         actor_restarts: How often a supervisor restarted an actor of the system.
         uptime_seconds: Seconds since the system was started; 0 before.
     """
@@ -52,6 +57,7 @@ class SystemStats:
     conflicts: int
     snapshots_written: int
     snapshots_dropped: int
+    snapshots_ignored: int
     actor_restarts: int
     uptime_seconds: float
 
@@ -64,7 +70,7 @@ class AggregateStats:
         aggregate_id: The aggregate.
         event_count: How many events it has.
         current_sequence: The sequence of its last event.
-        has_snapshot: Whether a snapshot of it is stored that this code can read.
+        has_snapshot: Whether a snapshot of it is stored that can be used.
     """
 
     aggregate_id: str

@@ -65,8 +65,8 @@ class EventSourcing(Generic[StateT, CommandT, EventT, ErrorT]):
         """
         check_count("cache_size", cache_size)
         check_count("mailbox_size", mailbox_size)
-        if snapshots is not None and aggregate_type.states is None:
-            raise InvalidArgument("snapshots", "the class of the state is unknown; give AggregateType state=[...]")
+        if snapshots is not None and not isinstance(snapshots, SnapshotConfig):
+            raise InvalidArgument("snapshots", f"must be a SnapshotConfig, got {snapshots!r}")
         self._type = aggregate_type
         self._store = store
         self._root: Supervisor | None = None
@@ -251,7 +251,7 @@ class EventSourcing(Generic[StateT, CommandT, EventT, ErrorT]):
     async def latest_snapshot(
         self, aggregate_id: str, *, timeout: float = 5.0
     ) -> Result[Snapshot[StateT] | None, EventreeError]:
-        """Return the newest snapshot of an aggregate, None if there is none that this code can read.
+        """Return the newest snapshot of an aggregate, None if there is none that can be used.
 
         Args:
             aggregate_id: The aggregate.

@@ -18,7 +18,9 @@ from eventree.sourcing.commands import EventSourcingActor
 from eventree.sourcing.loading import Loader
 from eventree.sourcing.queries.handle import QueryHandle
 from eventree.sourcing.queries.subscription import Subscription
-from eventree.sourcing.snapshots import SnapshotWriter
+from eventree.sourcing.snapshots.codec import SnapshotCodec
+from eventree.sourcing.snapshots.taker import SnapshotTaker
+from eventree.sourcing.snapshots.writer import SnapshotWriter
 from eventree.sourcing.statistics import Counters, SystemStats
 from eventree.stores.contract import EventStore, StoredSnapshot
 
@@ -56,19 +58,23 @@ class Tree(Generic[StateT, CommandT, EventT, ErrorT]):
         """Make the addresses; nothing runs yet."""
         self._type = aggregate_type
         self._store = store
-        self._snapshots = snapshots
         self._cache_size = cache_size
         self._counters = Counters()
         self._started_at: float | None = None
         self._planned_starts = 0
         self._query_supervisor = Supervisor(name=f"{aggregate_type.name} queries")
-        self.loader = Loader(aggregate_type, store, snapshots=snapshots is not None)
         self.commands: ActorRef[Execute[CommandT], Executed[EventT, ErrorT]] = ActorRef(
             f"{aggregate_type.name} commands", mailbox=MailboxSpec(maxsize=mailbox_size)
         )
         self._writer: ActorRef[StoredSnapshot, None] = ActorRef(
             f"{aggregate_type.name} snapshots", mailbox=MailboxSpec(maxsize=SNAPSHOT_QUEUE)
         )
+        self._snapshots: SnapshotTaker[StateT] | None = None
+        codec: SnapshotCodec[StateT] | None = None
+        if snapshots is not None:
+            codec = SnapshotCodec(aggregate_type)
+            self._snapshots = SnapshotTaker(snapshots, codec, self._writer, self._counters)
+        self.loader = Loader(aggregate_type, store, codec, self._counters)
         self.queries: dict[tuple[str, int], QueryHandle] = {}
         self._add(queries)
 
@@ -116,6 +122,7 @@ class Tree(Generic[StateT, CommandT, EventT, ErrorT]):
             conflicts=counters.conflicts,
             snapshots_written=counters.snapshots_written,
             snapshots_dropped=counters.snapshots_dropped,
+            snapshots_ignored=counters.snapshots_ignored,
             actor_restarts=sum(starts) - sum(map(bool, starts)) - self._planned_starts,
             uptime_seconds=0.0 if self._started_at is None else time.monotonic() - self._started_at,
         )
@@ -128,6 +135,29 @@ class Tree(Generic[StateT, CommandT, EventT, ErrorT]):
     def plan_start(self) -> None:
         """Note that a start comes that is nobody's restart, although the actors may have run before."""
         self._planned_starts += sum(ref.incarnation > 0 for ref in self._refs())
+
+    async def idle(self, timeout: float) -> int:
+        """Wait until no command waits or is in work, and no snapshot; return the newest position of the store then.
+
+        Args:
+            timeout: How long to wait for what is in work, in seconds.
+
+        Raises:
+            ActorStopped: The tree is not running.
+            ActorTimeout: It took longer.
+            EventStoreError: The store could not say what the newest event is.
+        """
+        refs: list[ActorRef[Never, object]] = [self.commands]
+        if self._snapshots is not None:
+            refs.append(self._writer)
+        for ref in refs:
+            is_busy = True
+            while is_busy:
+                info = await ref.inspect(state=True, timeout=timeout)  # the state is there once nothing is in work
+                if info.state is None:
+                    raise ActorStopped(ref.id)
+                is_busy = bool(info.queued or info.in_work)
+        return await self._store.head()
 
     def _refs(self) -> list[ActorRef[Never, object]]:
         return [self.commands, self._writer, *(part.ref for query in self.queries.values() for part in query.parts)]
@@ -168,5 +198,4 @@ class Tree(Generic[StateT, CommandT, EventT, ErrorT]):
             self._counters,
             cache_size=self._cache_size,
             snapshots=self._snapshots,
-            snapshot_writer=self._writer,
         )

@@ -5,7 +5,14 @@ from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
-from eventree.domain.limits import MAX_ID_BYTES, MAX_METADATA_BYTES, MAX_PAYLOAD_BYTES, check_id, check_text
+from eventree.domain.limits import (
+    MAX_ID_BYTES,
+    MAX_METADATA_BYTES,
+    MAX_PAYLOAD_BYTES,
+    MAX_VERSION,
+    check_id,
+    check_text,
+)
 from eventree.errors import InvalidArgument
 from eventree.stores.contract import AppendRequest, Claim, Move, NewCommand, NewEvent, StoredSnapshot, StreamRead
 
@@ -18,8 +25,8 @@ MAX_LEASE: Final = 86_400
 MAX_REASON_BYTES: Final = 4_000
 """The longest reason for parking a commit."""
 
-MAX_VERSION: Final = 2**31 - 1
-"""The highest version of an event or a query, and the longest page."""
+MAX_CHECKSUM: Final = 2**32 - 1
+"""The highest checksum of a snapshot."""
 
 
 def check_requests(requests: Sequence[AppendRequest]) -> None:
@@ -132,6 +139,7 @@ def check_snapshots(snapshots: Iterable[StoredSnapshot]) -> None:
         _check_id("state_type", snapshot.state_type)
         _check_number("sequence", snapshot.sequence, 1, MAX_NUMBER)
         _check_json("payload", snapshot.payload, MAX_PAYLOAD_BYTES)
+        _check_number("checksum", snapshot.checksum, 0, MAX_CHECKSUM)
         _check_utc("taken_at", snapshot.taken_at)
 
 

@@ -233,6 +233,7 @@ class StoredSnapshot:
         sequence: The sequence of the last event in it.
         state_type: The name of the state's class, 1 to 255 bytes.
         payload: JSON text, at most 1 MiB. A store may refuse a text that is not JSON.
+        checksum: A number of 32 bits that belongs to the rest; a store keeps it and never looks whether it is right.
         taken_at: When it was taken, aware UTC.
     """
 
@@ -242,6 +243,7 @@ class StoredSnapshot:
     sequence: int
     state_type: str
     payload: str
+    checksum: int
     taken_at: datetime
 
 
@@ -363,12 +365,13 @@ class EventStore(Checkpoints, Protocol):
     async def save_snapshots(self, snapshots: Sequence[StoredSnapshot]) -> None:
         """Keep the newest snapshot of each aggregate and state version; older ones are dropped.
 
-        A snapshot ahead of its aggregate, taken before a restore of an older backup, is dropped too.
+        A snapshot ahead of its aggregate, taken before a restore of an older backup, is dropped too; one that is kept
+        already gives way to any that is not ahead.
         """
         ...
 
     async def load_snapshots(
         self, aggregate_type: str, aggregate_ids: Sequence[str], state_version: str
     ) -> Mapping[str, StoredSnapshot]:
-        """Return the snapshots of aggregates by their ids; those without one are left out."""
+        """Return the snapshots of aggregates by their ids, damaged ones too; aggregates without one are left out."""
         ...

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from time import monotonic
 from types import TracebackType
 from typing import Self
@@ -23,6 +23,7 @@ from eventree.stores.checks import (
     check_snapshots,
     check_stream_reads,
 )
+from eventree.stores.clock import Clock, check_clock, read_clock, utc_now
 from eventree.stores.contract import (
     ANYBODY,
     Appended,
@@ -60,8 +61,17 @@ class _Held:
 class MemoryStore:
     """Keep events in memory, for as long as the object lives; see `EventStore` for what each method promises."""
 
-    def __init__(self) -> None:
-        """Make an empty store."""
+    def __init__(self, *, clock: Clock = utc_now) -> None:
+        """Make an empty store.
+
+        Args:
+            clock: For tests: says when events are stored, as an aware datetime. Default that of the computer, which
+                leases go by in any case.
+
+        Raises:
+            InvalidArgument: The clock is no function; or, when events are stored, it returns no aware datetime.
+        """
+        self._clock = check_clock(clock)
         self._log: list[RecordedEvent] = []
         self._streams: dict[tuple[str, str], list[RecordedEvent]] = {}
         self._commands: dict[str, RecordedCommand] = {}
@@ -88,13 +98,13 @@ class MemoryStore:
         """See `EventStore.append`."""
         check_requests(requests)
         self._check_open()
-        head = len(self._log)
-        outcomes = [self._append_one(request) for request in requests]
+        head, now = len(self._log), read_clock(self._clock)
+        outcomes = [self._append_one(request, now) for request in requests]
         if len(self._log) > head:
             self._watchers.tell(len(self._log))
         return outcomes
 
-    def _append_one(self, request: AppendRequest) -> Outcome:
+    def _append_one(self, request: AppendRequest, now: datetime) -> Outcome:
         key = (request.aggregate_type, request.aggregate_id)
         stream = self._streams.get(key, [])
         if len(stream) != request.expected_sequence:
@@ -102,7 +112,6 @@ class MemoryStore:
         known = frozenset(c.command_id for c in request.commands if c.command_id in self._commands)
         if known:
             return DuplicateCommand(known)
-        now = datetime.now(UTC)
         for event in request.events:
             recorded = RecordedEvent(
                 len(self._log) + 1,
@@ -259,7 +268,8 @@ class MemoryStore:
             key = (snapshot.aggregate_type, snapshot.aggregate_id, snapshot.state_version)
             held = self._snapshots.get(key)
             stands = len(self._streams.get((snapshot.aggregate_type, snapshot.aggregate_id), []))
-            if stands >= snapshot.sequence and (held is None or held.sequence <= snapshot.sequence):
+            is_older = held is not None and snapshot.sequence < held.sequence <= stands
+            if snapshot.sequence <= stands and not is_older:
                 self._snapshots[key] = snapshot
 
     async def load_snapshots(

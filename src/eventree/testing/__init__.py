@@ -1,21 +1,35 @@
-"""Tools for tests: of your own domain with `scenario`, and of your own event store with `EventStoreSuite`."""
+"""Tools for tests of your own: of a domain, of a system of actors and queries, of an event store.
+
+- `scenario`: given events, when a command, then events. No store, no event loop.
+- `settled`: wait until commands and queries have nothing left to do.
+- `FailingStore`: a store that fails, before or after the effect, or waits, as a test orders.
+- `EventStoreSuite` and its sisters: every promise of the contract as a test, for a store of your own.
+
+Only the suites need pytest.
+"""
 
 import sys
 from typing import TYPE_CHECKING
 
+from eventree.testing.failing_store import FailingStore
+from eventree.testing.gate import Gate
 from eventree.testing.golden import GoldenFiles
 from eventree.testing.scenario import Scenario, scenario
+from eventree.testing.settled import settled
 
 if TYPE_CHECKING:
     from eventree.testing.suite import EventStoreSuite, SharedStoreSuite, TransactionalStoreSuite
 
 __all__ = [
     "EventStoreSuite",
+    "FailingStore",
+    "Gate",
     "GoldenFiles",
     "Scenario",
     "SharedStoreSuite",
     "TransactionalStoreSuite",
     "scenario",
+    "settled",
 ]
 
 _SUITE = "eventree.testing.suite"

@@ -1,74 +1,163 @@
 """Given events, when a command, then events: test a domain without a store or an event loop."""
 
-from collections.abc import Sequence
-from typing import Generic, Self, TypeVar
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from copy import deepcopy
+from typing import Final, Generic, NoReturn, Self, TypeVar
 
 from eventree.domain.aggregate import AggregateType
-from eventree.result import Err, Ok, Result
+from eventree.result import Err, Ok
+from eventree.testing.differences import NOTHING, differences, differences_in_order, shown
 
 StateT = TypeVar("StateT")
 CommandT = TypeVar("CommandT")
 EventT = TypeVar("EventT")
 ErrorT = TypeVar("ErrorT")
 
+MOST_LINES: Final = 20
+"""Lines that are shown of what differs, and of what happened."""
+
 
 class Scenario(Generic[StateT, CommandT, EventT, ErrorT]):
     """Play one story of one aggregate; each step returns the scenario, so that steps can be chained.
 
-    Every event goes through its stored form and back, as it would in a store.
+    Every event goes through its stored form and back, as it would in a store: one that could not be stored raises
+    `EventNotEncodable`. What `handle` or `apply` raises comes out as it is, with the story so far as a note. An
+    expectation that is not met raises an `AssertionError` that tells what differs, and what was given and came of it.
     """
 
     def __init__(self, aggregate_type: AggregateType[StateT, CommandT, EventT, ErrorT]) -> None:
         """Begin with an aggregate that has no events."""
         self._type = aggregate_type
         self._state = aggregate_type.empty_state()
-        self._result: Result[Sequence[EventT], ErrorT] | None = None
+        self._outcome: Ok[tuple[EventT, ...]] | Err[ErrorT] | None = None
+        self._story: list[tuple[str, object]] = []
 
     def given(self, *events: EventT) -> Self:
-        """Let events have happened."""
-        self._state = self._type.replay(self._state, (self._stored(event) for event in events))
+        """Let events have happened.
+
+        Args:
+            events: In order; none to say that nothing has.
+
+        Raises:
+            EventNotEncodable: One of them could not be stored, so it cannot have happened.
+        """
+        for event in events:
+            self._story.append(("given", event))
+            self._apply(event)
         return self
 
     def when(self, command: CommandT) -> Self:
-        """Give a command; its events, if it is accepted, have happened for what comes next."""
-        self._result = self._type.handle(self._state, command)
-        if isinstance(self._result, Ok):
-            self.given(*self._result.value)
+        """Give a command; its events, if it is accepted, have happened for what comes next.
+
+        Args:
+            command: What `handle` is to decide.
+
+        Raises:
+            AssertionError: `handle` has changed the state that it was given.
+            EventNotEncodable: One of its events could not be stored.
+            TypeError: `handle` returned no `Ok([event, ...])` or `Err(reason)`.
+        """
+        __tracebackhide__ = True
+        self._story.append(("when", command))
+        before = _copy(self._state)
+        with self._noting_the_story():
+            self._outcome = self._type.decide(self._state, command)
+        if before is not NOTHING and before != self._state:
+            changes = [f"  {line}" for line in differences("the state", before, self._state)]
+            self._fail(["handle has changed the state that it was given, which only apply may do", *changes])
+        match self._outcome:
+            case Ok(events):
+                self._story += [("got", event) for event in events or (NOTHING,)]
+                for event in events:
+                    self._apply(event)
+            case Err(reason):
+                self._story.append(("refused", reason))
         return self
 
     def then(self, *events: EventT) -> Self:
-        """Expect the last command to have led to exactly these events; none means that it decided nothing."""
-        match self._result:
-            case Ok(actual) if list(actual) == list(events):
-                return self
-            case Ok(actual):
-                raise AssertionError(_difference("events", list(events), list(actual)))
+        """Expect the last command to have led to exactly these events.
+
+        Args:
+            events: In order; none to say that it was accepted and decided nothing.
+
+        Raises:
+            AssertionError: It has led to others, or was refused.
+        """
+        __tracebackhide__ = True
+        match self._decided("then()"):
+            case Ok(got):
+                self._expect_none(differences_in_order("event", events, got))
             case Err(reason):
-                raise AssertionError(_difference("events", list(events), f"the refusal {reason!r}"))
-            case None:
-                raise AssertionError("then() needs a when() before it")
-
-    def then_error(self, reason: ErrorT) -> Self:
-        """Expect the last command to have been refused for this reason."""
-        match self._result:
-            case Err(actual) if actual == reason:
-                return self
-            case Err(actual):
-                raise AssertionError(_difference("refusal", reason, actual))
-            case Ok(actual):
-                raise AssertionError(_difference("refusal", reason, f"the events {list(actual)!r}"))
-            case None:
-                raise AssertionError("then_error() needs a when() before it")
-
-    def then_state(self, state: StateT) -> Self:
-        """Expect the aggregate to be in this state now."""
-        if self._state != state:
-            raise AssertionError(_difference("state", state, self._state))
+                wanted = [f"  expected {shown(event)}" for event in events or (NOTHING,)]
+                self._fail([f"the command was refused, which was not expected: {shown(reason)}", *wanted])
         return self
 
-    def _stored(self, event: EventT) -> EventT:
-        form = self._type.events.encode(event)
-        return self._type.events.decode(form.type, form.version, form.payload)
+    def then_error(self, reason: ErrorT) -> Self:
+        """Expect the last command to have been refused.
+
+        Args:
+            reason: What `handle` is to have returned in its `Err`.
+
+        Raises:
+            AssertionError: It was refused for another reason, or accepted.
+        """
+        __tracebackhide__ = True
+        match self._decided("then_error()"):
+            case Ok():
+                self._fail([f"the command was accepted, but expected was the refusal {shown(reason)}"])
+            case Err(got):
+                self._expect_none(differences("the refusal", reason, got))
+        return self
+
+    def then_state(self, state: StateT) -> Self:
+        """Expect the aggregate to be in this state now.
+
+        Args:
+            state: The state after all events, given or decided.
+
+        Raises:
+            AssertionError: It is in another one.
+        """
+        __tracebackhide__ = True
+        self._expect_none(differences("the state", state, self._state))
+        return self
+
+    def _apply(self, event: EventT) -> None:
+        with self._noting_the_story():
+            form = self._type.events.encode(event)
+            self._state = self._type.apply(self._state, self._type.events.decode(form.type, form.version, form.payload))
+
+    def _decided(self, expectation: str) -> Ok[tuple[EventT, ...]] | Err[ErrorT]:
+        __tracebackhide__ = True
+        if self._outcome is None:
+            raise AssertionError(f"{expectation} needs a when() before it")
+        return self._outcome
+
+    def _expect_none(self, lines: Sequence[str]) -> None:
+        __tracebackhide__ = True
+        if lines:
+            self._fail(lines)
+
+    def _fail(self, lines: Sequence[str]) -> NoReturn:
+        __tracebackhide__ = True
+        more = [f"… and {len(lines) - MOST_LINES} more differences"] if len(lines) > MOST_LINES else []
+        raise AssertionError("\n".join([*lines[:MOST_LINES], *more, *self._told()]))
+
+    @contextmanager
+    def _noting_the_story(self) -> Generator[None, None, None]:
+        """Add to what a function of the domain raises what led there."""
+        try:
+            yield
+        except Exception as error:
+            error.add_note("\n".join([f"in a scenario of {self._type.name}:", *self._told()]))
+            raise
+
+    def _told(self) -> list[str]:
+        """Return what happened, line by line; of a long story its end."""
+        hidden = len(self._story) - MOST_LINES
+        begin = [f"  …        {hidden} steps before"] if hidden > 0 else []
+        return [*begin, *(f"  {role:<7}  {shown(value)}" for role, value in self._story[-MOST_LINES:])]
 
 
 def scenario(
@@ -85,5 +174,11 @@ def scenario(
     return Scenario(aggregate_type)
 
 
-def _difference(what: str, expected: object, actual: object) -> str:
-    return f"wrong {what}\n  expected: {expected!r}\n  actual:   {actual!r}"
+def _copy(state: object) -> object:
+    """Return a copy by which to see whether a state was changed, `NOTHING` where its class allows no comparison."""
+    try:
+        copy = deepcopy(state)
+        is_comparable = copy == state
+    except Exception:  # noqa: BLE001 - a state that cannot be copied or compared is no fault
+        return NOTHING
+    return copy if is_comparable else NOTHING

@@ -64,10 +64,11 @@ def snapshot(
     payload: str = "{}",
     type: str = TYPE,
     state_type: str = "State",
+    checksum: int = 2**32 - 1,
     taken_at: datetime = NOON,
 ) -> StoredSnapshot:
-    """Return a snapshot of an aggregate."""
-    return StoredSnapshot(type, id, version, sequence, state_type, payload, taken_at)
+    """Return a snapshot of an aggregate; its checksum is wrong, which is no business of a store."""
+    return StoredSnapshot(type, id, version, sequence, state_type, payload, checksum, taken_at)
 
 
 def parked(id: str, position: int, last: int = 0, *, reason: str = "no", type: str = TYPE) -> ParkedCommit:

@@ -5,11 +5,11 @@ from typing import Any, Literal, Protocol, TypeAlias, TypedDict, TypeVar
 from zlib import crc32
 
 from eventree.actors.policy import Backoff
-from eventree.domain.limits import check_id
+from eventree.domain.limits import MAX_VERSION, check_id
 from eventree.errors import InvalidArgument
 from eventree.errors.arguments import check_count, check_positive
 from eventree.sourcing.envelopes import Decoder
-from eventree.stores.checks import MAX_LEASE, MAX_NUMBER, MAX_VERSION
+from eventree.stores.checks import MAX_LEASE, MAX_NUMBER
 
 EventT_co = TypeVar("EventT_co", covariant=True)
 

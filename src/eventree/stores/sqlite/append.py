@@ -1,14 +1,14 @@
 """The append as one function on the writer's thread: classify all requests, then write what is kept."""
 
 import sqlite3
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
+from eventree.stores.clock import Clock, read_clock
 from eventree.stores.contract import Appended, AppendRequest, Conflict, DuplicateCommand, Outcome
 from eventree.stores.sqlite.connection import writing
-from eventree.stores.sqlite.read import as_json, head
+from eventree.stores.sqlite.read import as_json, head, to_micros
 
 _STREAMS = """
 SELECT stream, sequence, position FROM json_each(?) AS r
@@ -46,13 +46,13 @@ class Answer:
     recorded_at: int
 
 
-def append(db: sqlite3.Connection, requests: Sequence[AppendRequest], busy_timeout: float) -> Answer:
+def append(db: sqlite3.Connection, requests: Sequence[AppendRequest], busy_timeout: float, clock: Clock) -> Answer:
     """Store what fits in one transaction."""
     known: frozenset[str] = frozenset()
     while True:
         try:
             with writing(db, busy_timeout):
-                return _Append(db, requests, known).run()
+                return _Append(db, requests, known, to_micros(read_clock(clock))).run()
         except sqlite3.IntegrityError:
             # Ids are looked up only now, so that new commands pay for no read. Another error of that kind stays one.
             found = known_commands(db, (c.command_id for request in requests for c in request.commands))
@@ -69,13 +69,15 @@ def known_commands(db: sqlite3.Connection, command_ids: Iterable[str]) -> set[st
 class _Append:
     """One attempt, inside a transaction that holds the write lock."""
 
-    def __init__(self, db: sqlite3.Connection, requests: Sequence[AppendRequest], known: frozenset[str]) -> None:
+    def __init__(
+        self, db: sqlite3.Connection, requests: Sequence[AppendRequest], known: frozenset[str], now: int
+    ) -> None:
         self._db = db
         self._requests = requests
         self._known = set(known)
         self._position = self._head = head(db)
         self._last_stream = db.execute(_LAST_STREAM).fetchone()[0]
-        self._now = time.time_ns() // 1_000
+        self._now = now
         self._streams: list[tuple[int, str, str, int, int]] = []
         self._events: list[Iterator[tuple[object, ...]]] = []
         self._commands: list[tuple[str, int, int, int]] = []

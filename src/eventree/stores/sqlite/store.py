@@ -26,6 +26,7 @@ from eventree.stores.checks import (
     check_snapshots,
     check_stream_reads,
 )
+from eventree.stores.clock import Clock, check_clock, utc_now
 from eventree.stores.contract import (
     ANYBODY,
     AppendRequest,
@@ -61,6 +62,7 @@ SELECT stream, ?, ?, ?, ?, ?, ? FROM streams WHERE aggregate_type = ? AND aggreg
 ON CONFLICT (stream, state_version) DO UPDATE SET sequence = excluded.sequence, state_type = excluded.state_type,
   payload = excluded.payload, checksum = excluded.checksum, taken_at = excluded.taken_at
 WHERE excluded.sequence >= snapshots.sequence
+  OR snapshots.sequence > (SELECT sequence FROM streams WHERE stream = excluded.stream)
 """
 
 
@@ -72,15 +74,18 @@ class SQLiteStore:
     number of processes of one machine may share the file; network file systems do not work.
     """
 
-    def __init__(self, path: str | PathLike[str], *, busy_timeout: float = 5.0) -> None:
+    def __init__(self, path: str | PathLike[str], *, busy_timeout: float = 5.0, clock: Clock = utc_now) -> None:
         """Name the file; nothing is opened yet.
 
         Args:
             path: The database file, created if it is missing. Its folder must exist.
             busy_timeout: How long to wait for the write lock of another process, in seconds; default 5.
+            clock: For tests: says when events are stored, as an aware datetime; called on the thread that writes.
+                Default that of the computer, which leases go by in any case.
 
         Raises:
-            InvalidArgument: The path is empty or an in-memory database, which is what `MemoryStore` is for.
+            InvalidArgument: The path is empty or an in-memory database, which is what `MemoryStore` is for; the clock
+                is no function, or, when events are stored, it returns no aware datetime.
             NonPositiveArgument: The timeout is not positive.
         """
         self._path = fspath(path)
@@ -88,6 +93,7 @@ class SQLiteStore:
             raise InvalidArgument("path", f"must be the path of a file, got {self._path!r}; MemoryStore() needs none")
         check_positive("busy_timeout", busy_timeout)
         self._busy_timeout = busy_timeout
+        self._clock = check_clock(clock)
         self._writer: Connection | None = None
         self._reader: Connection | None = None
         self._turns = asyncio.Lock()
@@ -114,7 +120,7 @@ class SQLiteStore:
         """See `EventStore.append`."""
         check_requests(requests)
         try:
-            answer = await self._write(append, requests, self._busy_timeout)
+            answer = await self._write(append, requests, self._busy_timeout, self._clock)
         except BaseException:
             self._tail.clear()  # there may be events that nobody here knows of
             raise
@@ -253,7 +259,7 @@ def _save_snapshots(db: sqlite3.Connection, snapshots: Sequence[StoredSnapshot],
                     snapshot.sequence,
                     snapshot.state_type,
                     snapshot.payload,
-                    queries.checksum_of(snapshot.payload),
+                    snapshot.checksum,
                     queries.to_micros(snapshot.taken_at),
                     snapshot.aggregate_type,
                     snapshot.aggregate_id,

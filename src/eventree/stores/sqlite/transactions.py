@@ -65,10 +65,10 @@ class Projector(Connection):
 
     async def _execute(self, fn: Callable[..., Any], *args: object, **kwargs: object) -> Any:  # noqa: ANN401
         if fn == self._call or self._is_closing:
-            return await super()._execute(fn, *args, **kwargs)  # type: ignore[no-untyped-call]
+            return await super()._execute(fn, *args, **kwargs)  # type: ignore[no-untyped-call]  # pyright: ignore[reportUnknownMemberType]
         if self.transaction is None or self.transaction not in _inside.get():
             raise TransactionEnded("the transaction is over; use the connection only until the function returns")
-        return await super()._execute(self._call_of_others, fn, *args, **kwargs)  # type: ignore[no-untyped-call]
+        return await super()._execute(self._call_of_others, fn, *args, **kwargs)  # type: ignore[no-untyped-call]  # pyright: ignore[reportUnknownMemberType]
 
     def _call_of_others(self, fn: Callable[..., Any], *args: object, **kwargs: object) -> Any:  # noqa: ANN401
         if self._file is not None:

@@ -178,6 +178,12 @@ COUNTING: dict[str, tuple[str, int, int, Callable[[EventStore, int], Awaitable[o
         2**63 - 1,
         lambda store, number: store.save_snapshots([snapshot("a", number)]),
     ),
+    "a checksum of a snapshot": (
+        "checksum",
+        0,
+        2**32 - 1,
+        lambda store, number: store.save_snapshots([snapshot("a", 1, checksum=number)]),
+    ),
 }
 
 
@@ -247,7 +253,7 @@ class LimitPromises:
         assert (kept.aggregate_type, kept.aggregate_id, kept.event_type) == (LONGEST, LONGEST, LONGEST)
         assert await store.find_commands([LONGEST]) == {LONGEST: RecordedCommand(LONGEST, LONGEST, LONGEST, 1, 1)}
         assert list((await store.read(0, 10, [LONGEST])).events) == [kept]
-        taken = StoredSnapshot(LONGEST, LONGEST, LONGEST, 1, LONGEST, "{}", NOON)
+        taken = StoredSnapshot(LONGEST, LONGEST, LONGEST, 1, LONGEST, "{}", 0, NOON)
         await store.save_snapshots([taken])
         assert await store.load_snapshots(LONGEST, [LONGEST], LONGEST) == {LONGEST: taken}
         held = await store.claim_checkpoint(LONGEST, 2**31 - 1)

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from eventree.stores.contract import Appended, EventStore
-from eventree.testing.store_values import TYPE, append, request, snapshot
+from eventree.testing.store_values import NOON, TYPE, append, request, snapshot
 
 
 class SnapshotPromises:
@@ -16,6 +16,14 @@ class SnapshotPromises:
         kept = snapshot("ä", 3, type="tÿpe", version="vé", state_type="Stäte", payload='{"tëxt":  "\\u0000😀"}')
         await store.save_snapshots([kept])
         assert await store.load_snapshots("tÿpe", ["ä"], "vé") == {"ä": kept}
+
+    @pytest.mark.parametrize("checksum", [0, 1, 2**31, 2**32 - 1])
+    async def test_a_checksum_comes_back_as_it_was_given_whether_it_is_right_or_not(
+        self, store: EventStore, checksum: int
+    ) -> None:
+        await append(store, request("a"))
+        await store.save_snapshots([snapshot("a", 1, checksum=checksum)])
+        assert (await store.load_snapshots(TYPE, ["a"], "v1"))["a"].checksum == checksum
 
     @pytest.mark.parametrize("taken_at", [datetime(1970, 1, 1), datetime(2999, 12, 31, 23, 59, 59, 999_999)])  # noqa: DTZ001
     async def test_any_moment_of_a_snapshot_comes_back_in_utc(self, store: EventStore, taken_at: datetime) -> None:
@@ -40,9 +48,10 @@ class SnapshotPromises:
 
     async def test_a_snapshot_taken_again_replaces_the_one_before(self, store: EventStore) -> None:
         await append(store, request("a", events=9))
-        await store.save_snapshots([snapshot("a", 6, payload="1")])
-        await store.save_snapshots([snapshot("a", 6, payload="2"), snapshot("a", 6, payload="3")])
-        assert (await store.load_snapshots(TYPE, ["a"], "v1"))["a"].payload == "3"
+        last = snapshot("a", 6, payload="3", state_type="Other", checksum=3, taken_at=NOON + timedelta(hours=1))
+        await store.save_snapshots([snapshot("a", 6, payload="1", checksum=1)])
+        await store.save_snapshots([snapshot("a", 6, payload="2", checksum=2), last])
+        assert await store.load_snapshots(TYPE, ["a"], "v1") == {"a": last}
 
     async def test_a_snapshot_of_another_state_version_is_invisible(self, store: EventStore) -> None:
         await append(store, request("a", events=9))

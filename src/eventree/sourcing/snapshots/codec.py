@@ -1,0 +1,75 @@
+"""What a snapshot looks like in a store, and whether one that was found there can be believed."""
+
+import zlib
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Generic, TypeVar
+
+from eventree.domain.aggregate import AggregateType
+from eventree.domain.snapshots import Snapshot
+from eventree.errors import EventNotDecodable, InvalidArgument
+from eventree.stores.contract import StoredSnapshot
+
+StateT = TypeVar("StateT")
+CommandT = TypeVar("CommandT")
+EventT = TypeVar("EventT")
+ErrorT = TypeVar("ErrorT")
+
+
+class SnapshotCodec(Generic[StateT]):
+    """Turn states of one aggregate type into stored snapshots and back.
+
+    Attributes:
+        name: The name of the aggregate type.
+        state_version: Under what they are stored: it changes with the fields of the state and with the version that
+            the aggregate type was given, so that snapshots of other code are not even found.
+    """
+
+    def __init__(self, aggregate_type: AggregateType[StateT, CommandT, EventT, ErrorT]) -> None:
+        """Learn the classes of the state.
+
+        Raises:
+            InvalidArgument: It cannot be stored.
+        """
+        self.name = aggregate_type.name
+        try:
+            self._states = aggregate_type.state_codec()
+        except InvalidArgument as error:
+            raise InvalidArgument("snapshots", f"a state of {self.name} cannot be stored: {error.reason}") from error
+        self._versions = {known.name: known.version for known in self._states.types}
+        self.state_version = f"{self._states.fingerprint}-{aggregate_type.state_version}"
+
+    def encode(self, aggregate_id: str, state: StateT, sequence: int) -> StoredSnapshot:
+        """Return the snapshot of an aggregate, taken now.
+
+        Args:
+            aggregate_id: The aggregate.
+            state: Its state.
+            sequence: The sequence of the last event that is in it.
+
+        Raises:
+            EventNotEncodable: The state does not fit its classes, or is larger than 1 MiB.
+        """
+        form = self._states.encode(state)
+        stored = StoredSnapshot(
+            self.name, aggregate_id, self.state_version, sequence, form.type, form.payload, 0, datetime.now(UTC)
+        )
+        return replace(stored, checksum=checksum_of(stored))
+
+    def decode(self, stored: StoredSnapshot) -> Snapshot[StateT]:
+        """Return what a stored snapshot stands for.
+
+        Raises:
+            EventNotDecodable: It was damaged, or does not fit the code.
+        """
+        version = self._versions.get(stored.state_type, 1)  # it has the fields of today, or it was not found
+        if stored.checksum != checksum_of(stored):
+            raise EventNotDecodable(stored.state_type, version, "its checksum is wrong")
+        state = self._states.decode(stored.state_type, version, stored.payload)
+        return Snapshot(stored.aggregate_id, state, stored.sequence, stored.taken_at)
+
+
+def checksum_of(stored: StoredSnapshot) -> int:
+    """Return a number that changes when anything in a snapshot does that the state depends on."""
+    place = (stored.aggregate_type, stored.aggregate_id, stored.state_version, stored.state_type, str(stored.sequence))
+    return zlib.crc32("\0".join((*place, stored.payload)).encode(errors="surrogatepass"))

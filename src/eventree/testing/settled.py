@@ -1,0 +1,89 @@
+"""Wait until a system of actors has nothing left to do."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+from eventree.errors import ActorTimeout, InvalidArgument, QueryStopped, QuerySuperseded
+from eventree.errors.arguments import check_positive
+from eventree.errors.root import described
+from eventree.sourcing.queries.context import refuse_in_transaction
+from eventree.sourcing.queries.handle import QueryHandle
+from eventree.sourcing.queries.progress import QueryStatus
+from eventree.sourcing.system import EventSourcing
+from eventree.sourcing.tree import Tree
+
+AnySystem: TypeAlias = EventSourcing[Any, Any, Any, Any]
+AnyTree: TypeAlias = Tree[Any, Any, Any, Any]
+
+
+async def settled(*systems: AnySystem, timeout: float = 5.0) -> None:
+    """Wait until every query has handled all that is stored, and nothing more is coming.
+
+    What came of it counts too: commands that handlers execute in any of these systems, what other handlers make of
+    their events, and so on; commands given to `execute_nowait` that still wait; snapshots that fell due. What a query
+    skips or parks it has dealt with. A query whose newer version is live is left out, as it handles nothing any more.
+    So give all systems that play together, and await the tasks that you or your handlers have started beside them.
+
+    Args:
+        systems: Running ones, at least one.
+        timeout: How long to wait for all of them, in seconds; default 5.
+
+    Raises:
+        ActorTimeout: They have not settled in time; its text tells what is left.
+        QueryStopped: A query gave up before.
+        InvalidArgument: A query is behind and paused, so this would wait for ever.
+        ActorStopped: A system is not running.
+        AskCycle, WouldDeadlock: The caller is a handler of one of the queries, or in the transaction of a projection.
+        EventStoreError: The store could not say what the newest event is.
+    """
+    check_positive("timeout", timeout)
+    if not systems or not all(isinstance(system, EventSourcing) for system in systems):
+        raise InvalidArgument("systems", f"must be at least one EventSourcing, one argument each, got {systems!r}")
+    refuse_in_transaction("settled")
+    # The kit looks behind the face, which has no use for this.
+    trees = [system._tree for system in systems]  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+    before: list[int] = []
+    try:
+        async with asyncio.timeout(timeout):
+            # Where no event was stored since all queries had caught up, none of their handlers has anything to do.
+            while (heads := [await tree.idle(timeout) for tree in trees]) != before:
+                before = heads
+                for tree, head in zip(trees, heads, strict=True):
+                    for query in list(tree.queries.values()):
+                        await _caught_up(query, head, timeout)
+    except TimeoutError:
+        behind = _behind(trees, before)
+        left = [_described(query, head) for query, head in behind] + _waiting(trees) or ["an end of new events"]
+        cause = next((query.last_error for query, _ in behind if query.last_error is not None), None)
+        raise ActorTimeout(f"settled, waiting for {', '.join(left)},", timeout) from cause
+
+
+async def _caught_up(query: QueryHandle, head: int, timeout: float) -> None:
+    if query.position < head and any(part.progress.is_paused for part in query.parts):
+        raise InvalidArgument("systems", f"{_described(query, head)} would wait for ever; resume it, or leave it out")
+    try:
+        await query.caught_up(timeout=timeout)
+    except QueryStopped as error:
+        if not isinstance(error.__cause__, QuerySuperseded):
+            raise
+
+
+def _behind(trees: Sequence[AnyTree], heads: Sequence[int]) -> list[tuple[QueryHandle, int]]:
+    """Return the queries that have not handled what was stored when it was last looked at, with its position."""
+    return [
+        (query, head)
+        for tree, head in zip(trees, heads, strict=False)
+        for query in tree.queries.values()
+        if query.position < head and query.status is not QueryStatus.SUPERSEDED
+    ]
+
+
+def _waiting(trees: Sequence[AnyTree]) -> list[str]:
+    refs = [tree.commands for tree in trees]
+    return [f"{ref.id} ({len(ref.mailbox)} waiting)" for ref in refs if len(ref.mailbox)]
+
+
+def _described(query: QueryHandle, head: int) -> str:
+    last = f", {described(query.last_error).removesuffix(': ')}" if query.last_error is not None else ""
+    return f"query {query.name!r} ({query.status.value} at position {query.position} of {head}{last})"

@@ -1,0 +1,117 @@
+"""The stored form of a snapshot: whatever was changed in it since is noticed."""
+
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from eventree import AggregateType, EventNotDecodable, EventNotEncodable, Snapshot, UnknownEventType, event_type
+from eventree.sourcing.snapshots.codec import SnapshotCodec, checksum_of
+from sourcing.ledger import Added, Ledger, handle, ledger
+
+CODEC = SnapshotCodec(ledger)
+STATE = Ledger([1, 2, 3])
+STORED = CODEC.encode("ä", STATE, 3)
+
+
+def test_a_snapshot_comes_back_as_it_was_taken() -> None:
+    before = datetime.now(UTC)
+    stored = CODEC.encode("a", STATE, 3)
+    assert before <= stored.taken_at <= datetime.now(UTC)
+    assert CODEC.decode(stored) == Snapshot("a", STATE, 3, stored.taken_at)
+    assert (stored.aggregate_type, stored.state_type, stored.payload) == ("ledger", "Ledger", '{"entries":[1,2,3]}')
+    assert 0 <= stored.checksum < 2**32
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"aggregate_type": "ledgers"},
+        {"aggregate_id": "a"},
+        {"state_version": STORED.state_version + "0"},
+        {"sequence": 4},
+        {"state_type": "Ledge"},
+        {"payload": '{"entries":[1,2,4]}'},
+        {"payload": '{"entries":[1,2,3]} '},
+        {"payload": '{"entries":[1,2,3]}\ud800'},
+        {"payload": ""},
+        {"checksum": STORED.checksum ^ 1},
+        {"checksum": -1},
+        {"aggregate_id": "ä" + STORED.state_version[0], "state_version": STORED.state_version[1:]},
+    ],
+    ids=str,
+)
+def test_a_snapshot_in_which_anything_was_changed_is_not_believed(change: dict[str, Any]) -> None:
+    with pytest.raises(EventNotDecodable, match="its checksum is wrong"):
+        CODEC.decode(replace(STORED, **change))
+
+
+def test_the_moment_is_information_only() -> None:
+    later = datetime(2999, 1, 1, tzinfo=UTC)
+    assert CODEC.decode(replace(STORED, taken_at=later)) == Snapshot("ä", STATE, 3, later)
+
+
+@pytest.mark.parametrize(
+    ("change", "error"),
+    [
+        ({"payload": "{"}, EventNotDecodable),
+        ({"payload": "null"}, EventNotDecodable),
+        ({"payload": '{"entries":["x"]}'}, EventNotDecodable),
+        ({"state_type": "Missing"}, UnknownEventType),
+    ],
+    ids=str,
+)
+def test_a_snapshot_that_does_not_fit_the_code_is_refused(change: dict[str, Any], error: type[Exception]) -> None:
+    changed = replace(STORED, **change)
+    signed = replace(changed, checksum=checksum_of(changed))
+    with pytest.raises(error):
+        CODEC.decode(signed)
+
+
+def test_a_state_that_does_not_fit_its_class_is_refused() -> None:
+    entries: Any = "text"
+    with pytest.raises(EventNotEncodable):
+        CODEC.encode("a", Ledger(entries), 1)
+
+
+def kind_of(state: type, version: int = 1) -> AggregateType[Any, Any, Any, Any]:
+    return AggregateType(
+        "ledger",
+        handle=handle,
+        apply=lambda state, _: state,
+        empty_state=state,
+        events=[Added],
+        state=[state],
+        state_version=version,
+    )
+
+
+def test_the_stored_version_changes_with_the_fields_of_the_state_and_with_the_version_that_was_given() -> None:
+    @dataclass
+    class Total:
+        amount: int = 0
+
+    first = Total
+
+    @dataclass
+    class Total:  # type: ignore[no-redef]
+        amount: float = 0.0
+
+    versions = {
+        SnapshotCodec(kind).state_version
+        for kind in (kind_of(first), kind_of(first, 2), kind_of(Total), kind_of(Total, 2), kind_of(Ledger))
+    }
+    assert len(versions) == 5
+    assert SnapshotCodec(kind_of(first)).state_version == SnapshotCodec(kind_of(first, 1)).state_version
+    assert SnapshotCodec(kind_of(Ledger)).state_version == CODEC.state_version
+
+
+def test_a_state_whose_class_has_upcasters_comes_back_as_it_was_taken() -> None:
+    @event_type(aliases=["Amount"], upcasters={1: lambda payload: payload | {"amount": -1}})
+    @dataclass
+    class Total:
+        amount: int = 0
+
+    codec = SnapshotCodec(kind_of(Total))
+    assert codec.decode(codec.encode("a", Total(7), 1)).state == Total(7)
