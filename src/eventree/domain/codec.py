@@ -68,7 +68,7 @@ def _decoder_of(cls: type[ValueT]) -> Callable[[str | bytes], ValueT]:
 
 def _remedy(error: Exception) -> str:
     is_about_classes = re.search("unions may not contain more than one .*(dataclass|Struct)", str(error))
-    return "; make them msgspec Structs with tag=True" if is_about_classes else ""
+    return '; make them msgspec Structs, each with a tag="..." of its own' if is_about_classes else ""
 
 
 class Codec(Generic[ValueT]):

@@ -34,7 +34,8 @@ ORDER BY r.number, e.sequence
 """
 # A page ends before the first event of another commit than the one at its limit, or, if its events are too large, in
 # front of the commit of the first one that is too much, unless that is its first commit. `too_much` reads no further
-# than that event, and nothing where all events together are not too large, as nearly always. The bounds are scalars, so that they are looked up in the index whatever the planner believes.
+# than that event, and nothing where all events together are not too large, as nearly always. The bounds are scalars, so
+# that they are looked up in the index whatever the planner believes.
 _LOG: Final = """
 WITH reach AS MATERIALIZED (
   SELECT head.position AS head, coalesce(
