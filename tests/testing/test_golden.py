@@ -46,9 +46,14 @@ def test_what_is_new_is_written_and_told_once(tmp_path: Path) -> None:
         GoldenFiles(bank_account, folder).check(opened=opened, deposited=deposited, withdrawn=withdrawn)
     assert str(failed.value).splitlines() == [
         f"the golden files in {folder} do not fit the code",
-        '- AccountOpened.v1.txt: opened {"account_id":"a"} was added; look at it, and commit the file',
-        '- CustomerDepositedCash.v1.txt: deposited {"amount":"5","balance":"5"} was added; look at it, and commit the file',
-        '- CustomerWithdrewCash.v1.txt: withdrawn {"amount":"1","balance":"4"} was added; look at it, and commit the file',
+        *(
+            f"- {line} was added; look at it, and commit the file"
+            for line in (
+                'AccountOpened.v1.txt: opened {"account_id":"a"}',
+                'CustomerDepositedCash.v1.txt: deposited {"amount":"5","balance":"5"}',
+                'CustomerWithdrewCash.v1.txt: withdrawn {"amount":"1","balance":"4"}',
+            )
+        ),
     ]
     assert (folder / "AccountOpened.v1.txt").read_bytes() == b'opened {"account_id":"a"}\n'
     GoldenFiles(bank_account, folder).check(opened=opened, deposited=deposited, withdrawn=withdrawn)
