@@ -157,10 +157,10 @@ async def main(database: Path) -> None:
 
 def keep_golden_files(folder: Path) -> None:
     """Write down the stored forms of each release, as its tests would; then forget an upcaster."""
-    show(lambda: GoldenFiles(first, folder).check(Deposited(Decimal(5))))
-    show(lambda: GoldenFiles(second, folder).check(CashDeposited(Decimal(5))))
-    show(lambda: GoldenFiles(third, folder).check(MoneyDeposited(Decimal(5), "EUR")))
-    show(lambda: GoldenFiles(fourth, folder).check(PaidIn(Decimal(5), "EUR", "Anna")))
+    show(lambda: GoldenFiles(first, folder).check(five=Deposited(Decimal(5))))
+    show(lambda: GoldenFiles(second, folder).check(five=CashDeposited(Decimal(5))))
+    show(lambda: GoldenFiles(third, folder).check(five=MoneyDeposited(Decimal(5), "EUR")))
+    show(lambda: GoldenFiles(fourth, folder).check(five=PaidIn(Decimal(5), "EUR", "Anna")))
 
 
 def show(check: Callable[[], None]) -> None:

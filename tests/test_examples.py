@@ -176,8 +176,8 @@ def test_events_are_renamed_and_changed_and_mean_what_they_meant() -> None:
         '  stored as CashDeposited 2 {"amount":"9","currency":"USD"}',
     ]
     assert [line.split(" was added")[0] for line in lines if line.endswith("commit the file")] == [
-        '- Deposited.v1.jsonl: {"amount":"5"}',
-        '- CashDeposited.v1.jsonl: {"amount":"5"}',
-        '- CashDeposited.v2.jsonl: {"amount":"5","currency":"EUR"}',
+        '- Deposited.v1.txt: five {"amount":"5"}',
+        '- CashDeposited.v1.txt: five {"amount":"5"}',
+        '- CashDeposited.v2.txt: five {"amount":"5","currency":"EUR"}',
     ]
     assert all("missing required field `payer`" in line for line in lines[-3:])

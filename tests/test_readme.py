@@ -57,8 +57,8 @@ def test_the_python_blocks_run_in_order_as_one_program(tmp_path: Path) -> None:
     ]
     golden = [
         f"AssertionError: the golden files in {tmp_path / 'golden'} do not fit the code",
-        '- Deposited.v1.jsonl: {"amount":"5"} was added; look at it, and commit the file',
-        '- Withdrawn.v1.jsonl: {"amount":"5"} was added; look at it, and commit the file',
+        '- Deposited.v1.txt: deposited {"amount":"5"} was added; look at it, and commit the file',
+        '- Withdrawn.v1.txt: withdrawn {"amount":"7"} was added; look at it, and commit the file',
     ]
     failure, actors = blocks("text")
     printed = [*first, *actors.splitlines(), *TESTS, *failure.splitlines(), *golden]

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Annotated, Any, Optional, TypeAlias, Union
 
 import pytest
+from typing_extensions import TypeAliasType
 
 import bank
 from eventree import AggregateType, InvalidArgument, Ok, Result
@@ -30,6 +31,9 @@ class Down:
 
 
 Moved: TypeAlias = Up | Down
+Rising = TypeAliasType("Rising", Up)
+Named = TypeAliasType("Named", Rising | Down)  # before Python 3.12 there is no `type` statement
+Anything = TypeAliasType("Anything", Named)
 
 
 def handle(state: Counter, command: int) -> Result[Sequence[Up], str]:
@@ -45,6 +49,10 @@ def by_union(state: Counter, event: Up | Down) -> Counter:
 
 
 def by_alias(state: Counter, event: Moved) -> Counter:
+    return state
+
+
+def by_names_that_overlap(state: Counter, event: Anything | Named) -> Counter:
     return state
 
 
@@ -69,7 +77,9 @@ class Applier:
 
 
 @pytest.mark.parametrize(
-    "apply", [by_union, by_alias, by_text, by_typing, by_annotated, Applier(), Applier().method], ids=str
+    "apply",
+    [by_union, by_alias, by_names_that_overlap, by_text, by_typing, by_annotated, Applier(), Applier().method],
+    ids=str,
 )
 def test_event_and_state_classes_are_read_from_the_annotations(apply: Callable[..., Any]) -> None:
     learned = counter(apply)

@@ -1,12 +1,14 @@
 """Events and states come back from their stored form equal, or are refused before they are stored."""
 
 import math
+import sys
 from collections import defaultdict
+from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
-from enum import Enum, StrEnum
-from typing import Any
+from enum import Enum, IntEnum, StrEnum
+from typing import Any, TypedDict
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
@@ -80,6 +82,32 @@ class Size(StrEnum):
     SMALL = "small"
 
 
+class Level(IntEnum):
+    LOW = 1
+
+
+@dataclass(frozen=True)
+class Ranked:
+    level: Level
+
+
+@dataclass(frozen=True)
+class Daily:
+    at: time
+
+
+class Address(TypedDict):
+    street: str
+
+
+@dataclass
+class Collected:
+    words: set[str] = field(default_factory=set)
+    letters: frozenset[str] = frozenset()
+    address: Address | None = None
+    counts: dict[str, int] = field(default_factory=dict)
+
+
 class Moment(datetime):
     pass
 
@@ -114,6 +142,10 @@ class Picky(msgspec.Struct, frozen=True):
     value: int
 
 
+class Open(pydantic.BaseModel, extra="allow"):
+    pass
+
+
 class Refused(Exception):
     pass
 
@@ -126,6 +158,8 @@ class Checked:
         if self.value < 0:
             raise Refused
 
+
+SUMMER = timezone(timedelta(hours=2))
 
 texts = st.text(st.characters(exclude_categories=["Cs"]))
 offsets = st.integers(-720, 720).map(lambda minutes: timezone(timedelta(minutes=minutes)))
@@ -202,12 +236,24 @@ def test_structs_and_enums_are_values_too() -> None:
         (Tags(["a", "\ud800"]), "values[1]", "surrogates"),
         (Parts((Part("a", None), Longer("b", None, 7)), {}), "parts[1]", "Longer comes back as Part"),
         (Parts((Part("a", Decimal("NaN")),), {}), "parts[0].price", "not a finite number"),
+        (Number([math.inf, 1, math.inf]), "value[0]", "not a finite number"),  # type: ignore[arg-type]
         (Parts((), {"x: y": Part("a", Decimal("Infinity"))}), "by_name['x: y'].price", "not a finite number"),
         (Parts((), {"x": Part("a", 1)}), "by_name['x'].price", "int comes back as Decimal"),  # type: ignore[arg-type]
         (Parts((), defaultdict(lambda: Part("", None))), "by_name", "defaultdict comes back as dict"),
         (Hidden(secret=Size.SMALL), "secret", "Size comes back as str"),
         (Incomparable(Size.SMALL), "value", "Size comes back as str"),
         (Meeting(datetime(1880, 1, 1, tzinfo=ZoneInfo("Europe/Amsterdam"))), "at", "offset"),
+        (Picky(Level.LOW), "value", "Level comes back as int"),
+        (Open.model_validate({"note": Decimal(1)}), "model_extra['note']", "Decimal comes back as str"),
+        (Collected(words={"\ud800"}), "words[0]", "surrogates"),
+        (Collected(letters=frozenset({"\ud800"})), "letters[0]", "surrogates"),
+        (Parts((Part("a", None), Part("\ud800", None)), {}), "parts[1].name", "surrogates"),
+        (Collected(words={Size.SMALL}), "words[0]", "Size comes back as str"),
+        (Collected(counts={"a": 1, Size.SMALL: 2}), "counts[<Size.SMALL: 'small'>]", "Size comes back as str"),
+        (Collected(address={"street": "a", "number": 1}), "address", "not all of it comes back"),  # type: ignore[arg-type]
+        (Daily(time(1, 2, tzinfo=ZoneInfo("Europe/Berlin"))), "at", "offset"),
+        (Ranked(1), "level", "int comes back as Level"),  # type: ignore[arg-type]
+        (Number(Level.LOW), "value", "Level comes back as float"),
         (Meeting(Moment(2026, 1, 1, tzinfo=UTC)), "at", "Moment cannot be stored as JSON"),
     ],
     ids=str,
@@ -215,7 +261,9 @@ def test_structs_and_enums_are_values_too() -> None:
 def test_what_would_not_come_back_as_it_is_is_refused_and_the_field_named(
     value: object, field: str, reason: str
 ) -> None:
-    codec: Codec[object] = Codec([Number, Money, Text, Tags, Parts, Hidden, Incomparable, Meeting])
+    codec: Codec[object] = Codec(
+        [Number, Money, Text, Tags, Parts, Hidden, Incomparable, Meeting, Daily, Ranked, Collected, Picky, Open]
+    )
     with pytest.raises(EventNotEncodable, match=reason) as refused:
         codec.encode(value)
     assert refused.value.event_type == type(value).__name__
@@ -223,10 +271,56 @@ def test_what_would_not_come_back_as_it_is_is_refused_and_the_field_named(
     assert f"{field}: {refused.value.reason}" in str(refused.value)
 
 
+def test_a_text_that_looks_like_a_number_which_is_none_hides_nothing() -> None:
+    codec: Codec[object] = Codec([Tags])
+    assert there_and_back(codec, Tags(["Infinity", "NaN"])) == Tags(["Infinity", "NaN"])
+    with pytest.raises(EventNotEncodable, match="Size comes back as str"):
+        codec.encode(Tags(["Infinity", Size.SMALL]))
+
+
 def test_an_int_may_stand_where_a_float_is_declared() -> None:
     assert there_and_back(Codec([Number]), Number(2)) == Number(2.0)
     with pytest.raises(EventNotEncodable):
         Codec([Number]).encode(Number(2**60 + 1))
+
+
+@dataclass(frozen=True)
+class Alarms:
+    at: frozenset[datetime] = frozenset()
+    meetings: frozenset[Meeting] = frozenset()
+    nights: frozenset[frozenset[datetime]] = frozenset()
+    others: frozenset[Incomparable] = frozenset()
+
+
+BERLIN = ZoneInfo("Europe/Berlin")
+TWICE = frozenset(datetime(2026, 10, 25, 2, minute, tzinfo=BERLIN) for minute in range(20))
+AGAIN = frozenset(each.replace(fold=1) for each in TWICE)
+NEVER = frozenset(datetime(2026, 3, 29, 2, minute, tzinfo=BERLIN) for minute in range(20))
+
+
+@pytest.mark.parametrize(
+    "alarms",
+    [
+        Alarms(at=TWICE),
+        Alarms(at=AGAIN),
+        Alarms(at=NEVER),
+        Alarms(meetings=frozenset(Meeting(each) for each in TWICE)),
+        Alarms(nights=frozenset(frozenset({one, other}) for one in AGAIN for other in AGAIN)),
+        Alarms(others=frozenset({Incomparable("a"), Incomparable("b")})),
+    ],
+)
+def test_a_set_of_what_equals_nothing_else_comes_back(alarms: Alarms) -> None:
+    codec = Codec([Alarms])
+    form = codec.encode(alarms)
+    back = codec.decode(form.type, form.version, form.payload)
+    assert sorted(codec.encode(back).payload) == sorted(form.payload)
+
+
+def test_a_set_of_what_equals_nothing_else_is_compared_part_by_part() -> None:
+    wrong = Alarms(others=frozenset({Incomparable("a"), Incomparable(Size.SMALL)}))
+    with pytest.raises(EventNotEncodable, match="Size comes back as str") as refused:
+        Codec([Alarms]).encode(wrong)
+    assert refused.value.field == "others[1].value"
 
 
 def test_a_class_that_does_not_compare_is_compared_by_its_fields() -> None:
@@ -274,6 +368,48 @@ def test_a_model_is_stored_like_any_other_class() -> None:
         codec.decode("Paid", 1, '{"tags":[]}')
 
 
+class Planned(pydantic.BaseModel):
+    at: datetime | time
+
+    @pydantic.field_serializer("at")
+    def in_utc(self, at: datetime | time) -> str:
+        return at.astimezone(UTC).isoformat() if isinstance(at, datetime) else "08:00:00Z"
+
+
+@pytest.mark.parametrize("at", [datetime(2026, 1, 1, 10, tzinfo=SUMMER), time(10, tzinfo=SUMMER)])
+def test_an_offset_is_not_lost_where_the_instant_comes_back(at: datetime | time) -> None:
+    with pytest.raises(EventNotEncodable, match="its offset is lost"):
+        Codec([Planned]).encode(Planned(at=at))
+
+
+@pytest.mark.parametrize("at", [datetime(2026, 1, 1), time(9, tzinfo=UTC)])  # noqa: DTZ001
+def test_a_time_that_comes_back_as_another_one_is_refused(at: datetime | time) -> None:
+    with pytest.raises(EventNotEncodable, match="does not come back equal"):
+        Codec([Planned]).encode(Planned(at=at))
+
+
+class Shipped(pydantic.BaseModel, extra="forbid"):
+    width: int
+    tags: pydantic.Json[list[str]]
+
+    @pydantic.computed_field  # type: ignore[prop-decorator]
+    @property
+    def area(self) -> int:
+        return self.width**2
+
+
+def test_what_a_model_computes_is_not_stored_and_json_inside_of_it_comes_back() -> None:
+    @dataclass
+    class Parcel:
+        content: Shipped
+
+    shipped = Shipped(width=3, tags='["a"]')  # type: ignore[arg-type]
+    codec: Codec[object] = Codec([Shipped, Parcel])
+    assert codec.encode(shipped).payload == r'{"width":3,"tags":"[\"a\"]"}'
+    assert there_and_back(codec, shipped) == shipped
+    assert there_and_back(codec, Parcel(shipped)) == Parcel(shipped)
+
+
 def test_a_foreign_class_is_refused_and_the_known_ones_are_named() -> None:
     with pytest.raises(EventNotEncodable, match=r"Money.*Text") as refused:
         Codec([Money, Text]).encode(Tags([]))  # type: ignore[arg-type]
@@ -293,12 +429,39 @@ def test_a_value_whose_comparison_raises_is_refused() -> None:
         Codec([Money]).encode(Money(Decimal("sNaN")))
 
 
+def test_what_grows_when_it_is_read_is_refused() -> None:
+    @dataclass
+    class Growing:
+        values: list[str]
+
+        def __post_init__(self) -> None:
+            self.values.append("more")
+
+    with pytest.raises(EventNotEncodable, match="not all of it comes back") as refused:
+        Codec([Growing]).encode(Growing([]))
+    assert refused.value.field == "values"
+
+
 def test_nesting_without_end_is_refused() -> None:
     nested: list[object] = []
     for _ in range(100_000):
         nested = [nested]
     with pytest.raises(EventNotEncodable):
         Codec([Tags]).encode(Tags(nested))  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class Chain:
+    rest: "Chain | None" = None
+
+
+def test_nesting_of_any_depth_comes_back_or_is_refused() -> None:
+    codec, chain = Codec([Chain]), Chain()
+    for depth in range(sys.getrecursionlimit()):
+        chain = Chain(chain)
+        if depth >= 800:
+            with suppress(EventNotEncodable):
+                codec.encode(chain)
 
 
 @pytest.mark.parametrize("letter", ["a", "ä", "€", "🌳"])
@@ -308,6 +471,22 @@ def test_the_largest_payload_is_one_mebibyte_of_utf8(letter: str) -> None:
     assert len(Codec([Text]).encode(Text(largest)).payload.encode()) == MAX_PAYLOAD_BYTES
     with pytest.raises(EventNotEncodable, match=str(MAX_PAYLOAD_BYTES)):
         Codec([Text]).encode(Text(largest + "x"))
+
+
+def test_what_is_too_large_is_refused_before_it_is_read_back() -> None:
+    made: list[str] = []
+
+    @dataclass
+    class Noted:
+        value: str
+
+        def __post_init__(self) -> None:
+            made.append(self.value)
+
+    noted = Noted("x" * MAX_PAYLOAD_BYTES)
+    with pytest.raises(EventNotEncodable, match="larger than"):
+        Codec([Noted]).encode(noted)
+    assert len(made) == 1
 
 
 @pytest.mark.parametrize(
@@ -375,7 +554,7 @@ def test_structs_with_tags_are_the_remedy_where_classes_cannot_be_told_apart() -
     class Unclear:
         amount: Decimal | str
 
-    with pytest.raises(InvalidArgument, match="make them msgspec Structs with tag=True"):
+    with pytest.raises(InvalidArgument, match="make them msgspec Structs, each with a tag="):
         Codec([Either])
     with pytest.raises(InvalidArgument, match="more than one str-like type") as refused:
         Codec([Unclear])

@@ -1,5 +1,6 @@
 """Names that stay, names of the past, and payloads of older versions."""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
@@ -110,6 +111,18 @@ def test_what_cannot_be_made_newer_says_where(version: int, payload: str, reason
     assert refused.value.event_version == version
 
 
+def test_the_error_has_the_name_that_is_stored_and_not_the_one_of_today() -> None:
+    with pytest.raises(EventNotDecodable) as refused:
+        codec.decode("Paid in", 3, '{"amount":"1"}')
+    assert refused.value.event_type == "Paid in"
+
+
+def test_an_upcaster_gets_whatever_json_the_payload_is() -> None:
+    at = event_type(name="at", upcasters={1: lambda payload: [*payload, 0]})  # type: ignore[dict-item,return-value]
+    kind: type[Any] = at(msgspec.defstruct("Point", [("x", int), ("y", int)], array_like=True))
+    assert Codec([kind]).decode("at", 1, "[5]") == kind(5, 0)
+
+
 def test_an_upcaster_that_forgets_to_return_is_found_out() -> None:
     def forgetful(payload: dict[str, Any]) -> dict[str, Any]:  # type: ignore[return]
         payload["currency"] = "EUR"
@@ -121,6 +134,19 @@ def test_an_upcaster_that_forgets_to_return_is_found_out() -> None:
 
     with pytest.raises(EventNotDecodable, match=r"what its upcasters made: ValidationError: .*null"):
         Codec([Paid]).decode("Paid", 1, "{}")
+
+
+@pytest.mark.parametrize("made", [math.nan, -math.inf, Decimal("NaN"), Decimal("Infinity")])
+def test_what_is_not_finite_is_nothing_that_an_upcaster_may_make(made: float | Decimal) -> None:
+    @event_type(upcasters={1: lambda payload: payload | {"rates": [1, made]}})
+    @dataclass
+    class Rated:
+        rates: list[float | Decimal | None]
+
+    with pytest.raises(
+        EventNotDecodable, match=r"upcasters made: ValueError: \['rates'\]\[1\]: it is not a finite number"
+    ):
+        Codec([Rated]).decode("Rated", 1, "{}")
 
 
 def test_the_decorator_leaves_the_class_as_it_is() -> None:
@@ -159,10 +185,12 @@ def test_every_kind_of_class_can_have_a_name(kind: str) -> None:
         ({"name": 7}, "name"),
         ({"name": "a" * 256}, "name"),
         ({"aliases": "Deposited"}, "aliases"),
+        ({"aliases": "Paid"}, "aliases"),
         ({"aliases": [""]}, "aliases"),
         ({"aliases": ["a", "a"]}, "aliases"),
         ({"aliases": 7}, "aliases"),
         ({"upcasters": [with_currency]}, "upcasters"),
+        ({"upcasters": 7}, "upcasters"),
         ({"upcasters": {0: with_currency}}, "upcasters"),
         ({"upcasters": {2: with_currency}}, "upcasters"),
         ({"upcasters": {1: with_currency, 3: with_cents}}, "upcasters"),
@@ -187,6 +215,13 @@ def test_an_upcaster_that_has_to_be_awaited_is_refused() -> None:
 
     with pytest.raises(InvalidArgument, match="plain functions"):
         event_type(upcasters={1: slow})  # type: ignore[dict-item]
+
+
+def test_a_class_whose_name_no_store_can_keep_needs_another_one() -> None:
+    kind: type[Any] = dataclass(type("A" * 256, (), {}))
+    with pytest.raises(InvalidArgument, match="at most 255 bytes"):
+        event_type(aliases=["B"])(kind)
+    assert Codec([event_type(name="A")(kind)]).names == ("A",)
 
 
 def test_a_name_is_no_alias_of_itself() -> None:

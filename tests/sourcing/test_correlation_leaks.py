@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import Counter
+from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -216,3 +217,21 @@ async def test_an_actor_of_the_user_does_not_keep_it_either(store: EventStore) -
         assert await metadata(system, "inside") == [{"correlation_id": "ambient"}]
         assert await metadata(system, "outside") == [{}]
         assert await metadata(system, "after a crash") == [{}]
+
+
+async def test_a_generator_that_is_closed_elsewhere_ends_without_a_word() -> None:
+    async def numbers() -> AsyncGenerator[int, None]:
+        with correlation("request-42"):
+            yield 1
+
+    async def one_of(numbers: AsyncGenerator[int, None]) -> int:
+        return await anext(numbers)
+
+    async def closing(numbers: AsyncGenerator[int, None]) -> None:
+        await numbers.aclose()
+
+    generator = numbers()
+    assert await asyncio.create_task(one_of(generator)) == 1
+    assert current_correlation() is None
+    await asyncio.create_task(closing(generator))
+    assert current_correlation() is None

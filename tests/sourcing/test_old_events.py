@@ -16,6 +16,7 @@ from eventree import (
     EventStore,
     EventTooNew,
     InvalidArgument,
+    MemoryStore,
     Ok,
     Projection,
     Query,
@@ -183,6 +184,20 @@ async def test_what_cannot_be_read_is_an_answer_that_says_which_event_it_is(
         assert (found.event_type, found.event_version) == (type_, version)
         assert (found.aggregate_type, found.aggregate_id, found.position) == ("account", "b", 4)
         assert "(position 4, of account 'b')" in str(found)
+
+
+@pytest.mark.parametrize("metadata", ['{"user":7}', "[]", '{"user"'])
+async def test_metadata_that_others_wrote_and_that_are_no_texts_say_so(metadata: str) -> None:
+    async with MemoryStore() as store:
+        event = NewEvent("Closed", 1, '{"reason":"moved"}', metadata, UUID(int=1))
+        await store.append([AppendRequest("account", "b", 0, [event])])
+        async with EventSourcing(account, store) as system:
+            answer = await system.load_events("b")
+            assert (await system.execute("b", Closed("again"))).unwrap().sequence == 2
+    assert isinstance(answer, Err)
+    assert isinstance(answer.error, EventNotDecodable)
+    assert "its metadata" in answer.error.reason
+    assert (answer.error.event_type, answer.error.event_version, answer.error.position) == ("Closed", 1, 1)
 
 
 async def test_a_query_may_leave_out_what_no_class_is_called(store: EventStore) -> None:

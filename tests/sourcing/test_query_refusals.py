@@ -213,5 +213,6 @@ async def test_what_is_parked_of_a_type_that_is_not_followed_any_more_stays_park
             assert await handle.retry_parked() == 0
             [parked] = await handle.parked()
             assert parked.reason.startswith("EventNotDecodable: ")
-            assert "does not follow 'other'" in parked.reason
+            assert "does not follow 'other' (position" in parked.reason
+            assert "stored event Added version 1" in parked.reason
             assert (handle.incarnation, handle.status) == (1, RUNNING)

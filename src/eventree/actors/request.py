@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Generator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from contextvars import ContextVar
 from typing import Final, Generic, TypeVar
 
@@ -22,7 +22,8 @@ def carrying(value: object) -> Generator[None, None, None]:
     try:
         yield
     finally:
-        CARRIED.reset(token)
+        with suppress(ValueError):  # a generator may be closed in a context of somebody else, where nothing was set
+            CARRIED.reset(token)
 
 
 class Request(

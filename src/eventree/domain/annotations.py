@@ -49,17 +49,19 @@ class Hints:
 
 
 def classes_of(annotation: object) -> list[type]:
-    """Return the classes that a type annotation stands for: unions and aliases are unfolded.
+    """Return the classes that a type annotation stands for, each once: unions and aliases are unfolded.
 
     Raises:
         InvalidArgument: Something in it is not a class.
     """
     value = getattr(annotation, "__value__", annotation)  # a PEP 695 alias
     origin = typing.get_origin(value)
+    if value is not annotation:
+        return classes_of(value)
     if origin is typing.Annotated:
         return classes_of(typing.get_args(value)[0])
     if origin is typing.Union or isinstance(value, types.UnionType):
-        return [cls for member in typing.get_args(value) for cls in classes_of(member)]
+        return list(dict.fromkeys(cls for member in typing.get_args(value) for cls in classes_of(member)))
     if not isinstance(value, type) or value in {object, typing.Any}:
         raise InvalidArgument("apply", f"its annotation {value!r} is not a class or a union of classes")
     return [value]

@@ -20,6 +20,7 @@ ValueT = TypeVar("ValueT")
 
 _encode: Final = msgspec.json.Encoder(enc_hook=encode_model).encode
 _decode_json: Final = msgspec.json.Decoder().decode
+_LOOKS_OF_NOT_FINITE: Final = (b"null", b"NaN", b"Infinity")
 _PLACE: Final = re.compile(r"`\$([^`]*)`")
 
 
@@ -67,7 +68,7 @@ def _decoder_of(cls: type[ValueT]) -> Callable[[str | bytes], ValueT]:
 
 def _remedy(error: Exception) -> str:
     is_about_classes = re.search("unions may not contain more than one .*(dataclass|Struct)", str(error))
-    return "; make them msgspec Structs with tag=True" if is_about_classes else ""
+    return '; make them msgspec Structs, each with a tag="..." of its own' if is_about_classes else ""
 
 
 class Codec(Generic[ValueT]):
@@ -130,6 +131,8 @@ class Codec(Generic[ValueT]):
             payload = form.encode(value)
         except Exception as error:  # whatever it is, the value is to blame
             raise EventNotEncodable(form.name, described(error), part_that_fails(value, _encode)) from error
+        if len(payload) > MAX_PAYLOAD_BYTES:
+            raise EventNotEncodable(form.name, f"it is larger than {MAX_PAYLOAD_BYTES} bytes")
         try:
             difference = form.compare(value, form.decode(payload))
         except Exception as error:  # whatever the class's own __post_init__ raises is a misfit too
@@ -140,8 +143,6 @@ class Codec(Generic[ValueT]):
             difference = not_finite(value)
         if difference is not None:
             raise EventNotEncodable(form.name, difference.reason, difference.part)
-        if len(payload) > MAX_PAYLOAD_BYTES:
-            raise EventNotEncodable(form.name, f"it is larger than {MAX_PAYLOAD_BYTES} bytes")
         return Encoded(form.name, form.version, text)
 
     def decode(self, type_: str, version: int, payload: str) -> ValueT:
@@ -175,9 +176,16 @@ def _decode_older(form: _Form[ValueT], type_: str, version: int, payload: str) -
             doing = f"its upcaster from version {number}"
             value = form.event_type.upcasters[number - 1](value)
         doing = "what its upcasters made"
-        return form.decode(_encode(value))
+        made = _encode(value)
+        _check_finite(value, made)
+        return form.decode(made)
     except Exception as error:  # whatever an upcaster raises, this event cannot be read
         raise EventNotDecodable(type_, version, f"{doing}: {described(error)}") from error
+
+
+def _check_finite(value: object, made: bytes) -> None:
+    if any(word in made for word in _LOOKS_OF_NOT_FINITE) and (found := not_finite(value)) is not None:
+        raise ValueError(f"{found.part}: {found.reason}")
 
 
 def _place_of(error: Exception) -> str:

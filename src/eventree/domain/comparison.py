@@ -11,7 +11,9 @@ from types import NoneType
 from typing import Any, Final, NamedTuple, TypeAlias, cast
 from uuid import UUID
 
-from eventree.domain.models import fields_of_model
+import msgspec
+
+from eventree.domain.models import encode_model, fields_of_model
 
 
 class Difference(NamedTuple):
@@ -33,13 +35,14 @@ class Difference(NamedTuple):
 Compare: TypeAlias = Callable[[Any, Any], Difference | None]
 """Returns the first part of two values that differs, and how; None if nothing does."""
 
+_as_json: Final = msgspec.json.Encoder(enc_hook=encode_model, order="deterministic").encode
+
 _PLAIN: Final[frozenset[type]] = frozenset({str, int, bool, float, Decimal, bytes, UUID, date, timedelta, NoneType})
 """Types of which equal values are the same; NaN equals nothing."""
 
 _UNEQUAL: Final = Difference("", "it does not come back equal")
 _INCOMPLETE: Final = Difference("", "not all of it comes back")
 _LESS_OF_TIME: Final = Difference("", "its offset is lost; use a datetime with an offset in whole minutes")
-_NOT_FINITE: Final = Difference("", "it is not a finite number")
 
 _DEEPEST: Final = 32
 """Levels that are searched for what cannot be encoded."""
@@ -113,10 +116,11 @@ class Comparison:
         return None
 
     def _of_sets(self, given: AbstractSet[object], read: AbstractSet[object]) -> Difference | None:
-        same = {each: each for each in read}
-        if given != read:
-            return _INCOMPLETE
-        return self._in_order(list(given), [same[each] for each in given])
+        if given == read:
+            same = {each: each for each in read}
+            return self._in_order(list(given), [same[each] for each in given])
+        # Times of an hour that comes twice equal none in another zone, and objects may equal nothing but themselves.
+        return self._in_order(sorted(given, key=_as_json), sorted(read, key=_as_json))
 
     def _of_dicts(self, given: Mapping[object, object], read: Mapping[object, object]) -> Difference | None:
         keys = list(given)
@@ -142,13 +146,14 @@ def _of_times(given: datetime | time, read: datetime | time) -> Difference | Non
 
 
 def not_finite(value: object) -> Difference | None:
-    """Return the first part of a value that is NaN or infinite; None if none is."""
-    if (isinstance(value, Decimal) and not value.is_finite()) or (isinstance(value, float) and not isfinite(value)):
-        return _NOT_FINITE
-    for step, part in _parts(value):
-        found = not_finite(part)
-        if found is not None:
-            return found.inside(step)
+    """Return the first part of a value that is NaN or infinite, at any depth; None if none is."""
+    waiting = [("", value)]
+    while waiting:
+        path, part = waiting.pop()
+        if (isinstance(part, Decimal) and not part.is_finite()) or (isinstance(part, float) and not isfinite(part)):
+            return Difference(path, "it is not a finite number")
+        if type(part) not in _PLAIN:
+            waiting += reversed([(path + step, inner) for step, inner in _parts(part)])
     return None
 
 

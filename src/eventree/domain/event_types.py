@@ -48,7 +48,7 @@ def event_type(
     """Say what the events of a class are called in the store, and how their older versions are read.
 
     Without it a class is stored under its plain name, at version 1. A field that is added with a default, or removed,
-    needs no new version.
+    needs no new version, unless the class is stored as a list: a NamedTuple, or a Struct with `array_like`.
 
     ```
     @event_type(aliases=["Deposited"], upcasters={1: lambda payload: payload | {"currency": "EUR"}})

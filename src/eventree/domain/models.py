@@ -11,7 +11,7 @@ ModelT = TypeVar("ModelT")
 class Model(Protocol):
     """What is used of a pydantic model."""
 
-    def model_dump_json(self, *, by_alias: bool) -> str:
+    def model_dump_json(self, *, by_alias: bool, round_trip: bool) -> str:
         """Return it as JSON text."""
         ...
 
@@ -39,7 +39,7 @@ def fields_of_model(kind: type[object]) -> Sequence[str] | None:
 
 def encode_whole_model(value: object) -> bytes:
     """Return a model as JSON text."""
-    return cast("Model", value).model_dump_json(by_alias=True).encode()
+    return cast("Model", value).model_dump_json(by_alias=True, round_trip=True).encode()
 
 
 def decoder_of_model(kind: type[ModelT]) -> Callable[[str | bytes], ModelT]:

@@ -1,30 +1,86 @@
-"""What classes look like as JSON: their schemas."""
+"""What decides how JSON text becomes values of classes: their schemas, by name and in order."""
 
 from collections.abc import Iterable
-from typing import TypeAlias, cast
+from enum import Enum, EnumMeta
+from typing import Final, TypeAlias, cast
 
 import msgspec
+from msgspec import Struct
+from msgspec.inspect import CustomType, Metadata, multi_type_info
 
-from eventree.domain.models import schema_of_model
+from eventree.domain.models import encode_model, schema_of_model
 
-Json: TypeAlias = "dict[str, Json] | list[Json] | str | float | bool | None"
+Json: TypeAlias = "dict[str, Json] | list[Json] | str | int | float | bool | None"
+
+_encode: Final = msgspec.json.Encoder(enc_hook=encode_model, order="deterministic").encode
 
 
 def schema_of(classes: Iterable[type]) -> Json:
-    """Return the JSON schemas of classes, without what is there for people only.
+    """Return the schemas of classes in an order of their own, without what is there for people only.
+
+    A JSON schema would not do: it says nothing of the names of what is stored in a list, as the fields of a NamedTuple,
+    nor of the names of an enum's members or the types of a dict's keys. The values that a `default_factory` makes are
+    not looked at, nor is any code.
 
     Raises:
         Exception: One of them, or of their fields, cannot be stored as JSON; what it is depends on whose class it is.
     """
-    _, components = msgspec.json.schema_components(tuple(classes), schema_hook=schema_of_model)
-    return _without_prose(cast("Json", components))
+    outline = _Outline()
+    return [outline.of(info) for info in multi_type_info(sorted(classes, key=_name_of))]
+
+
+class _Outline:
+    """Describe types, each class once."""
+
+    def __init__(self) -> None:
+        self._seen: list[Struct] = []
+
+    def of(self, part: object) -> Json:
+        """Return what a type, or a part of what msgspec tells of one, comes down to."""
+        if isinstance(part, CustomType):
+            return [part.cls.__name__, _without_prose(cast("Json", schema_of_model(part.cls)))]
+        if isinstance(part, Metadata):
+            return self.of(part.type)
+        if isinstance(part, Struct) and type(part).__module__ == CustomType.__module__:
+            return self._of_parts(part)
+        if isinstance(part, EnumMeta):
+            members = cast("type[Enum]", part).__members__.items()
+            return [part.__name__, *([name, self.of(member.value)] for name, member in members)]
+        if isinstance(part, (tuple, list)):
+            return [self.of(each) for each in cast("Iterable[object]", part)]
+        return _name_of(part) or _as_json(part)
+
+    def _of_parts(self, part: Struct) -> Json:
+        cls = getattr(part, "cls", None)
+        if any(part is known for known in self._seen):  # it may have itself as a part
+            return _name_of(cls)
+        if cls is not None:
+            self._seen.append(part)
+        return [type(part).__name__, *(self.of(getattr(part, name)) for name in part.__struct_fields__)]
+
+
+def _name_of(part: object) -> str:
+    return str(getattr(part, "__name__", ""))
+
+
+def _as_json(value: object) -> Json:
+    try:
+        return cast("Json", msgspec.json.decode(_encode(value)))
+    except Exception:  # noqa: BLE001 - a default that cannot be stored is found out when it is stored
+        return type(value).__name__
 
 
 def _without_prose(schema: Json) -> Json:
     if isinstance(schema, dict):
-        return {key: _without_prose(schema[key]) for key in sorted(schema) if not _is_prose(key, schema[key])}
+        return {key: _part_of(key, schema[key]) for key in sorted(schema) if not _is_prose(key, schema[key])}
     return [_without_prose(part) for part in schema] if isinstance(schema, list) else schema
 
 
+def _part_of(key: str, part: Json) -> Json:
+    if key == "default" and isinstance(part, list):  # it may stand for a set, whose order is chance
+        return sorted(part, key=_encode)
+    return _without_prose(part)
+
+
 def _is_prose(key: str, part: Json) -> bool:
-    return key in {"title", "description"} and isinstance(part, str)  # a field may have such a name too
+    return key == "description" and isinstance(part, str)  # a field may have such a name too

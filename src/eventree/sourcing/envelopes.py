@@ -1,10 +1,12 @@
 """A stored event as users see it."""
 
+from collections.abc import Mapping
 from typing import Protocol, TypeVar
 
 from eventree.domain.events import EventEnvelope
 from eventree.domain.metadata import decode_metadata
 from eventree.errors import EventNotDecodable
+from eventree.errors.root import described
 from eventree.stores.contract import RecordedEvent
 
 EventT = TypeVar("EventT")
@@ -28,7 +30,7 @@ def payload_of(event: RecordedEvent, decoder: Decoder[EventT]) -> EventT:
     try:
         return decoder.decode(event.event_type, event.event_version, event.payload)
     except EventNotDecodable as error:
-        raise error.at(event.aggregate_type, event.aggregate_id, event.position)  # noqa: B904 - it is the same
+        raise _placed(error, event)  # noqa: B904 - it is the same
 
 
 def envelope(event: RecordedEvent, decoder: Decoder[EventT]) -> EventEnvelope[EventT]:
@@ -43,9 +45,21 @@ def envelope(event: RecordedEvent, decoder: Decoder[EventT]) -> EventEnvelope[Ev
         event.sequence,
         event.position,
         payload_of(event, decoder),
-        decode_metadata(event.metadata),
+        _metadata_of(event),
         event.event_type,
         event.event_version,
         event.recorded_at,
         event.commit_id,
     )
+
+
+def _metadata_of(event: RecordedEvent) -> Mapping[str, str]:
+    try:
+        return decode_metadata(event.metadata)
+    except ValueError as error:  # it was not stored by us
+        reason = f"its metadata: {described(error)}"
+        raise _placed(EventNotDecodable(event.event_type, event.event_version, reason), event) from error
+
+
+def _placed(error: EventNotDecodable, event: RecordedEvent) -> EventNotDecodable:
+    return error.at(event.aggregate_type, event.aggregate_id, event.position)

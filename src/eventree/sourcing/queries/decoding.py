@@ -1,7 +1,7 @@
 """Turn stored events of several aggregate types into envelopes."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Generic, TypeVar
+from typing import Generic, Never, TypeVar
 
 from eventree.domain.events import EventEnvelope
 from eventree.errors import EventNotDecodable, InvalidArgument, UnknownEventType
@@ -11,6 +11,23 @@ from eventree.sourcing.queries.progress import Progress
 from eventree.stores.contract import RecordedEvent
 
 EventT = TypeVar("EventT")
+
+
+class _NotFollowed:
+    """Refuse what was parked when the query followed more."""
+
+    def __init__(self, aggregate_type: str) -> None:
+        self._aggregate_type = aggregate_type
+
+    def decode(self, type_: str, version: int, payload: str) -> Never:
+        raise EventNotDecodable(type_, version, f"the query does not follow {self._aggregate_type!r}")
+
+
+class _Decoders(dict[str, Decoder[EventT]]):
+    """Hold the decoders of aggregate types, and one for all others."""
+
+    def __missing__(self, aggregate_type: str) -> Decoder[EventT]:
+        return _NotFollowed(aggregate_type)
 
 
 class Decoding(Generic[EventT]):
@@ -30,7 +47,7 @@ class Decoding(Generic[EventT]):
         Raises:
             InvalidArgument: There is none, or two have the same name.
         """
-        decoders: dict[str, Decoder[EventT]] = {}
+        decoders = _Decoders[EventT]()
         if not isinstance(follows, Iterable):
             raise InvalidArgument("follows", f"must be a list of aggregate types, got {follows!r}")
         for followed in follows:
@@ -52,12 +69,9 @@ class Decoding(Generic[EventT]):
             EventNotDecodable: One does not fit the code.
         """
         decoders = self._decoders
-        try:
-            if self._ignored is not None:
-                return list(self._known(events, self._ignored))
-            return [envelope(event, decoders[event.aggregate_type]) for event in events]
-        except KeyError as error:  # it was parked when the query followed more
-            raise EventNotDecodable("an event", 1, f"the query does not follow {error}") from None
+        if self._ignored is not None:
+            return list(self._known(events, self._ignored))
+        return [envelope(event, decoders[event.aggregate_type]) for event in events]
 
     def _known(self, events: Iterable[RecordedEvent], ignored: Progress) -> Iterator[EventEnvelope[EventT]]:
         for event in events:

@@ -34,7 +34,8 @@ ORDER BY r.number, e.sequence
 """
 # A page ends before the first event of another commit than the one at its limit, or, if its events are too large, in
 # front of the commit of the first one that is too much, unless that is its first commit. `too_much` reads no further
-# than that event. The bounds are scalars, so that they are looked up in the index whatever the planner believes.
+# than that event, and nothing where all events together are not too large, as nearly always. The bounds are scalars, so
+# that they are looked up in the index whatever the planner believes.
 _LOG: Final = """
 WITH reach AS MATERIALIZED (
   SELECT head.position AS head, coalesce(
@@ -48,7 +49,9 @@ too_much AS MATERIALIZED (
       OVER (ORDER BY e.position ROWS UNBOUNDED PRECEDING) AS bytes
     FROM events e WHERE e.position > $1 AND e.position <= (SELECT upto FROM reach)
       AND ($3::text[] IS NULL OR (SELECT aggregate_type FROM streams WHERE stream = e.stream) = ANY($3::text[]))) sized
-  WHERE bytes > $4 ORDER BY position LIMIT 1),
+  WHERE bytes > $4 AND $4 < (
+    SELECT sum(octet_length(payload::text) + octet_length(metadata::text)) FROM events
+    WHERE position > $1 AND position <= (SELECT upto FROM reach)) ORDER BY position LIMIT 1),
 bounds AS MATERIALIZED (
   SELECT head, coalesce(
     (SELECT b.position FROM events b
