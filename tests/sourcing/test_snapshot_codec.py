@@ -1,8 +1,9 @@
 """The stored form of a snapshot: whatever was changed in it since is noticed."""
 
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -131,3 +132,53 @@ def test_a_state_whose_class_has_a_new_version_with_the_same_fields_is_not_read_
 
     after = SnapshotCodec(kind_of(Total))
     assert after.state_version != before.state_version
+
+
+def test_a_new_version_of_an_event_makes_old_snapshots_invisible_as_the_state_may_mean_something_else() -> None:
+    def counter(event: type) -> AggregateType[Any, Any, Any, Any]:
+        return AggregateType(
+            "ledger", handle=handle, apply=lambda state, _: state, empty_state=Ledger, events=[event], state=[Ledger]
+        )
+
+    @dataclass
+    class Paid:
+        amount: int
+
+    first = SnapshotCodec(counter(Paid)).state_version
+
+    @event_type(aliases=["Payment"])
+    @dataclass
+    class Paid:  # type: ignore[no-redef]
+        amount: int
+        note: str = ""
+
+    assert SnapshotCodec(counter(Paid)).state_version == first
+
+    @event_type(upcasters={1: lambda payload: {"amount": payload["amount"] * 100}})
+    @dataclass
+    class Paid:  # type: ignore[no-redef]
+        amount: int
+
+    assert SnapshotCodec(counter(Paid)).state_version != first
+
+
+@dataclass
+class Due:
+    at: datetime
+    total: float = 0.0
+
+
+@pytest.mark.parametrize(
+    ("state", "field"),
+    [
+        (Due(datetime(2026, 1, 1, tzinfo=ZoneInfo("Europe/Berlin"))), "at"),
+        (Due(datetime(2026, 1, 1, tzinfo=UTC), 0), "total"),
+    ],
+)
+def test_a_state_that_would_go_on_otherwise_than_a_replay_is_refused(state: Due, field: str) -> None:
+    codec = SnapshotCodec(kind_of(Due))
+    with pytest.raises(EventNotEncodable) as refused:
+        codec.encode("a", state, 1)
+    assert refused.value.field == field
+    same = Due(datetime(2026, 1, 1, tzinfo=timezone(timedelta(hours=1))), 1.0)
+    assert codec.decode(codec.encode("a", same, 1)).state == same

@@ -133,12 +133,12 @@ class AggregateType(Generic[StateT, CommandT, EventT, ErrorT]):
 def _state_codec(state: Iterable[type[StateT]] | None, hints: Hints) -> Codec[StateT] | str:
     """Return the codec of the state, or, where nobody has asked for one yet, why there is none."""
     if state is not None:
-        return Codec(state)
+        return Codec(state, exact=True)
     try:
         classes = hints.states()
     except InvalidArgument as error:
         return str(error)
     try:
-        return Codec(classes)
+        return Codec(classes, exact=True)
     except InvalidArgument as error:
         return error.reason

@@ -24,18 +24,20 @@ _LOOKS_OF_NOT_FINITE: Final = (b"null", b"NaN", b"Infinity")
 _PLACE: Final = re.compile(r"`\$([^`]*)`")
 
 
-class Encoded(Struct, frozen=True, gc=False):
+class Encoded(Struct, Generic[ValueT], frozen=True, gc=False):
     """Hold the stored form of a value.
 
     Attributes:
         type: The stable name of its class.
         version: The version of its form, from 1.
         payload: JSON text.
+        value: What is read back of it: as it was, and nobody else's.
     """
 
     type: str
     version: int
     payload: str
+    value: ValueT
 
 
 class _Form(Generic[ValueT]):
@@ -78,18 +80,19 @@ class Codec(Generic[ValueT]):
     classes given here are ever made from stored data. `event_type` says what else there is to know of one.
     """
 
-    def __init__(self, classes: Iterable[type[ValueT]]) -> None:
+    def __init__(self, classes: Iterable[type[ValueT]], *, exact: bool = False) -> None:
         """Learn the classes.
 
         Args:
             classes: Dataclasses, attrs classes, msgspec Structs, pydantic models or enums, with different names.
+            exact: Whether to refuse also what comes back equal and is not the same; see `Comparison`.
 
         Raises:
             InvalidArgument: There are none, two have the same name, or one cannot be stored as JSON.
         """
         self._forms: dict[type[ValueT], _Form[ValueT]] = {}
         self._by_name: dict[str, _Form[ValueT]] = {}
-        comparison = Comparison()
+        comparison = Comparison(exact=exact)
         for cls in classes:
             if not isinstance(cls, type):
                 raise InvalidArgument("events", f"must name classes, got {cls!r}")
@@ -116,7 +119,7 @@ class Codec(Generic[ValueT]):
         """A short text that changes when the fields or types of the classes change."""
         return hashlib.sha256(_encode(schema_of(self._forms))).hexdigest()[:16]
 
-    def encode(self, value: ValueT) -> Encoded:
+    def encode(self, value: ValueT) -> Encoded[ValueT]:
         """Return the stored form of a value.
 
         Raises:
@@ -133,17 +136,7 @@ class Codec(Generic[ValueT]):
             raise EventNotEncodable(form.name, described(error), part_that_fails(value, _encode)) from error
         if len(payload) > MAX_PAYLOAD_BYTES:
             raise EventNotEncodable(form.name, f"it is larger than {MAX_PAYLOAD_BYTES} bytes")
-        try:
-            difference = form.compare(value, form.decode(payload))
-        except Exception as error:  # whatever the class's own __post_init__ raises is a misfit too
-            part, reason = not_finite(value) or (_place_of(error), described(error))
-            raise EventNotEncodable(form.name, reason, part) from error
-        text = payload.decode()
-        if difference is None and "Infinity" in text:
-            difference = not_finite(value)
-        if difference is not None:
-            raise EventNotEncodable(form.name, difference.reason, difference.part)
-        return Encoded(form.name, form.version, text)
+        return Encoded(form.name, form.version, payload.decode(), _read_back(form, value, payload))
 
     def decode(self, type_: str, version: int, payload: str) -> ValueT:
         """Return the value of a stored form, whatever its version.
@@ -162,6 +155,21 @@ class Codec(Generic[ValueT]):
         if form is None:
             raise UnknownEventType(type_, version, self.names)
         return _decode_older(form, type_, version, payload)
+
+
+def _read_back(form: _Form[ValueT], value: ValueT, payload: bytes) -> ValueT:
+    """Return what is read of a payload, if it is the value."""
+    try:
+        read = form.decode(payload)
+        difference = form.compare(value, read)
+    except Exception as error:  # whatever the class's own __post_init__ raises is a misfit too
+        part, reason = not_finite(value) or (_place_of(error), described(error))
+        raise EventNotEncodable(form.name, reason, part) from error
+    if difference is None and payload.find(b"Infinity") >= 0:
+        difference = not_finite(value)
+    if difference is not None:
+        raise EventNotEncodable(form.name, difference.reason, difference.part)
+    return read
 
 
 def _decode_older(form: _Form[ValueT], type_: str, version: int, payload: str) -> ValueT:

@@ -44,6 +44,8 @@ _UNEQUAL: Final = Difference("", "it does not come back equal")
 _INCOMPLETE: Final = Difference("", "not all of it comes back")
 _LESS_OF_TIME: Final = Difference("", "its offset is lost; use a datetime with an offset in whole minutes")
 
+_ZONE_LOST: Final = Difference("", "its zone is lost, only the offset comes back; use datetime.astimezone(UTC)")
+
 _DEEPEST: Final = 32
 """Levels that are searched for what cannot be encoded."""
 
@@ -52,15 +54,21 @@ class Comparison:
     """Compare values with what was read back of them, part by part, whatever their `__eq__` leaves out.
 
     Types have to be the same too: what comes back as another type would surprise in ten years. Only an int may stand
-    where a float is declared, as in Python.
+    where a float is declared, as in Python; and of a time the instant and the offset count, not its zone.
     """
 
-    def __init__(self) -> None:
-        """Know the simple types; a class is looked at when its first value comes."""
+    def __init__(self, *, exact: bool = False) -> None:
+        """Know the simple types; a class is looked at when its first value comes.
+
+        Args:
+            exact: Whether that int and that zone are differences too, for what is calculated with later; default no.
+        """
+        self._exact = exact
+        of_times = _of_times_and_zones if exact else _of_times
         self._compare: dict[type, Compare] = {
             **dict.fromkeys(_PLAIN, _of_plain),
-            datetime: _of_times,
-            time: _of_times,
+            datetime: of_times,
+            time: of_times,
         }
 
     def difference(self, given: object, read: object) -> Difference | None:
@@ -68,7 +76,7 @@ class Comparison:
         kind = type(given)
         if kind is type(read):
             return self.of(kind)(given, read)
-        if kind is int and type(read) is float and given == read:
+        if kind is int and type(read) is float and given == read and not self._exact:
             return None
         return not_finite(given) or Difference(
             "", f"{kind.__name__} comes back as {type(read).__name__}; is it of the type that its class declares?"
@@ -143,6 +151,10 @@ def _of_times(given: datetime | time, read: datetime | time) -> Difference | Non
         return _LESS_OF_TIME
     is_same = given.replace(tzinfo=None) == read.replace(tzinfo=None)
     return None if is_same else _UNEQUAL
+
+
+def _of_times_and_zones(given: datetime | time, read: datetime | time) -> Difference | None:
+    return _of_times(given, read) or (None if given.tzinfo == read.tzinfo else _ZONE_LOST)
 
 
 def not_finite(value: object) -> Difference | None:

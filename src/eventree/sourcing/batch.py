@@ -180,19 +180,19 @@ class Batch(Generic[StateT, CommandT, EventT, ErrorT]):
             return
         try:
             encoded = [self._type.events.encode(event) for event in events]
-            answered, applied = self._events_of(encoded), self._events_of(encoded)
+            answered = self._events_of(encoded)
         except CodecError as error:
             draft.decided.append(Decided(work, draft.sequence, (), error))
             return
         try:
-            draft.state = self._type.replay(draft.state, applied)
+            draft.state = self._type.replay(draft.state, [form.value for form in encoded])
         except Exception as error:  # noqa: BLE001 - a bug in `apply` is the answer to this command
             self._crashed(draft, work, "apply", error)
             return
         self._keep(draft, work, answered, encoded)
 
-    def _events_of(self, encoded: Sequence[Encoded]) -> tuple[EventT, ...]:
-        """Return events as a replay would see them, new each time: what one has of them, no other can change."""
+    def _events_of(self, encoded: Sequence[Encoded[EventT]]) -> tuple[EventT, ...]:
+        """Return events as they are read, not those that are applied: a state may hold and change them."""
         return tuple(self._type.events.decode(form.type, form.version, form.payload) for form in encoded)
 
     def _handle(self, state: StateT, command: CommandT) -> tuple[EventT, ...] | DomainError[ErrorT]:
@@ -207,7 +207,7 @@ class Batch(Generic[StateT, CommandT, EventT, ErrorT]):
         draft: Draft[StateT, CommandT, EventT, ErrorT],
         work: Work[CommandT, EventT, ErrorT],
         events: tuple[EventT, ...],
-        encoded: Sequence[Encoded],
+        encoded: Sequence[Encoded[EventT]],
     ) -> None:
         message = work.message
         first = draft.sequence + 1

@@ -127,15 +127,15 @@ class Scenario(Generic[StateT, CommandT, EventT, ErrorT]):
         self._expect_none(differences("the state", state, self._state))
         return self
 
-    def _stored(self, events: Sequence[EventT]) -> list[Encoded]:
+    def _stored(self, events: Sequence[EventT]) -> list[Encoded[EventT]]:
         with self._noting_the_story():
             return [self._type.events.encode(event) for event in events]
 
-    def _events_of(self, forms: Sequence[Encoded]) -> list[EventT]:
+    def _events_of(self, forms: Sequence[Encoded[EventT]]) -> list[EventT]:
         """Return new events each time, so that what one has of them cannot be changed by another."""
         return [self._type.events.decode(form.type, form.version, form.payload) for form in forms]
 
-    def _apply(self, forms: Sequence[Encoded]) -> None:
+    def _apply(self, forms: Sequence[Encoded[EventT]]) -> None:
         with self._noting_the_story():
             self._state = self._type.replay(self._state, self._events_of(forms))
 

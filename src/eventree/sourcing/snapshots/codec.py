@@ -22,8 +22,8 @@ class SnapshotCodec(Generic[StateT]):
     Attributes:
         name: The name of the aggregate type.
         state_version: Under what they are stored: it changes with the fields of the state, with the versions of its
-            classes, and with the version that the aggregate type was given, so that snapshots of other code are not
-            even found.
+            classes and of the events, and with the version that the aggregate type was given, so that snapshots of
+            other code are not even found.
     """
 
     def __init__(self, aggregate_type: AggregateType[StateT, CommandT, EventT, ErrorT]) -> None:
@@ -38,7 +38,8 @@ class SnapshotCodec(Generic[StateT]):
         except InvalidArgument as error:
             raise InvalidArgument("snapshots", f"a state of {self.name} cannot be stored: {error.reason}") from error
         self._versions = {known.name: known.version for known in self._states.types}
-        classes = zlib.crc32(repr(sorted(self._versions.items())).encode())
+        events = {known.name: known.version for known in aggregate_type.events.types if known.upcasters}
+        classes = zlib.crc32(repr((sorted(self._versions.items()), sorted(events.items()))).encode())
         self.state_version = f"{self._states.fingerprint}-{classes:08x}-{aggregate_type.state_version}"
 
     def encode(self, aggregate_id: str, state: StateT, sequence: int) -> StoredSnapshot:
