@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from datetime import date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from functools import partial
 from math import isfinite
@@ -105,9 +105,12 @@ class Comparison:
             one: object = getattr(given, name)
             other: object = getattr(read, name)
             kind = type(one)
-            if kind in _PLAIN and kind is type(other) and one == other:  # nearly always so
+            if kind is not type(other):
+                difference = self.difference(one, other)
+            elif kind in _PLAIN and one == other:  # nearly always so
                 continue
-            difference = self.difference(one, other)
+            else:
+                difference = self.of(kind)(one, other)
             if difference is not None:
                 return difference.inside(f".{name}")
         return None
@@ -117,8 +120,15 @@ class Comparison:
     ) -> Difference | None:
         if len(given) != len(read):
             return _INCOMPLETE
-        for at, one in enumerate(given):
-            difference = self.difference(one, read[at])
+        last: type = NoneType  # most lists hold one type only
+        compare: Compare = _of_plain
+        for at, (one, other) in enumerate(zip(given, read, strict=True)):
+            if type(one) is not type(other):
+                difference = self.difference(one, other)
+            else:
+                if type(one) is not last:
+                    last, compare = type(one), self.of(type(one))
+                difference = compare(one, other)
             if difference is not None:
                 return difference.inside(f"[{keys[at] if keys else at!r}]")
         return None
@@ -145,7 +155,7 @@ def _of_times(given: datetime | time, read: datetime | time) -> Difference | Non
 
     Without a zone the `fold` does not count, as for Python's own comparison.
     """
-    if given.tzinfo is None:
+    if given.tzinfo is None or given.tzinfo is read.tzinfo is UTC:
         return None if given == read else _UNEQUAL
     if read.tzinfo is None or given.utcoffset() != read.utcoffset():
         return _LESS_OF_TIME
