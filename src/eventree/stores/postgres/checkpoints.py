@@ -37,7 +37,9 @@ unparked AS (
 parked AS (
   INSERT INTO {schema}.parked SELECT $1, $2, p.* FROM moved,
     unnest($9::bigint[], $10::bigint[], $11::text[], $12::text[], $13::text[], $14::timestamptz[]) p
-  ON CONFLICT (name, version, position) DO UPDATE SET reason = excluded.reason, parked_at = excluded.parked_at)
+  ON CONFLICT (name, version, position) DO UPDATE
+  SET last_position = excluded.last_position, aggregate_type = excluded.aggregate_type,
+    aggregate_id = excluded.aggregate_id, reason = excluded.reason, parked_at = excluded.parked_at)
 SELECT fence FROM moved
 """
 )

@@ -134,11 +134,11 @@ class CheckpointPromises:
         stored = StoredCheckpoint(Checkpoint(12, held.fence), "one", 3, 3, 0, 1, 12)
         assert await store.load_checkpoint("query", 1) == stored
 
-    async def test_a_parked_commit_is_forgotten_or_gets_a_new_reason(self, store: EventStore) -> None:
+    async def test_a_parked_commit_is_forgotten_or_replaced(self, store: EventStore) -> None:
         held = await store.claim_checkpoint("query", 1)
         one, two = parked("a", 2), parked("b", 5)
         await store.save_checkpoint("query", 1, Move(held, park=[one, two]))
-        again = parked("b", 5, reason="again")
+        again = parked("c", 5, 6, reason="again")
         await store.save_checkpoint("query", 1, Move(held, unpark=[2, 77], park=[again]))
         assert await store.load_parked("query", 1) == [again]
 
