@@ -310,6 +310,8 @@ class Sealed:
         return super().__getattribute__(name)
 
 
+# Python 3.13 warns of what msgspec does when an attribute cannot be looked at.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 async def test_a_state_that_cannot_even_be_looked_at_costs_a_snapshot_and_never_the_command(
     store: EventStore, caplog: pytest.LogCaptureFixture
 ) -> None:
