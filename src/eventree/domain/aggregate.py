@@ -7,9 +7,8 @@ from typing import Generic, TypeVar
 
 from eventree.domain.annotations import Hints
 from eventree.domain.codec import Codec
-from eventree.domain.limits import MAX_VERSION, check_id
+from eventree.domain.limits import check_id, check_version
 from eventree.errors import InvalidArgument
-from eventree.errors.arguments import check_count
 from eventree.result import Err, Ok, Result
 from eventree.values import subscriptable
 
@@ -90,9 +89,7 @@ class AggregateType(Generic[StateT, CommandT, EventT, ErrorT]):
         codec = _state_codec(state, hints)
         self.states: Codec[StateT] | None = None if isinstance(codec, str) else codec
         self._why_no_states = codec if isinstance(codec, str) else ""
-        check_count("state_version", state_version)
-        if state_version > MAX_VERSION:
-            raise InvalidArgument("state_version", f"must be at most {MAX_VERSION}, got {state_version}")
+        check_version("state_version", state_version)
         self.state_version = state_version
 
     def __repr__(self) -> str:

@@ -11,7 +11,7 @@ from msgspec import Struct
 from eventree.domain.comparison import Comparison, fields_of, not_finite, part_that_fails
 from eventree.domain.event_types import EventType
 from eventree.domain.limits import MAX_PAYLOAD_BYTES
-from eventree.domain.models import decode_model, decoder_of_model, encode_model, encode_whole_model, is_model, place_of
+from eventree.domain.models import decode_model, decoder_of_model, encode_model, is_model, place_of
 from eventree.domain.schemas import schema_of
 from eventree.errors import EventNotDecodable, EventNotEncodable, EventTooNew, InvalidArgument, UnknownEventType
 from eventree.errors.root import described
@@ -43,14 +43,13 @@ class Encoded(Struct, Generic[ValueT], frozen=True, gc=False):
 class _Form(Generic[ValueT]):
     """How the values of one class are stored and read."""
 
-    __slots__ = ("compare", "decode", "encode", "event_type", "name", "version")
+    __slots__ = ("compare", "decode", "event_type", "name", "version")
 
     def __init__(self, cls: type[ValueT], comparison: Comparison) -> None:
         """Prepare; raises `InvalidArgument` for a class that JSON cannot carry."""
         self.event_type = EventType.of(cls)
         self.name = self.event_type.name
         self.version = self.event_type.version
-        self.encode: Callable[[ValueT], bytes] = encode_whole_model if is_model(cls) else _encode
         self.decode: Callable[[str | bytes], ValueT] = decoder_of_model(cls) if is_model(cls) else _decoder_of(cls)
         self.compare = comparison.of(cls)
 
@@ -131,12 +130,16 @@ class Codec(Generic[ValueT]):
             known = ", ".join(cls.__name__ for cls in self._forms)
             raise EventNotEncodable(type(value).__name__, f"its class is not one of those declared: {known}")
         try:
-            payload = form.encode(value)
+            payload = _encode(value)
         except Exception as error:  # whatever it is, the value is to blame
             raise EventNotEncodable(form.name, described(error), part_that_fails(value, _encode)) from error
         if len(payload) > MAX_PAYLOAD_BYTES:
             raise EventNotEncodable(form.name, f"it is larger than {MAX_PAYLOAD_BYTES} bytes")
         return Encoded(form.name, form.version, payload.decode(), _read_back(form, value, payload))
+
+    def read(self, forms: Iterable[Encoded[ValueT]]) -> tuple[ValueT, ...]:
+        """Return the values of stored forms, new each time: what one has of them, no other can change."""
+        return tuple(self.decode(form.type, form.version, form.payload) for form in forms)
 
     def decode(self, type_: str, version: int, payload: str) -> ValueT:
         """Return the value of a stored form, whatever its version.
@@ -202,6 +205,6 @@ def _place_of(error: Exception) -> str:
 
 
 def _clash(name: str, one: _Form[ValueT], other: _Form[ValueT]) -> str:
-    if name == one.event_type.name == other.event_type.name:
+    if name == one.name == other.name:
         return f"two classes are called {name}; rename one of them, or give it another name with event_type"
     return f"{name} names two classes, as an alias too; each name of the past belongs to one"

@@ -11,9 +11,7 @@ from types import NoneType
 from typing import Any, Final, NamedTuple, TypeAlias, cast
 from uuid import UUID
 
-import msgspec
-
-from eventree.domain.models import encode_model, fields_of_model
+from eventree.domain.models import encode_in_order, fields_of_model
 
 
 class Difference(NamedTuple):
@@ -35,15 +33,12 @@ class Difference(NamedTuple):
 Compare: TypeAlias = Callable[[Any, Any], Difference | None]
 """Returns the first part of two values that differs, and how; None if nothing does."""
 
-_as_json: Final = msgspec.json.Encoder(enc_hook=encode_model, order="deterministic").encode
-
 _PLAIN: Final[frozenset[type]] = frozenset({str, int, bool, float, Decimal, bytes, UUID, date, timedelta, NoneType})
 """Types of which equal values are the same; NaN equals nothing."""
 
 _UNEQUAL: Final = Difference("", "it does not come back equal")
 _INCOMPLETE: Final = Difference("", "not all of it comes back")
 _LESS_OF_TIME: Final = Difference("", "its offset is lost; use a datetime with an offset in whole minutes")
-
 _ZONE_LOST: Final = Difference("", "its zone is lost, only the offset comes back; use datetime.astimezone(UTC)")
 
 _DEEPEST: Final = 32
@@ -138,7 +133,7 @@ class Comparison:
             same = {each: each for each in read}
             return self._in_order(list(given), [same[each] for each in given])
         # Times of an hour that comes twice equal none in another zone, and objects may equal nothing but themselves.
-        return self._in_order(sorted(given, key=_as_json), sorted(read, key=_as_json))
+        return self._in_order(sorted(given, key=encode_in_order), sorted(read, key=encode_in_order))
 
     def _of_dicts(self, given: Mapping[object, object], read: Mapping[object, object]) -> Difference | None:
         keys = list(given)

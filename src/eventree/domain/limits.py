@@ -5,6 +5,7 @@ from typing import Final
 from uuid import UUID
 
 from eventree.errors import InvalidArgument
+from eventree.errors.arguments import check_count
 
 MAX_ID_BYTES: Final = 255
 """The longest aggregate id, aggregate type or command id, in bytes of UTF-8."""
@@ -38,6 +39,13 @@ def check_id(name: str, value: str) -> str:
         raise InvalidArgument(name, "must not contain NUL")
     check_text(name, value, MAX_ID_BYTES)
     return value
+
+
+def check_version(name: str, value: int) -> None:
+    """Raise `InvalidArgument` if a number is not a whole one from 1 to `MAX_VERSION`."""
+    check_count(name, value)
+    if value > MAX_VERSION:
+        raise InvalidArgument(name, f"must be at most {MAX_VERSION}, got {value}")
 
 
 def check_text(name: str, value: str, max_bytes: int) -> None:

@@ -1,7 +1,7 @@
 """Pydantic models as events, states and parts of them, without importing pydantic: known by what they can do."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol, Self, TypeVar, cast
+from typing import Any, Final, Protocol, Self, TypeVar, cast
 
 import msgspec
 
@@ -37,21 +37,20 @@ def fields_of_model(kind: type[object]) -> Sequence[str] | None:
     return [*names, "model_extra"] if is_model(kind) else None
 
 
-def encode_whole_model(value: object) -> bytes:
-    """Return a model as JSON text."""
-    return cast("Model", value).model_dump_json(by_alias=True, round_trip=True).encode()
-
-
 def decoder_of_model(kind: type[ModelT]) -> Callable[[str | bytes], ModelT]:
     """Return what makes a model of JSON text."""
     return cast("Callable[[str | bytes], ModelT]", cast("type[Model]", kind).model_validate_json)
 
 
 def encode_model(value: object) -> object:
-    """Return a model inside of another value as what JSON can carry; a hook of msgspec."""
+    """Return a model as what JSON can carry; a hook of msgspec."""
     if is_model(type(value)):
-        return msgspec.Raw(encode_whole_model(value))
+        return msgspec.Raw(cast("Model", value).model_dump_json(by_alias=True, round_trip=True).encode())
     raise NotImplementedError(f"{type(value).__name__} cannot be stored as JSON")
+
+
+encode_in_order: Final = msgspec.json.Encoder(enc_hook=encode_model, order="deterministic").encode
+"""Returns the same JSON text for equal values, whatever the order of their sets and dicts."""
 
 
 def decode_model(kind: type[object], value: object) -> object:

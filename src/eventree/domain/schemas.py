@@ -2,17 +2,15 @@
 
 from collections.abc import Iterable
 from enum import Enum, EnumMeta
-from typing import Final, TypeAlias, cast
+from typing import TypeAlias, cast
 
 import msgspec
 from msgspec import Struct
 from msgspec.inspect import CustomType, Metadata, multi_type_info
 
-from eventree.domain.models import encode_model, schema_of_model
+from eventree.domain.models import encode_in_order, schema_of_model
 
 Json: TypeAlias = "dict[str, Json] | list[Json] | str | int | float | bool | None"
-
-_encode: Final = msgspec.json.Encoder(enc_hook=encode_model, order="deterministic").encode
 
 
 def schema_of(classes: Iterable[type]) -> Json:
@@ -65,7 +63,7 @@ def _name_of(part: object) -> str:
 
 def _as_json(value: object) -> Json:
     try:
-        return cast("Json", msgspec.json.decode(_encode(value)))
+        return cast("Json", msgspec.json.decode(encode_in_order(value)))
     except Exception:  # noqa: BLE001 - a default that cannot be stored is found out when it is stored
         return type(value).__name__
 
@@ -78,7 +76,7 @@ def _without_prose(schema: Json) -> Json:
 
 def _part_of(key: str, part: Json) -> Json:
     if key == "default" and isinstance(part, list):  # it may stand for a set, whose order is chance
-        return sorted(part, key=_encode)
+        return sorted(part, key=encode_in_order)
     return _without_prose(part)
 
 

@@ -180,7 +180,7 @@ class Batch(Generic[StateT, CommandT, EventT, ErrorT]):
             return
         try:
             encoded = [self._type.events.encode(event) for event in events]
-            answered = self._events_of(encoded)
+            answered = self._type.events.read(encoded)  # not those that are applied: a state may hold and change them
         except CodecError as error:
             draft.decided.append(Decided(work, draft.sequence, (), error))
             return
@@ -190,10 +190,6 @@ class Batch(Generic[StateT, CommandT, EventT, ErrorT]):
             self._crashed(draft, work, "apply", error)
             return
         self._keep(draft, work, answered, encoded)
-
-    def _events_of(self, encoded: Sequence[Encoded[EventT]]) -> tuple[EventT, ...]:
-        """Return events as they are read, not those that are applied: a state may hold and change them."""
-        return tuple(self._type.events.decode(form.type, form.version, form.payload) for form in encoded)
 
     def _handle(self, state: StateT, command: CommandT) -> tuple[EventT, ...] | DomainError[ErrorT]:
         match self._type.decide(state, command):

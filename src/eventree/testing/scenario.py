@@ -72,7 +72,7 @@ class Scenario(Generic[StateT, CommandT, EventT, ErrorT]):
             case Ok(events):
                 self._tell("got", *events or (NOTHING,))
                 forms = self._stored(events)  # all of them before the first is applied, as a system does
-                self._outcome = Ok(tuple(self._events_of(forms)))
+                self._outcome = Ok(tuple(self._type.events.read(forms)))
                 self._apply(forms)
             case Err(reason):
                 self._tell("refused", reason)
@@ -131,13 +131,9 @@ class Scenario(Generic[StateT, CommandT, EventT, ErrorT]):
         with self._noting_the_story():
             return [self._type.events.encode(event) for event in events]
 
-    def _events_of(self, forms: Sequence[Encoded[EventT]]) -> list[EventT]:
-        """Return new events each time, so that what one has of them cannot be changed by another."""
-        return [self._type.events.decode(form.type, form.version, form.payload) for form in forms]
-
     def _apply(self, forms: Sequence[Encoded[EventT]]) -> None:
         with self._noting_the_story():
-            self._state = self._type.replay(self._state, self._events_of(forms))
+            self._state = self._type.replay(self._state, self._type.events.read(forms))
 
     def _decided(self, expectation: str) -> Ok[tuple[EventT, ...]] | Err[ErrorT]:
         __tracebackhide__ = True

@@ -5,9 +5,9 @@ from typing import Any, Literal, Protocol, TypeAlias, TypedDict, TypeVar
 from zlib import crc32
 
 from eventree.actors.policy import Backoff
-from eventree.domain.limits import MAX_VERSION, check_id
+from eventree.domain.limits import check_id, check_version
 from eventree.errors import InvalidArgument
-from eventree.errors.arguments import check_count, check_positive
+from eventree.errors.arguments import check_positive
 from eventree.sourcing.envelopes import Decoder
 from eventree.stores.checks import MAX_LEASE, MAX_NUMBER
 
@@ -123,9 +123,7 @@ class Options:
         given["start"] = _position(given.get("start", "beginning"))
         made = cls(check_id("name", name), **given)
         for number in ("version", "max_attempts", "max_parked"):
-            check_count(number, getattr(made, number))
-            if getattr(made, number) > MAX_VERSION:
-                raise InvalidArgument(number, f"must be at most {MAX_VERSION}, got {getattr(made, number)}")
+            check_version(number, getattr(made, number))
         check_positive("poll_interval", made.poll_interval)
         check_positive("lease", made.lease)
         if made.lease > MAX_LEASE:
