@@ -42,9 +42,9 @@ from eventree.errors import (
     LogRolledBack,
     MailboxFull,
     NonPositiveArgument,
+    NoQueryContext,
     NotCaughtUp,
-    OutsideQuery,
-    QueryElsewhere,
+    QueryLeasedElsewhere,
     QueryStopped,
     QuerySuperseded,
     RestartIntensityExceeded,
@@ -116,9 +116,9 @@ EXAMPLES: list[tuple[Exception, dict[str, object]]] = [
     (TransactionRolledBack("the disk is away"), {"args": ("the disk is away",)}),
     (CommitOutcomeUnknown("lost"), {"args": ("lost",)}),
     (TransactionEnded("over"), {"args": ("over",)}),
-    (QueryElsewhere("balances"), {"name": "balances"}),
+    (QueryLeasedElsewhere("balances"), {"name": "balances"}),
     (QuerySuperseded("balances", 1, 3), {"name": "balances", "version": 1, "live_version": 3}),
-    (OutsideQuery(), {}),
+    (NoQueryContext(), {}),
     (TooManyParked(), {}),
 ]
 UNSAID = {"args", "commit", "__cause__", "actors", "crashes", "outcome"}

@@ -158,7 +158,7 @@ def test_what_is_said_of_a_class_is_not_meant_for_its_subclasses() -> None:
     assert Codec([AccountClosed, Late]).names == ("Closed", "Late")
 
 
-class Door(Enum):
+class Lifecycle(Enum):
     OPEN = "open"
 
 
@@ -168,7 +168,7 @@ def classes() -> Mapping[str, Callable[[], type]]:
         "slots above": lambda: dataclass(slots=True)(event_type(name="n")(type("A", (), {}))),
         "attrs": lambda: attrs.define(event_type(name="n")(type("A", (), {}))),
         "Struct": lambda: event_type(name="n")(msgspec.defstruct("A", ["x"])),
-        "enum": lambda: event_type(name="n")(Door),
+        "enum": lambda: event_type(name="n")(Lifecycle),
         "pydantic": lambda: event_type(name="n")(pydantic.create_model("A", x=int)),
     }
 

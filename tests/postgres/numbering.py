@@ -2,7 +2,7 @@
 
 from typing import TypeAlias
 
-from eventree.stores.contract import Checkpoint, Move
+from eventree.stores.contract import Checkpoint, CheckpointUpdate
 from eventree.stores.postgres import PostgresStore
 from eventree.stores.postgres.driver import Connection
 from eventree.stores.transaction import StoreTransaction
@@ -22,7 +22,7 @@ async def insert(transaction: Transaction, number: int) -> None:
 
 
 async def save(transaction: Transaction, held: Checkpoint, position: int) -> None:
-    await transaction.save_checkpoint("query", 1, Move(Checkpoint(position, held.fence)))
+    await transaction.save_checkpoint("query", 1, CheckpointUpdate(Checkpoint(position, held.fence)))
 
 
 async def numbers(dsn: str) -> list[int]:

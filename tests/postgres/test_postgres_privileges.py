@@ -11,7 +11,7 @@ import pytest
 
 from eventree import EventSourcing, Projection, StoreUnusable
 from eventree.stores import EventStore
-from eventree.stores.contract import Appended, Move
+from eventree.stores.contract import Appended, CheckpointUpdate
 from eventree.stores.postgres import PostgresStore
 from eventree.testing.store_values import append, parked, request, snapshot
 from eventree.testing.suite.appends import AppendPromises
@@ -96,9 +96,9 @@ async def test_every_grant_is_needed(database: str) -> None:
             await store.save_snapshots([snapshot(id, 2)])
             await store.load_snapshots("thing", [id], "v1")
             held = await store.claim_checkpoint("query", 1)
-            await store.save_checkpoint("query", 1, Move(held, park=[parked(id, 1)]))
-            await store.save_checkpoint("query", 1, Move(held, park=[parked(id, 1)]))
-            await store.save_checkpoint("query", 1, Move(held, unpark=[1]))
+            await store.save_checkpoint("query", 1, CheckpointUpdate(held, park=[parked(id, 1)]))
+            await store.save_checkpoint("query", 1, CheckpointUpdate(held, park=[parked(id, 1)]))
+            await store.save_checkpoint("query", 1, CheckpointUpdate(held, unpark=[1]))
             await store.load_parked("query", 1)
             await store.find_commands([id])
             await store.read(0, 10)

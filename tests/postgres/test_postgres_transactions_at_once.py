@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from eventree import StoreUnavailable, WouldDeadlock
-from eventree.stores.contract import Checkpoint, Claim
+from eventree.stores.contract import Checkpoint, LeaseRequest
 from eventree.stores.postgres import PostgresStore
 from postgres.backends import psql, wait_for_locks
 from postgres.numbering import checkpoint, insert, make, numbers, save
@@ -24,7 +24,7 @@ async def test_of_two_first_versions_that_are_claimed_at_once_one_is_live(
 
     async def first() -> Checkpoint:
         async with store.transaction() as transaction:
-            held = await transaction.claim_checkpoint("query", 1, Claim("one", 60))
+            held = await transaction.claim_checkpoint("query", 1, LeaseRequest("one", 60))
             is_claimed.set()
             await go_on.wait()
             return held
@@ -32,7 +32,7 @@ async def test_of_two_first_versions_that_are_claimed_at_once_one_is_live(
     async def second() -> Checkpoint:
         async with store.transaction() as transaction:
             await transaction.connection.execute("CREATE TABLE numbers (number INT)")
-            held = await transaction.claim_checkpoint("query", 2, Claim("two", 60))
+            held = await transaction.claim_checkpoint("query", 2, LeaseRequest("two", 60))
             await insert(transaction, 2)
             return held
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from eventree import MemoryStore
-from eventree.stores.contract import AppendRequest, Move, Outcome, StreamPage, StreamRead
+from eventree.stores.contract import AppendRequest, CheckpointUpdate, Outcome, StreamPage, StreamRead
 
 
 class RecordingStore(MemoryStore):
@@ -19,7 +19,7 @@ class RecordingStore(MemoryStore):
         super().__init__()
         self.appended: list[Sequence[AppendRequest]] = []
         self.loaded: list[Sequence[StreamRead]] = []
-        self.moved: list[Move] = []
+        self.moved: list[CheckpointUpdate] = []
 
     async def append(self, requests: Sequence[AppendRequest]) -> Sequence[Outcome]:
         self.appended.append(requests)
@@ -29,6 +29,6 @@ class RecordingStore(MemoryStore):
         self.loaded.append(reads)
         return await super().read_streams(reads)
 
-    async def save_checkpoint(self, name: str, version: int, move: Move) -> None:
+    async def save_checkpoint(self, name: str, version: int, move: CheckpointUpdate) -> None:
         await super().save_checkpoint(name, version, move)
         self.moved.append(move)

@@ -34,7 +34,7 @@ from sourcing.recording_store import RecordingStore
 
 Answer: TypeAlias = Ok[Commit[Added]] | Err[DomainError[str] | EventreeError]
 
-WEATHER = [StoreUnavailable, TransactionRolledBack, StoreBusy, StoreFull, CommitOutcomeUnknown]
+TRANSIENT_ERRORS = [StoreUnavailable, TransactionRolledBack, StoreBusy, StoreFull, CommitOutcomeUnknown]
 STEPS: list[StoreMethod] = ["read_streams", "append"]
 
 
@@ -64,7 +64,7 @@ def error_of(answer: Answer) -> DomainError[str] | EventreeError:
     return answer.error
 
 
-@pytest.mark.parametrize("weather", WEATHER)
+@pytest.mark.parametrize("weather", TRANSIENT_ERRORS)
 @pytest.mark.parametrize("step", STEPS)
 async def test_weather_is_the_answer_and_the_actor_lives(
     system: LedgerSystem, store: FailingStore, weather: type[Exception], step: StoreMethod

@@ -5,7 +5,7 @@ from collections import Counter
 
 import pytest
 
-from eventree import EventSourcing, EventStore, InvalidArgument, Query, QueryElsewhere, QueryStatus, QueryStopped
+from eventree import EventSourcing, EventStore, InvalidArgument, Query, QueryLeasedElsewhere, QueryStatus, QueryStopped
 from sourcing.ledger import Added, Boom, LedgerSystem, add, ledger
 from sourcing.reading import AT_ONCE, Events, Seen
 
@@ -139,5 +139,5 @@ async def test_a_worker_that_waits_cannot_be_steered(store: EventStore) -> None:
         EventSourcing(ledger, store, queries=[split(Slow())]) as second,
     ):
         await first.query("q").caught_up()
-        with pytest.raises(QueryElsewhere):
+        with pytest.raises(QueryLeasedElsewhere):
             await second.query("q").reset()

@@ -3,7 +3,7 @@
 import pytest
 
 from eventree import ActorCrashed, EventSourcing, MemoryStore
-from eventree.stores.contract import Move
+from eventree.stores.contract import CheckpointUpdate
 from eventree.testing import FailingStore
 from sourcing.ledger import add, ledger
 from sourcing.reading import Contexts, patient
@@ -28,7 +28,7 @@ async def test_a_crash_while_a_commit_is_given_up_does_not_move_the_checkpoint_p
 class Crashing(MemoryStore):
     """A store that crashes after the move that resets a query took place."""
 
-    async def save_checkpoint(self, name: str, version: int, move: Move) -> None:
+    async def save_checkpoint(self, name: str, version: int, move: CheckpointUpdate) -> None:
         await super().save_checkpoint(name, version, move)
         if move.replay_until:
             raise RuntimeError("bug")

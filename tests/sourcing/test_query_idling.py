@@ -16,7 +16,7 @@ from eventree import (
     StoreUnavailable,
 )
 from eventree.sourcing.queries.follower import Follower
-from eventree.stores.contract import Claim, Move
+from eventree.stores.contract import CheckpointUpdate, LeaseRequest
 from eventree.testing import FailingStore
 from sourcing.ledger import LedgerSystem, add, ledger
 from sourcing.reading import AT_ONCE, Contexts, Seen, patient
@@ -119,7 +119,7 @@ async def test_a_query_with_something_unsaved_does_not_spin_when_another_worker_
         await system.execute("a", add(1))
         await seen.reaches(1)
         memory._checkpoints["q", 1].until = 0.0
-        await store.claim_checkpoint("q", 1, Claim("another", 60))
+        await store.claim_checkpoint("q", 1, LeaseRequest("another", 60))
         await becomes(system.query("q"), QueryStatus.WAITING)
         await rests(store, turns)
         assert system.query("q").status is QueryStatus.WAITING
@@ -148,7 +148,7 @@ class Unsaving(MemoryStore):
 
     is_full = False
 
-    async def save_checkpoint(self, name: str, version: int, move: Move) -> None:
+    async def save_checkpoint(self, name: str, version: int, move: CheckpointUpdate) -> None:
         if self.is_full:
             raise StoreUnavailable("disk full")
         await super().save_checkpoint(name, version, move)

@@ -9,7 +9,7 @@ import pytest
 
 from eventree import EventSourcing, EventStore, InvalidArgument, Query, QueryStatus
 from eventree.sourcing.queries.worker import is_dead, worker_name
-from eventree.stores.contract import Claim
+from eventree.stores.contract import LeaseRequest
 from servers.processes import Child, python
 from sourcing import follower
 from sourcing.ledger import add, ledger
@@ -89,7 +89,7 @@ async def test_a_worker_whose_query_was_taken_claims_it_again_and_goes_on_where_
         await system.query("q").caught_up()
         stored = await store.load_checkpoint("q", 1)
         assert stored is not None
-        await store.claim_checkpoint("q", 1, Claim(stored.owner))
+        await store.claim_checkpoint("q", 1, LeaseRequest(stored.owner))
         await system.execute("a", add(2))
         await system.query("q").caught_up()
         assert system.query("q").status is RUNNING

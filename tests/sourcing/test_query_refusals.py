@@ -12,8 +12,8 @@ from eventree import (
     InvalidArgument,
     Ok,
     Projection,
-    QueryElsewhere,
     QueryHandle,
+    QueryLeasedElsewhere,
     QueryStatus,
     QueryStopped,
     QuerySuperseded,
@@ -126,7 +126,7 @@ async def test_pausing_a_standby_is_refused_as_it_would_pause_nothing(store: Eve
         async with EventSourcing(ledger, store, queries=[patient(waits)]) as second:
             standby = second.query("q")
             await becomes(standby, QueryStatus.WAITING)
-            with pytest.raises(QueryElsewhere):
+            with pytest.raises(QueryLeasedElsewhere):
                 await standby.pause()
             await second.execute("a", add(1), wait_for=["q"])
             assert (standby.status, standby.incarnation) == (QueryStatus.WAITING, 1)

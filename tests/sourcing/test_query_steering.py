@@ -12,10 +12,10 @@ from eventree import (
     EventStore,
     InvalidArgument,
     MemoryStore,
-    OutsideQuery,
+    NoQueryContext,
     Query,
-    QueryElsewhere,
     QueryHandle,
+    QueryLeasedElsewhere,
     QueryStatus,
     QueryStopped,
     QuerySuperseded,
@@ -188,7 +188,7 @@ async def test_what_another_process_works_on_cannot_be_steered_from_here(store: 
         await until(lambda: second.query("q").status is QueryStatus.WAITING)
         handle = second.query("q")
         for steer in (handle.reset(), handle.retry_parked(), handle.skip(1), handle.drop_parked(1)):
-            with pytest.raises(QueryElsewhere):
+            with pytest.raises(QueryLeasedElsewhere):
                 await steer
 
 
@@ -292,7 +292,7 @@ async def test_whoever_watches_a_query_that_stops_is_told(store: EventStore) -> 
 
 
 def test_there_is_no_context_outside_of_a_handler() -> None:
-    with pytest.raises(OutsideQuery):
+    with pytest.raises(NoQueryContext):
         query_context()
 
 

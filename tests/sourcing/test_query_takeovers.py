@@ -17,7 +17,7 @@ from eventree import (
     StoreUnavailable,
 )
 from eventree.sourcing.queries import hold
-from eventree.stores.contract import ANYBODY, Checkpoint, Claim
+from eventree.stores.contract import NO_LEASE, Checkpoint, LeaseRequest
 from eventree.testing import FailingStore
 from eventree.testing.failing_store import StoreMethod
 from sourcing.ledger import Added, add, ledger
@@ -149,7 +149,7 @@ async def test_a_commit_that_was_given_up_is_tried_again_where_another_worker_wa
         await system.execute("a", add(0))
         await gate.reached()
         memory._checkpoints["q", 1].until = 0.0
-        await memory.claim_checkpoint("q", 1, Claim("another", LEASE))
+        await memory.claim_checkpoint("q", 1, LeaseRequest("another", LEASE))
         seen.poison.clear()
         gate.open()
         await system.query("q").caught_up()
@@ -182,7 +182,7 @@ class Slow(MemoryStore):
         self.released = 0
         self.taken = asyncio.Event()
 
-    async def claim_checkpoint(self, name: str, version: int, claim: Claim = ANYBODY) -> Checkpoint:
+    async def claim_checkpoint(self, name: str, version: int, claim: LeaseRequest = NO_LEASE) -> Checkpoint:
         if claim.owner == "dead" and claim.seconds == 0:
             self.released += 1
             if self.released == 1:
@@ -199,7 +199,7 @@ async def test_of_two_standbys_of_a_dead_worker_one_takes_over_and_none_crashes(
     monkeypatch.setattr(hold, "is_dead", lambda worker: worker == "dead")
     one, two = Seen(), Seen()
     async with Slow() as store:
-        await store.claim_checkpoint("q", 1, Claim("dead", 60))
+        await store.claim_checkpoint("q", 1, LeaseRequest("dead", 60))
         async with (
             EventSourcing(ledger, store, queries=[patient(one)]) as first,
             EventSourcing(ledger, store, queries=[patient(two)]) as second,

@@ -10,7 +10,7 @@ import pytest
 
 from eventree import CheckpointHeld, InvalidArgument, MemoryStore, SQLiteStore
 from eventree.stores.clock import Clock
-from eventree.stores.contract import Claim
+from eventree.stores.contract import LeaseRequest
 from eventree.testing.store_values import append, log, request
 
 NewStore: TypeAlias = Callable[[Clock], MemoryStore | SQLiteStore]
@@ -118,8 +118,8 @@ async def test_without_a_clock_it_is_now(tmp_path: Path) -> None:
 async def test_leases_go_by_the_real_clock(new_store: NewStore) -> None:
     hands = Hands()
     async with new_store(hands) as store:
-        await store.claim_checkpoint("q", 1, Claim("one", 60))
+        await store.claim_checkpoint("q", 1, LeaseRequest("one", 60))
         hands.now += timedelta(days=400)
-        assert (await store.claim_checkpoint("q", 1, Claim("one", 60))).fence == 2
+        assert (await store.claim_checkpoint("q", 1, LeaseRequest("one", 60))).fence == 2
         with pytest.raises(CheckpointHeld):
-            await store.claim_checkpoint("q", 1, Claim("two", 60))
+            await store.claim_checkpoint("q", 1, LeaseRequest("two", 60))

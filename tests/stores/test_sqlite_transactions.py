@@ -10,7 +10,7 @@ import aiosqlite
 import pytest
 
 from eventree import SQLiteStore, StoreBusy, StoreFull, TransactionEnded, WouldDeadlock
-from eventree.stores.contract import Checkpoint, Move
+from eventree.stores.contract import Checkpoint, CheckpointUpdate
 from eventree.stores.sqlite.connection import Connection
 from eventree.stores.transaction import StoreTransaction
 from eventree.testing.store_values import append, request
@@ -129,7 +129,9 @@ async def test_what_comes_after_a_statement_that_rolled_the_transaction_back_doe
 
 Act = Callable[[StoreTransaction[aiosqlite.Connection], Checkpoint], Awaitable[object]]
 MOVES: dict[str, Act] = {
-    "save": lambda transaction, held: transaction.save_checkpoint("query", 1, Move(Checkpoint(9, held.fence))),
+    "save": lambda transaction, held: transaction.save_checkpoint(
+        "query", 1, CheckpointUpdate(Checkpoint(9, held.fence))
+    ),
     "claim": lambda transaction, _: transaction.claim_checkpoint("query", 1),
     "claim another one": lambda transaction, _: transaction.claim_checkpoint("query", 2),
     "make live": lambda transaction, held: transaction.make_live("query", 1, held.fence),
@@ -150,7 +152,7 @@ async def test_no_checkpoint_moves_after_a_statement_that_rolled_the_transaction
     assert await store.load_checkpoint("query", 2) is None
     assert await numbers(store) == []
     async with store.transaction() as transaction:
-        await transaction.save_checkpoint("query", 1, Move(Checkpoint(9, held.fence)))
+        await transaction.save_checkpoint("query", 1, CheckpointUpdate(Checkpoint(9, held.fence)))
     assert await checkpoint(store) == Checkpoint(9, held.fence)
 
 
@@ -251,7 +253,7 @@ async def test_what_the_store_writes_elsewhere_is_refused_inside(store: SQLiteSt
             if how == "append":
                 await append(store, request("a"))
             else:
-                await store.save_checkpoint("query", 1, Move(Checkpoint(1, held.fence)))
+                await store.save_checkpoint("query", 1, CheckpointUpdate(Checkpoint(1, held.fence)))
         assert await store.head() == 0
     await append(store, request("a"))
 

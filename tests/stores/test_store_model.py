@@ -21,9 +21,9 @@ from eventree.stores import EventStore, MemoryStore, SQLiteStore
 from eventree.stores.contract import (
     AppendRequest,
     Checkpoint,
-    Claim,
+    CheckpointUpdate,
+    LeaseRequest,
     LogPage,
-    Move,
     NewCommand,
     NewEvent,
     StoredCheckpoint,
@@ -95,11 +95,16 @@ odd_texts = st.sampled_from([as_json("y" * (2**20 - 2)), as_json("y" * (2**20 - 
 texts = mostly(printable, odd_texts, one_in=60)
 checkpoints = st.builds(Checkpoint, small, st.sampled_from([0, 1, 1, 1, 2, 2, 3]))
 claims = st.builds(
-    Claim, st.sampled_from(["one", "two"]), st.sampled_from([0.0, 3600.0]), st.sampled_from([0, 2, None])
+    LeaseRequest, st.sampled_from(["one", "two"]), st.sampled_from([0.0, 3600.0]), st.sampled_from([0, 2, None])
 )
 parkings = st.lists(st.builds(parked, ids, st.integers(1, 4), reason=st.sampled_from(["", "no", "é"])), max_size=2)
 moves = st.builds(
-    Move, checkpoints, st.sampled_from([0.0, 3600.0]), parkings, st.sets(st.integers(1, 4), max_size=1), small
+    CheckpointUpdate,
+    checkpoints,
+    st.sampled_from([0.0, 3600.0]),
+    parkings,
+    st.sets(st.integers(1, 4), max_size=1),
+    small,
 )
 reads = st.builds(StreamRead, types, ids, small, small)
 sequences = mostly(st.sampled_from([1, 1, 1, 2, 2, 4]), st.just(0), one_in=20)
@@ -147,11 +152,11 @@ TOUR: list[Call] = [
     ("append", ([Wish(("x", ""), 0, [], [])],)),
     ("read", (9, 3, None)),
     ("save_snapshots", ([StoredSnapshot("x", "a", "v1", 1, "S", "{}", 7, NOON)],)),
-    ("claim_checkpoint", ("Q", 1, Claim("one", 3600))),
-    ("claim_checkpoint", ("Q", 1, Claim("two"))),
-    ("save_checkpoint", ("Q", 1, Move(Checkpoint(3, 7)))),
+    ("claim_checkpoint", ("Q", 1, LeaseRequest("one", 3600))),
+    ("claim_checkpoint", ("Q", 1, LeaseRequest("two"))),
+    ("save_checkpoint", ("Q", 1, CheckpointUpdate(Checkpoint(3, 7)))),
     ("claim_checkpoint", ("q", 1)),
-    ("save_checkpoint", ("q", 1, Move(Checkpoint(3, 1), park=[parked("a", 2)], replay_until=2))),
+    ("save_checkpoint", ("q", 1, CheckpointUpdate(Checkpoint(3, 1), park=[parked("a", 2)], replay_until=2))),
     ("load_parked", ("q", 1)),
     ("claim_checkpoint", ("q", 2)),
     ("make_live", ("q", 2, 1)),

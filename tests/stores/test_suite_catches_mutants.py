@@ -15,16 +15,16 @@ from msgspec import structs
 from eventree.errors import StoreUnavailable
 from eventree.stores import MemoryStore
 from eventree.stores.contract import (
-    ANYBODY,
     MAX_PAGE_BYTES,
+    NO_LEASE,
     Appended,
     AppendRequest,
     Checkpoint,
-    Claim,
+    CheckpointUpdate,
     Conflict,
     DuplicateCommand,
+    LeaseRequest,
     LogPage,
-    Move,
     Outcome,
     RecordedCommand,
     RecordedEvent,
@@ -202,12 +202,12 @@ class TellsWatchersBeforeTheCommit(MemoryStore):
 
 
 class LetsAnybodyMoveACheckpoint(MemoryStore):
-    async def save_checkpoint(self, name: str, version: int, move: Move) -> None:
+    async def save_checkpoint(self, name: str, version: int, move: CheckpointUpdate) -> None:
         self._checkpoints[name, version].checkpoint = move.checkpoint
 
 
 class ClaimsWithoutANewFence(MemoryStore):
-    async def claim_checkpoint(self, name: str, version: int, claim: Claim = ANYBODY) -> Checkpoint:
+    async def claim_checkpoint(self, name: str, version: int, claim: LeaseRequest = NO_LEASE) -> Checkpoint:
         known = (name, version) in self._checkpoints
         claimed = await super().claim_checkpoint(name, version, claim)
         if known:
@@ -216,19 +216,19 @@ class ClaimsWithoutANewFence(MemoryStore):
 
 
 class SharesCheckpointsBetweenVersions(MemoryStore):
-    async def claim_checkpoint(self, name: str, version: int, claim: Claim = ANYBODY) -> Checkpoint:
+    async def claim_checkpoint(self, name: str, version: int, claim: LeaseRequest = NO_LEASE) -> Checkpoint:
         return await super().claim_checkpoint(name, 1, claim)
 
 
 class TakesOverFromWhoeverWorks(MemoryStore):
-    async def claim_checkpoint(self, name: str, version: int, claim: Claim = ANYBODY) -> Checkpoint:
+    async def claim_checkpoint(self, name: str, version: int, claim: LeaseRequest = NO_LEASE) -> Checkpoint:
         for held in self._checkpoints.values():
             held.until = 0.0
         return await super().claim_checkpoint(name, version, claim)
 
 
 class ForgetsWhoWorks(MemoryStore):
-    async def save_checkpoint(self, name: str, version: int, move: Move) -> None:
+    async def save_checkpoint(self, name: str, version: int, move: CheckpointUpdate) -> None:
         await super().save_checkpoint(name, version, replace(move, seconds=0.0))
 
 
@@ -240,7 +240,7 @@ class LetsAnybodyReleaseACheckpoint(MemoryStore):
 
 class MovesACheckpointWhereItShouldRenewIt(MemoryStore):
     async def renew_checkpoint(self, name: str, version: int, fence: int, seconds: float) -> bool:
-        await self.save_checkpoint(name, version, Move(Checkpoint(0, fence), seconds))
+        await self.save_checkpoint(name, version, CheckpointUpdate(Checkpoint(0, fence), seconds))
         return True
 
 
@@ -274,12 +274,12 @@ class LetsAnOlderVersionGoLive(MemoryStore):
 
 
 class BeginsAtTheBeginningWhateverIsAsked(MemoryStore):
-    async def claim_checkpoint(self, name: str, version: int, claim: Claim = ANYBODY) -> Checkpoint:
+    async def claim_checkpoint(self, name: str, version: int, claim: LeaseRequest = NO_LEASE) -> Checkpoint:
         return await super().claim_checkpoint(name, version, replace(claim, start=0))
 
 
 class ParksAlthoughItIsFenced(MemoryStore):
-    async def save_checkpoint(self, name: str, version: int, move: Move) -> None:
+    async def save_checkpoint(self, name: str, version: int, move: CheckpointUpdate) -> None:
         held = self._checkpoints.get((name, version))
         if held is not None:
             held.parked |= {parked.position: parked for parked in move.park}
@@ -287,7 +287,7 @@ class ParksAlthoughItIsFenced(MemoryStore):
 
 
 class CountsNothingSkipped(MemoryStore):
-    async def save_checkpoint(self, name: str, version: int, move: Move) -> None:
+    async def save_checkpoint(self, name: str, version: int, move: CheckpointUpdate) -> None:
         await super().save_checkpoint(name, version, replace(move, skipped=0))
 
 

@@ -13,7 +13,7 @@ import aiosqlite
 import pytest
 
 from eventree import SQLiteStore
-from eventree.stores.contract import ANYBODY, Checkpoint, Claim, Move
+from eventree.stores.contract import NO_LEASE, Checkpoint, CheckpointUpdate, LeaseRequest
 from eventree.stores.sqlite.connection import Connection
 from eventree.stores.transaction import StoreTransaction
 from eventree.testing import TransactionalStoreSuite
@@ -31,10 +31,10 @@ class Inner:
         self.store = store
         self.connection = inner.connection
 
-    async def claim_checkpoint(self, name: str, version: int, claim: Claim = ANYBODY) -> Checkpoint:
+    async def claim_checkpoint(self, name: str, version: int, claim: LeaseRequest = NO_LEASE) -> Checkpoint:
         return await self.inner.claim_checkpoint(name, version, claim)
 
-    async def save_checkpoint(self, name: str, version: int, move: Move) -> None:
+    async def save_checkpoint(self, name: str, version: int, move: CheckpointUpdate) -> None:
         await self.inner.save_checkpoint(name, version, move)
 
     async def make_live(self, name: str, version: int, fence: int) -> bool:
@@ -70,9 +70,9 @@ class WithInner(SQLiteStore):
 
 class SavesTheCheckpointAfterTheCommit(WithInner):
     class inner(Inner):  # noqa: N801 - it is what it is called
-        late: tuple[str, int, Move] | None = None
+        late: tuple[str, int, CheckpointUpdate] | None = None
 
-        async def save_checkpoint(self, name: str, version: int, move: Move) -> None:
+        async def save_checkpoint(self, name: str, version: int, move: CheckpointUpdate) -> None:
             self.late = name, version, move
 
         async def after_the_commit(self) -> None:
@@ -82,21 +82,21 @@ class SavesTheCheckpointAfterTheCommit(WithInner):
 
 class CommitsBeforeItSavesTheCheckpoint(WithInner):
     class inner(Inner):  # noqa: N801
-        async def save_checkpoint(self, name: str, version: int, move: Move) -> None:
+        async def save_checkpoint(self, name: str, version: int, move: CheckpointUpdate) -> None:
             await self.commit()
             await super().save_checkpoint(name, version, move)
 
 
 class CommitsWhenItHasSavedTheCheckpoint(WithInner):
     class inner(Inner):  # noqa: N801
-        async def save_checkpoint(self, name: str, version: int, move: Move) -> None:
+        async def save_checkpoint(self, name: str, version: int, move: CheckpointUpdate) -> None:
             await super().save_checkpoint(name, version, move)
             await self.commit()
 
 
 class CommitsWhenItHasClaimedTheCheckpoint(WithInner):
     class inner(Inner):  # noqa: N801
-        async def claim_checkpoint(self, name: str, version: int, claim: Claim = ANYBODY) -> Checkpoint:
+        async def claim_checkpoint(self, name: str, version: int, claim: LeaseRequest = NO_LEASE) -> Checkpoint:
             held = await super().claim_checkpoint(name, version, claim)
             await self.commit()
             return held
@@ -112,7 +112,7 @@ class CommitsWhenItHasMadeAVersionLive(WithInner):
 
 class SavesTheCheckpointWhoeverIsFenced(WithInner):
     class inner(Inner):  # noqa: N801
-        async def save_checkpoint(self, name: str, version: int, move: Move) -> None:
+        async def save_checkpoint(self, name: str, version: int, move: CheckpointUpdate) -> None:
             stored = await self.store.load_checkpoint(name, version)
             assert stored is not None
             newest = Checkpoint(move.checkpoint.position, stored.checkpoint.fence)
@@ -121,13 +121,13 @@ class SavesTheCheckpointWhoeverIsFenced(WithInner):
 
 class SavesNoCheckpoint(WithInner):
     class inner(Inner):  # noqa: N801
-        async def save_checkpoint(self, name: str, version: int, move: Move) -> None:
+        async def save_checkpoint(self, name: str, version: int, move: CheckpointUpdate) -> None:
             pass
 
 
 class ForgetsWhatIsParked(WithInner):
     class inner(Inner):  # noqa: N801
-        async def save_checkpoint(self, name: str, version: int, move: Move) -> None:
+        async def save_checkpoint(self, name: str, version: int, move: CheckpointUpdate) -> None:
             await super().save_checkpoint(name, version, replace(move, park=()))
 
 

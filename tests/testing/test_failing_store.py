@@ -20,7 +20,7 @@ from eventree import (
     SQLiteStore,
     StoreUnavailable,
 )
-from eventree.stores.contract import Checkpoint, Move, StreamRead
+from eventree.stores.contract import Checkpoint, CheckpointUpdate, StreamRead
 from eventree.testing import EventStoreSuite, FailingStore, Gate, TransactionalStoreSuite, settled
 from eventree.testing.failing_store import StoreMethod
 from eventree.testing.store_values import TYPE, append, request, snapshot
@@ -57,7 +57,7 @@ CALLS: dict[StoreMethod, Call] = {
     "read": lambda store: store.read(0, 10),
     "head": lambda store: store.head(),
     "claim_checkpoint": lambda store: store.claim_checkpoint("q", 1),
-    "save_checkpoint": lambda store: store.save_checkpoint("q", 1, Move(Checkpoint(1, 1))),
+    "save_checkpoint": lambda store: store.save_checkpoint("q", 1, CheckpointUpdate(Checkpoint(1, 1))),
     "make_live": lambda store: store.make_live("q", 1, 1),
     "renew_checkpoint": lambda store: store.renew_checkpoint("q", 1, 1, 60),
     "load_checkpoint": lambda store: store.load_checkpoint("q", 1),
@@ -307,7 +307,7 @@ async def test_what_fails_before_the_commit_is_rolled_back_and_after_it_has_take
         with pytest.raises(Odd):
             async with store.transaction() as transaction:
                 begun = True
-                await transaction.save_checkpoint("q", 1, Move(Checkpoint(1, checkpoint.fence)))
+                await transaction.save_checkpoint("q", 1, CheckpointUpdate(Checkpoint(1, checkpoint.fence)))
         stored = await store.load_checkpoint("q", 1)
         assert stored is not None
         assert (begun, stored.checkpoint.position) == (method == "commit", stands)

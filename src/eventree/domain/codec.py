@@ -14,7 +14,7 @@ from eventree.domain.limits import MAX_PAYLOAD_BYTES
 from eventree.domain.models import decode_model, decoder_of_model, encode_model, is_model, place_of
 from eventree.domain.schemas import schema_of
 from eventree.errors import EventNotDecodable, EventNotEncodable, EventTooNew, InvalidArgument, UnknownEventType
-from eventree.errors.root import described
+from eventree.errors.root import error_text
 
 ValueT = TypeVar("ValueT")
 
@@ -132,7 +132,7 @@ class Codec(Generic[ValueT]):
         try:
             payload = _encode(value)
         except Exception as error:  # whatever it is, the value is to blame
-            raise EventNotEncodable(form.name, described(error), part_that_fails(value, _encode)) from error
+            raise EventNotEncodable(form.name, error_text(error), part_that_fails(value, _encode)) from error
         if len(payload) > MAX_PAYLOAD_BYTES:
             raise EventNotEncodable(form.name, f"it is larger than {MAX_PAYLOAD_BYTES} bytes")
         return Encoded(form.name, form.version, payload.decode(), _read_back(form, value, payload))
@@ -154,7 +154,7 @@ class Codec(Generic[ValueT]):
             if form is not None and form.version == version:
                 return form.decode(payload)
         except Exception as error:  # whatever the class's own __post_init__ raises is a misfit too
-            raise EventNotDecodable(type_, version, described(error)) from error
+            raise EventNotDecodable(type_, version, error_text(error)) from error
         if form is None:
             raise UnknownEventType(type_, version, self.names)
         return _decode_older(form, type_, version, payload)
@@ -166,7 +166,7 @@ def _read_back(form: _Form[ValueT], value: ValueT, payload: bytes) -> ValueT:
         read = form.decode(payload)
         difference = form.compare(value, read)
     except Exception as error:  # whatever the class's own __post_init__ raises is a misfit too
-        part, reason = not_finite(value) or (_place_of(error), described(error))
+        part, reason = not_finite(value) or (_place_of(error), error_text(error))
         raise EventNotEncodable(form.name, reason, part) from error
     if difference is None and payload.find(b"Infinity") >= 0:
         difference = not_finite(value)
@@ -191,7 +191,7 @@ def _decode_older(form: _Form[ValueT], type_: str, version: int, payload: str) -
         _check_finite(value, made)
         return form.decode(made)
     except Exception as error:  # whatever an upcaster raises, this event cannot be read
-        raise EventNotDecodable(type_, version, f"{doing}: {described(error)}") from error
+        raise EventNotDecodable(type_, version, f"{doing}: {error_text(error)}") from error
 
 
 def _check_finite(value: object, made: bytes) -> None:

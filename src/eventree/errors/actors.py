@@ -3,7 +3,7 @@
 from collections.abc import Hashable, Sequence
 from typing import Literal
 
-from eventree.errors.root import EventreeError, described, named
+from eventree.errors.root import EventreeError, error_text, type_name
 
 Outcome = Literal["not_started", "unknown"]
 
@@ -136,7 +136,7 @@ class ChildStartError(SupervisorError):
     """A child could not be started; the children started before it were stopped again. `__cause__` says why."""
 
     def __init__(self, child: Hashable, cause: BaseException | None) -> None:
-        why = "was killed" if cause is None else described(cause)
+        why = "was killed" if cause is None else error_text(cause)
         super().__init__(f"child {child!r} did not start: {why}")
         self.child = child
         self.__cause__ = cause
@@ -231,7 +231,7 @@ class RestartIntensityExceeded(SupervisorError):
         self.max_restarts = max_restarts
         self.max_seconds = max_seconds
         self.crashes = tuple(crashes)
-        last = named(self.crashes[-1] if self.crashes else None)
+        last = type_name(self.crashes[-1] if self.crashes else None)
         super().__init__(
             f"supervisor {supervisor!r} gave up: more than {max_restarts} restarts in {max_seconds:g} s; "
             f"fix what crashes its children (last: {last})"

@@ -43,12 +43,12 @@ def _rebuild(cls: type[EventreeError], args: tuple[object, ...], attributes: dic
     return error
 
 
-def named(error: BaseException | None) -> str:
+def type_name(error: BaseException | None) -> str:
     """Return what to call an error in a message."""
     return "no exception" if error is None else type(error).__name__
 
 
-def described(error: BaseException) -> str:
+def error_text(error: BaseException) -> str:
     """Return what an error is and says, for a message; an error that cannot be shown is named only."""
     try:
         return f"{type(error).__name__}: {error}"

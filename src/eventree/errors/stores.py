@@ -1,6 +1,8 @@
 """Errors of event stores and of those who read them."""
 
-from eventree.errors.root import EventreeError, named
+from typing import Final
+
+from eventree.errors.root import EventreeError, type_name
 
 
 class EventStoreError(EventreeError):
@@ -194,7 +196,7 @@ class TooManyParked(EventreeError):
         super().__init__("there are as many parked commits as max_parked allows; retry them, drop them, or allow more")
 
 
-class QueryElsewhere(EventreeError):
+class QueryLeasedElsewhere(EventreeError):
     """Another process works on this query, so this one can do nothing about it. Handling: tell that process.
 
     Attributes:
@@ -227,7 +229,7 @@ class QuerySuperseded(EventreeError):
         self.live_version = live_version
 
 
-class OutsideQuery(EventreeError):
+class NoQueryContext(EventreeError):
     """`query_context()` was called where no handler of a query is running."""
 
     def __init__(self) -> None:
@@ -247,7 +249,7 @@ class QueryStopped(EventreeError):
 
     def __init__(self, name: str, position: int, cause: BaseException | None) -> None:
         super().__init__(
-            f"query {name!r} stopped after position {position} ({named(cause)}); fix the cause and start it again"
+            f"query {name!r} stopped after position {position} ({type_name(cause)}); fix the cause and start it again"
         )
         self.name = name
         self.position = position
@@ -266,9 +268,13 @@ class NotCaughtUp(EventreeError):
 
     def __init__(self, commit: object, query: str, cause: BaseException | None = None) -> None:
         super().__init__(
-            f"the command was stored, but query {query!r} has not handled it yet ({named(cause)}); wait for the query, "
-            "do not repeat the command"
+            f"the command was stored, but query {query!r} has not handled it yet ({type_name(cause)}); "
+            "wait for the query, do not repeat the command"
         )
         self.commit = commit
         self.query = query
         self.__cause__ = cause
+
+
+TRANSIENT_ERRORS: Final = (StoreUnavailable, TransactionRolledBack, CommitOutcomeUnknown)
+"""Errors of a store that pass by themselves: they are answered or waited out, and never crash an actor."""

@@ -13,14 +13,12 @@ from eventree.domain.events import Commit
 from eventree.errors import (
     CodecError,
     CommandIdReused,
-    CommitOutcomeUnknown,
     ConcurrencyConflict,
     DomainError,
     EventreeError,
     LogRolledBack,
-    StoreUnavailable,
-    TransactionRolledBack,
 )
+from eventree.errors.stores import TRANSIENT_ERRORS
 from eventree.result import Err, Ok
 from eventree.sourcing.batch import Batch, Decided, Draft, Execute, Executed, Work
 from eventree.sourcing.loading import Live, Loader, missing_event
@@ -49,9 +47,6 @@ MAX_ROUNDS = 8
 
 CONFLICT_PAUSE = 0.001
 """Seconds to wait at most before deciding again, times the conflicts so far: those who collided should not again."""
-
-WEATHER = (StoreUnavailable, TransactionRolledBack, CommitOutcomeUnknown)
-"""Errors of a store that pass by themselves: they are answers, not crashes."""
 
 
 class EventSourcingActor(Actor[Execute[CommandT], Executed[EventT, ErrorT]], Generic[StateT, CommandT, EventT, ErrorT]):
@@ -104,7 +99,7 @@ class EventSourcingActor(Actor[Execute[CommandT], Executed[EventT, ErrorT]], Gen
                 conflicts += lost
                 if lost and pending:
                     await asyncio.sleep(random.uniform(0, CONFLICT_PAUSE * conflicts))  # noqa: S311
-        except WEATHER as error:
+        except TRANSIENT_ERRORS as error:
             self._states.clear()
             for work in pending:
                 if not work.answered:

@@ -6,7 +6,7 @@ from typing import Protocol, TypeVar
 from eventree.domain.events import EventEnvelope
 from eventree.domain.metadata import decode_metadata
 from eventree.errors import EventNotDecodable
-from eventree.errors.root import described
+from eventree.errors.root import error_text
 from eventree.stores.contract import RecordedEvent
 
 EventT = TypeVar("EventT")
@@ -57,7 +57,7 @@ def _metadata_of(event: RecordedEvent) -> Mapping[str, str]:
     try:
         return decode_metadata(event.metadata)
     except ValueError as error:  # it was not stored by us
-        reason = f"its metadata: {described(error)}"
+        reason = f"its metadata: {error_text(error)}"
         raise _placed(EventNotDecodable(event.event_type, event.event_version, reason), event) from error
 
 

@@ -17,7 +17,7 @@ from eventree.errors import (
     StoreUnavailable,
     TransactionRolledBack,
 )
-from eventree.errors.root import described
+from eventree.errors.root import error_text
 from eventree.sourcing.envelopes import envelope, payload_of
 from eventree.sourcing.snapshots.codec import SnapshotCodec
 from eventree.sourcing.statistics import Counters
@@ -144,7 +144,7 @@ class Loader(Generic[StateT, CommandT, EventT, ErrorT]):
             raise
         except Exception as error:  # noqa: BLE001 - events are enough, whatever became of all snapshots
             self._counters.snapshots_ignored += len(ids)
-            logger.warning("%s: snapshots cannot be read: %s", self._type.name, described(error))
+            logger.warning("%s: snapshots cannot be read: %s", self._type.name, error_text(error))
             return dict.fromkeys(ids)
         return {id: self._decode(codec, snapshot) for id, snapshot in stored.items()}
 

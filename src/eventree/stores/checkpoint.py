@@ -22,7 +22,7 @@ class Checkpoint:
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
+class LeaseRequest:
     """Say who wants to work on a query, and from where on.
 
     Attributes:
@@ -58,7 +58,7 @@ class ParkedCommit:
 
 
 @dataclass(frozen=True, slots=True)
-class Move:
+class CheckpointUpdate:
     """Say what becomes of a checkpoint in one transaction.
 
     Attributes:
@@ -101,14 +101,14 @@ class StoredCheckpoint:
     live_position: int
 
 
-ANYBODY: Final = Claim()
+NO_LEASE: Final = LeaseRequest()
 """A claim without a lease: whoever comes next takes over at once."""
 
 
 class Checkpoints(Protocol):
     """Move checkpoints: what an event store does by itself, and within the transaction of a projection."""
 
-    async def claim_checkpoint(self, name: str, version: int, claim: Claim = ANYBODY) -> Checkpoint:
+    async def claim_checkpoint(self, name: str, version: int, claim: LeaseRequest = NO_LEASE) -> Checkpoint:
         """Take a query's checkpoint over, created if need be; its fence grows by one.
 
         It is taken from whoever claimed it before if their time is over, by the store's clock, or they gave it up, or
@@ -125,7 +125,7 @@ class Checkpoints(Protocol):
         """
         ...
 
-    async def save_checkpoint(self, name: str, version: int, move: Move) -> None:
+    async def save_checkpoint(self, name: str, version: int, move: CheckpointUpdate) -> None:
         """Move a checkpoint, with all that belongs to it, in one transaction.
 
         Raises:

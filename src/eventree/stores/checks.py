@@ -14,7 +14,15 @@ from eventree.domain.limits import (
     check_text,
 )
 from eventree.errors import InvalidArgument
-from eventree.stores.contract import AppendRequest, Claim, Move, NewCommand, NewEvent, StoredSnapshot, StreamRead
+from eventree.stores.contract import (
+    AppendRequest,
+    CheckpointUpdate,
+    LeaseRequest,
+    NewCommand,
+    NewEvent,
+    StoredSnapshot,
+    StreamRead,
+)
 
 MAX_NUMBER: Final = 2**63 - 1
 """The highest position, sequence or fence."""
@@ -78,7 +86,7 @@ def check_checkpoint(name: str, version: int) -> None:
     _check_number("version", version, 1, MAX_VERSION)
 
 
-def check_claim(name: str, version: int, claim: Claim) -> None:
+def check_lease_request(name: str, version: int, claim: LeaseRequest) -> None:
     """Raise `InvalidArgument` unless there can be such a query and such a claim on it."""
     check_checkpoint(name, version)
     _check_id("owner", claim.owner)
@@ -87,7 +95,7 @@ def check_claim(name: str, version: int, claim: Claim) -> None:
         _check_number("start", claim.start, 0, MAX_NUMBER)
 
 
-def check_move(name: str, version: int, move: Move) -> None:
+def check_update(name: str, version: int, move: CheckpointUpdate) -> None:
     """Raise `InvalidArgument` unless there can be such a query and such a move of its checkpoint."""
     check_checkpoint(name, version)
     _check_number("position", move.checkpoint.position, 0, MAX_NUMBER)

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import Final, TypeAlias
 
 from eventree.errors import InvalidArgument
-from eventree.errors.root import described
+from eventree.errors.root import error_text
 
 Clock: TypeAlias = Callable[[], datetime]
 """Returns the present moment, aware; any zone will do."""
@@ -37,5 +37,5 @@ def read_clock(clock: Clock) -> datetime:
         if isinstance(now, datetime) and now.utcoffset() is not None:
             return now.astimezone(UTC)
     except Exception as error:  # a future could not even carry the StopIteration of an iterator's `__next__`
-        raise InvalidArgument("clock", f"must return an aware datetime, {_REMEDY}: {described(error)}") from error
+        raise InvalidArgument("clock", f"must return an aware datetime, {_REMEDY}: {error_text(error)}") from error
     raise InvalidArgument("clock", f"must return an aware datetime, {_REMEDY}, it returned {now!r}")

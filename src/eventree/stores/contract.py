@@ -13,21 +13,29 @@ from uuid import UUID
 
 from msgspec import Struct
 
-from eventree.stores.checkpoint import ANYBODY, Checkpoint, Checkpoints, Claim, Move, ParkedCommit, StoredCheckpoint
+from eventree.stores.checkpoint import (
+    NO_LEASE,
+    Checkpoint,
+    Checkpoints,
+    CheckpointUpdate,
+    LeaseRequest,
+    ParkedCommit,
+    StoredCheckpoint,
+)
 
 __all__ = [
-    "ANYBODY",
     "MAX_PAGE_BYTES",
+    "NO_LEASE",
     "AppendRequest",
     "Appended",
     "Checkpoint",
+    "CheckpointUpdate",
     "Checkpoints",
-    "Claim",
     "Conflict",
     "DuplicateCommand",
     "EventStore",
+    "LeaseRequest",
     "LogPage",
-    "Move",
     "NewCommand",
     "NewEvent",
     "Outcome",

@@ -11,29 +11,29 @@ from eventree.errors import CheckpointFenced, CheckpointHeld, LogRolledBack, Sto
 from eventree.stores.checkpoint import VersionRow, judge_make_live
 from eventree.stores.checks import (
     check_checkpoint,
-    check_claim,
     check_command_ids,
     check_fence,
+    check_lease_request,
     check_log_read,
-    check_move,
     check_parked_read,
     check_renewal,
     check_requests,
     check_snapshot_ids,
     check_snapshots,
     check_stream_reads,
+    check_update,
 )
 from eventree.stores.clock import Clock, check_clock, read_clock, utc_now
 from eventree.stores.contract import (
-    ANYBODY,
+    NO_LEASE,
     Appended,
     AppendRequest,
     Checkpoint,
-    Claim,
+    CheckpointUpdate,
     Conflict,
     DuplicateCommand,
+    LeaseRequest,
     LogPage,
-    Move,
     Outcome,
     ParkedCommit,
     RecordedCommand,
@@ -169,9 +169,9 @@ class MemoryStore:
         """See `EventStore.watch`."""
         return self._watchers.add(listener)
 
-    async def claim_checkpoint(self, name: str, version: int, claim: Claim = ANYBODY) -> Checkpoint:
+    async def claim_checkpoint(self, name: str, version: int, claim: LeaseRequest = NO_LEASE) -> Checkpoint:
         """See `EventStore.claim_checkpoint`."""
-        check_claim(name, version, claim)
+        check_lease_request(name, version, claim)
         self._check_open()
         held = self._checkpoints.get((name, version))
         if held is None:
@@ -186,9 +186,9 @@ class MemoryStore:
         held.until = monotonic() + claim.seconds
         return held.checkpoint
 
-    async def save_checkpoint(self, name: str, version: int, move: Move) -> None:
+    async def save_checkpoint(self, name: str, version: int, move: CheckpointUpdate) -> None:
         """See `EventStore.save_checkpoint`."""
-        check_move(name, version, move)
+        check_update(name, version, move)
         self._check_open()
         held = self._checkpoints.get((name, version))
         if held is None or held.checkpoint.fence != move.checkpoint.fence:

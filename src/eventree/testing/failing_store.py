@@ -10,13 +10,13 @@ from typing import Any, Final, Literal, ParamSpec, Self, TypeAlias, TypeVar, get
 from eventree.errors import InvalidArgument, StoreUnavailable
 from eventree.errors.arguments import check_count
 from eventree.stores.contract import (
-    ANYBODY,
+    NO_LEASE,
     AppendRequest,
     Checkpoint,
-    Claim,
+    CheckpointUpdate,
     EventStore,
+    LeaseRequest,
     LogPage,
-    Move,
     Outcome,
     ParkedCommit,
     RecordedCommand,
@@ -216,11 +216,11 @@ class FailingStore:
         """See `EventStore.watch`."""
         return self.inner.watch(listener)
 
-    async def claim_checkpoint(self, name: str, version: int, claim: Claim = ANYBODY) -> Checkpoint:
+    async def claim_checkpoint(self, name: str, version: int, claim: LeaseRequest = NO_LEASE) -> Checkpoint:
         """See `EventStore.claim_checkpoint`."""
         return await self._pass_on("claim_checkpoint", self.inner.claim_checkpoint, name, version, claim)
 
-    async def save_checkpoint(self, name: str, version: int, move: Move) -> None:
+    async def save_checkpoint(self, name: str, version: int, move: CheckpointUpdate) -> None:
         """See `EventStore.save_checkpoint`."""
         await self._pass_on("save_checkpoint", self.inner.save_checkpoint, name, version, move)
 

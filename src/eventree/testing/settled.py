@@ -6,7 +6,7 @@ from typing import Any, TypeAlias
 
 from eventree.errors import ActorTimeout, InvalidArgument, QueryStopped, QuerySuperseded
 from eventree.errors.arguments import check_positive
-from eventree.errors.root import described
+from eventree.errors.root import error_text
 from eventree.sourcing.queries.context import refuse_in_transaction
 from eventree.sourcing.queries.handle import QueryHandle
 from eventree.sourcing.queries.progress import QueryStatus
@@ -89,5 +89,5 @@ def _waiting(trees: Sequence[AnyTree]) -> list[str]:
 
 
 def _described(query: QueryHandle, head: int) -> str:
-    last = f", {described(query.last_error).removesuffix(': ')}" if query.last_error is not None else ""
+    last = f", {error_text(query.last_error).removesuffix(': ')}" if query.last_error is not None else ""
     return f"query {query.name!r} ({query.status.value} at position {query.position} of {head}{last})"

@@ -13,10 +13,10 @@ from eventree.errors import (
     CheckpointFenced,
     EventreeError,
     EventStoreError,
-    QueryElsewhere,
+    QueryLeasedElsewhere,
     QueryStopped,
 )
-from eventree.sourcing.commands import WEATHER
+from eventree.errors.stores import TRANSIENT_ERRORS
 from eventree.sourcing.queries.commits import HandlingFailed
 from eventree.sourcing.queries.controls import Controls, Retry
 from eventree.sourcing.queries.follower import Follower
@@ -151,10 +151,10 @@ class QueryActor(Actor[QueryMessage, int]):
 
     async def _pause(self) -> None:
         self._progress.is_paused = True
-        with suppress(*WEATHER):  # nothing is handed over all the same
+        with suppress(*TRANSIENT_ERRORS):  # nothing is handed over all the same
             if not await self._hold.take(self._target.claim):
                 self._progress.is_paused = False
-                raise QueryElsewhere(self._name)
+                raise QueryLeasedElsewhere(self._name)
             await self._follower.save()
 
     async def _resume(self) -> None:
@@ -167,7 +167,7 @@ class QueryActor(Actor[QueryMessage, int]):
     async def _take(self) -> None:
         """Make sure that the query is worked on here, and that its results count or are going to."""
         if not await self._hold.take(self._target.claim):
-            raise QueryElsewhere(self._name)
+            raise QueryLeasedElsewhere(self._name)
         await self._hold.refresh()
         self._refuse_superseded()
 
@@ -192,7 +192,7 @@ class QueryActor(Actor[QueryMessage, int]):
 
     def _refuse(self, request: Ask, error: EventreeError) -> None:
         request.fail(error)
-        if isinstance(error, (CheckpointFenced, *WEATHER)):
+        if isinstance(error, (CheckpointFenced, *TRANSIENT_ERRORS)):
             self._follower.let_go()
 
     # --- answering and waking up

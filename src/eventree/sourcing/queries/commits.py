@@ -9,7 +9,7 @@ from typing import TypeAlias
 from msgspec import Struct
 
 from eventree.errors import TooManyParked
-from eventree.errors.root import described
+from eventree.errors.root import error_text
 from eventree.stores.contract import ParkedCommit, RecordedEvent
 
 Key: TypeAlias = tuple[str, str]
@@ -156,5 +156,5 @@ def keys_of(parked: Iterable[ParkedCommit]) -> set[Key]:
 
 def reason_of(error: BaseException) -> str:
     """Return what is kept of an error with what it made a query park."""
-    text = described(error).replace("\0", "\\0").encode("utf-8", "replace").decode()
+    text = error_text(error).replace("\0", "\\0").encode("utf-8", "replace").decode()
     return text[:MAX_REASON]

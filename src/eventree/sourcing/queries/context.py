@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 
-from eventree.errors import OutsideQuery, WouldDeadlock
+from eventree.errors import NoQueryContext, WouldDeadlock
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +44,11 @@ def query_context() -> QueryContext:
     """Return what the handler that is running was called for.
 
     Raises:
-        OutsideQuery: No handler of a query is running.
+        NoQueryContext: No handler of a query is running.
     """
     context = _current.get()
     if context is None:
-        raise OutsideQuery
+        raise NoQueryContext
     return context
 
 

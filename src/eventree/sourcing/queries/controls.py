@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from eventree.errors import InvalidArgument, LogRolledBack, QueryElsewhere
+from eventree.errors import InvalidArgument, LogRolledBack, QueryLeasedElsewhere
 from eventree.sourcing.queries.commits import GivenUp, HandlingFailed, Key, StoredCommit, commits_of, key_of, reason_of
 from eventree.sourcing.queries.functions import TURN
 from eventree.sourcing.queries.hold import Hold
@@ -93,7 +93,7 @@ class Controls:
             await self._target.hand_over_parked(await self._read(parked), parked, self._hold)
         except HandlingFailed as failure:
             if not await self._hold.take(self._target.claim):
-                raise QueryElsewhere(self._options.name) from failure
+                raise QueryLeasedElsewhere(self._options.name) from failure
             if not await self._is_parked(parked.position):  # it took place after all
                 return True
             again = replace(parked, reason=reason_of(failure.error))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from eventree.actors.policy import Backoff
 from eventree.errors import CheckpointFenced, EventreeError, LogRolledBack
-from eventree.sourcing.commands import WEATHER
+from eventree.errors.stores import TRANSIENT_ERRORS
 from eventree.sourcing.queries.commits import HandlingFailed, StoredCommit, commits_of
 from eventree.sourcing.queries.failures import Failures
 from eventree.sourcing.queries.hold import Hold
@@ -103,7 +103,7 @@ class Follower:
             if self.is_over:
                 await self.hold.release()
                 self.let_go()
-        except WEATHER as error:
+        except TRANSIENT_ERRORS as error:
             delay = self._store_failed(error)
         except CheckpointFenced as error:
             logger.warning("%s", error)

@@ -12,7 +12,7 @@ from eventree.sourcing.queries.decoding import Decoding
 from eventree.sourcing.queries.hold import SAVE_AFTER, Hold
 from eventree.sourcing.queries.options import Options
 from eventree.sourcing.queries.tasks import is_being_cancelled
-from eventree.stores.contract import Checkpoint, Claim, EventStore, Move, ParkedCommit
+from eventree.stores.contract import Checkpoint, CheckpointUpdate, EventStore, LeaseRequest, ParkedCommit
 
 EventT = TypeVar("EventT")
 
@@ -45,7 +45,7 @@ class FunctionTarget(Generic[EventT]):
         self._key = options.key
         self._decoding = decoding
 
-    async def claim(self, claim: Claim) -> Checkpoint:
+    async def claim(self, claim: LeaseRequest) -> Checkpoint:
         """See `Target`."""
         return await self._store.claim_checkpoint(*self._key, claim)
 
@@ -92,7 +92,7 @@ class FunctionTarget(Generic[EventT]):
         """See `Target`."""
         return await self._store.make_live(*self._key, hold.fence)
 
-    async def reset(self, hold: Hold, move: Move) -> None:
+    async def reset(self, hold: Hold, move: CheckpointUpdate) -> None:
         """See `Target`."""
         await hold.store(move)
 

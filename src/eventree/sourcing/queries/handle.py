@@ -327,7 +327,7 @@ class QueryHandle:
             ActorTimeout: There was no answer in time.
             ActorStopped: The system is not running.
             ActorCrashed: An actor crashed meanwhile; look before you try again.
-            QueryElsewhere: Another process works on the query.
+            QueryLeasedElsewhere: Another process works on the query.
             QuerySuperseded: A newer version is live.
             WouldDeadlock: The caller is in the transaction of a projection.
             EventStoreError: The store failed.

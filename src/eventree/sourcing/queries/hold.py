@@ -11,7 +11,14 @@ from eventree.sourcing.queries.options import Options
 from eventree.sourcing.queries.progress import Progress
 from eventree.sourcing.queries.tasks import now
 from eventree.sourcing.queries.worker import is_dead
-from eventree.stores.contract import Checkpoint, Claim, EventStore, Move, ParkedCommit, StoredCheckpoint
+from eventree.stores.contract import (
+    Checkpoint,
+    CheckpointUpdate,
+    EventStore,
+    LeaseRequest,
+    ParkedCommit,
+    StoredCheckpoint,
+)
 
 SAVE_WITHIN = 0.1
 """Seconds after which what was handled is stored, so that a crash repeats little."""
@@ -99,7 +106,7 @@ class Hold:
             return 0
         return self._stored.replay_until if self.is_live else max(self._stored.replay_until, self.live_position)
 
-    async def take(self, claim: Callable[[Claim], Awaitable[Checkpoint]]) -> bool:
+    async def take(self, claim: Callable[[LeaseRequest], Awaitable[Checkpoint]]) -> bool:
         """Claim the checkpoint if it is not held yet and nobody else works on it; return whether it is held.
 
         What was not heard of for the time of its lease, as a process that was frozen, asks first whether it still is.
@@ -129,18 +136,18 @@ class Hold:
         self._progress.position = checkpoint.position
         self._confirmed_at = now()
 
-    async def _claim(self, claim: Callable[[Claim], Awaitable[Checkpoint]]) -> Checkpoint | None:
+    async def _claim(self, claim: Callable[[LeaseRequest], Awaitable[Checkpoint]]) -> Checkpoint | None:
         asked_at, lease = now(), self._options.lease
         if asked_at < self._claim_at:
             return None
         try:
-            return await claim(Claim(self._worker, lease, self._options.start))
+            return await claim(LeaseRequest(self._worker, lease, self._options.start))
         except CheckpointHeld as held:
             self._claim_at = asked_at + min(held.seconds, lease / 3)
             if is_dead(held.owner):  # its process cannot speak up any more
                 self._claim_at = asked_at
                 with suppress(CheckpointHeld):  # another one was faster
-                    await self._store.claim_checkpoint(*self.key, Claim(held.owner))
+                    await self._store.claim_checkpoint(*self.key, LeaseRequest(held.owner))
             return None
 
     async def confirm(self) -> None:
@@ -187,16 +194,16 @@ class Hold:
         """Return a judge of commits."""
         return Triage(self._blocked, self.given_up, max(self._options.max_parked - self._progress.parked, 0))
 
-    def move(self, position: int, triage: Triage) -> Move:
+    def move(self, position: int, triage: Triage) -> CheckpointUpdate:
         """Return what to store when everything up to a position is dealt with."""
         checkpoint = Checkpoint(position, self.fence)
-        return Move(checkpoint, self._options.lease, park=triage.park, skipped=triage.skipped)
+        return CheckpointUpdate(checkpoint, self._options.lease, park=triage.park, skipped=triage.skipped)
 
-    def still(self, *, park: Sequence[ParkedCommit] = (), unpark: Sequence[int] = ()) -> Move:
+    def still(self, *, park: Sequence[ParkedCommit] = (), unpark: Sequence[int] = ()) -> CheckpointUpdate:
         """Return what to store when nothing changes but what is parked."""
-        return Move(Checkpoint(self.position, self.fence), self._options.lease, park=park, unpark=unpark)
+        return CheckpointUpdate(Checkpoint(self.position, self.fence), self._options.lease, park=park, unpark=unpark)
 
-    def moved(self, move: Move) -> None:
+    def moved(self, move: CheckpointUpdate) -> None:
         """Note that a move was stored."""
         position = move.checkpoint.position
         self.is_held = True
@@ -222,9 +229,9 @@ class Hold:
         if self._save_at is None:
             self._progress.position = position
 
-    def back_to(self, position: int, parked: Sequence[ParkedCommit], head: int) -> Move:
+    def back_to(self, position: int, parked: Sequence[ParkedCommit], head: int) -> CheckpointUpdate:
         """Return what to store to begin anew after a position, with nothing parked; the log ends at the head."""
-        return Move(
+        return CheckpointUpdate(
             Checkpoint(position, self.fence),
             self._options.lease,
             unpark=[commit.position for commit in parked],
@@ -235,7 +242,7 @@ class Hold:
         """Store where the query stands."""
         await self.store(self.still())
 
-    async def store(self, move: Move) -> None:
+    async def store(self, move: CheckpointUpdate) -> None:
         """Store a move, and note it."""
         try:
             await self._store.save_checkpoint(*self.key, move)

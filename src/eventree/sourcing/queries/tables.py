@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeAlias, TypeVar
 
 from eventree.domain.events import EventEnvelope
 from eventree.errors import CheckpointFenced, CheckpointHeld, InvalidArgument, StoreUnavailable
-from eventree.sourcing.commands import WEATHER
+from eventree.errors.stores import TRANSIENT_ERRORS
 from eventree.sourcing.queries import context
 from eventree.sourcing.queries.commits import HandlingFailed, StoredCommit, Triage
 from eventree.sourcing.queries.decoding import Decoding
@@ -17,14 +17,14 @@ from eventree.sourcing.queries.hold import Hold
 from eventree.sourcing.queries.options import Options
 from eventree.sourcing.queries.pace import Pace
 from eventree.sourcing.queries.tasks import is_being_cancelled
-from eventree.stores.contract import Checkpoint, Claim, Move, ParkedCommit
+from eventree.stores.contract import Checkpoint, CheckpointUpdate, LeaseRequest, ParkedCommit
 from eventree.stores.transaction import StoreTransaction, TransactionalStore
 
 EventT = TypeVar("EventT")
 Step: TypeAlias = Callable[[Any], Awaitable[None]]
 """Something a projection does on a connection besides handling events."""
 
-_NOBODYS_FAULT = (*WEATHER, CheckpointFenced, CheckpointHeld)
+_NOBODYS_FAULT = (*TRANSIENT_ERRORS, CheckpointFenced, CheckpointHeld)
 """What passes by itself, unless it comes of a transaction that was left alone for too long."""
 
 AnyTransaction: TypeAlias = StoreTransaction[Any]
@@ -65,14 +65,14 @@ class TableTarget(Generic[EventT]):
         self._decoding = decoding
         self._pace = Pace()
 
-    async def claim(self, claim: Claim) -> Checkpoint:
+    async def claim(self, claim: LeaseRequest) -> Checkpoint:
         """See `Target`; tables are made in the transaction that makes the checkpoint."""
         async with self._transaction() as transaction:
             checkpoint = await transaction.claim_checkpoint(*self._key, claim)
             if checkpoint.fence == 1 and self._steps.setup is not None:
                 await self._step(self._steps.setup, transaction)
                 # What is swallowed on Postgres fails the transaction without a word, but for its next statement.
-                await transaction.save_checkpoint(*self._key, Move(checkpoint, claim.seconds))
+                await transaction.save_checkpoint(*self._key, CheckpointUpdate(checkpoint, claim.seconds))
         return checkpoint
 
     async def hand_over(self, commits: Sequence[StoredCommit], end: int, hold: Hold) -> None:
@@ -110,7 +110,7 @@ class TableTarget(Generic[EventT]):
                     await transaction.make_live(*self._key, hold.fence)
         return is_live
 
-    async def reset(self, hold: Hold, move: Move) -> None:
+    async def reset(self, hold: Hold, move: CheckpointUpdate) -> None:
         """See `Target`; the tables are cleared in the same transaction."""
         if self._steps.clear is None:
             raise InvalidArgument("clear", "a projection without it cannot be reset: its rows would be counted twice")

@@ -5,7 +5,7 @@ from typing import Protocol
 
 from eventree.sourcing.queries.commits import StoredCommit
 from eventree.sourcing.queries.hold import Hold
-from eventree.stores.contract import Checkpoint, Claim, Move, ParkedCommit
+from eventree.stores.contract import Checkpoint, CheckpointUpdate, LeaseRequest, ParkedCommit
 
 
 class Target(Protocol):
@@ -15,7 +15,7 @@ class Target(Protocol):
     before it; an `EventStoreError` if the store failed.
     """
 
-    async def claim(self, claim: Claim) -> Checkpoint:
+    async def claim(self, claim: LeaseRequest) -> Checkpoint:
         """Take the checkpoint over."""
         ...
 
@@ -37,6 +37,6 @@ class Target(Protocol):
         """Let the results of this version count; return whether they do now."""
         ...
 
-    async def reset(self, hold: Hold, move: Move) -> None:
+    async def reset(self, hold: Hold, move: CheckpointUpdate) -> None:
         """Go back to an earlier position, and forget what was handled since."""
         ...

@@ -5,7 +5,7 @@ from typing import Generic, TypeVar
 
 from eventree.actors.ref import ActorRef
 from eventree.domain.snapshots import SnapshotConfig
-from eventree.errors.root import described
+from eventree.errors.root import error_text
 from eventree.sourcing.loading import Live
 from eventree.sourcing.snapshots.codec import SnapshotCodec
 from eventree.sourcing.statistics import Counters
@@ -57,5 +57,9 @@ class SnapshotTaker(Generic[StateT]):
         except Exception as error:  # noqa: BLE001 - the command was stored: no snapshot may make it fail
             self._counters.snapshots_dropped += 1
             logger.warning(
-                "%s %r: no snapshot at sequence %d: %s", self._codec.name, aggregate_id, live.sequence, described(error)
+                "%s %r: no snapshot at sequence %d: %s",
+                self._codec.name,
+                aggregate_id,
+                live.sequence,
+                error_text(error),
             )

@@ -6,7 +6,7 @@ from typing import Final
 
 from eventree.actors.actor import Actor, ActorContext
 from eventree.actors.request import Request
-from eventree.errors.root import described
+from eventree.errors.root import error_text
 from eventree.sourcing.statistics import Counters
 from eventree.stores.contract import EventStore, StoredSnapshot
 
@@ -38,7 +38,7 @@ class SnapshotWriter(Actor[StoredSnapshot, None]):
             await self._store.save_snapshots(snapshots)
         except Exception as error:  # noqa: BLE001 - a system needs no snapshot so much that it could fail by them
             self._counters.snapshots_dropped += len(snapshots)
-            logger.warning("%d snapshots were not written: %s", len(snapshots), described(error))
+            logger.warning("%d snapshots were not written: %s", len(snapshots), error_text(error))
         else:
             self._counters.snapshots_written += len(snapshots)
 

@@ -4,7 +4,7 @@ from typing import Final
 
 from eventree.errors import CheckpointFenced, CheckpointHeld
 from eventree.stores.checkpoint import VersionRow, judge_make_live
-from eventree.stores.contract import Checkpoint, Claim, Move, ParkedCommit, StoredCheckpoint
+from eventree.stores.contract import Checkpoint, CheckpointUpdate, LeaseRequest, ParkedCommit, StoredCheckpoint
 from eventree.stores.postgres.driver import DRIVER_ERRORS, Connection, violates
 
 # Names are qualified, as a projection's connection looks names up where its user wants. A lease is judged by the
@@ -87,7 +87,7 @@ class CheckpointTable:
         self._load = _LOAD.format(schema=schema)
         self._parked = _PARKED.format(schema=schema)
 
-    async def claim(self, db: Connection, name: str, version: int, claim: Claim) -> Checkpoint:
+    async def claim(self, db: Connection, name: str, version: int, claim: LeaseRequest) -> Checkpoint:
         """Take a checkpoint over; raises `CheckpointHeld`."""
         while True:
             try:
@@ -103,7 +103,7 @@ class CheckpointTable:
             if seconds > 0:  # else its time has ended just now
                 raise CheckpointHeld(name, owner, seconds)
 
-    async def move(self, db: Connection, name: str, version: int, move: Move) -> None:
+    async def move(self, db: Connection, name: str, version: int, move: CheckpointUpdate) -> None:
         """Move a checkpoint with all that belongs to it; raises `CheckpointFenced`."""
         place, seconds = move.checkpoint, float(move.seconds)
         values = (name, version, place.position, place.fence, move.skipped, seconds, move.replay_until)
@@ -140,7 +140,7 @@ class CheckpointTable:
         return [ParkedCommit(*row) for row in await db.fetch(self._parked, name, version, after, limit)]
 
 
-def _columns(move: Move) -> tuple[list[object], ...]:
+def _columns(move: CheckpointUpdate) -> tuple[list[object], ...]:
     return (
         [parked.position for parked in move.park],
         [parked.last_position for parked in move.park],

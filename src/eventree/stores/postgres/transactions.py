@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Concatenate, ParamSpec, TypeVar
 
 from eventree.errors import TransactionEnded, WouldDeadlock
-from eventree.stores.contract import ANYBODY, Checkpoint, Claim, Move
+from eventree.stores.contract import NO_LEASE, Checkpoint, CheckpointUpdate, LeaseRequest
 from eventree.stores.postgres.checkpoints import CheckpointTable
 from eventree.stores.postgres.connections import Connections
 from eventree.stores.postgres.driver import DRIVER_ERRORS, Connection
@@ -43,11 +43,11 @@ class Transaction:
         self.is_sound = False
         self._checkpoints = checkpoints
 
-    async def claim_checkpoint(self, name: str, version: int, claim: Claim = ANYBODY) -> Checkpoint:
+    async def claim_checkpoint(self, name: str, version: int, claim: LeaseRequest = NO_LEASE) -> Checkpoint:
         """See `Checkpoints.claim_checkpoint`."""
         return await self._run(self._checkpoints.claim, name, version, claim)
 
-    async def save_checkpoint(self, name: str, version: int, move: Move) -> None:
+    async def save_checkpoint(self, name: str, version: int, move: CheckpointUpdate) -> None:
         """See `Checkpoints.save_checkpoint`."""
         await self._run(self._checkpoints.move, name, version, move)
 

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from eventree.errors import CheckpointFenced, CheckpointHeld
 from eventree.stores.checkpoint import VersionRow, judge_make_live
-from eventree.stores.contract import Checkpoint, Claim, Move, ParkedCommit, StoredCheckpoint
+from eventree.stores.contract import Checkpoint, CheckpointUpdate, LeaseRequest, ParkedCommit, StoredCheckpoint
 from eventree.stores.sqlite.connection import writing
 from eventree.stores.sqlite.read import as_json, from_micros, to_micros
 
@@ -50,13 +50,13 @@ FROM parked WHERE name = ? AND version = ? AND position > ? ORDER BY position LI
 """
 
 
-def claim(db: sqlite3.Connection, name: str, version: int, claim: Claim, busy_timeout: float) -> Checkpoint:
+def claim(db: sqlite3.Connection, name: str, version: int, claim: LeaseRequest, busy_timeout: float) -> Checkpoint:
     """Take a checkpoint over; raises `CheckpointHeld`."""
     with writing(db, busy_timeout):
         return claim_inside(db, name, version, claim)
 
 
-def claim_inside(db: sqlite3.Connection, name: str, version: int, claim: Claim) -> Checkpoint:
+def claim_inside(db: sqlite3.Connection, name: str, version: int, claim: LeaseRequest) -> Checkpoint:
     """Take a checkpoint over inside a transaction; raises `CheckpointHeld`."""
     now = _now()
     until = now + _micros(claim.seconds)
@@ -67,13 +67,13 @@ def claim_inside(db: sqlite3.Connection, name: str, version: int, claim: Claim) 
     return Checkpoint(*row)
 
 
-def move(db: sqlite3.Connection, name: str, version: int, move: Move, busy_timeout: float) -> None:
+def move(db: sqlite3.Connection, name: str, version: int, move: CheckpointUpdate, busy_timeout: float) -> None:
     """Move a checkpoint with all that belongs to it; raises `CheckpointFenced`."""
     with writing(db, busy_timeout):
         move_inside(db, name, version, move)
 
 
-def move_inside(db: sqlite3.Connection, name: str, version: int, move: Move) -> None:
+def move_inside(db: sqlite3.Connection, name: str, version: int, move: CheckpointUpdate) -> None:
     """Move a checkpoint inside a transaction; raises `CheckpointFenced`."""
     until = _now() + _micros(move.seconds) if move.seconds else None
     replay_until = move.replay_until or None

@@ -14,26 +14,26 @@ from eventree.errors import InvalidArgument, StoreUnavailable
 from eventree.errors.arguments import check_positive
 from eventree.stores.checks import (
     check_checkpoint,
-    check_claim,
     check_command_ids,
     check_fence,
+    check_lease_request,
     check_log_read,
-    check_move,
     check_parked_read,
     check_renewal,
     check_requests,
     check_snapshot_ids,
     check_snapshots,
     check_stream_reads,
+    check_update,
 )
 from eventree.stores.clock import Clock, check_clock, utc_now
 from eventree.stores.contract import (
-    ANYBODY,
+    NO_LEASE,
     AppendRequest,
     Checkpoint,
-    Claim,
+    CheckpointUpdate,
+    LeaseRequest,
     LogPage,
-    Move,
     Outcome,
     ParkedCommit,
     RecordedCommand,
@@ -42,7 +42,7 @@ from eventree.stores.contract import (
     StreamPage,
     StreamRead,
 )
-from eventree.stores.door import Door
+from eventree.stores.lifecycle import Lifecycle
 from eventree.stores.sqlite import checkpoints
 from eventree.stores.sqlite import read as queries
 from eventree.stores.sqlite.append import append
@@ -100,21 +100,21 @@ class SQLiteStore:
         self._transactions = Transactions(self._path, busy_timeout, self._turns)
         self._tail = Tail()  # empty while nobody follows
         self._watchers = Watchers(self._tail.clear)
-        self._door = Door(self._open, self._close)
+        self._lifecycle = Lifecycle(self._open, self._close)
 
     def __repr__(self) -> str:
-        return f"<SQLiteStore {self._path!r} {'open' if self._door.is_open else 'closed'}>"
+        return f"<SQLiteStore {self._path!r} {'open' if self._lifecycle.is_open else 'closed'}>"
 
     async def __aenter__(self) -> Self:
         """See `EventStore`; entering it again while it is open only counts."""
-        await self._door.enter()
+        await self._lifecycle.enter()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """See `EventStore`; the last one out closes the file."""
-        await self._door.leave()
+        await self._lifecycle.leave()
 
     async def append(self, requests: Sequence[AppendRequest]) -> Sequence[Outcome]:
         """See `EventStore.append`."""
@@ -159,14 +159,14 @@ class SQLiteStore:
         """See `EventStore.watch`."""
         return self._watchers.add(listener)
 
-    async def claim_checkpoint(self, name: str, version: int, claim: Claim = ANYBODY) -> Checkpoint:
+    async def claim_checkpoint(self, name: str, version: int, claim: LeaseRequest = NO_LEASE) -> Checkpoint:
         """See `EventStore.claim_checkpoint`."""
-        check_claim(name, version, claim)
+        check_lease_request(name, version, claim)
         return await self._write(checkpoints.claim, name, version, claim, self._busy_timeout)
 
-    async def save_checkpoint(self, name: str, version: int, move: Move) -> None:
+    async def save_checkpoint(self, name: str, version: int, move: CheckpointUpdate) -> None:
         """See `EventStore.save_checkpoint`."""
-        check_move(name, version, move)
+        check_update(name, version, move)
         await self._write(checkpoints.move, name, version, move, self._busy_timeout)
 
     async def make_live(self, name: str, version: int, fence: int) -> bool:

@@ -9,7 +9,7 @@ from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 from weakref import WeakSet
 
 from eventree.errors import EventStoreError, StoreUnavailable, TransactionEnded, TransactionRolledBack, WouldDeadlock
-from eventree.stores.contract import ANYBODY, Checkpoint, Claim, Move
+from eventree.stores.contract import NO_LEASE, Checkpoint, CheckpointUpdate, LeaseRequest
 from eventree.stores.sqlite import checkpoints
 from eventree.stores.sqlite.connection import Connection, commit, primary_code, translate, when_free
 from eventree.stores.sqlite.read import head
@@ -112,11 +112,11 @@ class Transaction:
         self.connection = connection
         self.is_contended = is_contended
 
-    async def claim_checkpoint(self, name: str, version: int, claim: Claim = ANYBODY) -> Checkpoint:
+    async def claim_checkpoint(self, name: str, version: int, claim: LeaseRequest = NO_LEASE) -> Checkpoint:
         """See `Checkpoints.claim_checkpoint`."""
         return await self._run(checkpoints.claim_inside, name, version, claim)
 
-    async def save_checkpoint(self, name: str, version: int, move: Move) -> None:
+    async def save_checkpoint(self, name: str, version: int, move: CheckpointUpdate) -> None:
         """See `Checkpoints.save_checkpoint`."""
         await self._run(checkpoints.move_inside, name, version, move)
 

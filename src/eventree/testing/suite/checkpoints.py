@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from eventree.errors import CheckpointFenced, CheckpointHeld
-from eventree.stores.contract import Checkpoint, Claim, EventStore, Move, StoredCheckpoint
+from eventree.stores.contract import Checkpoint, CheckpointUpdate, EventStore, LeaseRequest, StoredCheckpoint
 from eventree.testing.store_values import append, parked, request
 
 
@@ -17,105 +17,105 @@ class CheckpointPromises:
 
     async def test_a_saved_checkpoint_is_found_by_the_next_claim_with_a_higher_fence(self, store: EventStore) -> None:
         first = await store.claim_checkpoint("query", 1)
-        await store.save_checkpoint("query", 1, Move(Checkpoint(7, first.fence)))
-        await store.save_checkpoint("query", 1, Move(Checkpoint(9, first.fence)))
+        await store.save_checkpoint("query", 1, CheckpointUpdate(Checkpoint(7, first.fence)))
+        await store.save_checkpoint("query", 1, CheckpointUpdate(Checkpoint(9, first.fence)))
         second = await store.claim_checkpoint("query", 1)
         assert second == Checkpoint(9, first.fence + 1)
         assert await store.claim_checkpoint("query", 1) == Checkpoint(9, first.fence + 2)
 
     async def test_a_checkpoint_may_be_moved_back(self, store: EventStore) -> None:
         held = await store.claim_checkpoint("query", 1)
-        await store.save_checkpoint("query", 1, Move(Checkpoint(9, held.fence)))
-        await store.save_checkpoint("query", 1, Move(Checkpoint(2, held.fence)))
+        await store.save_checkpoint("query", 1, CheckpointUpdate(Checkpoint(9, held.fence)))
+        await store.save_checkpoint("query", 1, CheckpointUpdate(Checkpoint(2, held.fence)))
         assert (await store.claim_checkpoint("query", 1)).position == 2
 
     async def test_the_holder_of_an_old_fence_cannot_move_the_checkpoint(self, store: EventStore) -> None:
         old = await store.claim_checkpoint("query", 1)
         new = await store.claim_checkpoint("query", 1)
-        await store.save_checkpoint("query", 1, Move(Checkpoint(5, new.fence)))
+        await store.save_checkpoint("query", 1, CheckpointUpdate(Checkpoint(5, new.fence)))
         with pytest.raises(CheckpointFenced) as caught:
-            await store.save_checkpoint("query", 1, Move(Checkpoint(8, old.fence)))
+            await store.save_checkpoint("query", 1, CheckpointUpdate(Checkpoint(8, old.fence)))
         assert (caught.value.name, caught.value.fence) == ("query", old.fence)
         assert (await store.claim_checkpoint("query", 1)).position == 5
 
     async def test_a_fence_that_was_never_given_cannot_move_the_checkpoint(self, store: EventStore) -> None:
         held = await store.claim_checkpoint("query", 1)
         with pytest.raises(CheckpointFenced):
-            await store.save_checkpoint("query", 1, Move(Checkpoint(8, held.fence + 1)))
+            await store.save_checkpoint("query", 1, CheckpointUpdate(Checkpoint(8, held.fence + 1)))
         assert (await store.claim_checkpoint("query", 1)).position == 0
 
     async def test_a_checkpoint_that_was_never_claimed_cannot_be_moved(self, store: EventStore) -> None:
         with pytest.raises(CheckpointFenced):
-            await store.save_checkpoint("query", 1, Move(Checkpoint(8, 1)))
+            await store.save_checkpoint("query", 1, CheckpointUpdate(Checkpoint(8, 1)))
         assert (await store.claim_checkpoint("query", 1)).position == 0
 
     async def test_names_and_versions_have_checkpoints_of_their_own(self, store: EventStore) -> None:
         keys = [("query", 1), ("query", 2), ("Query", 1), ("quéry", 1), ("query ", 2**31 - 1)]
         for position, key in enumerate(keys, 3):
             held = await store.claim_checkpoint(*key)
-            await store.save_checkpoint(*key, Move(Checkpoint(position, held.fence)))
+            await store.save_checkpoint(*key, CheckpointUpdate(Checkpoint(position, held.fence)))
         assert [(await store.claim_checkpoint(*key)).position for key in keys] == [3, 4, 5, 6, 7]
 
     async def test_a_new_checkpoint_begins_where_it_is_asked_to(self, store: EventStore) -> None:
         await append(store, request("a", events=3))
-        assert (await store.claim_checkpoint("end", 1, Claim(start=None))).position == 3
-        assert (await store.claim_checkpoint("middle", 1, Claim(start=2))).position == 2
+        assert (await store.claim_checkpoint("end", 1, LeaseRequest(start=None))).position == 3
+        assert (await store.claim_checkpoint("middle", 1, LeaseRequest(start=2))).position == 2
         await append(store, request("b", events=2))
-        assert (await store.claim_checkpoint("end", 1, Claim(start=None))).position == 3
+        assert (await store.claim_checkpoint("end", 1, LeaseRequest(start=None))).position == 3
 
     async def test_a_worker_that_is_heard_of_keeps_its_checkpoint(self, store: EventStore) -> None:
-        held = await store.claim_checkpoint("query", 1, Claim("one", 60))
+        held = await store.claim_checkpoint("query", 1, LeaseRequest("one", 60))
         with pytest.raises(CheckpointHeld) as caught:
-            await store.claim_checkpoint("query", 1, Claim("two", 60))
+            await store.claim_checkpoint("query", 1, LeaseRequest("two", 60))
         assert (caught.value.name, caught.value.owner) == ("query", "one")
         assert 50 < caught.value.seconds <= 60
-        await store.save_checkpoint("query", 1, Move(Checkpoint(7, held.fence)))
+        await store.save_checkpoint("query", 1, CheckpointUpdate(Checkpoint(7, held.fence)))
         with pytest.raises(CheckpointHeld):
             await store.claim_checkpoint("query", 1)
-        assert (await store.claim_checkpoint("other", 1, Claim("two", 60))).position == 0
+        assert (await store.claim_checkpoint("other", 1, LeaseRequest("two", 60))).position == 0
 
     async def test_a_worker_takes_over_from_itself_at_once(self, store: EventStore) -> None:
-        first = await store.claim_checkpoint("query", 1, Claim("one", 60))
-        second = await store.claim_checkpoint("query", 1, Claim("one", 60))
+        first = await store.claim_checkpoint("query", 1, LeaseRequest("one", 60))
+        second = await store.claim_checkpoint("query", 1, LeaseRequest("one", 60))
         assert second.fence == first.fence + 1
 
     async def test_a_checkpoint_that_was_released_is_free_at_once(self, store: EventStore) -> None:
-        held = await store.claim_checkpoint("query", 1, Claim("one", 60))
+        held = await store.claim_checkpoint("query", 1, LeaseRequest("one", 60))
         assert await store.renew_checkpoint("query", 1, held.fence, 0)
-        assert (await store.claim_checkpoint("query", 1, Claim("two", 60))).fence == held.fence + 1
+        assert (await store.claim_checkpoint("query", 1, LeaseRequest("two", 60))).fence == held.fence + 1
 
     async def test_only_its_holder_releases_a_checkpoint(self, store: EventStore) -> None:
-        old = await store.claim_checkpoint("query", 1, Claim("one", 60))
-        await store.claim_checkpoint("query", 1, Claim("one", 60))
+        old = await store.claim_checkpoint("query", 1, LeaseRequest("one", 60))
+        await store.claim_checkpoint("query", 1, LeaseRequest("one", 60))
         assert not await store.renew_checkpoint("query", 1, old.fence, 0)
         assert not await store.renew_checkpoint("nobody's", 1, 1, 0)
         with pytest.raises(CheckpointHeld):
-            await store.claim_checkpoint("query", 1, Claim("two", 60))
+            await store.claim_checkpoint("query", 1, LeaseRequest("two", 60))
 
     async def test_a_worker_that_is_not_heard_of_loses_its_checkpoint(self, store: EventStore) -> None:
-        old = await store.claim_checkpoint("query", 1, Claim("one", 0.05))
-        new = await _claimed(store, Claim("two", 60))
+        old = await store.claim_checkpoint("query", 1, LeaseRequest("one", 0.05))
+        new = await _claimed(store, LeaseRequest("two", 60))
         assert new.fence == old.fence + 1
         with pytest.raises(CheckpointFenced):
-            await store.save_checkpoint("query", 1, Move(Checkpoint(8, old.fence), 60))
+            await store.save_checkpoint("query", 1, CheckpointUpdate(Checkpoint(8, old.fence), 60))
         assert await store.load_checkpoint("query", 1) == StoredCheckpoint(new, "two", 0, 0, 0, 1, 0)
 
     async def test_renewing_makes_a_claim_longer_and_moves_nothing(self, store: EventStore) -> None:
-        held = await store.claim_checkpoint("query", 1, Claim("one", 0.0))
-        await store.save_checkpoint("query", 1, Move(Checkpoint(7, held.fence)))
+        held = await store.claim_checkpoint("query", 1, LeaseRequest("one", 0.0))
+        await store.save_checkpoint("query", 1, CheckpointUpdate(Checkpoint(7, held.fence)))
         assert await store.renew_checkpoint("query", 1, held.fence, 60)
         with pytest.raises(CheckpointHeld) as caught:
-            await store.claim_checkpoint("query", 1, Claim("two", 60))
+            await store.claim_checkpoint("query", 1, LeaseRequest("two", 60))
         assert caught.value.seconds > 50
         stored = await store.load_checkpoint("query", 1)
         assert stored is not None
         assert stored.checkpoint == Checkpoint(7, held.fence)
 
     async def test_saving_makes_a_claim_longer(self, store: EventStore) -> None:
-        held = await store.claim_checkpoint("query", 1, Claim("one", 0.0))
-        await store.save_checkpoint("query", 1, Move(held, 60))
+        held = await store.claim_checkpoint("query", 1, LeaseRequest("one", 0.0))
+        await store.save_checkpoint("query", 1, CheckpointUpdate(held, 60))
         with pytest.raises(CheckpointHeld) as caught:
-            await store.claim_checkpoint("query", 1, Claim("two", 60))
+            await store.claim_checkpoint("query", 1, LeaseRequest("two", 60))
         assert caught.value.seconds > 50
 
     async def test_what_was_never_claimed_has_no_checkpoint(self, store: EventStore) -> None:
@@ -123,11 +123,11 @@ class CheckpointPromises:
         assert await store.load_parked("query", 1) == []
 
     async def test_commits_are_parked_and_counted_with_the_checkpoint(self, store: EventStore) -> None:
-        held = await store.claim_checkpoint("query", 1, Claim("one", 60))
+        held = await store.claim_checkpoint("query", 1, LeaseRequest("one", 60))
         first, second, third = parked("a", 2, 3), parked("b", 5), parked("a", 9, 11, reason="")
-        await store.save_checkpoint("query", 1, Move(Checkpoint(5, held.fence), park=[second, first]))
-        await store.save_checkpoint("query", 1, Move(Checkpoint(11, held.fence), park=[third], skipped=2))
-        await store.save_checkpoint("query", 1, Move(Checkpoint(12, held.fence), skipped=1))
+        await store.save_checkpoint("query", 1, CheckpointUpdate(Checkpoint(5, held.fence), park=[second, first]))
+        await store.save_checkpoint("query", 1, CheckpointUpdate(Checkpoint(11, held.fence), park=[third], skipped=2))
+        await store.save_checkpoint("query", 1, CheckpointUpdate(Checkpoint(12, held.fence), skipped=1))
         assert await store.load_parked("query", 1) == [first, second, third]
         assert await store.load_parked("query", 1, after=2, limit=1) == [second]
         assert await store.load_parked("query", 2) == []
@@ -137,25 +137,25 @@ class CheckpointPromises:
     async def test_a_parked_commit_is_forgotten_or_replaced(self, store: EventStore) -> None:
         held = await store.claim_checkpoint("query", 1)
         one, two = parked("a", 2), parked("b", 5)
-        await store.save_checkpoint("query", 1, Move(held, park=[one, two]))
+        await store.save_checkpoint("query", 1, CheckpointUpdate(held, park=[one, two]))
         again = parked("c", 5, 6, reason="again")
-        await store.save_checkpoint("query", 1, Move(held, unpark=[2, 77], park=[again]))
+        await store.save_checkpoint("query", 1, CheckpointUpdate(held, unpark=[2, 77], park=[again]))
         assert await store.load_parked("query", 1) == [again]
 
     async def test_who_is_fenced_parks_and_skips_nothing(self, store: EventStore) -> None:
         old = await store.claim_checkpoint("query", 1)
         new = await store.claim_checkpoint("query", 1)
         kept = parked("a", 2)
-        await store.save_checkpoint("query", 1, Move(new, park=[kept]))
+        await store.save_checkpoint("query", 1, CheckpointUpdate(new, park=[kept]))
         with pytest.raises(CheckpointFenced):
-            await store.save_checkpoint("query", 1, Move(old, park=[parked("b", 3)], unpark=[2], skipped=1))
+            await store.save_checkpoint("query", 1, CheckpointUpdate(old, park=[parked("b", 3)], unpark=[2], skipped=1))
         assert await store.load_parked("query", 1) == [kept]
         assert await store.load_checkpoint("query", 1) == StoredCheckpoint(new, "worker", 1, 0, 0, 1, 0)
 
     async def test_a_reset_remembers_up_to_where_events_are_handled_again(self, store: EventStore) -> None:
         held = await store.claim_checkpoint("query", 1)
-        await store.save_checkpoint("query", 1, Move(Checkpoint(0, held.fence), replay_until=9))
-        await store.save_checkpoint("query", 1, Move(Checkpoint(4, held.fence)))
+        await store.save_checkpoint("query", 1, CheckpointUpdate(Checkpoint(0, held.fence), replay_until=9))
+        await store.save_checkpoint("query", 1, CheckpointUpdate(Checkpoint(4, held.fence)))
         stored = await store.load_checkpoint("query", 1)
         assert stored == StoredCheckpoint(Checkpoint(4, held.fence), "worker", 0, 0, 9, 1, 4)
 
@@ -163,11 +163,11 @@ class CheckpointPromises:
         self, store: EventStore
     ) -> None:
         one = await store.claim_checkpoint("query", 1)
-        await store.save_checkpoint("query", 1, Move(Checkpoint(7, one.fence)))
+        await store.save_checkpoint("query", 1, CheckpointUpdate(Checkpoint(7, one.fence)))
         two = await store.claim_checkpoint("query", 2)
         assert await store.make_live("query", 1, one.fence)
         for position, is_live in ((0, False), (6, False), (7, True)):
-            await store.save_checkpoint("query", 2, Move(Checkpoint(position, two.fence)))
+            await store.save_checkpoint("query", 2, CheckpointUpdate(Checkpoint(position, two.fence)))
             assert await store.make_live("query", 2, two.fence) is is_live
             stored = await store.load_checkpoint("query", 2)
             rest = (7, 2, 7) if is_live else (0, 1, 7)
@@ -175,14 +175,14 @@ class CheckpointPromises:
         assert await store.make_live("query", 2, two.fence)
 
     async def test_the_version_that_was_live_is_fenced_and_never_comes_back(self, store: EventStore) -> None:
-        one = await store.claim_checkpoint("query", 1, Claim("one", 60))
+        one = await store.claim_checkpoint("query", 1, LeaseRequest("one", 60))
         two = await store.claim_checkpoint("query", 2)
         await store.claim_checkpoint("other", 1)
         assert await store.make_live("query", 2, two.fence)
         with pytest.raises(CheckpointFenced):
-            await store.save_checkpoint("query", 1, Move(Checkpoint(8, one.fence)))
-        again = await store.claim_checkpoint("query", 1, Claim("another", 60))
-        await store.save_checkpoint("query", 1, Move(Checkpoint(9, again.fence)))
+            await store.save_checkpoint("query", 1, CheckpointUpdate(Checkpoint(8, one.fence)))
+        again = await store.claim_checkpoint("query", 1, LeaseRequest("another", 60))
+        await store.save_checkpoint("query", 1, CheckpointUpdate(Checkpoint(9, again.fence)))
         assert not await store.make_live("query", 1, again.fence)
         stored = await store.load_checkpoint("query", 1)
         assert stored == StoredCheckpoint(Checkpoint(9, again.fence), "another", 0, 0, 0, 2, 0)
@@ -192,7 +192,7 @@ class CheckpointPromises:
         self, store: EventStore
     ) -> None:
         one = await store.claim_checkpoint("query", 1)
-        await store.save_checkpoint("query", 1, Move(Checkpoint(0, one.fence), replay_until=9))
+        await store.save_checkpoint("query", 1, CheckpointUpdate(Checkpoint(0, one.fence), replay_until=9))
         two = await store.claim_checkpoint("query", 2)
         assert await store.make_live("query", 2, two.fence)
         assert await store.load_checkpoint("query", 2) == StoredCheckpoint(two, "worker", 0, 0, 9, 2, 0)
@@ -203,9 +203,9 @@ class CheckpointPromises:
     ) -> None:
         await append(store, request("a", events=3))
         one = await store.claim_checkpoint("query", 1)
-        await store.save_checkpoint("query", 1, Move(Checkpoint(2, one.fence)))
-        assert (await store.claim_checkpoint("query", 2, Claim(start=start))).position == 2
-        assert (await store.claim_checkpoint("query", 3, Claim(start=1))).position == 1
+        await store.save_checkpoint("query", 1, CheckpointUpdate(Checkpoint(2, one.fence)))
+        assert (await store.claim_checkpoint("query", 2, LeaseRequest(start=start))).position == 2
+        assert (await store.claim_checkpoint("query", 3, LeaseRequest(start=1))).position == 1
 
     async def test_who_is_fenced_goes_live_with_nothing(self, store: EventStore) -> None:
         await store.claim_checkpoint("query", 1)
@@ -225,7 +225,7 @@ class CheckpointPromises:
         assert len({stored.live_version for stored in found if stored is not None}) == 1
 
 
-async def _claimed(store: EventStore, claim: Claim) -> Checkpoint:
+async def _claimed(store: EventStore, claim: LeaseRequest) -> Checkpoint:
     """Claim a checkpoint as soon as that is possible."""
     async with asyncio.timeout(10):
         while True:

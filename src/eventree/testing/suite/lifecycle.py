@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from eventree.errors import StoreUnavailable
-from eventree.stores.contract import Appended, Checkpoint, EventStore, Move, StreamRead
+from eventree.stores.contract import Appended, Checkpoint, CheckpointUpdate, EventStore, StreamRead
 from eventree.testing.store_values import TYPE, append, request, snapshot, stream
 
 OPERATIONS: dict[str, Callable[[EventStore], Awaitable[object]]] = {
@@ -17,7 +17,7 @@ OPERATIONS: dict[str, Callable[[EventStore], Awaitable[object]]] = {
     "read": lambda store: store.read(0, 10),
     "head": lambda store: store.head(),
     "claim_checkpoint": lambda store: store.claim_checkpoint("query", 1),
-    "save_checkpoint": lambda store: store.save_checkpoint("query", 1, Move(Checkpoint(1, 1))),
+    "save_checkpoint": lambda store: store.save_checkpoint("query", 1, CheckpointUpdate(Checkpoint(1, 1))),
     "save_snapshots": lambda store: store.save_snapshots([snapshot("a", 1)]),
     "load_snapshots": lambda store: store.load_snapshots(TYPE, ["a"], "v1"),
 }

@@ -12,10 +12,10 @@ from eventree.errors import InvalidArgument
 from eventree.stores.contract import (
     AppendRequest,
     Checkpoint,
-    Claim,
+    CheckpointUpdate,
     Conflict,
     EventStore,
-    Move,
+    LeaseRequest,
     NewCommand,
     ParkedCommit,
     RecordedCommand,
@@ -76,7 +76,7 @@ REFUSED_NUMBERS: dict[str, tuple[str, AppendRequest]] = {
 
 
 async def _park(store: EventStore, *commits: ParkedCommit) -> None:
-    await store.save_checkpoint("query", 1, Move(Checkpoint(0, 1), park=commits))
+    await store.save_checkpoint("query", 1, CheckpointUpdate(Checkpoint(0, 1), park=commits))
 
 
 ASKING: dict[str, tuple[str, Callable[[EventStore, str], Awaitable[object]]]] = {
@@ -85,8 +85,11 @@ ASKING: dict[str, tuple[str, Callable[[EventStore, str], Awaitable[object]]]] = 
     "read_streams": ("aggregate_id", lambda store, text: store.read_streams([StreamRead(TYPE, text)])),
     "read": ("types", lambda store, text: store.read(0, 10, [TYPE, text])),
     "claim_checkpoint": ("name", lambda store, text: store.claim_checkpoint(text, 1)),
-    "save_checkpoint": ("name", lambda store, text: store.save_checkpoint(text, 1, Move(Checkpoint(0, 1)))),
-    "claim_checkpoint of an owner": ("owner", lambda store, text: store.claim_checkpoint("query", 1, Claim(text))),
+    "save_checkpoint": ("name", lambda store, text: store.save_checkpoint(text, 1, CheckpointUpdate(Checkpoint(0, 1)))),
+    "claim_checkpoint of an owner": (
+        "owner",
+        lambda store, text: store.claim_checkpoint("query", 1, LeaseRequest(text)),
+    ),
     "renew_checkpoint": ("name", lambda store, text: store.renew_checkpoint(text, 1, 1, 0)),
     "load_checkpoint": ("name", lambda store, text: store.load_checkpoint(text, 1)),
     "load_parked": ("name", lambda store, text: store.load_parked(text, 1)),
@@ -120,25 +123,25 @@ COUNTING: dict[str, tuple[str, int, int, Callable[[EventStore, int], Awaitable[o
         "version",
         1,
         2**31 - 1,
-        lambda store, number: store.save_checkpoint("query", number, Move(Checkpoint(0, 1))),
+        lambda store, number: store.save_checkpoint("query", number, CheckpointUpdate(Checkpoint(0, 1))),
     ),
     "a position to save": (
         "position",
         0,
         2**63 - 1,
-        lambda store, number: store.save_checkpoint("query", 1, Move(Checkpoint(number, 1))),
+        lambda store, number: store.save_checkpoint("query", 1, CheckpointUpdate(Checkpoint(number, 1))),
     ),
     "a fence": (
         "fence",
         0,
         2**63 - 1,
-        lambda store, number: store.save_checkpoint("query", 1, Move(Checkpoint(0, number))),
+        lambda store, number: store.save_checkpoint("query", 1, CheckpointUpdate(Checkpoint(0, number))),
     ),
     "a position to begin at": (
         "start",
         0,
         2**63 - 1,
-        lambda store, number: store.claim_checkpoint("query", 1, Claim(start=number)),
+        lambda store, number: store.claim_checkpoint("query", 1, LeaseRequest(start=number)),
     ),
     "a position to park": (
         "position",
@@ -150,13 +153,13 @@ COUNTING: dict[str, tuple[str, int, int, Callable[[EventStore, int], Awaitable[o
         "unpark",
         1,
         2**63 - 1,
-        lambda store, number: store.save_checkpoint("query", 1, Move(Checkpoint(0, 1), unpark=[number])),
+        lambda store, number: store.save_checkpoint("query", 1, CheckpointUpdate(Checkpoint(0, 1), unpark=[number])),
     ),
     "a number of skipped commits": (
         "skipped",
         0,
         2**31 - 1,
-        lambda store, number: store.save_checkpoint("query", 1, Move(Checkpoint(0, 1), skipped=number)),
+        lambda store, number: store.save_checkpoint("query", 1, CheckpointUpdate(Checkpoint(0, 1), skipped=number)),
     ),
     "a fence to renew": ("fence", 0, 2**63 - 1, lambda store, number: store.renew_checkpoint("query", 1, number, 0)),
     "a version to load": ("version", 1, 2**31 - 1, lambda store, number: store.load_checkpoint("query", number)),
@@ -257,7 +260,7 @@ class LimitPromises:
         await store.save_snapshots([taken])
         assert await store.load_snapshots(LONGEST, [LONGEST], LONGEST) == {LONGEST: taken}
         held = await store.claim_checkpoint(LONGEST, 2**31 - 1)
-        await store.save_checkpoint(LONGEST, 2**31 - 1, Move(held))
+        await store.save_checkpoint(LONGEST, 2**31 - 1, CheckpointUpdate(held))
 
     @pytest.mark.parametrize("kind", PAYLOADS)
     async def test_a_payload_of_one_mebibyte_and_metadata_of_64_kibibytes_come_back(
@@ -278,7 +281,7 @@ class LimitPromises:
         assert await append(store, request("a", after=2**63 - 1)) == [Conflict(1)]
         assert await append(store, request("b", after=2**63 - 1, events=0)) == [Conflict(0)]
         held = await store.claim_checkpoint("query", 1)
-        await store.save_checkpoint("query", 1, Move(Checkpoint(2**63 - 1, held.fence)))
+        await store.save_checkpoint("query", 1, CheckpointUpdate(Checkpoint(2**63 - 1, held.fence)))
         assert (await store.claim_checkpoint("query", 1)).position == 2**63 - 1
         await store.save_snapshots([snapshot("a", 2**63 - 1)])
         assert await store.load_snapshots(TYPE, ["a"], "v1") == {}

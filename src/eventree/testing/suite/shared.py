@@ -7,7 +7,15 @@ from typing import TypeAlias
 import pytest
 
 from eventree.errors import CheckpointFenced
-from eventree.stores.contract import Appended, Checkpoint, Conflict, DuplicateCommand, EventStore, Move, Outcome
+from eventree.stores.contract import (
+    Appended,
+    Checkpoint,
+    CheckpointUpdate,
+    Conflict,
+    DuplicateCommand,
+    EventStore,
+    Outcome,
+)
 from eventree.testing.store_values import TYPE, append, log, positions, request, snapshot, stream
 from eventree.testing.suite.lifecycle import assert_closed
 
@@ -30,7 +38,7 @@ class SharedStoreSuite:
             await append(store, request("a", events=3, commands=["c"]), request("b"))
             await store.save_snapshots([snapshot("a", 3)])
             held = await store.claim_checkpoint("query", 1)
-            await store.save_checkpoint("query", 1, Move(Checkpoint(4, held.fence)))
+            await store.save_checkpoint("query", 1, CheckpointUpdate(Checkpoint(4, held.fence)))
             before = await log(store), await store.find_commands(["c"]), await store.load_snapshots(TYPE, ["a"], "v1")
         async with new_store() as store:
             after = await log(store), await store.find_commands(["c"]), await store.load_snapshots(TYPE, ["a"], "v1")
@@ -116,12 +124,12 @@ class SharedStoreSuite:
     async def test_a_checkpoint_claimed_by_the_other_is_fenced(self, new_store: NewStore) -> None:
         async with new_store() as one, new_store() as two:
             old = await one.claim_checkpoint("query", 1)
-            await one.save_checkpoint("query", 1, Move(Checkpoint(3, old.fence)))
+            await one.save_checkpoint("query", 1, CheckpointUpdate(Checkpoint(3, old.fence)))
             new = await two.claim_checkpoint("query", 1)
             assert new == Checkpoint(3, old.fence + 1)
             with pytest.raises(CheckpointFenced):
-                await one.save_checkpoint("query", 1, Move(Checkpoint(9, old.fence)))
-            await two.save_checkpoint("query", 1, Move(Checkpoint(5, new.fence)))
+                await one.save_checkpoint("query", 1, CheckpointUpdate(Checkpoint(9, old.fence)))
+            await two.save_checkpoint("query", 1, CheckpointUpdate(Checkpoint(5, new.fence)))
             assert await one.claim_checkpoint("query", 1) == Checkpoint(5, new.fence + 1)
 
     async def test_claims_that_race_all_get_fences_of_their_own(self, new_store: NewStore) -> None:

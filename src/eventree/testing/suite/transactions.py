@@ -6,7 +6,7 @@ from typing import Any, TypeAlias
 import pytest
 
 from eventree.errors import CheckpointFenced, WouldDeadlock
-from eventree.stores.contract import Checkpoint, Claim, Move
+from eventree.stores.contract import Checkpoint, CheckpointUpdate, LeaseRequest
 from eventree.stores.transaction import StoreTransaction, TransactionalStore
 from eventree.testing.store_values import append, parked, request
 
@@ -25,7 +25,7 @@ class TransactionalStoreSuite:
         held = await _begin_table(store)
         async with store.transaction() as transaction:
             await _insert(transaction, 7)
-            move = Move(Checkpoint(3, held.fence), park=[parked("a", 2)], skipped=1)
+            move = CheckpointUpdate(Checkpoint(3, held.fence), park=[parked("a", 2)], skipped=1)
             await transaction.save_checkpoint("query", 1, move)
         assert await _numbers(store) == [7]
         stored = await store.load_checkpoint("query", 1)
@@ -38,7 +38,7 @@ class TransactionalStoreSuite:
             with pytest.raises(type(error)) as caught:
                 async with store.transaction() as transaction:
                     await _insert(transaction, 7)
-                    await transaction.save_checkpoint("query", 1, Move(Checkpoint(3, held.fence)))
+                    await transaction.save_checkpoint("query", 1, CheckpointUpdate(Checkpoint(3, held.fence)))
                     raise error
             assert caught.value is error
         assert await _numbers(store) == []
@@ -52,7 +52,7 @@ class TransactionalStoreSuite:
         with pytest.raises(CheckpointFenced):
             async with store.transaction() as transaction:
                 await _insert(transaction, 7)
-                await transaction.save_checkpoint("query", 1, Move(Checkpoint(3, held.fence)))
+                await transaction.save_checkpoint("query", 1, CheckpointUpdate(Checkpoint(3, held.fence)))
         assert await _numbers(store) == []
 
     async def test_a_task_that_is_cancelled_in_a_transaction_leaves_nothing_behind(self, store: AnyStore) -> None:
@@ -62,7 +62,7 @@ class TransactionalStoreSuite:
         async def stay() -> None:
             async with store.transaction() as transaction:
                 await _insert(transaction, 7)
-                await transaction.save_checkpoint("query", 1, Move(Checkpoint(3, held.fence)))
+                await transaction.save_checkpoint("query", 1, CheckpointUpdate(Checkpoint(3, held.fence)))
                 inside.set()
                 await asyncio.Event().wait()
 
@@ -81,12 +81,12 @@ class TransactionalStoreSuite:
     async def test_a_checkpoint_is_created_together_with_tables(self, store: AnyStore) -> None:
         with pytest.raises(ValueError, match="boom"):
             async with store.transaction() as transaction:
-                await transaction.claim_checkpoint("query", 1, Claim("one", 60))
+                await transaction.claim_checkpoint("query", 1, LeaseRequest("one", 60))
                 await transaction.connection.execute("CREATE TABLE numbers (number INTEGER)")
                 raise ValueError("boom")
         assert await store.load_checkpoint("query", 1) is None
         async with store.transaction() as transaction:
-            held = await transaction.claim_checkpoint("query", 1, Claim("one", 60))
+            held = await transaction.claim_checkpoint("query", 1, LeaseRequest("one", 60))
             await transaction.connection.execute("CREATE TABLE numbers (number INTEGER)")
         assert held == Checkpoint(0, 1)
         assert await _numbers(store) == []
@@ -122,7 +122,7 @@ class TransactionalStoreSuite:
             for number in range(20):
                 async with store.transaction() as transaction:
                     await _insert(transaction, number)
-                    await transaction.save_checkpoint("query", 1, Move(Checkpoint(number, held.fence)))
+                    await transaction.save_checkpoint("query", 1, CheckpointUpdate(Checkpoint(number, held.fence)))
 
         async def write(id: str) -> None:
             for number in range(20):
