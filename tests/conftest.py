@@ -1,20 +1,65 @@
-"""The options of the tests, and their Postgres server, started when the first test asks for it."""
+"""What all tests share: their options and limits, and the Postgres server, started when the first test asks for it."""
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
-from servers.postgres import PostgresServer, find_binaries, running_server
+from harness import processes
+from harness.bounded_loop import BoundedLoop
+from servers.postgres import PostgresServer, find_binaries, running_server, running_servers
+
+_BEFORE: pytest.StashKey[set[int]] = pytest.StashKey()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--faults", choices=["short", "long"], default="short", help="how long processes are killed in tests/faults"
     )
+    parser.addoption(
+        "--limit", type=float, default=300.0, help="seconds that a test may take, and each of its fixtures"
+    )
+
+
+# --- one test that hangs, or leaves something running, fails alone
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    processes.adopt_orphans()
+    if not config.getvalue("timeout"):  # of pytest-timeout: the outer net, for what blocks the loop itself
+        config.option.timeout = 2 * config.getoption("limit") + 60
+
+
+def pytest_asyncio_loop_factories(config: pytest.Config) -> Mapping[str, Callable[[], BoundedLoop]]:
+    return {"bounded": partial(BoundedLoop, config.getoption("limit"))}
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, bool, bool]:
+    """Note which processes were there before the test."""
+    item.stash[_BEFORE] = processes.children()
+    return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, None, None]:
+    """End what the test started and left running, and let it fail for that."""
+    yield
+    before = item.stash[_BEFORE]
+    left = processes.children() - before - running_servers()
+    if left:
+        pytest.fail(f"processes were left running, and are ended now: {processes.end(left)}", pytrace=False)
+
+
+def pytest_unconfigure() -> None:
+    processes.end(processes.children())  # of workers of pytest-xdist that crashed
+
+
+# --- Postgres
 
 
 @pytest.fixture(scope="session")

@@ -79,7 +79,7 @@ class Applier:
 @pytest.mark.parametrize(
     "apply",
     [by_union, by_alias, by_names_that_overlap, by_text, by_typing, by_annotated, Applier(), Applier().method],
-    ids=str,
+    ids=lambda apply: getattr(apply, "__qualname__", type(apply).__name__),
 )
 def test_event_and_state_classes_are_read_from_the_annotations(apply: Callable[..., Any]) -> None:
     learned = counter(apply)

@@ -23,7 +23,8 @@ _READY = "database system is ready to accept connections"
 _SCHEMAS = (
     "SELECT nspname FROM pg_namespace WHERE nspname !~ '^pg_' AND nspname NOT IN ('information_schema', 'public')"
 )
-_PATIENCE = 60.0
+_PATIENCE = 120.0
+_RUNNING: set["PostgresServer"] = set()
 _PORTS = range(15_000, 32_000)  # below those that clients get: a client that retries could end up connected to itself
 
 
@@ -43,6 +44,16 @@ def _ordinary_user() -> _Identity:
     names = {entry.pw_name: entry for entry in pwd.getpwall()}
     user = names.get("postgres") or names["nobody"]
     return {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
+
+
+def _open_folder() -> Path:
+    """Return a folder for temporary files that the user who runs the server can enter: as root, not every one is."""
+    candidates = [Path(tempfile.gettempdir()), Path("/tmp"), Path("/var/tmp"), Path("/dev/shm")]  # noqa: S108
+    for folder in candidates if os.geteuid() == 0 else candidates[:1]:
+        path = folder.resolve()
+        if path.is_dir() and all(each.stat().st_mode & 0o001 for each in (path, *path.parents)):
+            return path
+    return candidates[0]
 
 
 def find_binaries() -> Path | None:
@@ -84,6 +95,11 @@ def _version(folder: Path) -> tuple[int, ...]:
     return tuple(int(number) for number in re.findall(r"\d+", said.stdout))
 
 
+def running_servers() -> set[int]:
+    """Return the process ids of the servers that fixtures of any scope have started and not yet ended."""
+    return {server.pid for server in _RUNNING}
+
+
 class PostgresServer:
     """One server with one folder of data, listening on the loopback interface only."""
 
@@ -108,6 +124,11 @@ class PostgresServer:
     def is_running(self) -> bool:
         return self._postmaster is not None and self._postmaster.poll() is None
 
+    @property
+    def pid(self) -> int:
+        """The id of the postmaster's process, 0 if it does not run."""
+        return self._postmaster.pid if self._postmaster is not None else 0
+
     def start(self) -> None:
         """Start the server, unless it runs, and wait until it accepts connections."""
         if self.is_running:
@@ -116,6 +137,7 @@ class PostgresServer:
             self._create_cluster()
         options = [f"--{name}={value}" for name, value in self._settings.items()]
         self._postmaster = self._run("postgres", "-D", str(self._data), *options)
+        _RUNNING.add(self)
         ready = threading.Event()
         self._listener = threading.Thread(target=self._listen, args=(self._postmaster.stderr, ready))
         self._listener.start()
@@ -223,6 +245,7 @@ class PostgresServer:
         self._postmaster.wait(_PATIENCE)
         self._listener.join(_PATIENCE)
         self._postmaster = self._listener = None
+        _RUNNING.discard(self)
 
 
 def _children(parent: int) -> list[int]:
@@ -259,7 +282,7 @@ def running_server(
     binaries: Path, *, settings: Mapping[str, str] | None = None
 ) -> Generator[PostgresServer, None, None]:
     """Run a server of its own; nothing of it is left at the end."""
-    folder = Path(tempfile.mkdtemp(prefix="eventree-postgres-"))
+    folder = Path(tempfile.mkdtemp(prefix="eventree-postgres-", dir=_open_folder()))
     folder.chmod(0o755)
     server = PostgresServer(folder, binaries, settings=settings)
     try:

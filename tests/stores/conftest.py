@@ -1,7 +1,5 @@
-import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from types import FrameType
 
 import pytest
 
@@ -18,18 +16,3 @@ def new_store(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], An
     from eventree.stores.postgres import PostgresStore  # noqa: PLC0415 - its driver is an extra
 
     return lambda: PostgresStore(dsn, notify=False)
-
-
-@pytest.fixture(autouse=True)
-def nothing_takes_longer_than_two_minutes() -> Iterator[None]:
-    def give_up(_: int, __: FrameType | None) -> None:
-        raise TimeoutError("this test took longer than two minutes")
-
-    if not hasattr(signal, "SIGALRM"):
-        yield
-        return
-    before = signal.signal(signal.SIGALRM, give_up)
-    signal.alarm(120)
-    yield
-    signal.alarm(0)
-    signal.signal(signal.SIGALRM, before)
