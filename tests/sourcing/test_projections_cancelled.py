@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from eventree import ActorCrashed, EventSourcing, EventStore, Ok, Projection, QueryHandle, Supervisor
-from eventree.sourcing.queries.tables import TableTarget
+from eventree.sourcing.queries.exactly_once import ExactlyOnce
 from sourcing.cancelling import CancelledAt
 from sourcing.ledger import Added, LedgerSystem, add, ledger
 from sourcing.teller import open_store
@@ -29,7 +29,7 @@ class Strikes:
         self.plan: list[set[int]] = []
         self.struck = 0
         self._late = late
-        original: Callable[..., Coroutine[Any, Any, Any]] = getattr(TableTarget, step)
+        original: Callable[..., Coroutine[Any, Any, Any]] = getattr(ExactlyOnce, step)
 
         async def cancelled(target: object, *args: object) -> object:
             if not self.plan:
@@ -40,7 +40,7 @@ class Strikes:
             finally:
                 self.struck += call.struck
 
-        monkeypatch.setattr(TableTarget, step, cancelled)
+        monkeypatch.setattr(ExactlyOnce, step, cancelled)
 
     def begin(self, plan: Sequence[set[int]]) -> None:
         self.plan, self.struck = list(plan), 0
@@ -89,7 +89,7 @@ async def nothing_is_left(place: str) -> None:
 async def test_wherever_a_projection_is_cancelled_it_counts_every_event_once(
     place: str, monkeypatch: pytest.MonkeyPatch, plan: str, *, late: bool
 ) -> None:
-    strikes = Strikes(monkeypatch, "hand_over", late=late)
+    strikes = Strikes(monkeypatch, "deliver", late=late)
     async with opened(place) as (system, store):
         handle = projection().handle(store)
         async with Supervisor([handle.child_spec()], max_restarts=10_000):

@@ -20,7 +20,7 @@ from eventree import (
     SQLiteStore,
     StoreUnavailable,
 )
-from eventree.sourcing.queries import functions, hold
+from eventree.sourcing.queries import at_least_once, state
 from eventree.testing import FailingStore
 from eventree.testing.failing_store import StoreMethod
 from sourcing.ledger import Added, Ledger, add, apply, crash, handle, ledger
@@ -308,8 +308,8 @@ async def test_a_crash_repeats_at_most_five_hundred_positions_of_what_was_handle
             stored = await store.load_checkpoint("q", 1)
             unsaved.append(position - (stored.checkpoint.position if stored is not None else 0))
         if position == 691:  # here its time is up, in the middle of a page
-            monkeypatch.setattr(functions, "TURN", -1.0)
-            monkeypatch.setattr(hold, "SAVE_WITHIN", -1.0)
+            monkeypatch.setattr(at_least_once, "MAX_TURN_SECONDS", -1.0)
+            monkeypatch.setattr(state, "SAVE_WITHIN", -1.0)
         elif position == 692:
             monkeypatch.undo()
 

@@ -15,7 +15,7 @@ from eventree import (
     QueryStopped,
     StoreUnavailable,
 )
-from eventree.sourcing.queries.follower import Follower
+from eventree.sourcing.queries.worker import QueryWorker
 from eventree.stores.contract import CheckpointUpdate, LeaseRequest
 from eventree.testing import FailingStore
 from sourcing.ledger import LedgerSystem, add, ledger
@@ -33,13 +33,13 @@ MOST = 40
 def turns(monkeypatch: pytest.MonkeyPatch) -> list[QueryStatus]:
     """Return a list that gets longer with every turn of a query."""
     made: list[QueryStatus] = []
-    turn = Follower.turn
+    turn = QueryWorker.turn
 
-    async def counted(self: Follower, *, save: bool) -> float | None:
-        made.append(self._status())
+    async def counted(self: QueryWorker, *, save: bool) -> float | None:
+        made.append(self.state.status)
         return await turn(self, save=save)
 
-    monkeypatch.setattr(Follower, "turn", counted)
+    monkeypatch.setattr(QueryWorker, "turn", counted)
     return made
 
 

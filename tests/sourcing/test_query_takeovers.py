@@ -16,8 +16,7 @@ from eventree import (
     QueryStatus,
     StoreUnavailable,
 )
-from eventree.sourcing.queries import hold
-from eventree.stores.contract import NO_LEASE, Checkpoint, LeaseRequest
+from eventree.stores.contract import LeaseRequest
 from eventree.testing import FailingStore
 from eventree.testing.failing_store import StoreMethod
 from sourcing.ledger import Added, add, ledger
@@ -172,44 +171,6 @@ async def test_a_worker_that_is_cancelled_while_it_parks_does_not_pass_what_it_p
         worker.cancel()
         await caught_up_after_a_crash(system.query("q"))
         assert [commit.position for commit in await system.query("q").parked()] == [2]
-
-
-class Slow(MemoryStore):
-    """A store where who releases a dead worker's claim first is the last to hear of it."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.released = 0
-        self.taken = asyncio.Event()
-
-    async def claim_checkpoint(self, name: str, version: int, claim: LeaseRequest = NO_LEASE) -> Checkpoint:
-        if claim.owner == "dead" and claim.seconds == 0:
-            self.released += 1
-            if self.released == 1:
-                await self.taken.wait()
-        checkpoint = await super().claim_checkpoint(name, version, claim)
-        if claim.seconds and claim.owner != "dead":
-            self.taken.set()
-        return checkpoint
-
-
-async def test_of_two_standbys_of_a_dead_worker_one_takes_over_and_none_crashes(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(hold, "is_dead", lambda worker: worker == "dead")
-    one, two = Seen(), Seen()
-    async with Slow() as store:
-        await store.claim_checkpoint("q", 1, LeaseRequest("dead", 60))
-        async with (
-            EventSourcing(ledger, store, queries=[patient(one)]) as first,
-            EventSourcing(ledger, store, queries=[patient(two)]) as second,
-        ):
-            handles = [first.query("q"), second.query("q")]
-            await until(lambda: {handle.status for handle in handles} == {QueryStatus.RUNNING, WAITING})
-            await first.execute("a", add(1), wait_for=["q"])
-            assert [handle.incarnation for handle in handles] == [1, 1]
-    assert store.released >= 2
-    assert sorted([one.amounts, two.amounts]) == [[], [("a", [1])]]
 
 
 async def test_a_lease_that_cannot_be_kept_beside_a_handler_crashes_nobody() -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from eventree import EventSourcing, EventStore, MemoryStore, QueryStatus
-from eventree.sourcing.queries import follower
+from eventree.sourcing.queries import state
 from servers.postgres import PostgresServer
 from sourcing.ledger import add, ledger
 from sourcing.reading import AT_ONCE, Contexts, Events, before, patient
@@ -35,7 +35,7 @@ pytestmark = pytest.mark.usefixtures("quiet")
 @pytest.fixture
 def quiet(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Log nothing, and come back at once where a store was away."""
-    monkeypatch.setattr(follower, "STORE_BACKOFF", AT_ONCE)
+    monkeypatch.setattr(state, "STORE_BACKOFF", AT_ONCE)
     logging.disable(logging.CRITICAL)
     yield
     logging.disable(logging.NOTSET)

@@ -13,7 +13,7 @@ from itertools import pairwise
 from typing import cast
 
 from eventree import EventreeError, EventStore, Projection, Query, QueryHandle, QueryOptions, Supervisor
-from eventree.sourcing.queries.subscription import Subscription
+from eventree.sourcing.queries.subscriptions import Subscription
 from sourcing.chaos import Chaos
 from sourcing.ledger import Added, Boom, LedgerSystem, add, ledger
 from sourcing.reading import AT_ONCE, Events

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from eventree.sourcing.queries.progress import QueryStats
+from eventree.sourcing.queries.status import QueryStats
 
 
 @dataclass(slots=True)

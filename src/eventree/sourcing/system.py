@@ -19,7 +19,7 @@ from eventree.sourcing.batch import Execute, Executed
 from eventree.sourcing.messages import CommandId, message, messages
 from eventree.sourcing.queries.context import refuse_in_transaction
 from eventree.sourcing.queries.handle import QueryHandle
-from eventree.sourcing.queries.subscription import Subscription
+from eventree.sourcing.queries.subscriptions import Subscription
 from eventree.sourcing.reader import Reader
 from eventree.sourcing.statistics import AggregateStats, SystemStats
 from eventree.sourcing.tree import Tree

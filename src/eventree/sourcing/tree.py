@@ -17,7 +17,7 @@ from eventree.sourcing.batch import Execute, Executed
 from eventree.sourcing.commands import EventSourcingActor
 from eventree.sourcing.loading import Loader
 from eventree.sourcing.queries.handle import QueryHandle
-from eventree.sourcing.queries.subscription import Subscription
+from eventree.sourcing.queries.subscriptions import Subscription
 from eventree.sourcing.snapshots.codec import SnapshotCodec
 from eventree.sourcing.snapshots.taker import SnapshotTaker
 from eventree.sourcing.snapshots.writer import SnapshotWriter

@@ -9,7 +9,7 @@ from eventree.errors.arguments import check_positive
 from eventree.errors.root import error_text
 from eventree.sourcing.queries.context import refuse_in_transaction
 from eventree.sourcing.queries.handle import QueryHandle
-from eventree.sourcing.queries.progress import QueryStatus
+from eventree.sourcing.queries.status import QueryStatus
 from eventree.sourcing.system import EventSourcing
 from eventree.sourcing.tree import Tree
 
@@ -60,7 +60,7 @@ async def settled(*systems: AnySystem, timeout: float = 5.0) -> None:
 
 
 async def _caught_up(query: QueryHandle, head: int, timeout: float) -> None:
-    if query.position < head and any(part.progress.is_paused for part in query.parts):
+    if query.position < head and any(part.state.is_paused for part in query.parts):
         raise InvalidArgument("systems", f"{_described(query, head)} would wait for ever; resume it, or leave it out")
     try:
         await query.caught_up(timeout=timeout)

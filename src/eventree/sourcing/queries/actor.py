@@ -1,4 +1,4 @@
-"""The actor of a query: what it is told, who waits for it, and when it wakes up."""
+"""The actor of a query: its messages, the callers that wait for a position, and when it wakes up."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -8,18 +8,9 @@ from eventree.actors.actor import Actor, ActorContext
 from eventree.actors.exits import ExitReason
 from eventree.actors.ref import ActorRef
 from eventree.actors.request import Request
-from eventree.errors import (
-    ActorError,
-    CheckpointFenced,
-    EventreeError,
-    EventStoreError,
-    QueryLeasedElsewhere,
-    QueryStopped,
-)
-from eventree.errors.stores import TRANSIENT_ERRORS
+from eventree.errors import ActorError, EventreeError, QueryStopped
 from eventree.sourcing.queries.commits import HandlingFailed
-from eventree.sourcing.queries.controls import Controls, Retry
-from eventree.sourcing.queries.follower import Follower
+from eventree.sourcing.queries.delivery import Delivery
 from eventree.sourcing.queries.messages import (
     READ_ON,
     CaughtUp,
@@ -33,9 +24,7 @@ from eventree.sourcing.queries.messages import (
     RetryParked,
     SkipCommit,
 )
-from eventree.sourcing.queries.options import Options
-from eventree.sourcing.queries.progress import Progress, QueryStatus
-from eventree.sourcing.queries.target import Target
+from eventree.sourcing.queries.worker import Published, QueryWorker, Retry
 from eventree.stores.contract import EventStore
 
 Ask = Request[QueryMessage, int]
@@ -44,29 +33,16 @@ Ask = Request[QueryMessage, int]
 class QueryActor(Actor[QueryMessage, int]):
     """Pull events for one query.
 
-    Messages are only hints: what is handed over always comes from the log, from the checkpoint on, so nothing is lost
-    when a hint, the actor or the process is.
+    Messages are only hints: what is delivered always comes from the log, from the checkpoint on, so nothing is lost
+    with a hint, the actor or the process.
     """
 
     max_batch = 1_000
 
-    def __init__(
-        self,
-        options: Options,
-        store: EventStore,
-        types: Sequence[str],
-        target: Target,
-        progress: Progress,
-        worker: str,
-    ) -> None:
-        """Remember what to follow where; see `Follower` for the arguments."""
-        self._name = options.name
+    def __init__(self, store: EventStore, types: Sequence[str], delivery: Delivery, published: Published) -> None:
+        """Create a new incarnation; see `QueryWorker` for the arguments."""
         self._store = store
-        self._target = target
-        self._progress = progress
-        self._follower = Follower(options, store, types, target, progress, worker)
-        self._hold = self._follower.hold
-        self._controls = Controls(options, store, target, self._hold)
+        self._worker = QueryWorker(store, types, delivery, published)
         self._waiting: list[tuple[int, Ask]] = []
         self._retries: list[tuple[Retry, Ask]] = []
         self._is_hinted = False
@@ -75,35 +51,37 @@ class QueryActor(Actor[QueryMessage, int]):
 
     async def init(self, ctx: ActorContext[QueryMessage, int]) -> None:
         """Listen for commits and begin to read."""
-        self._progress.failures = 0
-        self._progress.status = QueryStatus.PAUSED if self._progress.is_paused else QueryStatus.RUNNING
         self._unwatch = self._store.watch(lambda head: self._heard(head, ctx.ref))
         self._hint(ctx.ref)
 
     async def receive_batch(self, requests: Sequence[Ask], ctx: ActorContext[QueryMessage, int]) -> None:
-        """Do what is asked for, then read and hand over for one turn, and answer whoever waits for what it reached."""
+        """Do what was asked for, then read and deliver for one turn, and answer callers whose position is reached."""
         self._is_hinted = False
+        worker = self._worker
         for request in requests:
             message = request.message
             if isinstance(message, CaughtUp):
                 self._waiting.append((message.position, request))
-                if message.look:
-                    self._follower.look()
+                if message.is_newest:
+                    worker.state = worker.state.newest_is(message.position)
             elif not isinstance(message, ReadOn):
                 await self._control(message, request)
-        delay = await self._follower.turn(save=bool(self._waiting))
+        delay = await worker.turn(save=bool(self._waiting))
+        worker.publish()
         if self._retries:
             await self._retry(*self._retries[0])
+            worker.publish()
             delay = 0.0
-        self._answer_waiting()
-        self._come_back(ctx.ref, delay)
+        if self._waiting:
+            self._answer_waiting()
+        self._wake_up_in(delay, ctx.ref)
         if delay == 0.0:
-            await asyncio.sleep(0)  # a store may answer, and a handler return, without giving others a turn
+            await asyncio.sleep(0)  # a store may answer, and a handler return, without yielding to other tasks
 
     async def on_stop(self, reason: ExitReason) -> None:
-        """Stop listening, store the checkpoint, and let others take over, unless it comes back and is paused."""
+        """Stop listening, store the checkpoint, and give the lease back, unless the actor restarts and is paused."""
         await self.on_kill()
-        await self._hold.release(keep=self._progress.is_paused and reason.abnormal)
+        await self._worker.release(keep=self._worker.state.is_paused and reason.abnormal)
 
     async def on_kill(self) -> None:
         """Stop listening."""
@@ -111,106 +89,69 @@ class QueryActor(Actor[QueryMessage, int]):
         if self._timer is not None:
             self._timer.cancel()
 
-    # --- what a person wants
+    # --- what operators want
 
     async def _control(self, message: Control, request: Ask) -> None:
         try:
-            position = await self._carry_out(message)
+            await self._carry_out(message)
+        except EventreeError as error:
+            self._fail(request, error)
+        except HandlingFailed as failure:
+            request.fail(failure.error)
+        else:
+            self._worker.publish()
             if isinstance(message, RetryParked):
                 self._retries.append((Retry(message.aggregate_id), request))
             else:
-                request.reply(position)
-        except EventreeError as error:
-            self._refuse(request, error)
-        except HandlingFailed as failure:
-            request.fail(failure.error)
+                request.reply(self._worker.state.settled_position)
 
-    async def _carry_out(self, message: Control) -> int:
-        """Do it; return the position where the query stands."""
+    async def _carry_out(self, message: Control) -> None:
+        worker = self._worker
         match message:
             case Pause():
-                await self._pause()
+                await worker.pause()
             case Resume():
-                self._refuse_superseded()
-                await self._resume()
+                await worker.resume()
             case SkipCommit(position):
-                await self._take()
-                self._controls.skip(position, self._follower.failures.commit)
-                await self._resume()
+                await worker.skip(position)
             case Reset():
-                await self._take()
-                await self._controls.reset()
-                await self._resume()
+                await worker.reset()
             case RetryParked():
-                await self._take()
+                await worker.acquire_live()
             case DropParked(position):
-                await self._take()
-                await self._controls.drop(position)
-                await self._hold.refresh()
-        return self._progress.position
-
-    async def _pause(self) -> None:
-        self._progress.is_paused = True
-        with suppress(*TRANSIENT_ERRORS):  # nothing is handed over all the same
-            if not await self._hold.take(self._target.claim):
-                self._progress.is_paused = False
-                raise QueryLeasedElsewhere(self._name)
-            await self._follower.save()
-
-    async def _resume(self) -> None:
-        with suppress(EventStoreError):  # what is not stored is handled again
-            await self._follower.save()
-        self._progress.is_paused = False
-        self._follower.failures.forget()
-        self._follower.let_go()  # much may have happened meanwhile, so ask again whose it is
-
-    async def _take(self) -> None:
-        """Make sure that the query is worked on here, and that its results count or are going to."""
-        if not await self._hold.take(self._target.claim):
-            raise QueryLeasedElsewhere(self._name)
-        await self._hold.refresh()
-        self._refuse_superseded()
-
-    def _refuse_superseded(self) -> None:
-        superseded = self._hold.superseded
-        if superseded is not None:
-            raise superseded
+                await worker.drop_parked(position)
 
     async def _retry(self, retry: Retry, request: Ask) -> None:
-        """Try parked commits again for one turn."""
+        """Deliver parked commits again for one turn."""
         try:
-            await self._take()
-            is_done = request.abandoned or await self._controls.retry(retry)
+            is_done = request.abandoned or await self._worker.retry(retry)
             if is_done:
-                await self._hold.refresh()
                 request.reply(retry.worked)
         except EventreeError as error:
-            self._refuse(request, error)
+            self._fail(request, error)
             is_done = True
         if is_done:
             self._retries.pop(0)
 
-    def _refuse(self, request: Ask, error: EventreeError) -> None:
+    def _fail(self, request: Ask, error: EventreeError) -> None:
         request.fail(error)
-        if isinstance(error, (CheckpointFenced, *TRANSIENT_ERRORS)):
-            self._follower.let_go()
+        self._worker.forget_lease(error)
 
     # --- answering and waking up
 
     def _answer_waiting(self) -> None:
-        """Answer those whose position is reached, or all with an error when nothing will be handled any more."""
-        progress = self._progress
-        is_known = self._hold.is_known
+        """Answer callers whose position is reached, and all others with an error once nothing is delivered any more."""
+        state = self._worker.state
         waiting, self._waiting = self._waiting, []
         for position, request in waiting:
-            if is_known and position <= progress.position:
-                request.reply(progress.position)
-            elif self._follower.is_over:
-                request.fail(QueryStopped(self._name, progress.position, progress.last_error))
+            if state.is_known and position <= state.settled_position:
+                request.reply(state.settled_position)
+            elif state.is_over:
+                request.fail(QueryStopped(state.options.name, state.settled_position, state.last_error))
             elif not request.abandoned:
                 self._waiting.append((position, request))
 
-    def _come_back(self, ref: ActorRef[QueryMessage, int], delay: float | None) -> None:
+    def _wake_up_in(self, delay: float | None, ref: ActorRef[QueryMessage, int]) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -220,7 +161,7 @@ class QueryActor(Actor[QueryMessage, int]):
             self._hint(ref)
 
     def _heard(self, head: int, ref: ActorRef[QueryMessage, int]) -> None:
-        self._follower.heard_of(head)
+        self._worker.heard_of = max(self._worker.heard_of, head)
         self._hint(ref)
 
     def _hint(self, ref: ActorRef[QueryMessage, int]) -> None:

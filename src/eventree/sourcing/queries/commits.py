@@ -1,10 +1,10 @@
-"""Commits as queries see them, and what becomes of each: handed over, skipped, or parked."""
+"""Commits as queries see them, and which of them a handler gets: the others are skipped or parked."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from msgspec import Struct
 
@@ -15,16 +15,19 @@ from eventree.stores.contract import ParkedCommit, RecordedEvent
 Key: TypeAlias = tuple[str, str]
 """The type and the id of an aggregate."""
 
-MAX_REASON = 1_000
-"""Characters of an error that are kept with a parked commit."""
+MAX_REASON: Final = 1_000
+"""Characters of an error that are stored with a parked commit."""
 
 
 class StoredCommit(Struct, frozen=True, gc=False):
-    """Hold the events of one command, as a part of the page that they were read with.
+    """The events of one command, as a slice of the page that they were read with.
 
     Attributes:
         position: The position of its first event.
         last_position: The position of its last event.
+        page: The events of the whole page.
+        start: The index of its first event in the page.
+        stop: The index after its last event in the page.
     """
 
     position: int
@@ -44,100 +47,100 @@ class StoredCommit(Struct, frozen=True, gc=False):
         return key_of(self.page[self.start])
 
     def parked(self, reason: str) -> ParkedCommit:
-        """Return it as it is parked, without its events, which stay in the log."""
+        """Return its dead letter; the events stay in the log."""
         return ParkedCommit(self.position, self.last_position, *self.key, reason, datetime.now(UTC))
 
 
 @dataclass(frozen=True, slots=True)
-class GivenUp:
-    """Say what to do with a commit that is not to be handed over any more.
+class Rejection:
+    """What becomes of a commit that has failed for the last time.
 
     Attributes:
-        reason: Why.
-        park: Whether to keep it for later; else it is skipped.
+        reason: Why it failed.
+        park: Whether it is parked; otherwise it is skipped.
     """
 
     reason: str
     park: bool
 
 
-class HandlingFailed(Exception):  # never leaves the queries, so it is none of ours
-    """What a user's function raised.
+class HandlingFailed(Exception):  # never leaves the queries, so it is no EventreeError
+    """A user's function raised.
 
     Attributes:
         error: What it raised.
-        commits: What was being handled; none where it was a `setup`, `swap` or `clear`.
+        commits: What it was handling; none where it was a `setup`, `swap` or `clear`.
+        is_uncertain: Whether its transaction may have been committed all the same, so that the stored checkpoint
+            has to be read again.
     """
 
-    def __init__(self, error: BaseException, commits: Sequence[StoredCommit] = ()) -> None:
-        """Hold what was raised."""
+    def __init__(
+        self, error: BaseException, commits: Sequence[StoredCommit] = (), *, is_uncertain: bool = False
+    ) -> None:
+        """Wrap what was raised."""
         super().__init__(error)
         self.error = error
         self.commits = commits
+        self.is_uncertain = is_uncertain
 
 
-class Triage:
-    """Decide what becomes of commits, in order, and note what has to be stored with the checkpoint.
+class CommitFilter:
+    """Decide commit by commit, in order, what the handler gets, and collect what is parked and skipped.
 
     Attributes:
-        takes_all: Whether every commit is to be handed over.
-        park: What is to be parked.
-        skipped: How many commits are skipped.
+        accepts_all: Whether the handler gets every commit.
+        parked: What is to be parked when the checkpoint is stored.
+        skipped: How many commits were skipped.
     """
 
-    def __init__(self, blocked: AbstractSet[Key], given_up: Mapping[int, GivenUp], room: int) -> None:
-        """Begin with nothing decided.
+    def __init__(self, blocked: AbstractSet[Key], rejected: Mapping[int, Rejection], room: int) -> None:
+        """Start with nothing parked and nothing skipped.
 
         Args:
-            blocked: Aggregates that have parked commits: what comes later of them is parked behind.
-            given_up: What to do with commits, by the position of their first event.
-            room: How many commits may be parked still.
+            blocked: Aggregates that have parked commits: their later commits are parked behind them.
+            rejected: Commits that are not to be delivered, by the position of their first event.
+            room: How many more commits may be parked.
         """
-        self.takes_all = not blocked and not given_up
-        self._room = room
+        self.accepts_all = not blocked and not rejected
+        self.parked: list[ParkedCommit] = []
+        self.skipped = 0
         self._blocked = blocked
         self._blocked_now: set[Key] = set()
-        self._given_up = given_up
-        self.park: list[ParkedCommit] = []
-        self.skipped = 0
+        self._rejected = rejected
+        self._room = room
 
-    @property
-    def has_any(self) -> bool:
-        """Whether there is something to store."""
-        return bool(self.park) or self.skipped > 0
-
-    def takes(self, commit: StoredCommit) -> bool:
-        """Return whether to hand a commit over.
+    def accepts(self, commit: StoredCommit) -> bool:
+        """Return whether the handler gets a commit; park or skip it otherwise.
 
         Raises:
-            HandlingFailed: It would be one parked commit too many.
+            HandlingFailed: There is no room for another parked commit.
         """
-        if self.takes_all:
+        if self.accepts_all:
             return True
-        given_up = self._given_up.get(commit.position)
-        if given_up is not None and not given_up.park:
+        rejection = self._rejected.get(commit.position)
+        if rejection is not None and not rejection.park:
             self.skipped += 1
         elif commit.key in self._blocked or commit.key in self._blocked_now:
             self._park(commit, "")
-        elif given_up is None:
+        elif rejection is None:
             return True
         else:
-            self._park(commit, given_up.reason)
+            self._park(commit, rejection.reason)
             self._blocked_now.add(commit.key)
         return False
 
     def _park(self, commit: StoredCommit, reason: str) -> None:
-        if len(self.park) >= self._room:
+        if len(self.parked) >= self._room:
             raise HandlingFailed(TooManyParked(), [commit])
-        self.park.append(commit.parked(reason))
+        self.parked.append(commit.parked(reason))
 
 
 def commits_of(events: Sequence[RecordedEvent]) -> list[StoredCommit]:
-    """Cut a stretch of the log where one command ends and the next begins."""
+    """Cut a stretch of the log into its commits."""
     commits: list[StoredCommit] = []
     first, last = 0, len(events) - 1
     for at, event in enumerate(events):
-        # Numbers are compared a few times faster than the UUIDs that they make.
+        # The numbers of two UUIDs compare several times faster than the UUIDs themselves.
         if at == last or events[at + 1].commit_id.int != event.commit_id.int:
             commits.append(StoredCommit(events[first].position, event.position, events, first, at + 1))
             first = at + 1
@@ -149,12 +152,12 @@ def key_of(commit: ParkedCommit | RecordedEvent) -> Key:
     return commit.aggregate_type, commit.aggregate_id
 
 
-def keys_of(parked: Iterable[ParkedCommit]) -> set[Key]:
+def keys_of(parked: Iterable[ParkedCommit]) -> frozenset[Key]:
     """Return the aggregates of parked commits."""
-    return {key_of(commit) for commit in parked}
+    return frozenset(map(key_of, parked))
 
 
 def reason_of(error: BaseException) -> str:
-    """Return what is kept of an error with what it made a query park."""
+    """Return the text of an error that is stored with the commit it parked."""
     text = error_text(error).replace("\0", "\\0").encode("utf-8", "replace").decode()
     return text[:MAX_REASON]

@@ -7,14 +7,14 @@ from eventree.domain.events import EventEnvelope
 from eventree.errors import EventNotDecodable, InvalidArgument, UnknownEventType
 from eventree.sourcing.envelopes import Decoder, envelope
 from eventree.sourcing.queries.options import Followed
-from eventree.sourcing.queries.progress import Progress
 from eventree.stores.contract import RecordedEvent
 
 EventT = TypeVar("EventT")
+EventT_co = TypeVar("EventT_co", covariant=True)
 
 
 class _NotFollowed:
-    """Refuse what was parked when the query followed more."""
+    """Refuse an event that was parked when the query followed more aggregate types."""
 
     def __init__(self, aggregate_type: str) -> None:
         self._aggregate_type = aggregate_type
@@ -24,30 +24,31 @@ class _NotFollowed:
 
 
 class _Decoders(dict[str, Decoder[EventT]]):
-    """Hold the decoders of aggregate types, and one for all others."""
+    """The decoders of the followed aggregate types, and one that refuses all others."""
 
     def __missing__(self, aggregate_type: str) -> Decoder[EventT]:
         return _NotFollowed(aggregate_type)
 
 
-class Decoding(Generic[EventT]):
+class Decoding(Generic[EventT_co]):
     """Decode the events of the aggregate types that a query follows.
 
     Attributes:
         types: Their names.
+        ignored: How many events of unknown types were left out.
     """
 
-    def __init__(self, follows: Iterable[Followed[EventT]], ignored: Progress | None = None) -> None:
-        """Learn the types.
+    def __init__(self, follows: Iterable[Followed[EventT_co]], *, ignore_unknown: bool = False) -> None:
+        """Collect the decoders.
 
         Args:
             follows: Whose events.
-            ignored: Where to count events of unknown types, which are left out then; None to refuse them.
+            ignore_unknown: Whether to leave out events of unknown types; by default they are errors.
 
         Raises:
             InvalidArgument: There is none, or two have the same name.
         """
-        decoders = _Decoders[EventT]()
+        decoders = _Decoders[EventT_co]()
         if not isinstance(follows, Iterable):
             raise InvalidArgument("follows", f"must be a list of aggregate types, got {follows!r}")
         for followed in follows:
@@ -58,24 +59,25 @@ class Decoding(Generic[EventT]):
             decoders[followed.name] = followed.events
         if not decoders:
             raise InvalidArgument("follows", "must name an aggregate type, such as follows=[bank_account]")
-        self._ignored = ignored
-        self._decoders: Mapping[str, Decoder[EventT]] = decoders
+        self.ignored = 0
+        self._ignores_unknown = ignore_unknown
+        self._decoders: Mapping[str, Decoder[EventT_co]] = decoders
         self.types: Sequence[str] = list(decoders)
 
-    def envelopes(self, events: Iterable[RecordedEvent]) -> list[EventEnvelope[EventT]]:
+    def envelopes(self, events: Iterable[RecordedEvent]) -> list[EventEnvelope[EventT_co]]:
         """Return events, decoded; those of unknown types may be left out.
 
         Raises:
             EventNotDecodable: One does not fit the code.
         """
         decoders = self._decoders
-        if self._ignored is not None:
-            return list(self._known(events, self._ignored))
+        if self._ignores_unknown:
+            return list(self._known(events))
         return [envelope(event, decoders[event.aggregate_type]) for event in events]
 
-    def _known(self, events: Iterable[RecordedEvent], ignored: Progress) -> Iterator[EventEnvelope[EventT]]:
+    def _known(self, events: Iterable[RecordedEvent]) -> Iterator[EventEnvelope[EventT_co]]:
         for event in events:
             try:
                 yield envelope(event, self._decoders[event.aggregate_type])
             except UnknownEventType:
-                ignored.ignored += 1
+                self.ignored += 1

@@ -12,6 +12,7 @@ from eventree.actors.supervisor import Supervisor
 from eventree.errors import ActorCrashed, ActorTimeout, InvalidArgument, QueryStopped
 from eventree.errors.arguments import check_positive
 from eventree.sourcing.queries.context import refuse_in_transaction
+from eventree.sourcing.queries.decoding import Decoding
 from eventree.sourcing.queries.messages import (
     CaughtUp,
     Control,
@@ -23,7 +24,9 @@ from eventree.sourcing.queries.messages import (
     RetryParked,
     SkipCommit,
 )
-from eventree.sourcing.queries.progress import Progress, QueryStats, QueryStatus, seconds_since
+from eventree.sourcing.queries.state import QueryState
+from eventree.sourcing.queries.status import QueryProgress, QueryStats, QueryStatus, seconds_since
+from eventree.sourcing.queries.worker import Published
 from eventree.stores.checks import MAX_NUMBER
 from eventree.stores.contract import EventStore, ParkedCommit
 
@@ -40,36 +43,25 @@ _ATTENTION = [
 
 
 @dataclass(frozen=True, slots=True)
-class QueryProgress:
-    """Tell how far a query is on its way.
-
-    Attributes:
-        position: Its checkpoint.
-        target: Where it is going.
-    """
-
-    position: int
-    target: int
-
-    @property
-    def fraction(self) -> float:
-        """Between 0 and 1."""
-        return min(self.position / self.target, 1.0) if self.target else 1.0
-
-
-@dataclass(frozen=True, slots=True)
 class QueryPart:
     """One worker of a query: the whole of it, unless it has partitions.
 
     Attributes:
         key: The name and the version of its checkpoint.
         spec: Its actor.
-        progress: How far it is.
+        published: Has its state.
+        decoding: Counts the events that it left out.
     """
 
     key: tuple[str, int]
     spec: ChildSpec[QueryMessage, int]
-    progress: Progress
+    published: Published
+    decoding: Decoding[object]
+
+    @property
+    def state(self) -> QueryState:
+        """Its state after its last turn."""
+        return self.published.state
 
     @property
     def ref(self) -> ActorRef[QueryMessage, int]:
@@ -111,22 +103,22 @@ class QueryHandle:
     @property
     def position(self) -> int:
         """The checkpoint: everything up to this position was handled and will not be handed over again."""
-        return min(part.progress.position for part in self.parts)
+        return min(part.state.settled_position for part in self.parts)
 
     @property
     def status(self) -> QueryStatus:
         """What the query is doing; of several workers, what the one does that needs most attention."""
-        return min((part.progress.status for part in self.parts), key=_ATTENTION.index)
+        return min((part.state.status for part in self.parts), key=_ATTENTION.index)
 
     @property
     def is_live(self) -> bool:
         """Whether the results of this version count, as far as this process knows."""
-        return all(part.progress.is_live for part in self.parts)
+        return all(part.state.is_live for part in self.parts)
 
     @property
     def last_error(self) -> BaseException | None:
         """The last failure of its handler or its store; None after a success."""
-        return next((part.progress.last_error for part in self.parts if part.progress.last_error is not None), None)
+        return next((part.state.last_error for part in self.parts if part.state.last_error is not None), None)
 
     @property
     def incarnation(self) -> int:
@@ -161,10 +153,10 @@ class QueryHandle:
             position,
             head,
             seconds,
-            max(part.progress.failures for part in self.parts),
-            sum(part.progress.parked for part in self.parts),
-            sum(part.progress.skipped for part in self.parts),
-            sum(part.progress.ignored for part in self.parts),
+            max(part.state.attempts for part in self.parts),
+            sum(part.state.parked_count for part in self.parts),
+            sum(part.state.skipped for part in self.parts),
+            sum(part.decoding.ignored for part in self.parts),
             self.last_error,
         )
 
@@ -211,7 +203,7 @@ class QueryHandle:
             async with asyncio.timeout(timeout):
                 target = await self._store.head() if position is None else position
                 for part in self.parts:
-                    while not await self._reaches(part, CaughtUp(target, look=position is None), timeout):
+                    while not await self._reaches(part, CaughtUp(target, is_newest=position is None), timeout):
                         pass
         except TimeoutError:
             raise ActorTimeout("caught_up", timeout) from None
@@ -259,7 +251,7 @@ class QueryHandle:
             InvalidArgument: Another commit fails, or none.
         """
         _check_position("expected_position", expected_position)
-        failing = [part for part in self.parts if part.progress.failing_at == expected_position]
+        failing = [part for part in self.parts if part.state.failing_at == expected_position]
         return min(await self._tell(SkipCommit(expected_position), timeout, (failing or self.parts)[:1]))
 
     async def reset(self, *, timeout: float = 5.0) -> int:

@@ -11,10 +11,10 @@ class ReadOn:
 
 @dataclass(frozen=True, slots=True)
 class CaughtUp:
-    """Answer once the query has reached a position; `look` at the log first, whatever was heard of it."""
+    """Answer once the query has reached a position; `is_newest` tells that it is the newest of the store."""
 
     position: int
-    look: bool
+    is_newest: bool
 
 
 @dataclass(frozen=True, slots=True)

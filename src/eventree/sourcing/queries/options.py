@@ -1,6 +1,7 @@
 """How to follow the log: what is common to everything that goes into `queries=[...]`."""
 
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Any, Literal, Protocol, TypeAlias, TypedDict, TypeVar
 from zlib import crc32
 
@@ -18,6 +19,17 @@ Start: TypeAlias = Literal["beginning", "end"] | int
 
 OnFailure: TypeAlias = Literal["stop", "skip", "park"]
 """What becomes of events that a handler has failed on for the last time."""
+
+
+class FailurePolicy(Enum):
+    """What becomes of a commit whose handler has failed for the last time: the values of `on_failure`."""
+
+    STOP = "stop"
+    """The query stops visibly; the rest of the system runs on."""
+    SKIP = "skip"
+    """The commit is left out for good, and counted."""
+    PARK = "park"
+    """The commit and all later ones of its aggregate are kept as dead letters, to be retried or dropped."""
 
 
 class Followed(Protocol[EventT_co]):
@@ -92,7 +104,7 @@ class Options:
 
     name: str
     version: int = 1
-    on_failure: OnFailure = "stop"
+    on_failure: FailurePolicy = FailurePolicy.STOP
     max_attempts: int = 8
     max_parked: int = 1_000
     backoff: Backoff = field(default_factory=Backoff)
@@ -121,6 +133,7 @@ class Options:
             known = ", ".join(QueryOptions.__annotations__)
             raise InvalidArgument(min(unknown), f"is not an option of a query; there are: {known}")
         given["start"] = _position(given.get("start", "beginning"))
+        given["on_failure"] = _policy(given.get("on_failure", "stop"))
         made = cls(check_id("name", name), **given)
         for number in ("version", "max_attempts", "max_parked"):
             check_version(number, getattr(made, number))
@@ -128,13 +141,17 @@ class Options:
         check_positive("lease", made.lease)
         if made.lease > MAX_LEASE:
             raise InvalidArgument("lease", f"must be at most {MAX_LEASE} seconds, got {made.lease!r}")
-        if made.on_failure not in ("stop", "skip", "park"):
-            raise InvalidArgument("on_failure", f"must be 'stop', 'skip' or 'park', got {made.on_failure!r}")
         if not isinstance(made.ignore_unknown, bool):
             raise InvalidArgument("ignore_unknown", f"must be True or False, got {made.ignore_unknown!r}")
         if not isinstance(made.backoff, Backoff):
             raise InvalidArgument("backoff", f"must be a Backoff, got {type(made.backoff).__name__}")
         return made
+
+
+def _policy(on_failure: OnFailure) -> FailurePolicy:
+    if on_failure not in ("stop", "skip", "park"):
+        raise InvalidArgument("on_failure", f"must be 'stop', 'skip' or 'park', got {on_failure!r}")
+    return FailurePolicy(on_failure)
 
 
 def _position(start: Start) -> int | None:

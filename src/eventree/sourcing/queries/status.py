@@ -1,4 +1,4 @@
-"""How far a query is and what it is doing: shared by its actor and its handles."""
+"""What handles tell of a query: what it is doing and how far it is."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -22,35 +22,6 @@ class QueryStatus(Enum):
     """A newer version is live; nothing is handed to this one any more."""
     STOPPED = "stopped"
     """It gave up; nothing is handed to it until it is resumed."""
-
-
-@dataclass(slots=True)
-class Progress:
-    """How far a query is; it outlives the actor's restarts.
-
-    Attributes:
-        position: The checkpoint: everything up to here was handled, parked or skipped.
-        status: What the query is doing.
-        is_paused: Whether somebody paused it.
-        is_live: Whether its results count, as far as this process knows.
-        failures: How often in a row its handler failed at the same events.
-        failing_at: The position of the first of them; 0 if it is not an event that fails.
-        last_error: The last failure of its handler or its store, None after a success.
-        parked: How many commits are parked, as far as this process knows.
-        skipped: How many commits were skipped in this process.
-        ignored: How many events of unknown types were left out in this process.
-    """
-
-    position: int = 0
-    status: QueryStatus = QueryStatus.RUNNING
-    is_paused: bool = False
-    is_live: bool = False
-    failures: int = 0
-    failing_at: int = 0
-    last_error: BaseException | None = None
-    parked: int = 0
-    skipped: int = 0
-    ignored: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +60,24 @@ class QueryStats:
     def lag_events(self) -> int:
         """How many events of the store it has not looked at."""
         return max(self.head - self.position, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class QueryProgress:
+    """Tell how far a query is on its way.
+
+    Attributes:
+        position: Its checkpoint.
+        target: Where it is going.
+    """
+
+    position: int
+    target: int
+
+    @property
+    def fraction(self) -> float:
+        """Between 0 and 1."""
+        return min(self.position / self.target, 1.0) if self.target else 1.0
 
 
 def seconds_since(moment: datetime, now: datetime) -> float:

@@ -1,0 +1,111 @@
+"""Deliver commits to a function, one by one, and store the checkpoint afterwards: a crash repeats the last ones."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final, Generic, TypeAlias, TypeVar
+
+from eventree.actors.request import CARRIED
+from eventree.domain.events import EventEnvelope
+from eventree.sourcing.queries import context
+from eventree.sourcing.queries.commits import HandlingFailed, StoredCommit
+from eventree.sourcing.queries.decoding import Decoding
+from eventree.sourcing.queries.delivery import is_being_cancelled
+from eventree.sourcing.queries.options import Options
+from eventree.sourcing.queries.requests import LEASE_RECHECK, SAVE_AFTER, Delivered
+from eventree.sourcing.queries.state import QueryState
+from eventree.stores.contract import Checkpoint, CheckpointUpdate, EventStore, LeaseRequest, ParkedCommit
+
+EventT = TypeVar("EventT")
+
+QueryHandler: TypeAlias = Callable[[str, Sequence[EventEnvelope[EventT]]], Awaitable[None] | None]
+"""`(aggregate_id, events)`: called once per commit, with all events of one command."""
+
+MAX_TURN_SECONDS: Final = 0.1
+"""Seconds of delivering after which the actor looks at its messages."""
+
+YIELD_EVERY: Final = 0.005
+"""Seconds after which a handler that never waits lets the event loop run other tasks."""
+
+
+class AtLeastOnce(Generic[EventT]):
+    """Call a function for each commit; see `Delivery`."""
+
+    recheck_after: float = LEASE_RECHECK  # what the function does cannot be undone
+
+    def __init__(
+        self, handler: QueryHandler[EventT], store: EventStore, options: Options, decoding: Decoding[EventT]
+    ) -> None:
+        """Prepare the delivery.
+
+        Args:
+            handler: The function.
+            store: Has the checkpoint.
+            options: The query's options.
+            decoding: Decodes events.
+        """
+        self._handler = handler
+        self._store = store
+        self._key = options.key
+        self._decoding = decoding
+
+    async def claim(self, lease: LeaseRequest) -> Checkpoint:
+        """See `Delivery.claim`."""
+        return await self._store.claim_checkpoint(*self._key, lease)
+
+    async def deliver(self, state: QueryState) -> Delivered:
+        """See `Delivery.deliver`; ends early after a turn's time, or where a checkpoint should be stored."""
+        clock = asyncio.get_running_loop().time
+        began = yielded = clock()
+        accepted, position, failure = state.filter(), state.position, None
+        for number, commit in enumerate(state.commits):
+            if number < 2:  # noqa: PLR2004 - only the first may have been tried before; all others are told the same
+                context.enter(state.context(commit.position))
+            try:
+                if accepted.accepts(commit):
+                    await self._call(commit)
+            except HandlingFailed as error:
+                failure = error
+                break
+            position, now = commit.last_position, clock()
+            if now >= began + MAX_TURN_SECONDS or position - state.checkpoint.position >= SAVE_AFTER:
+                break
+            if now >= yielded + YIELD_EVERY:
+                await asyncio.sleep(0)
+                yielded = clock()
+        else:
+            position = state.read_until
+        handled_since = began if position > state.position else None
+        return Delivered(position, handled_since, accepted.parked, accepted.skipped, failure=failure)
+
+    async def deliver_parked(
+        self, state: QueryState, commit: StoredCommit, parked: ParkedCommit
+    ) -> CheckpointUpdate | None:
+        """See `Delivery.deliver_parked`."""
+        context.enter(state.context(commit.position))
+        await self._call(commit)
+        return None
+
+    async def go_live(self, state: QueryState) -> None:
+        """See `Delivery.go_live`."""
+        await self._store.make_live(*self._key, state.fencing_token)
+
+    async def reset(self, state: QueryState, update: CheckpointUpdate) -> None:
+        """See `Delivery.reset`; what a function has done stays."""
+        await self._store.save_checkpoint(*self._key, update)
+
+    async def _call(self, commit: StoredCommit) -> None:
+        try:
+            events = self._decoding.envelopes(commit.events)
+            if not events:
+                return
+            token = CARRIED.set(events[0])  # commands have its ids; they are made of it only when there is one
+            try:
+                result = self._handler(commit.key[1], events)
+                if result is not None:
+                    await result
+            finally:
+                CARRIED.reset(token)
+        except (Exception, asyncio.CancelledError) as error:
+            if is_being_cancelled():
+                raise
+            raise HandlingFailed(error, [commit]) from error

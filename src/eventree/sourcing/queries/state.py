@@ -1,0 +1,578 @@
+"""What a query does next, decided by one immutable value: no I/O in it, and no clock of its own.
+
+`next(now)` returns a request; the worker carries it out and reports what came of it. Each report returns the next
+state:
+
+    request   report
+    Claim     claimed, or leased_elsewhere
+    LookUp    looked_up
+    Renew     renewed
+    Read      page_read
+    Deliver   delivered
+    Save      saved
+    GoLive    went_live
+    Release   released
+    Wait      none: time passes, or a message comes
+    any       failed (a user's function), store_failed, fenced, rolled_back
+
+All times are seconds on the worker's clock. The lease on the checkpoint keeps other workers away; its fencing token
+makes the store refuse a worker that has lost the lease without noticing.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace as replace_fields
+from math import inf
+from typing import Final, Self, assert_never
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from eventree.actors.policy import Backoff
+from eventree.errors import (
+    EventreeError,
+    InvalidArgument,
+    LogRolledBack,
+    QuerySuperseded,
+    TooManyParked,
+    TransactionEnded,
+)
+from eventree.sourcing.queries.commits import (
+    CommitFilter,
+    HandlingFailed,
+    Key,
+    Rejection,
+    StoredCommit,
+    keys_of,
+    reason_of,
+)
+from eventree.sourcing.queries.context import QueryContext
+from eventree.sourcing.queries.options import FailurePolicy, Options
+from eventree.sourcing.queries.requests import (
+    PAGE,
+    RECLAIM_DELAY,
+    SAVE_AFTER,
+    SAVE_WITHIN,
+    Claim,
+    Deliver,
+    Delivered,
+    Failure,
+    GoLive,
+    LookUp,
+    Read,
+    Release,
+    Renew,
+    Request,
+    Save,
+    Wait,
+)
+from eventree.sourcing.queries.status import QueryStatus
+from eventree.stores.contract import Checkpoint, CheckpointUpdate, LeaseRequest, ParkedCommit, StoredCheckpoint
+
+STORE_BACKOFF: Final = Backoff(initial=0.1, maximum=5.0)
+"""How long to wait for a store that is away."""
+
+_FATAL: Final = (TransactionEnded, TooManyParked)
+"""Failures that neither another attempt nor skipping the commit would cure."""
+
+
+class QueryState(Struct, frozen=True):
+    """Everything that a worker knows about its query.
+
+    Attributes:
+        options: The query's options.
+        owner: Names the worker in the store; the same after a restart of its actor.
+        recheck_after: See `LEASE_RECHECK`; infinite where the fencing token is checked together with the side effects.
+        fencing_token: Allows this worker to move the checkpoint; 0 while it does not have the lease.
+        renewed_at: When the lease was extended last.
+        confirmed_at: When it was last seen that no other worker has taken the checkpoint over.
+        claim_at: The checkpoint is not claimed before.
+        checkpoint: As this worker stored or claimed it last.
+        stored: What the store said of it when it was looked up last; None if it never was.
+        is_live: Whether the results of this version count, according to that.
+        replay_until: Up to where events were handled before: by another version, or before a reset.
+        blocked: Aggregates that have parked commits.
+        look_up_at: When to look it up again.
+        position: Everything up to here was handled, parked or skipped; the stored checkpoint may be behind.
+        settled_position: Everything up to here will not be delivered again; what handles show and callers wait for.
+        is_known: Whether that position counts: it was read from the store.
+        save_at: When to store the checkpoint; infinite if nothing was handled since it was.
+        parking: What is to be parked with it.
+        skipping: How many commits are to be counted as skipped with it.
+        commits: What was read and comes next.
+        read_until: Up to where the log was looked at for them.
+        head: The newest position that the store has told of.
+        read_at: When to read the log, even if nothing was told of it.
+        go_live_at: When to try again to go live.
+        failure: What keeps failing.
+        rejected: What is not to be delivered any more, by the position of its first event.
+        isolate_until: Up to here commits are delivered one by one, since one of them made a batch fail.
+        store_failures: How often in a row the store has failed.
+        store_retry_at: When to try it again.
+        last_error: The last failure of the handler or the store, None after a success.
+        is_paused: Whether it was paused.
+        stopped: Why the query gave up.
+        superseded: Which newer version is live.
+        skipped: How many commits were skipped in this process.
+    """
+
+    options: Options
+    owner: str
+    recheck_after: float = inf
+    fencing_token: int = 0
+    renewed_at: float = 0.0
+    confirmed_at: float = 0.0
+    claim_at: float = 0.0
+    checkpoint: Checkpoint = Checkpoint(0, 0)
+    stored: StoredCheckpoint | None = None
+    is_live: bool = False
+    replay_until: int = 0
+    blocked: frozenset[Key] = frozenset()
+    look_up_at: float = 0.0
+    position: int = 0
+    settled_position: int = 0
+    is_known: bool = False
+    save_at: float = inf
+    parking: Sequence[ParkedCommit] = ()
+    skipping: int = 0
+    commits: Sequence[StoredCommit] = ()
+    read_until: int = 0
+    head: int = 0
+    read_at: float = 0.0
+    go_live_at: float = 0.0
+    failure: Failure | None = None
+    rejected: Mapping[int, Rejection] = {}
+    isolate_until: int = 0
+    store_failures: int = 0
+    store_retry_at: float = 0.0
+    last_error: BaseException | None = None
+    is_paused: bool = False
+    stopped: BaseException | None = None
+    superseded: QuerySuperseded | None = None
+    skipped: int = 0
+
+    # --- what it is
+
+    @property
+    def has_lease(self) -> bool:
+        """Whether this worker has the lease, as far as it knows."""
+        return self.fencing_token > 0
+
+    @property
+    def is_unsaved(self) -> bool:
+        """Whether something was handled since the checkpoint was stored."""
+        return self.save_at < inf
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing is delivered any more, unless the query is resumed."""
+        return self.stopped is not None or self.superseded is not None
+
+    @property
+    def status(self) -> QueryStatus:
+        """What the query is doing."""
+        if self.superseded is not None:
+            return QueryStatus.SUPERSEDED
+        if self.stopped is not None:
+            return QueryStatus.STOPPED
+        if self.is_paused:
+            return QueryStatus.PAUSED
+        if self.failure is not None or self.store_failures:
+            return QueryStatus.RETRYING
+        if not self.is_known:
+            return QueryStatus.RUNNING
+        if not self.has_lease:
+            return QueryStatus.WAITING
+        return QueryStatus.RUNNING if self.is_live else QueryStatus.BUILDING
+
+    # --- what to do next
+
+    def next(self, now: float, *, save: bool = False) -> Request:
+        """Decide what to do.
+
+        Args:
+            now: The time.
+            save: Whether a caller waits for the checkpoint to be stored.
+        """
+        if self.is_over:
+            return Release() if self.has_lease else Wait(None)
+        if now < self.store_retry_at:
+            return Wait(self.store_retry_at - now)
+        if self.failure is not None and self.failure.is_setup and now < self.failure.retry_at:
+            return Wait(self.failure.retry_at - now)
+        request = self.acquire(now)
+        if request is not None:
+            return request
+        if not self.fencing_token:
+            return Wait(self.look_up_at - now)
+        if now >= self.save_at or (save and self.is_unsaved):
+            return Save(self.pending_update())
+        if now - self.renewed_at >= self.options.lease / 3:
+            return Renew(self.fencing_token)
+        return self._work(now)
+
+    def acquire(self, now: float) -> Claim | LookUp | Renew | None:
+        """Return how to get the lease, or to make sure of it; None if there is nothing to do for that now."""
+        if not self.fencing_token:
+            if now >= max(self.claim_at, self.look_up_at):
+                return Claim(LeaseRequest(self.owner, self.options.lease, self.options.start))
+        elif now - self.renewed_at >= self.options.lease:  # as in a process that was frozen
+            return Renew(self.fencing_token)
+        return LookUp() if now >= self.look_up_at else None
+
+    def _work(self, now: float) -> Request:
+        if self.is_paused:
+            return self._wait(now, inf)
+        if self.failure is not None and now < self.failure.retry_at:
+            return self._wait(now, self.failure.retry_at)
+        if self.commits:
+            return LookUp() if now - self.confirmed_at > self.recheck_after else Deliver()
+        if not self.is_live and self._has_caught_up_with_live:
+            return self._go_live(now)
+        if self.head > self.position or now >= self.read_at:
+            return Read(self.position, self._read_limit)
+        return self._wait(now, self.read_at)
+
+    @property
+    def _has_caught_up_with_live(self) -> bool:
+        return self.stored is not None and self.position >= self.stored.live_position
+
+    @property
+    def _read_limit(self) -> int:
+        """How many positions to read, such that a page is a replay as a whole or not at all."""
+        replay = self.replay_until - self.position
+        return min(PAGE, replay) if replay > 0 else PAGE
+
+    def _go_live(self, now: float) -> Request:
+        if now < self.go_live_at:
+            return self._wait(now, self.go_live_at)
+        return GoLive() if self.position == self.checkpoint.position else Save(self.pending_update())
+
+    def _wait(self, now: float, until: float) -> Wait:
+        renew_at = self.renewed_at + self.options.lease / 3
+        return Wait(max(min(until, self.save_at, renew_at) - now, 0.001))
+
+    # --- reports: the lease
+
+    def claimed(self, checkpoint: Checkpoint, now: float) -> Self:
+        """Continue where the checkpoint is, or where this worker was if no other has worked since and stored less.
+
+        Args:
+            checkpoint: The claimed one.
+            now: When it was asked for.
+        """
+        is_alone = checkpoint.fence == self.checkpoint.fence + 1
+        stays = is_alone and checkpoint.position == self.checkpoint.position
+        was_setup = self.failure is not None and self.failure.is_setup
+        state = replace(
+            self._forget_failure() if was_setup else self,
+            fencing_token=checkpoint.fence,
+            renewed_at=now,
+            confirmed_at=now,
+            checkpoint=checkpoint,
+            look_up_at=0.0,
+            settled_position=checkpoint.position,
+        )
+        if stays:
+            return replace(state, save_at=now if self.position > checkpoint.position else inf)
+        rejected = self.rejected if is_alone else {}
+        return replace(
+            state, position=checkpoint.position, save_at=inf, parking=(), skipping=0, commits=(), rejected=rejected
+        )
+
+    def leased_elsewhere(self, seconds: float, now: float) -> Self:
+        """Note that another worker has the lease.
+
+        Args:
+            seconds: How long that one has it still.
+            now: When it was asked for.
+        """
+        delay = max(min(seconds, self.options.lease / 3), RECLAIM_DELAY)
+        return replace(self, claim_at=now + delay, look_up_at=0.0)
+
+    def looked_up(self, stored: StoredCheckpoint | None, parked: Sequence[ParkedCommit], now: float) -> Self:
+        """Note what is stored: where the live version is, which commits are parked, and who may move the checkpoint."""
+        if stored is None:
+            return self.fenced(now)
+        if self.has_lease and stored.checkpoint.fence != self.fencing_token:
+            return self.fenced(now)
+        is_live = stored.live_version == self.options.version
+        state = replace(
+            self,
+            stored=stored,
+            is_live=is_live,
+            replay_until=stored.replay_until if is_live else max(stored.replay_until, stored.live_position),
+            blocked=keys_of(parked),
+            is_known=True,
+        )
+        if not self.has_lease or self.is_paused:
+            state = state._store_works()
+        if not self.has_lease:
+            poll_at = now + self.options.poll_interval
+            return replace(state, settled_position=stored.checkpoint.position, look_up_at=poll_at)
+        state = replace(state, confirmed_at=now, look_up_at=inf)
+        if stored.live_version <= self.options.version:
+            return state
+        superseded = QuerySuperseded(*self.options.key, stored.live_version)
+        return replace(state, superseded=superseded, last_error=superseded)
+
+    def renewed(self, is_kept: bool, now: float) -> Self:  # noqa: FBT001 - it is the answer of the store
+        """Note whether the lease was extended when it was asked for."""
+        return replace(self, renewed_at=now, confirmed_at=now) if is_kept else self.fenced(now)
+
+    def fenced(self, now: float) -> Self:
+        """Note that another worker has taken the checkpoint over; claim it again soon."""
+        again = now + RECLAIM_DELAY
+        return replace(self.lost()._forget_failure(), claim_at=again, look_up_at=again)
+
+    def released(self) -> Self:
+        """Forget the lease: it was given back, or it is unknown what became of it."""
+        return replace(self, fencing_token=0, look_up_at=0.0, save_at=inf)
+
+    def lost(self) -> Self:
+        """Forget the lease and what was read: another worker may have both."""
+        return replace(self.released(), commits=())
+
+    # --- reports: the log
+
+    def heard_of(self, head: int) -> Self:
+        """Note that the log has events up to a position."""
+        return replace(self, head=head) if head > self.head else self
+
+    def newest_is(self, position: int) -> Self:
+        """Note which position is the newest of the store: read up to it, or find out why it is behind this query."""
+        return self.heard_of(position) if position >= self.position else replace(self, read_at=0.0)
+
+    def page_read(self, commits: Sequence[StoredCommit], end: int, now: float, *, more: bool) -> Self:
+        """Note what was read after the position.
+
+        Args:
+            commits: What the page holds, in order.
+            end: The last position that was looked at.
+            now: The time.
+            more: Whether the log goes on behind it.
+        """
+        partition = self.options.partition
+        if partition.count > 1:
+            commits = [commit for commit in commits if partition.takes(*commit.key)]
+        is_end = end <= self.position
+        state = replace(
+            self._store_works(),
+            commits=commits,
+            read_until=end,
+            head=min(self.head, self.position) if is_end else self.head,
+            read_at=0.0 if more and not is_end else now + self.options.poll_interval,
+            look_up_at=self.look_up_at if self.is_live else 0.0,
+        )
+        return state if commits or is_end else state._moved_to(end, None)
+
+    def rolled_back(self, error: LogRolledBack) -> Self:
+        """Stop for good: what was handled is not what the log holds."""
+        named = LogRolledBack(f"query {self.options.name!r}", error.known, error.found)
+        named.__cause__ = error
+        return replace(self.lost(), is_known=False, stopped=named, last_error=named)
+
+    # --- reports: handling
+
+    def delivered(self, outcome: Delivered, now: float) -> Self:
+        """Note what was handled, parked and skipped."""
+        position = outcome.position
+        if outcome.update is not None:
+            state = self.saved(outcome.update, now)
+        else:
+            state = self._moved_to(position, outcome.handled_since)
+            if outcome.parked or outcome.skipped:
+                state = replace(state, parking=outcome.parked, skipping=outcome.skipped, save_at=now)
+        left = [commit for commit in self.commits if commit.position > position]
+        state = replace(state._store_works(), commits=left, look_up_at=self.look_up_at if self.is_live else 0.0)
+        if self.failure is None or (self.failure.commit is not None and position < self.failure.commit.position):
+            return state
+        return state._forget_failure()
+
+    def _moved_to(self, position: int, handled_since: float | None) -> Self:
+        """Move on without storing the checkpoint: that is due soon where something was handled."""
+        save_at = self.save_at if handled_since is None else min(self.save_at, handled_since + SAVE_WITHIN)
+        if save_at < inf and position - self.checkpoint.position >= SAVE_AFTER:
+            save_at = 0.0
+        settled = position if save_at == inf else self.settled_position
+        return replace(self, position=position, save_at=save_at, settled_position=settled)
+
+    def saved(self, update: CheckpointUpdate, now: float) -> Self:
+        """Note that the checkpoint was stored, with all that belongs to it."""
+        position = update.checkpoint.position
+        state = replace(
+            self,
+            fencing_token=update.checkpoint.fence,
+            renewed_at=now,
+            confirmed_at=now,
+            checkpoint=update.checkpoint,
+            position=position,
+            settled_position=position,
+            save_at=inf,
+            parking=(),
+            skipping=0,
+            skipped=self.skipped + update.skipped,
+        )
+        if position < self.position:
+            state = replace(state, commits=())
+        if update.unpark:
+            state = replace(state, look_up_at=0.0)
+        if update.park and self.stored is not None:
+            stored = replace_fields(self.stored, parked=self.stored.parked + len(update.park))
+            state = replace(state, stored=stored, blocked=self.blocked | keys_of(update.park))
+        if self.rejected:
+            rejected = {at: rejection for at, rejection in self.rejected.items() if at > position}
+            state = replace(state, rejected=rejected)
+        return state
+
+    def went_live(self, now: float) -> Self:
+        """Look up whether this version is live now; if not, try again after the polling interval."""
+        return replace(self, look_up_at=0.0, go_live_at=now + self.options.poll_interval)
+
+    # --- reports: failures
+
+    def failed(self, failure: HandlingFailed, now: float) -> Self:
+        """Note that a user's function raised: find the commit that is to blame, try it again, then apply the policy."""
+        is_setup, error, commits = not self.has_lease, failure.error, failure.commits
+        state = self.released() if failure.is_uncertain else self
+        is_fatal = isinstance(error, _FATAL)
+        if len(commits) > 1 and not is_fatal:
+            return replace(state, isolate_until=commits[-1].last_position)
+        commit = commits[0] if commits else None
+        attempts = self._attempts_of(commit) + 1
+        again = now + self.options.backoff.delay(attempts)
+        state = replace(state, failure=Failure(error, attempts, again, commit, is_setup), last_error=error)
+        if is_fatal:
+            return replace(state, stopped=error)
+        return state if attempts < self.options.max_attempts else state._exhausted(commit, error)
+
+    def _attempts_of(self, commit: StoredCommit | None) -> int:
+        if self.failure is None:
+            return 0
+        known = self.failure.commit
+        is_other = commit is not None and (known is None or known.position != commit.position)
+        return 0 if is_other else self.failure.attempts
+
+    def _exhausted(self, commit: StoredCommit | None, error: BaseException) -> Self:
+        """Apply the failure policy to what has failed for the last time."""
+        if commit is None:
+            return replace(self, stopped=error)
+        match self.options.on_failure:
+            case FailurePolicy.STOP:
+                return replace(self, stopped=error)
+            case FailurePolicy.SKIP:
+                return self._reject(commit, Rejection(reason_of(error), park=False))
+            case FailurePolicy.PARK:
+                return self._reject(commit, Rejection(reason_of(error), park=True))
+            case _ as never:
+                assert_never(never)
+
+    def _reject(self, commit: StoredCommit, rejection: Rejection) -> Self:
+        return replace(self._forget_failure(), rejected={**self.rejected, commit.position: rejection})
+
+    def _forget_failure(self) -> Self:
+        return replace(self, failure=None, last_error=None)
+
+    def store_failed(self, error: EventreeError, now: float) -> Self:
+        """Wait for the store; what was under way may have been committed, so claim the checkpoint again then."""
+        failures = self.store_failures + 1
+        return replace(
+            self.lost(),
+            read_at=0.0,
+            store_failures=failures,
+            store_retry_at=now + STORE_BACKOFF.delay(failures),
+            last_error=error,
+        )
+
+    def _store_works(self) -> Self:
+        if not self.store_failures:
+            return self
+        error = self.last_error if self.failure is not None or self.is_over else None
+        return replace(self, store_failures=0, store_retry_at=0.0, last_error=error)
+
+    # --- what an operator wants
+
+    def restarted(self) -> Self:
+        """Return the state of a new incarnation of the actor: it reads everything else from the store."""
+        return type(self)(
+            self.options,
+            self.owner,
+            self.recheck_after,
+            stored=self.stored,
+            is_live=self.is_live,
+            settled_position=self.settled_position,
+            last_error=self.last_error,
+            is_paused=self.is_paused,
+            skipped=self.skipped,
+        )
+
+    def stale(self) -> Self:
+        """Look the checkpoint up before anything else."""
+        return replace(self, look_up_at=0.0)
+
+    def paused(self, *, is_paused: bool = True) -> Self:
+        """Deliver nothing until it is resumed."""
+        return replace(self, is_paused=is_paused)
+
+    def resumed(self) -> Self:
+        """Go on after a pause or a failure; claim the checkpoint again, as much may have happened meanwhile."""
+        return replace(self.lost()._forget_failure(), stopped=None, is_paused=False)
+
+    def with_skipped(self, position: int) -> Self:
+        """Skip the failing commit.
+
+        Raises:
+            InvalidArgument: Another commit fails, or none.
+        """
+        commit = self.failure.commit if self.failure is not None else None
+        if commit is None or commit.position != position:
+            fails = "nothing fails now" if commit is None else f"it fails at position {commit.position}"
+            raise InvalidArgument("expected_position", f"is {position}, but {fails}; look again before you skip")
+        return replace(self, rejected={**self.rejected, position: Rejection("skipped by hand", park=False)})
+
+    # --- what goes into the store, and to handlers
+
+    def update(
+        self, position: int, *, park: Sequence[ParkedCommit] = (), unpark: Sequence[int] = (), skipped: int = 0
+    ) -> CheckpointUpdate:
+        """Return what to store once everything up to a position was handled, parked or skipped."""
+        checkpoint = Checkpoint(position, self.fencing_token)
+        return CheckpointUpdate(checkpoint, self.options.lease, park=park, unpark=unpark, skipped=skipped)
+
+    def pending_update(self) -> CheckpointUpdate:
+        """Return what to store of what was handled, parked and skipped so far."""
+        return self.update(self.position, park=self.parking, skipped=self.skipping)
+
+    def reset_update(self, parked: Sequence[ParkedCommit], head: int) -> CheckpointUpdate:
+        """Return what to store to begin anew, with nothing parked, in a log that ends at the head."""
+        position = min(self.options.start or 0, self.position)
+        return CheckpointUpdate(
+            Checkpoint(position, self.fencing_token),
+            self.options.lease,
+            unpark=[commit.position for commit in parked],
+            replay_until=min(max(self.position, self.replay_until), head),
+        )
+
+    def filter(self) -> CommitFilter:
+        """Return what decides which commits the handler gets."""
+        return CommitFilter(self.blocked, self.rejected, max(self.options.max_parked - self.parked_count, 0))
+
+    def context(self, position: int) -> QueryContext:
+        """Return what a handler may know about its call with the events from a position on."""
+        attempt = self.attempts + 1 if position == self.failing_at else 1
+        is_replay = not self.is_live or position <= self.replay_until
+        return QueryContext(self.options.name, self.options.version, attempt, is_replay=is_replay)
+
+    @property
+    def attempts(self) -> int:
+        """How often in a row the handler has failed at the same events."""
+        return self.failure.attempts if self.failure is not None else 0
+
+    @property
+    def parked_count(self) -> int:
+        """How many commits are parked, as far as this worker knows."""
+        return self.stored.parked if self.stored is not None else 0
+
+    @property
+    def failing_at(self) -> int:
+        """The position of the commit that fails; 0 if none does."""
+        return self.failure.commit.position if self.failure is not None and self.failure.commit is not None else 0

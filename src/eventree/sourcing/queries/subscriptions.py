@@ -1,0 +1,242 @@
+"""What goes into `queries=[...]`: a name, how to follow the log, and what to do with events."""
+
+import os
+import socket
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import replace
+from inspect import isasyncgenfunction, iscoroutinefunction, isgeneratorfunction, isroutine, signature, unwrap
+from typing import Any, Generic, Never, TypeAlias, TypeGuard, TypeVar, Unpack
+from uuid import uuid4
+
+from eventree.actors.mailbox_spec import MailboxSpec
+from eventree.actors.ref import ActorRef
+from eventree.actors.spec import ChildSpec
+from eventree.domain.events import EventEnvelope
+from eventree.domain.limits import check_id
+from eventree.errors import InvalidArgument
+from eventree.errors.arguments import check_count
+from eventree.sourcing.queries.actor import QueryActor
+from eventree.sourcing.queries.at_least_once import AtLeastOnce, QueryHandler
+from eventree.sourcing.queries.decoding import Decoding
+from eventree.sourcing.queries.delivery import Delivery
+from eventree.sourcing.queries.exactly_once import ExactlyOnce, Steps
+from eventree.sourcing.queries.handle import QueryHandle, QueryPart
+from eventree.sourcing.queries.messages import QueryMessage
+from eventree.sourcing.queries.options import Followed, Options, Partition, QueryOptions
+from eventree.sourcing.queries.state import QueryState
+from eventree.sourcing.queries.worker import Published
+from eventree.stores.contract import EventStore
+from eventree.stores.transaction import TransactionalStore
+
+EventT_contra = TypeVar("EventT_contra", contravariant=True)
+ConnectionT = TypeVar("ConnectionT")
+
+Step: TypeAlias = Callable[[ConnectionT], Awaitable[None]]
+
+
+class Subscription(ABC, Generic[EventT_contra]):
+    """Follow the log from a durable checkpoint: the base of `Query` and `Projection`.
+
+    Attributes:
+        name: Names the query and its checkpoint; unique in a store.
+        version: Part of the checkpoint's key.
+    """
+
+    def __init__(
+        self, name: str, follows: "Iterable[Followed[EventT_contra]]", options: QueryOptions, partitions: int = 1
+    ) -> None:
+        """Describe how to follow.
+
+        Args:
+            name: 1 to 255 bytes of UTF-8.
+            follows: The aggregate types whose events it gets; none for that of the `EventSourcing` it is given to.
+            options: See `QueryOptions`.
+            partitions: How many workers share it; default 1.
+
+        Raises:
+            InvalidArgument: One of them cannot work.
+        """
+        self._options = Options.of(name, options)
+        self._follows = tuple(follows) if isinstance(follows, Iterable) else follows
+        if self._follows:
+            Decoding(self._follows)
+        check_count("partitions", partitions)
+        self._parts = [replace(self._options, partition=Partition(n, partitions)) for n in range(1, partitions + 1)]
+        check_id("name", self._parts[-1].key[0])
+        self.name = self._options.name
+        self.version = self._options.version
+
+    def __repr__(self) -> str:
+        version = f", version={self.version}" if self.version > 1 else ""
+        return f"{type(self).__name__}({self.name!r}{version})"
+
+    def handle(self, store: EventStore, *, follows: "Iterable[Followed[EventT_contra]]" = ()) -> QueryHandle:
+        """Return a handle on this query on a store, to run it without any `EventSourcing`, and to observe and steer it.
+
+        Args:
+            store: Keeps the events and the checkpoint.
+            follows: The aggregate types whose events it gets, where it does not say so itself.
+
+        Raises:
+            InvalidArgument: It does not say whose events it follows, or the store cannot hold what it needs.
+        """
+        owner = _new_owner()
+        parts = [self._part(options, store, self._follows or follows, owner) for options in self._parts]
+        return QueryHandle(self.name, self.version, store, parts)
+
+    def _part(
+        self, options: Options, store: EventStore, follows: "Iterable[Followed[EventT_contra]]", owner: str
+    ) -> QueryPart:
+        decoding: Decoding[EventT_contra] = Decoding(follows, ignore_unknown=options.ignore_unknown)
+        delivery = self._delivery(options, store, decoding)
+        published = Published(QueryState(options, owner, delivery.recheck_after))
+        id = options.key[0] if self.version == 1 else options.key
+        spec: ChildSpec[QueryMessage, int] = ChildSpec(
+            id=id,
+            start=lambda: QueryActor(store, decoding.types, delivery, published),
+            ref=ActorRef(id, mailbox=MailboxSpec(dead_letters=False)),
+        )
+        return QueryPart(options.key, spec, published, decoding)
+
+    def child_spec(self, store: EventStore) -> ChildSpec[Never, object]:
+        """Return this query on a store as a child of your own supervisor: `handle(store).child_spec()`.
+
+        Args:
+            store: Keeps the events and the checkpoint.
+
+        Raises:
+            InvalidArgument: See `handle`.
+        """
+        if not self._follows:
+            raise InvalidArgument("follows", "must name an aggregate type, as there is no EventSourcing to tell")
+        return self.handle(store).child_spec()
+
+    @abstractmethod
+    def _delivery(self, options: Options, store: EventStore, decoding: "Decoding[EventT_contra]") -> Delivery:
+        """Return how events reach the user's function."""
+
+
+class Query(Subscription[EventT_contra]):
+    """Hand every commit to a function, in the order of the log, at least once.
+
+    The checkpoint moves after the function has returned, so a crash repeats what was not yet stored: what was handled
+    within 0.1 s, or 500 positions. Make the function idempotent, for example by setting values instead of adding to
+    them, or use a `Projection`. Commands that it executes have the commit's id as their `causation_id`; one that has a
+    `command_id` made of it takes place once.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        handler: QueryHandler[EventT_contra],
+        *,
+        follows: "Iterable[Followed[EventT_contra]]" = (),
+        partitions: int = 1,
+        **options: Unpack[QueryOptions],
+    ) -> None:
+        """Describe a query.
+
+        Args:
+            name: Names it and its checkpoint, unique in a store; 1 to 255 bytes of UTF-8.
+            handler: Called with `(aggregate_id, events)`; sync or async. If it raises, the same events are tried
+                again after a while; see `on_failure`. `query_context()` tells it more.
+            follows: The aggregate types whose events it gets; default that of the `EventSourcing` it is given to.
+            partitions: How many workers share it, by aggregate; default 1. Each has a checkpoint and a lease of its
+                own, so that several processes share the work too. Order is kept for each aggregate. Another number is
+                another query: it begins anew, as no checkpoint tells how far each aggregate is.
+            **options: See `QueryOptions`.
+
+        Raises:
+            InvalidArgument: One of them cannot work.
+        """
+        super().__init__(name, follows, options, partitions)
+        _check_callable("handler", handler, "aggregate_id", "events")
+        self._handler = handler
+
+    def _delivery(self, options: Options, store: EventStore, decoding: "Decoding[EventT_contra]") -> Delivery:
+        return AtLeastOnce(self._handler, store, options, decoding)
+
+
+class Projection(Subscription[EventT_contra]):
+    """Keep tables in the store's database up to date: rows and checkpoint are committed together, exactly once.
+
+    It runs on `SQLiteStore` and `PostgresStore`. Its functions get the driver's own connection (aiosqlite's or
+    asyncpg's) inside of a transaction, and leave `BEGIN`, `COMMIT` and `ROLLBACK` to the library. On SQLite nobody else
+    can write meanwhile: do not wait for anything else in them. Commands cannot be executed from inside.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        project: Callable[[ConnectionT, Sequence[EventEnvelope[EventT_contra]]], Awaitable[None]],
+        *,
+        setup: Step[ConnectionT] | None = None,
+        swap: Step[ConnectionT] | None = None,
+        clear: Step[ConnectionT] | None = None,
+        follows: "Iterable[Followed[EventT_contra]]" = (),
+        **options: Unpack[QueryOptions],
+    ) -> None:
+        """Describe a projection.
+
+        Args:
+            name: Names it and its checkpoint, unique in a store; 1 to 255 bytes of UTF-8.
+            project: Async, called with `(connection, events)`: the events of one or more whole commits, at most 1,000
+                events unless one commit has more. If it raises, nothing of the batch is stored, and the commits are
+                tried one by one; see `on_failure`.
+            setup: Async, called with the connection once for a name and version, before the first event: make tables.
+            swap: Async, called with the connection once, when this version goes live: rename tables, drop old ones.
+            clear: Async, called with the connection when `reset` wants to begin anew: empty the tables.
+            follows: The aggregate types whose events it gets; default that of the `EventSourcing` it is given to.
+            **options: See `QueryOptions`.
+
+        Raises:
+            InvalidArgument: One of them cannot work.
+        """
+        super().__init__(name, follows, options)
+        _check_async("project", project, "connection", "events")
+        for role, step in (("setup", setup), ("swap", swap), ("clear", clear)):
+            if step is not None:
+                _check_async(role, step, "connection")
+        self._steps = Steps(project, setup, swap, clear)
+
+    def _delivery(self, options: Options, store: EventStore, decoding: "Decoding[EventT_contra]") -> Delivery:
+        if not _has_transactions(store):
+            raise InvalidArgument(
+                "store", f"{store!r} has no tables for {self!r}; use SQLiteStore or PostgresStore, or a Query"
+            )
+        return ExactlyOnce(self._steps, store, options, decoding)
+
+
+def _has_transactions(store: EventStore) -> TypeGuard[TransactionalStore[Any]]:
+    return callable(getattr(store, "transaction", None))
+
+
+def _new_owner() -> str:
+    """Return a name for a worker, which no other worker has and from which people see where it runs."""
+    return f"{socket.gethostname()[:100]}/{os.getpid()}/{uuid4().hex}"
+
+
+def _check_callable(role: str, function: object, *parameters: str) -> None:
+    """Raise `InvalidArgument` unless a function takes these parameters by position."""
+    shape = f"must be a function of ({', '.join(parameters)})"
+    if not callable(function):
+        raise InvalidArgument(role, f"{shape}, got {function!r}")
+    if isasyncgenfunction(function) or isgeneratorfunction(function):
+        raise InvalidArgument(role, f"{shape} without yield, which would not run it")
+    try:
+        found = signature(function)
+    except ValueError:  # some builtin functions have none
+        return
+    try:
+        found.bind(*parameters)
+    except TypeError as error:
+        raise InvalidArgument(role, f"{shape}, but it takes {found}: {error}") from None
+
+
+def _check_async(role: str, function: object, *parameters: str) -> None:
+    """Raise `InvalidArgument` unless a function is async and takes these parameters by position."""
+    _check_callable(role, function, *parameters)
+    plain = function if isroutine(function) else getattr(function, "func", type(function).__call__)
+    if not iscoroutinefunction(unwrap(plain)) and not iscoroutinefunction(function):
+        raise InvalidArgument(role, "must be declared with `async def`: what it does on the connection is awaited")
