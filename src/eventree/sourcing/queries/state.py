@@ -74,6 +74,8 @@ STORE_BACKOFF: Final = Backoff(initial=0.1, maximum=5.0)
 _FATAL: Final = (TransactionEnded, TooManyParked)
 """Failures that neither another attempt nor skipping the commit would cure."""
 
+_NONE_REJECTED: Final[Mapping[int, Rejection]] = {}
+
 
 class QueryState(Struct, frozen=True):
     """Everything that a worker knows about its query.
@@ -140,7 +142,7 @@ class QueryState(Struct, frozen=True):
     read_at: float = 0.0
     go_live_at: float = 0.0
     failure: Failure | None = None
-    rejected: Mapping[int, Rejection] = {}
+    rejected: Mapping[int, Rejection] = _NONE_REJECTED
     isolate_until: int = 0
     store_failures: int = 0
     store_retry_at: float = 0.0
@@ -274,9 +276,13 @@ class QueryState(Struct, frozen=True):
         )
         if stays:
             return replace(state, save_at=now if self.position > checkpoint.position else inf)
-        rejected = self.rejected if is_alone else {}
         return replace(
-            state, position=checkpoint.position, save_at=inf, parking=(), skipping=0, commits=(), rejected=rejected
+            state.lost(),
+            fencing_token=checkpoint.fence,
+            position=checkpoint.position,
+            parking=(),
+            skipping=0,
+            rejected=self.rejected if is_alone else _NONE_REJECTED,
         )
 
     def leased_elsewhere(self, seconds: float, now: float) -> Self:
@@ -330,7 +336,7 @@ class QueryState(Struct, frozen=True):
 
     def lost(self) -> Self:
         """Forget the lease and what was read: another worker may have both."""
-        return replace(self.released(), commits=())
+        return replace(self.released(), commits=(), read_at=0.0)
 
     # --- reports: the log
 
@@ -413,7 +419,7 @@ class QueryState(Struct, frozen=True):
             skipped=self.skipped + update.skipped,
         )
         if position < self.position:
-            state = replace(state, commits=())
+            state = replace(state, commits=(), read_at=0.0)
         if update.unpark:
             state = replace(state, look_up_at=0.0)
         if update.park and self.stored is not None:
@@ -477,7 +483,6 @@ class QueryState(Struct, frozen=True):
         failures = self.store_failures + 1
         return replace(
             self.lost(),
-            read_at=0.0,
             store_failures=failures,
             store_retry_at=now + STORE_BACKOFF.delay(failures),
             last_error=error,
