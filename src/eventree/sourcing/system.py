@@ -14,13 +14,12 @@ from eventree.domain.snapshots import Snapshot, SnapshotConfig
 from eventree.errors import EventreeError, InvalidArgument
 from eventree.errors.arguments import check_count, check_positive
 from eventree.result import Err, Result
-from eventree.sourcing.answers import as_result, in_time, in_view, log_failure
-from eventree.sourcing.batch import Execute, Executed
-from eventree.sourcing.messages import CommandId, message, messages
+from eventree.sourcing.commands.answers import as_result, in_time, in_view, log_failure
+from eventree.sourcing.commands.load import AggregateReader
+from eventree.sourcing.commands.requests import CommandEnvelope, CommandId, CommandResult, make_request, make_requests
 from eventree.sourcing.queries.context import refuse_in_transaction
 from eventree.sourcing.queries.handle import QueryHandle
 from eventree.sourcing.queries.subscription import Subscription
-from eventree.sourcing.reader import Reader
 from eventree.sourcing.statistics import AggregateStats, SystemStats
 from eventree.sourcing.tree import Tree
 from eventree.stores.contract import EventStore
@@ -73,7 +72,7 @@ class EventSourcing(Generic[StateT, CommandT, EventT, ErrorT]):
         self._tree = Tree(
             aggregate_type, store, queries, snapshots=snapshots, cache_size=cache_size, mailbox_size=mailbox_size
         )
-        self._reader = Reader(aggregate_type, store, self._tree.loader)
+        self._reader = AggregateReader(aggregate_type, store, self._tree.loader)
 
     def __repr__(self) -> str:
         return f"<EventSourcing {self._type.name!r} {self._tree.commands.status.value}>"
@@ -120,7 +119,7 @@ class EventSourcing(Generic[StateT, CommandT, EventT, ErrorT]):
         expected_sequence: int | None = None,
         wait_for: Iterable[str] = (),
         timeout: float = 5.0,
-    ) -> Executed[EventT, ErrorT]:
+    ) -> CommandResult[EventT, ErrorT]:
         """Decide a command and store its events durably.
 
         Args:
@@ -146,7 +145,7 @@ class EventSourcing(Generic[StateT, CommandT, EventT, ErrorT]):
         try:
             refuse_in_transaction("execute")
             names = [self.query(name).name for name in wait_for]
-            request = message(aggregate_id, command, metadata, command_id, expected_sequence)
+            request = make_request(aggregate_id, command, metadata, command_id, expected_sequence)
             answer = await self._tree.commands.ask(request, timeout=timeout, operation="execute")
         except EventreeError as error:
             return Err(error)
@@ -173,7 +172,7 @@ class EventSourcing(Generic[StateT, CommandT, EventT, ErrorT]):
             MailboxFull: There is no room.
             ActorStopped: The system is not running.
         """
-        answer = self._tree.commands.ask_nowait(message(aggregate_id, command, metadata, command_id))
+        answer = self._tree.commands.ask_nowait(make_request(aggregate_id, command, metadata, command_id))
         answer.add_done_callback(partial(log_failure, self._type.name, aggregate_id))
 
     async def execute_many(
@@ -183,7 +182,7 @@ class EventSourcing(Generic[StateT, CommandT, EventT, ErrorT]):
         metadata: Mapping[str, str] | Sequence[Mapping[str, str] | None] | None = None,
         command_ids: Sequence[CommandId | None] | None = None,
         timeout: float = 5.0,
-    ) -> list[Executed[EventT, ErrorT]]:
+    ) -> list[CommandResult[EventT, ErrorT]]:
         """Execute many commands; each stands for itself, as if given to `execute` in order.
 
         Args:
@@ -195,15 +194,15 @@ class EventSourcing(Generic[StateT, CommandT, EventT, ErrorT]):
         Returns:
             One result per command, in order.
         """
-        prepared = messages(commands, metadata, command_ids)
+        prepared = make_requests(commands, metadata, command_ids)
         try:
             refuse_in_transaction("execute_many")
             check_positive("timeout", timeout)
         except EventreeError as error:
             return [Err(error) for _ in prepared]
-        requests = [each for each in prepared if isinstance(each, Execute)]
+        requests = [each for each in prepared if isinstance(each, CommandEnvelope)]
         answers = iter(await self._tree.commands.ask_many(requests, timeout=timeout, operation="execute_many"))
-        return [as_result(next(answers) if isinstance(each, Execute) else each) for each in prepared]
+        return [as_result(next(answers) if isinstance(each, CommandEnvelope) else each) for each in prepared]
 
     # --- reading: straight from the store, never behind commands that wait
 

@@ -13,13 +13,13 @@ from eventree.actors.supervisor import Supervisor
 from eventree.domain.aggregate import AggregateType
 from eventree.domain.snapshots import SnapshotConfig
 from eventree.errors import ActorCrashed, ActorStopped, ChildRestarting, ChildRunning, InvalidArgument
-from eventree.sourcing.batch import Execute, Executed
-from eventree.sourcing.commands import EventSourcingActor
-from eventree.sourcing.loading import Loader
+from eventree.sourcing.commands.actor import EventSourcingActor
+from eventree.sourcing.commands.load import AggregateLoader
+from eventree.sourcing.commands.requests import CommandEnvelope, CommandResult
 from eventree.sourcing.queries.handle import QueryHandle
 from eventree.sourcing.queries.subscription import Subscription
 from eventree.sourcing.snapshots.codec import SnapshotCodec
-from eventree.sourcing.snapshots.taker import SnapshotTaker
+from eventree.sourcing.snapshots.scheduler import SnapshotScheduler
 from eventree.sourcing.snapshots.writer import SnapshotWriter
 from eventree.sourcing.statistics import Counters, SystemStats
 from eventree.stores.contract import EventStore, StoredSnapshot
@@ -63,18 +63,18 @@ class Tree(Generic[StateT, CommandT, EventT, ErrorT]):
         self._started_at: float | None = None
         self._planned_starts = 0
         self._query_supervisor = Supervisor(name=f"{aggregate_type.name} queries")
-        self.commands: ActorRef[Execute[CommandT], Executed[EventT, ErrorT]] = ActorRef(
+        self.commands: ActorRef[CommandEnvelope[CommandT], CommandResult[EventT, ErrorT]] = ActorRef(
             f"{aggregate_type.name} commands", mailbox=MailboxSpec(maxsize=mailbox_size)
         )
         self._writer: ActorRef[StoredSnapshot, None] = ActorRef(
             f"{aggregate_type.name} snapshots", mailbox=MailboxSpec(maxsize=SNAPSHOT_QUEUE)
         )
-        self._snapshots: SnapshotTaker[StateT] | None = None
+        self._snapshots: SnapshotScheduler[StateT] | None = None
         codec: SnapshotCodec[StateT] | None = None
         if snapshots is not None:
             codec = SnapshotCodec(aggregate_type)
-            self._snapshots = SnapshotTaker(snapshots, codec, self._writer, self._counters)
-        self.loader = Loader(aggregate_type, store, codec, self._counters)
+            self._snapshots = SnapshotScheduler(snapshots, codec, self._writer, self._counters)
+        self.loader = AggregateLoader(aggregate_type, store, codec, self._counters)
         self.queries: dict[tuple[str, int], QueryHandle] = {}
         self._add(queries)
 

@@ -8,7 +8,7 @@ from typing import TypeVar
 from eventree.errors import ActorTimeout, DomainError, EventreeError, NotCaughtUp, QueryStopped, QuerySuperseded
 from eventree.errors.arguments import check_positive
 from eventree.result import Err, Ok, Result
-from eventree.sourcing.batch import Executed
+from eventree.sourcing.commands.requests import CommandResult
 from eventree.sourcing.queries.handle import QueryHandle
 
 logger = logging.getLogger("eventree")
@@ -18,7 +18,7 @@ EventT = TypeVar("EventT")
 ErrorT = TypeVar("ErrorT")
 
 
-def as_result(answer: Executed[EventT, ErrorT] | BaseException) -> Executed[EventT, ErrorT]:
+def as_result(answer: CommandResult[EventT, ErrorT] | BaseException) -> CommandResult[EventT, ErrorT]:
     """Return an answer of an actor as its caller gets it; raise what is neither an answer nor an error of ours."""
     if isinstance(answer, Ok | Err):
         return answer
@@ -45,8 +45,8 @@ async def in_time(operation: str, timeout: float, question: Coroutine[object, ob
 
 
 async def in_view(
-    answer: Executed[EventT, ErrorT], names: Iterable[str], find: Callable[[str], QueryHandle], deadline: float
-) -> Executed[EventT, ErrorT]:
+    answer: CommandResult[EventT, ErrorT], names: Iterable[str], find: Callable[[str], QueryHandle], deadline: float
+) -> CommandResult[EventT, ErrorT]:
     """Return an answer once queries have handled what it stored; `NotCaughtUp` if one has not at the deadline."""
     if isinstance(answer, Ok):
         for name in names:
@@ -73,7 +73,7 @@ async def _caught_up(name: str, find: Callable[[str], QueryHandle], position: in
             return
 
 
-def log_failure(name: str, aggregate_id: str, answer: "asyncio.Future[Executed[EventT, ErrorT]]") -> None:
+def log_failure(name: str, aggregate_id: str, answer: "asyncio.Future[CommandResult[EventT, ErrorT]]") -> None:
     """Log how a command failed that nobody waits for, without what was in it."""
     if answer.cancelled():
         return

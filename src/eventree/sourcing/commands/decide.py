@@ -3,15 +3,15 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Generic, Self, TypeAlias, TypeVar
-from uuid import UUID
 
 from eventree.actors.request import Request
 from eventree.domain.aggregate import AggregateType
 from eventree.domain.codec import Encoded
 from eventree.domain.events import Commit
 from eventree.errors import CodecError, ConcurrencyConflict, DomainError, EventreeError, HandlerCrashed
-from eventree.result import Err, Ok, Result
-from eventree.sourcing.loading import Live
+from eventree.result import Err, Ok
+from eventree.sourcing.commands.load import CachedAggregate
+from eventree.sourcing.commands.requests import CommandEnvelope, CommandResult
 from eventree.stores.contract import Appended, AppendRequest, NewCommand, NewEvent
 
 StateT = TypeVar("StateT")
@@ -23,38 +23,14 @@ MAX_BATCH_BYTES = 8 * 1024 * 1024
 """How much JSON one transaction may hold, give or take one command."""
 
 
-@dataclass(frozen=True, slots=True)
-class Execute(Generic[CommandT]):
-    """Carry a command to the actor that decides it.
-
-    Attributes:
-        aggregate_id: The aggregate.
-        command: What is asked for.
-        metadata: Stored with each of its events, as JSON text.
-        command_id: Makes it idempotent, None if it is not.
-        commit_id: Marks its events.
-        expected_sequence: Where its sender saw the aggregate; None if that does not matter.
-    """
-
-    aggregate_id: str
-    command: CommandT
-    metadata: str
-    command_id: str | None
-    commit_id: UUID
-    expected_sequence: int | None = None
-
-
-Executed: TypeAlias = Result[Commit[EventT], DomainError[ErrorT] | EventreeError]
-"""What a command is answered with."""
-
-Work: TypeAlias = Request[Execute[CommandT], Executed[EventT, ErrorT]]
+PendingCommand: TypeAlias = Request[CommandEnvelope[CommandT], CommandResult[EventT, ErrorT]]
 
 
 @dataclass(frozen=True, slots=True)
-class Decided(Generic[CommandT, EventT, ErrorT]):
+class Decision(Generic[CommandT, EventT, ErrorT]):
     """One command of a draft and what to answer it: events, or why it failed."""
 
-    work: Work[CommandT, EventT, ErrorT]
+    work: PendingCommand[CommandT, EventT, ErrorT]
     sequence: int
     events: tuple[EventT, ...]
     error: DomainError[ErrorT] | EventreeError | None = None
@@ -65,7 +41,7 @@ class Decided(Generic[CommandT, EventT, ErrorT]):
         return self.work.message.command_id
 
     @property
-    def is_suspect(self) -> bool:
+    def may_be_duplicate(self) -> bool:
         """Whether it failed but may be the repetition of a command that succeeded."""
         return self.error is not None and self.command_id is not None
 
@@ -75,7 +51,7 @@ class Decided(Generic[CommandT, EventT, ErrorT]):
 
 
 @dataclass(slots=True)
-class Draft(Generic[StateT, CommandT, EventT, ErrorT]):
+class AggregateBatch(Generic[StateT, CommandT, EventT, ErrorT]):
     """What the commands of one aggregate came to, to be appended as one request.
 
     Attributes:
@@ -86,11 +62,11 @@ class Draft(Generic[StateT, CommandT, EventT, ErrorT]):
     """
 
     aggregate_id: str
-    base: Live[StateT]
+    base: CachedAggregate[StateT]
     state: StateT
     events: list[NewEvent] = field(default_factory=list[NewEvent])
     commands: list[NewCommand] = field(default_factory=list[NewCommand])
-    decided: list[Decided[CommandT, EventT, ErrorT]] = field(default_factory=list[Decided[CommandT, EventT, ErrorT]])
+    decided: list[Decision[CommandT, EventT, ErrorT]] = field(default_factory=list[Decision[CommandT, EventT, ErrorT]])
     closed: bool = False
 
     @property
@@ -102,7 +78,7 @@ class Draft(Generic[StateT, CommandT, EventT, ErrorT]):
         """Return what to append; without events and commands it is a check that the state was current."""
         return AppendRequest(aggregate_type, self.aggregate_id, self.base.sequence, self.events, self.commands)
 
-    def answer(self, decided: Decided[CommandT, EventT, ErrorT], outcome: Appended) -> Executed[EventT, ErrorT]:
+    def answer(self, decided: Decision[CommandT, EventT, ErrorT], outcome: Appended) -> CommandResult[EventT, ErrorT]:
         """Return the answer to one of its commands, now that the request was kept."""
         if decided.error is not None:
             return Err(decided.error)
@@ -112,17 +88,19 @@ class Draft(Generic[StateT, CommandT, EventT, ErrorT]):
         return Ok(Commit(self.aggregate_id, decided.sequence, position, decided.events, commit_id))
 
 
-class Batch(Generic[StateT, CommandT, EventT, ErrorT]):
+class CommandBatch(Generic[StateT, CommandT, EventT, ErrorT]):
     """Decide commands in order; later commands of an aggregate see what earlier ones decided.
 
     Attributes:
         drafts: What to append, by aggregate.
-        postponed: Commands for the next round: the batch is large enough, an earlier command of the aggregate
+        deferred: Commands for the next round: the batch is large enough, an earlier command of the aggregate
             crashed, or an earlier one of the batch has the same id.
     """
 
     def __init__(
-        self, aggregate_type: AggregateType[StateT, CommandT, EventT, ErrorT], states: Mapping[str, Live[StateT]]
+        self,
+        aggregate_type: AggregateType[StateT, CommandT, EventT, ErrorT],
+        states: Mapping[str, CachedAggregate[StateT]],
     ) -> None:
         """Begin with nothing decided.
 
@@ -130,31 +108,33 @@ class Batch(Generic[StateT, CommandT, EventT, ErrorT]):
             aggregate_type: Decides.
             states: The current states of all aggregates that have commands.
         """
-        self.drafts: dict[str, Draft[StateT, CommandT, EventT, ErrorT]] = {}
-        self.postponed: list[Work[CommandT, EventT, ErrorT]] = []
+        self.drafts: dict[str, AggregateBatch[StateT, CommandT, EventT, ErrorT]] = {}
+        self.deferred: list[PendingCommand[CommandT, EventT, ErrorT]] = []
         self._type = aggregate_type
         self._states = states
         self._ids: set[str] = set()
         self._behind: set[str] = set()
         self._bytes = 0
 
-    def decide(self, work: Iterable[Work[CommandT, EventT, ErrorT]]) -> None:
+    def decide(self, work: Iterable[PendingCommand[CommandT, EventT, ErrorT]]) -> None:
         """Decide commands and put the results into drafts."""
         for request in work:
             message = request.message
             draft = self.drafts.get(message.aggregate_id)
-            if self._is_put_off(message, draft):
-                self.postponed.append(request)
+            if self._is_deferred(message, draft):
+                self.deferred.append(request)
                 self._behind.add(message.aggregate_id)
                 continue
             if draft is None:
                 live = self._states[message.aggregate_id]
-                draft = self.drafts[message.aggregate_id] = Draft(message.aggregate_id, live, live.state)
+                draft = self.drafts[message.aggregate_id] = AggregateBatch(message.aggregate_id, live, live.state)
             if message.command_id is not None:
                 self._ids.add(message.command_id)
             self._decide(draft, request)
 
-    def _is_put_off(self, message: Execute[CommandT], draft: Draft[StateT, CommandT, EventT, ErrorT] | None) -> bool:
+    def _is_deferred(
+        self, message: CommandEnvelope[CommandT], draft: AggregateBatch[StateT, CommandT, EventT, ErrorT] | None
+    ) -> bool:
         """Tell whether a command must wait for the next round; all later ones of its aggregate wait behind it."""
         return (
             self._bytes >= MAX_BATCH_BYTES
@@ -163,12 +143,14 @@ class Batch(Generic[StateT, CommandT, EventT, ErrorT]):
             or (draft is not None and draft.closed)
         )
 
-    def _decide(self, draft: Draft[StateT, CommandT, EventT, ErrorT], work: Work[CommandT, EventT, ErrorT]) -> None:
+    def _decide(
+        self, draft: AggregateBatch[StateT, CommandT, EventT, ErrorT], work: PendingCommand[CommandT, EventT, ErrorT]
+    ) -> None:
         message = work.message
         expected = message.expected_sequence
         if expected is not None and expected != draft.sequence:
             conflict = ConcurrencyConflict(self._type.name, draft.aggregate_id, expected, draft.sequence)
-            draft.decided.append(Decided(work, draft.sequence, (), conflict))
+            draft.decided.append(Decision(work, draft.sequence, (), conflict))
             return
         try:
             events = self._handle(draft.state, message.command)
@@ -176,13 +158,13 @@ class Batch(Generic[StateT, CommandT, EventT, ErrorT]):
             self._crashed(draft, work, "handle", error)
             return
         if isinstance(events, DomainError):
-            draft.decided.append(Decided(work, draft.sequence, (), events))
+            draft.decided.append(Decision(work, draft.sequence, (), events))
             return
         try:
             encoded = [self._type.events.encode(event) for event in events]
             answered = self._type.events.read(encoded)  # not those that are applied: a state may hold and change them
         except CodecError as error:
-            draft.decided.append(Decided(work, draft.sequence, (), error))
+            draft.decided.append(Decision(work, draft.sequence, (), error))
             return
         try:
             draft.state = self._type.replay(draft.state, [form.value for form in encoded])
@@ -200,8 +182,8 @@ class Batch(Generic[StateT, CommandT, EventT, ErrorT]):
 
     def _keep(
         self,
-        draft: Draft[StateT, CommandT, EventT, ErrorT],
-        work: Work[CommandT, EventT, ErrorT],
+        draft: AggregateBatch[StateT, CommandT, EventT, ErrorT],
+        work: PendingCommand[CommandT, EventT, ErrorT],
         events: tuple[EventT, ...],
         encoded: Sequence[Encoded[EventT]],
     ) -> None:
@@ -212,16 +194,16 @@ class Batch(Generic[StateT, CommandT, EventT, ErrorT]):
             self._bytes += len(form.payload) + len(message.metadata)
         if message.command_id is not None:
             draft.commands.append(NewCommand(message.command_id, first, draft.sequence))
-        draft.decided.append(Decided(work, draft.sequence, events))
+        draft.decided.append(Decision(work, draft.sequence, events))
 
     def _crashed(
         self,
-        draft: Draft[StateT, CommandT, EventT, ErrorT],
-        work: Work[CommandT, EventT, ErrorT],
+        draft: AggregateBatch[StateT, CommandT, EventT, ErrorT],
+        work: PendingCommand[CommandT, EventT, ErrorT],
         function: str,
         error: Exception,
     ) -> None:
         """Answer this command with its crash and put the later ones off, to be decided on a state loaded anew."""
         crash = HandlerCrashed(function, self._type.name, draft.aggregate_id, error)
-        draft.decided.append(Decided(work, draft.sequence, (), crash))
+        draft.decided.append(Decision(work, draft.sequence, (), crash))
         draft.closed = True

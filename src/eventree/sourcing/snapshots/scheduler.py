@@ -6,7 +6,7 @@ from typing import Generic, TypeVar
 from eventree.actors.ref import ActorRef
 from eventree.domain.snapshots import SnapshotConfig
 from eventree.errors.root import error_text
-from eventree.sourcing.loading import Live
+from eventree.sourcing.commands.load import CachedAggregate
 from eventree.sourcing.snapshots.codec import SnapshotCodec
 from eventree.sourcing.statistics import Counters
 from eventree.stores.contract import StoredSnapshot
@@ -16,7 +16,7 @@ logger = logging.getLogger("eventree")
 StateT = TypeVar("StateT")
 
 
-class SnapshotTaker(Generic[StateT]):
+class SnapshotScheduler(Generic[StateT]):
     """Decide after each commit whether a snapshot is due, and hand it to the writer."""
 
     def __init__(
@@ -39,7 +39,7 @@ class SnapshotTaker(Generic[StateT]):
         self._writer = writer
         self._counters = counters
 
-    def take_if_due(self, aggregate_id: str, live: Live[StateT]) -> None:
+    def schedule_if_due(self, aggregate_id: str, live: CachedAggregate[StateT]) -> None:
         """Hand a snapshot over to be written some time, if one is due, and note that in the state.
 
         It is noted even if it is dropped: under load, the next one that falls due is soon enough.

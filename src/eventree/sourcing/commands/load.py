@@ -1,15 +1,17 @@
 """Load aggregates: the newest snapshot, then the events after it, many aggregates in one read."""
 
 import logging
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Generic, TypeVar
 
-from eventree.domain.aggregate import AggregateType
+from eventree.domain.aggregate import Aggregate, AggregateType
 from eventree.domain.events import EventEnvelope
+from eventree.domain.limits import check_id
 from eventree.domain.snapshots import Snapshot
 from eventree.errors import (
+    EntityNotFound,
     EventMissing,
     EventNotDecodable,
     EventreeError,
@@ -20,7 +22,7 @@ from eventree.errors import (
 from eventree.errors.root import error_text
 from eventree.sourcing.envelopes import envelope, payload_of
 from eventree.sourcing.snapshots.codec import SnapshotCodec
-from eventree.sourcing.statistics import Counters
+from eventree.sourcing.statistics import AggregateStats, Counters
 from eventree.stores.contract import EventStore, RecordedEvent, StoredSnapshot, StreamPage, StreamRead
 
 logger = logging.getLogger("eventree")
@@ -35,7 +37,7 @@ PAGE = 1_000
 
 
 @dataclass(slots=True)
-class Live(Generic[StateT]):
+class CachedAggregate(Generic[StateT]):
     """The state of an aggregate and where it stands.
 
     Attributes:
@@ -56,7 +58,7 @@ class Live(Generic[StateT]):
     needs_snapshot: bool = False
 
 
-class Loader(Generic[StateT, CommandT, EventT, ErrorT]):
+class AggregateLoader(Generic[StateT, CommandT, EventT, ErrorT]):
     """Read aggregates of one type from a store.
 
     Attributes:
@@ -86,13 +88,13 @@ class Loader(Generic[StateT, CommandT, EventT, ErrorT]):
         self._counters = counters
         self.clock = clock
 
-    async def load(self, ids: Collection[str]) -> Mapping[str, Live[StateT] | EventreeError]:
+    async def load(self, ids: Collection[str]) -> Mapping[str, CachedAggregate[StateT] | EventreeError]:
         """Return the current state of each aggregate, or why it alone cannot be loaded.
 
         Raises:
             EventStoreError: The store could not answer.
         """
-        loaded: dict[str, Live[StateT] | EventreeError] = await self._beginnings(ids)
+        loaded: dict[str, CachedAggregate[StateT] | EventreeError] = await self._beginnings(ids)
         behind = list(ids)
         while behind:
             reads = [self._read_on(id, loaded[id]) for id in behind]
@@ -118,18 +120,18 @@ class Loader(Generic[StateT, CommandT, EventT, ErrorT]):
         """
         return envelope(event, self._type.events)
 
-    async def _beginnings(self, ids: Collection[str]) -> dict[str, Live[StateT] | EventreeError]:
+    async def _beginnings(self, ids: Collection[str]) -> dict[str, CachedAggregate[StateT] | EventreeError]:
         found = await self._find_snapshots(ids)
         return {id: self._begin_at(id, found[id]) if id in found else self._nothing_yet(id) for id in ids}
 
-    def _begin_at(self, id: str, snapshot: Snapshot[StateT] | None) -> Live[StateT] | EventreeError:
+    def _begin_at(self, id: str, snapshot: Snapshot[StateT] | None) -> CachedAggregate[StateT] | EventreeError:
         if snapshot is None:
             return self._nothing_yet(id, needs_snapshot=True)
-        return Live(snapshot.state, snapshot.sequence, 0, snapshot.sequence)
+        return CachedAggregate(snapshot.state, snapshot.sequence, 0, snapshot.sequence)
 
-    def _nothing_yet(self, id: str, *, needs_snapshot: bool = False) -> Live[StateT] | EventreeError:
+    def _nothing_yet(self, id: str, *, needs_snapshot: bool = False) -> CachedAggregate[StateT] | EventreeError:
         try:
-            return Live(self._type.empty_state(), 0, 0, needs_snapshot=needs_snapshot)
+            return CachedAggregate(self._type.empty_state(), 0, 0, needs_snapshot=needs_snapshot)
         except Exception as error:  # noqa: BLE001 - a bug in `empty_state` is the answer for this aggregate only
             return HandlerCrashed("empty_state", self._type.name, id, error)
 
@@ -165,14 +167,16 @@ class Loader(Generic[StateT, CommandT, EventT, ErrorT]):
         self._counters.snapshots_ignored += 1
         logger.warning("%s %r: the snapshot at sequence %d is not used: %s", self._type.name, id, sequence, reason)
 
-    def _read_on(self, id: str, live: Live[StateT] | EventreeError) -> StreamRead:
-        return StreamRead(self._type.name, id, live.sequence if isinstance(live, Live) else 0, PAGE)
+    def _read_on(self, id: str, live: CachedAggregate[StateT] | EventreeError) -> StreamRead:
+        return StreamRead(self._type.name, id, live.sequence if isinstance(live, CachedAggregate) else 0, PAGE)
 
-    def _is_behind(self, live: Live[StateT] | EventreeError, sequence: int) -> bool:
-        return isinstance(live, Live) and live.sequence < sequence
+    def _is_behind(self, live: CachedAggregate[StateT] | EventreeError, sequence: int) -> bool:
+        return isinstance(live, CachedAggregate) and live.sequence < sequence
 
-    def _advance(self, id: str, live: Live[StateT] | EventreeError, page: StreamPage) -> Live[StateT] | EventreeError:
-        if not isinstance(live, Live):
+    def _advance(
+        self, id: str, live: CachedAggregate[StateT] | EventreeError, page: StreamPage
+    ) -> CachedAggregate[StateT] | EventreeError:
+        if not isinstance(live, CachedAggregate):
             return live
         if live.sequence > page.sequence:  # an older backup was restored
             return self._nothing_yet(id, needs_snapshot=self._is_ahead(id, live.snapshot, page.sequence))
@@ -187,7 +191,7 @@ class Loader(Generic[StateT, CommandT, EventT, ErrorT]):
             return HandlerCrashed("apply", self._type.name, id, error)
         seconds = live.replay_seconds + self.clock() - began
         sequence = live.sequence + len(payloads)
-        return Live(state, sequence, page.position, live.snapshot, seconds, live.needs_snapshot)
+        return CachedAggregate(state, sequence, page.position, live.snapshot, seconds, live.needs_snapshot)
 
 
 def missing_event(read: StreamRead, page: StreamPage) -> EventMissing | None:
@@ -203,3 +207,62 @@ def missing_event(read: StreamRead, page: StreamPage) -> EventMissing | None:
             break
         expected += 1
     return EventMissing(read.aggregate_type, read.aggregate_id, expected)
+
+
+class AggregateReader(Generic[StateT, CommandT, EventT, ErrorT]):
+    """Answer questions about aggregates of one type; every method raises what goes wrong."""
+
+    def __init__(
+        self,
+        aggregate_type: AggregateType[StateT, CommandT, EventT, ErrorT],
+        store: EventStore,
+        loader: AggregateLoader[StateT, CommandT, EventT, ErrorT],
+    ) -> None:
+        """Remember what to read from where."""
+        self._type = aggregate_type
+        self._store = store
+        self._loader = loader
+
+    async def aggregate(self, aggregate_id: str) -> Aggregate[StateT]:
+        """Return the current state of an aggregate."""
+        loaded = (await self._loader.load([check_id("aggregate_id", aggregate_id)]))[aggregate_id]
+        if not isinstance(loaded, CachedAggregate):
+            raise loaded
+        if not loaded.sequence:
+            raise EntityNotFound(self._type.name, aggregate_id)
+        return Aggregate(aggregate_id, loaded.state, loaded.sequence)
+
+    async def events(self, aggregate_id: str, start_from: int) -> list[EventEnvelope[EventT]]:
+        """Return the events of an aggregate from a sequence on."""
+        return [event async for event in self.stream(aggregate_id, start_from)]
+
+    async def stream(self, aggregate_id: str, start_from: int) -> AsyncIterator[EventEnvelope[EventT]]:
+        """Yield the events of an aggregate from a sequence on, a page in memory at a time."""
+        after = max(start_from, 1) - 1
+        while True:
+            page = await self._page(aggregate_id, after, PAGE)
+            for event in page.events:
+                yield self._loader.envelope(event)
+            after += len(page.events)
+            if after >= page.sequence:
+                return
+
+    async def snapshot(self, aggregate_id: str) -> Snapshot[StateT] | None:
+        """Return the newest snapshot of an aggregate, None if there is none that can be used."""
+        return await self._loader.snapshot(check_id("aggregate_id", aggregate_id))
+
+    async def stats(self, aggregate_id: str) -> AggregateStats:
+        """Return the numbers of an aggregate."""
+        page = await self._page(aggregate_id, 0, 0)
+        if not page.sequence:
+            raise EntityNotFound(self._type.name, aggregate_id)
+        has_snapshot = await self.snapshot(aggregate_id) is not None
+        return AggregateStats(aggregate_id, page.sequence, page.sequence, has_snapshot)
+
+    async def _page(self, aggregate_id: str, after: int, limit: int) -> StreamPage:
+        read = StreamRead(self._type.name, check_id("aggregate_id", aggregate_id), after, limit)
+        [page] = await self._store.read_streams([read])
+        missing = missing_event(read, page)
+        if missing is not None:
+            raise missing
+        return page

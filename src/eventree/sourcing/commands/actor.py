@@ -20,9 +20,10 @@ from eventree.errors import (
 )
 from eventree.errors.stores import TRANSIENT_ERRORS
 from eventree.result import Err, Ok
-from eventree.sourcing.batch import Batch, Decided, Draft, Execute, Executed, Work
-from eventree.sourcing.loading import Live, Loader, missing_event
-from eventree.sourcing.snapshots.taker import SnapshotTaker
+from eventree.sourcing.commands.decide import AggregateBatch, CommandBatch, Decision, PendingCommand
+from eventree.sourcing.commands.load import AggregateLoader, CachedAggregate, missing_event
+from eventree.sourcing.commands.requests import CommandEnvelope, CommandResult
+from eventree.sourcing.snapshots.scheduler import SnapshotScheduler
 from eventree.sourcing.statistics import Counters
 from eventree.stores.contract import (
     Appended,
@@ -49,7 +50,9 @@ CONFLICT_PAUSE = 0.001
 """Seconds to wait at most before deciding again, times the conflicts so far: those who collided should not again."""
 
 
-class EventSourcingActor(Actor[Execute[CommandT], Executed[EventT, ErrorT]], Generic[StateT, CommandT, EventT, ErrorT]):
+class EventSourcingActor(
+    Actor[CommandEnvelope[CommandT], CommandResult[EventT, ErrorT]], Generic[StateT, CommandT, EventT, ErrorT]
+):
     """Own the live states of one aggregate type and decide its commands, as many in one commit as are waiting."""
 
     max_batch = MAX_BATCH
@@ -58,11 +61,11 @@ class EventSourcingActor(Actor[Execute[CommandT], Executed[EventT, ErrorT]], Gen
         self,
         aggregate_type: AggregateType[StateT, CommandT, EventT, ErrorT],
         store: EventStore,
-        loader: Loader[StateT, CommandT, EventT, ErrorT],
+        loader: AggregateLoader[StateT, CommandT, EventT, ErrorT],
         counters: Counters,
         *,
         cache_size: int,
-        snapshots: SnapshotTaker[StateT] | None,
+        snapshots: SnapshotScheduler[StateT] | None,
     ) -> None:
         """Begin without any state in memory.
 
@@ -80,18 +83,18 @@ class EventSourcingActor(Actor[Execute[CommandT], Executed[EventT, ErrorT]], Gen
         self._counters = counters
         self._cache_size = cache_size
         self._snapshots = snapshots
-        self._states: dict[str, Live[StateT]] = {}
+        self._states: dict[str, CachedAggregate[StateT]] = {}
 
     async def receive_batch(
         self,
-        requests: Sequence[Request[Execute[CommandT], Executed[EventT, ErrorT]]],
-        ctx: ActorContext[Execute[CommandT], Executed[EventT, ErrorT]],
+        requests: Sequence[Request[CommandEnvelope[CommandT], CommandResult[EventT, ErrorT]]],
+        ctx: ActorContext[CommandEnvelope[CommandT], CommandResult[EventT, ErrorT]],
     ) -> None:
         """Answer every command, in as many rounds as it takes; conflicts are decided again, a bounded number of times.
 
         A store that is away is an answer for all that wait; anything else it raises crashes the actor.
         """
-        pending: list[Work[CommandT, EventT, ErrorT]] = list(requests)
+        pending: list[PendingCommand[CommandT, EventT, ErrorT]] = list(requests)
         conflicts = 0
         try:
             while pending:
@@ -113,18 +116,18 @@ class EventSourcingActor(Actor[Execute[CommandT], Executed[EventT, ErrorT]], Gen
 
     async def _round(
         self,
-        work: list[Work[CommandT, EventT, ErrorT]],
-        ctx: ActorContext[Execute[CommandT], Executed[EventT, ErrorT]],
+        work: list[PendingCommand[CommandT, EventT, ErrorT]],
+        ctx: ActorContext[CommandEnvelope[CommandT], CommandResult[EventT, ErrorT]],
         *,
         last: bool,
-    ) -> tuple[list[Work[CommandT, EventT, ErrorT]], bool]:
+    ) -> tuple[list[PendingCommand[CommandT, EventT, ErrorT]], bool]:
         """Decide and commit once; return what is left for the next round and whether there was a conflict."""
         states, work = await self._load(work)
-        batch = Batch(self._type, states)
+        batch = CommandBatch(self._type, states)
         batch.decide(work)
         drafts = list(batch.drafts.values())
         if not drafts:
-            return batch.postponed, False
+            return batch.deferred, False
         ctx.check_current()  # one left behind could still append; nobody would get the answer
         outcomes = await self._store.append([draft.request(self._type.name) for draft in drafts])
         settled = list(zip(drafts, outcomes, strict=True))
@@ -133,11 +136,11 @@ class EventSourcingActor(Actor[Execute[CommandT], Executed[EventT, ErrorT]], Gen
         # What was kept is answered first: whatever fails after this, it was stored.
         left = [decided for draft, outcome in settled for decided in self._settle(draft, outcome, last=last)]
         again = await self._answer_repeated(left)
-        return again + batch.postponed, conflict
+        return again + batch.deferred, conflict
 
     async def _load(
-        self, work: list[Work[CommandT, EventT, ErrorT]]
-    ) -> tuple[Mapping[str, Live[StateT]], list[Work[CommandT, EventT, ErrorT]]]:
+        self, work: list[PendingCommand[CommandT, EventT, ErrorT]]
+    ) -> tuple[Mapping[str, CachedAggregate[StateT]], list[PendingCommand[CommandT, EventT, ErrorT]]]:
         """Take the states of a batch out of the cache or the store; answer those whose aggregate cannot be loaded.
 
         A state comes back into the cache only with its commit: `apply` may have changed it in place.
@@ -149,7 +152,7 @@ class EventSourcingActor(Actor[Execute[CommandT], Executed[EventT, ErrorT]], Gen
             return states, work
         broken: dict[str, EventreeError] = {}
         for id, loaded in (await self._loader.load(missing)).items():
-            if isinstance(loaded, Live):
+            if isinstance(loaded, CachedAggregate):
                 states[id] = loaded
             else:
                 broken[id] = loaded
@@ -159,8 +162,8 @@ class EventSourcingActor(Actor[Execute[CommandT], Executed[EventT, ErrorT]], Gen
         return states, [request for request in work if request.message.aggregate_id in states]
 
     def _settle(
-        self, draft: Draft[StateT, CommandT, EventT, ErrorT], outcome: Outcome, *, last: bool
-    ) -> list[Decided[CommandT, EventT, ErrorT]]:
+        self, draft: AggregateBatch[StateT, CommandT, EventT, ErrorT], outcome: Outcome, *, last: bool
+    ) -> list[Decision[CommandT, EventT, ErrorT]]:
         """Answer what can be answered now; return the rest, without an error if it is to be decided again.
 
         Left over are the commands of a refused request, and failed commands with an id: a repeated command easily
@@ -170,9 +173,9 @@ class EventSourcingActor(Actor[Execute[CommandT], Executed[EventT, ErrorT]], Gen
             case Appended():
                 self._keep(draft, outcome)
                 for decided in draft.decided:
-                    if not decided.is_suspect:
+                    if not decided.may_be_duplicate:
                         self._answer(decided.work, draft.answer(decided, outcome))
-                return [decided for decided in draft.decided if decided.is_suspect]
+                return [decided for decided in draft.decided if decided.may_be_duplicate]
             case Conflict(sequence):
                 return [decided.failed(self._lost(decided, draft, sequence, last=last)) for decided in draft.decided]
             case DuplicateCommand():
@@ -180,8 +183,8 @@ class EventSourcingActor(Actor[Execute[CommandT], Executed[EventT, ErrorT]], Gen
 
     def _lost(
         self,
-        decided: Decided[CommandT, EventT, ErrorT],
-        draft: Draft[StateT, CommandT, EventT, ErrorT],
+        decided: Decision[CommandT, EventT, ErrorT],
+        draft: AggregateBatch[StateT, CommandT, EventT, ErrorT],
         sequence: int,
         *,
         last: bool,
@@ -195,23 +198,23 @@ class EventSourcingActor(Actor[Execute[CommandT], Executed[EventT, ErrorT]], Gen
             return ConcurrencyConflict(self._type.name, id, expected, sequence)
         return ConcurrencyConflict(self._type.name, id, base, sequence) if last else None
 
-    def _keep(self, draft: Draft[StateT, CommandT, EventT, ErrorT], outcome: Appended) -> None:
+    def _keep(self, draft: AggregateBatch[StateT, CommandT, EventT, ErrorT], outcome: Appended) -> None:
         if draft.closed:
             return
         base = draft.base
-        live = self._states[draft.aggregate_id] = Live(
+        live = self._states[draft.aggregate_id] = CachedAggregate(
             draft.state, outcome.sequence, outcome.position, base.snapshot, base.replay_seconds, base.needs_snapshot
         )
         if self._snapshots is not None:
-            self._snapshots.take_if_due(draft.aggregate_id, live)
+            self._snapshots.schedule_if_due(draft.aggregate_id, live)
 
     async def _answer_repeated(
-        self, left: Sequence[Decided[CommandT, EventT, ErrorT]]
-    ) -> list[Work[CommandT, EventT, ErrorT]]:
+        self, left: Sequence[Decision[CommandT, EventT, ErrorT]]
+    ) -> list[PendingCommand[CommandT, EventT, ErrorT]]:
         """Give commands that were stored before their first answer; return those to be decided again."""
         ids = {decided.command_id for decided in left if decided.command_id is not None}
         found: Mapping[str, RecordedCommand] = await self._store.find_commands(ids) if ids else {}
-        again: list[Work[CommandT, EventT, ErrorT]] = []
+        again: list[PendingCommand[CommandT, EventT, ErrorT]] = []
         for decided in left:
             first = found.get(decided.command_id or "")
             if first is not None:
@@ -222,7 +225,9 @@ class EventSourcingActor(Actor[Execute[CommandT], Executed[EventT, ErrorT]], Gen
                 again.append(decided.work)
         return again
 
-    async def _first_answer(self, command: RecordedCommand, repetition: Execute[CommandT]) -> Executed[EventT, ErrorT]:
+    async def _first_answer(
+        self, command: RecordedCommand, repetition: CommandEnvelope[CommandT]
+    ) -> CommandResult[EventT, ErrorT]:
         aggregate_id = repetition.aggregate_id
         if (command.aggregate_type, command.aggregate_id) != (self._type.name, aggregate_id):
             return Err(CommandIdReused(command.command_id, aggregate_id))
@@ -242,7 +247,7 @@ class EventSourcingActor(Actor[Execute[CommandT], Executed[EventT, ErrorT]], Gen
         position = page.events[-1].position
         return Ok(Commit(aggregate_id, command.last_sequence, position, events, repetition.commit_id))
 
-    def _answer(self, work: Work[CommandT, EventT, ErrorT], answer: Executed[EventT, ErrorT]) -> None:
+    def _answer(self, work: PendingCommand[CommandT, EventT, ErrorT], answer: CommandResult[EventT, ErrorT]) -> None:
         self._counters.commands += 1
         if isinstance(answer, Err):
             if isinstance(answer.error, DomainError):

@@ -1,17 +1,21 @@
 """Make messages of what callers pass in: every argument is checked before anything happens."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Final, TypeAlias, TypeVar
+from dataclasses import dataclass
+from typing import Final, Generic, TypeAlias, TypeVar
 from uuid import NAMESPACE_OID, UUID, uuid4, uuid5
 
 from eventree.actors.request import CARRIED
+from eventree.domain.events import Commit
 from eventree.domain.limits import check_command_id, check_id, check_metadata
 from eventree.domain.metadata import CAUSATION_ID, CORRELATION_ID, encode_metadata
-from eventree.errors import EventreeError, InvalidArgument
-from eventree.sourcing.batch import Execute
+from eventree.errors import DomainError, EventreeError, InvalidArgument
+from eventree.result import Result
 from eventree.sourcing.correlation import correlated
 
 CommandT = TypeVar("CommandT")
+EventT = TypeVar("EventT")
+ErrorT = TypeVar("ErrorT")
 
 CommandId: TypeAlias = str | UUID
 Metadata: TypeAlias = Mapping[str, str]
@@ -19,13 +23,38 @@ Metadata: TypeAlias = Mapping[str, str]
 _IDS: Final = frozenset({CORRELATION_ID, CAUSATION_ID})
 
 
-def message(
+@dataclass(frozen=True, slots=True)
+class CommandEnvelope(Generic[CommandT]):
+    """Carry a command to the actor that decides it.
+
+    Attributes:
+        aggregate_id: The aggregate.
+        command: What is asked for.
+        metadata: Stored with each of its events, as JSON text.
+        command_id: Makes it idempotent, None if it is not.
+        commit_id: Marks its events.
+        expected_sequence: Where its sender saw the aggregate; None if that does not matter.
+    """
+
+    aggregate_id: str
+    command: CommandT
+    metadata: str
+    command_id: str | None
+    commit_id: UUID
+    expected_sequence: int | None = None
+
+
+CommandResult: TypeAlias = Result[Commit[EventT], DomainError[ErrorT] | EventreeError]
+"""What a command is answered with."""
+
+
+def make_request(
     aggregate_id: str,
     command: CommandT,
     metadata: Metadata | None = None,
     command_id: CommandId | None = None,
     expected_sequence: int | None = None,
-) -> Execute[CommandT]:
+) -> CommandEnvelope[CommandT]:
     """Return a command as its actor takes it.
 
     Raises:
@@ -44,28 +73,28 @@ def message(
             check_id(name, metadata[name])
     if CARRIED.get() is not None:
         metadata = correlated(metadata)
-    return Execute(aggregate_id, command, encode_metadata(metadata), text, commit_id, expected_sequence)
+    return CommandEnvelope(aggregate_id, command, encode_metadata(metadata), text, commit_id, expected_sequence)
 
 
-def messages(
+def make_requests(
     commands: Iterable[tuple[str, CommandT]],
     metadata: Metadata | Sequence[Metadata | None] | None,
     command_ids: Sequence[CommandId | None] | None,
-) -> list[Execute[CommandT] | EventreeError]:
+) -> list[CommandEnvelope[CommandT] | EventreeError]:
     """Return for each of many commands its message, or why it cannot be accepted."""
     pairs = list(commands)
     try:
         details = _details(len(pairs), metadata, command_ids)
     except InvalidArgument as error:
         return [error] * len(pairs)
-    return [_message_or_error(*pair, *its) for pair, its in zip(pairs, details, strict=True)]
+    return [_request_or_error(*pair, *its) for pair, its in zip(pairs, details, strict=True)]
 
 
-def _message_or_error(
+def _request_or_error(
     aggregate_id: str, command: CommandT, metadata: Metadata | None, command_id: CommandId | None
-) -> Execute[CommandT] | EventreeError:
+) -> CommandEnvelope[CommandT] | EventreeError:
     try:
-        return message(aggregate_id, command, metadata, command_id)
+        return make_request(aggregate_id, command, metadata, command_id)
     except EventreeError as error:
         return error
 

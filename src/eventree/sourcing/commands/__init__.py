@@ -1,0 +1,1 @@
+"""The command path: requests, loading, deciding and settling, the actor, and what callers get."""
