@@ -137,7 +137,7 @@ class Codec(Generic[ValueT]):
             raise EventNotEncodable(form.name, f"it is larger than {MAX_PAYLOAD_BYTES} bytes")
         return Encoded(form.name, form.version, payload.decode(), _read_back(form, value, payload))
 
-    def read(self, forms: Iterable[Encoded[ValueT]]) -> tuple[ValueT, ...]:
+    def copies(self, forms: Iterable[Encoded[ValueT]]) -> tuple[ValueT, ...]:
         """Return the values of stored forms, new each time: what one has of them, no other can change."""
         return tuple(self.decode(form.type, form.version, form.payload) for form in forms)
 

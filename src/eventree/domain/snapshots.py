@@ -3,7 +3,8 @@
 import math
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Generic, TypeVar
+from inspect import iscoroutinefunction
+from typing import Generic, Protocol, TypeVar
 
 from eventree.errors import InvalidArgument
 from eventree.errors.arguments import check_count, check_positive
@@ -28,6 +29,34 @@ class Snapshot(Generic[StateT_co]):
     state: StateT_co
     sequence: int
     taken_at: datetime
+
+
+class SnapshotPolicy(Protocol):
+    """Decide when an aggregate gets a new snapshot; `SnapshotConfig` is the policy for most systems."""
+
+    def is_due(self, before: int, after: int, replay_seconds: float, /) -> bool:
+        """Return whether a commit makes a snapshot due.
+
+        It is called in the event loop after each commit of an aggregate, so it must be quick. If it raises, no snapshot
+        is taken, which is logged and counted, and the command succeeds all the same.
+
+        Args:
+            before: The sequence of the newest snapshot, 0 if there is none.
+            after: The sequence after the commit.
+            replay_seconds: How long it took to replay the events after the newest snapshot when the aggregate was last
+                loaded, in seconds; 0 if a snapshot was taken since.
+        """
+        ...
+
+
+def check_snapshot_policy(policy: SnapshotPolicy) -> None:
+    """Raise `InvalidArgument` unless an object has a plain method `is_due`."""
+    is_due = getattr(policy, "is_due", None)
+    if isinstance(policy, type) or not callable(is_due) or iscoroutinefunction(is_due):
+        raise InvalidArgument(
+            "snapshots",
+            f"must be a SnapshotConfig or another SnapshotPolicy with a plain method is_due, got {policy!r}",
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,8 @@ from eventree.actors.spec import ChildSpec
 from eventree.actors.supervisor import Supervisor
 from eventree.domain.aggregate import Aggregate, AggregateType
 from eventree.domain.events import EventEnvelope
-from eventree.domain.snapshots import Snapshot, SnapshotConfig
-from eventree.errors import EventreeError, InvalidArgument
+from eventree.domain.snapshots import Snapshot, SnapshotPolicy, check_snapshot_policy
+from eventree.errors import EventreeError
 from eventree.errors.arguments import check_count, check_positive
 from eventree.result import Err, Result
 from eventree.sourcing.commands.answers import as_result, in_time, in_view, log_failure
@@ -45,7 +45,7 @@ class EventSourcing(Generic[StateT, CommandT, EventT, ErrorT]):
         store: EventStore,
         *,
         queries: Iterable[Subscription[EventT]] = (),
-        snapshots: SnapshotConfig | None = None,
+        snapshots: SnapshotPolicy | None = None,
         cache_size: int = 10_000,
         mailbox_size: int = 10_000,
     ) -> None:
@@ -64,8 +64,8 @@ class EventSourcing(Generic[StateT, CommandT, EventT, ErrorT]):
         """
         check_count("cache_size", cache_size)
         check_count("mailbox_size", mailbox_size)
-        if snapshots is not None and not isinstance(snapshots, SnapshotConfig):
-            raise InvalidArgument("snapshots", f"must be a SnapshotConfig, got {snapshots!r}")
+        if snapshots is not None:
+            check_snapshot_policy(snapshots)
         self._type = aggregate_type
         self._store = store
         self._root: Supervisor | None = None

@@ -11,7 +11,7 @@ from eventree.actors.spec import ChildSpec
 from eventree.actors.status import Status
 from eventree.actors.supervisor import Supervisor
 from eventree.domain.aggregate import AggregateType
-from eventree.domain.snapshots import SnapshotConfig
+from eventree.domain.snapshots import SnapshotPolicy
 from eventree.errors import ActorCrashed, ActorStopped, ChildRestarting, ChildRunning, InvalidArgument
 from eventree.sourcing.commands.actor import EventSourcingActor
 from eventree.sourcing.commands.load import AggregateLoader
@@ -51,7 +51,7 @@ class Tree(Generic[StateT, CommandT, EventT, ErrorT]):
         store: EventStore,
         queries: Iterable[Subscription[EventT]],
         *,
-        snapshots: SnapshotConfig | None,
+        snapshots: SnapshotPolicy | None,
         cache_size: int,
         mailbox_size: int,
     ) -> None:

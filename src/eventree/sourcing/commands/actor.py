@@ -1,39 +1,35 @@
-"""The command path: take what waits, load what is missing, decide, commit once, answer."""
+"""The actor that executes commands: load, decide, append, settle."""
 
 import asyncio
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Generic, TypeVar
 
 from eventree.actors.actor import Actor, ActorContext
 from eventree.actors.request import Request
 from eventree.domain.aggregate import AggregateType
-from eventree.domain.events import Commit
-from eventree.errors import (
-    CodecError,
-    CommandIdReused,
-    ConcurrencyConflict,
-    DomainError,
-    EventreeError,
-    LogRolledBack,
-)
+from eventree.errors import DomainError, EventreeError
 from eventree.errors.stores import TRANSIENT_ERRORS
-from eventree.result import Err, Ok
-from eventree.sourcing.commands.decide import AggregateBatch, CommandBatch, Decision, PendingCommand
-from eventree.sourcing.commands.load import AggregateLoader, CachedAggregate, missing_event
+from eventree.result import Err
+from eventree.sourcing.commands.decide import (
+    Answer,
+    DecideAgain,
+    Keep,
+    LookUp,
+    PendingCommand,
+    ReadCommit,
+    Step,
+    Unsettled,
+    decide,
+    resolve,
+    settle,
+)
+from eventree.sourcing.commands.load import AggregateLoader, CachedAggregate
 from eventree.sourcing.commands.requests import CommandEnvelope, CommandResult
 from eventree.sourcing.snapshots.scheduler import SnapshotScheduler
 from eventree.sourcing.statistics import Counters
-from eventree.stores.contract import (
-    Appended,
-    Conflict,
-    DuplicateCommand,
-    EventStore,
-    Outcome,
-    RecordedCommand,
-    StreamRead,
-)
+from eventree.stores.contract import Conflict, EventStore, RecordedCommand
 
 StateT = TypeVar("StateT")
 CommandT = TypeVar("CommandT")
@@ -44,16 +40,16 @@ MAX_BATCH = 1_024
 """Commands in one transaction at most."""
 
 MAX_ROUNDS = 8
-"""How often a command is decided again because somebody else wrote to its aggregate first."""
+"""How often a command is decided while other writers keep changing its aggregate."""
 
 CONFLICT_PAUSE = 0.001
-"""Seconds to wait at most before deciding again, times the conflicts so far: those who collided should not again."""
+"""Seconds to wait at most before deciding again, times the conflicts so far: random, so that rivals part ways."""
 
 
 class EventSourcingActor(
     Actor[CommandEnvelope[CommandT], CommandResult[EventT, ErrorT]], Generic[StateT, CommandT, EventT, ErrorT]
 ):
-    """Own the live states of one aggregate type and decide its commands, as many in one commit as are waiting."""
+    """Execute the commands of one aggregate type: as many as are waiting in one transaction."""
 
     max_batch = MAX_BATCH
 
@@ -67,15 +63,15 @@ class EventSourcingActor(
         cache_size: int,
         snapshots: SnapshotScheduler[StateT] | None,
     ) -> None:
-        """Begin without any state in memory.
+        """Start with an empty cache.
 
         Args:
-            aggregate_type: Decides.
-            store: Keeps the events.
-            loader: Loads aggregates from it.
-            counters: What to count in.
-            cache_size: How many states stay in memory; the least recently used go first.
-            snapshots: Takes snapshots; None for never.
+            aggregate_type: Decides commands and applies events.
+            store: Where to append.
+            loader: Loads aggregates from that store.
+            counters: Counts what was answered.
+            cache_size: How many aggregates to keep in memory; the least recently used are evicted.
+            snapshots: Schedules snapshots; None for none.
         """
         self._type = aggregate_type
         self._store = store
@@ -83,32 +79,33 @@ class EventSourcingActor(
         self._counters = counters
         self._cache_size = cache_size
         self._snapshots = snapshots
-        self._states: dict[str, CachedAggregate[StateT]] = {}
+        self._cache: dict[str, CachedAggregate[StateT]] = {}
 
     async def receive_batch(
         self,
         requests: Sequence[Request[CommandEnvelope[CommandT], CommandResult[EventT, ErrorT]]],
         ctx: ActorContext[CommandEnvelope[CommandT], CommandResult[EventT, ErrorT]],
     ) -> None:
-        """Answer every command, in as many rounds as it takes; conflicts are decided again, a bounded number of times.
+        """Answer every command, in as many rounds as it takes; conflicts end after `MAX_ROUNDS`.
 
-        A store that is away is an answer for all that wait; anything else it raises crashes the actor.
+        Transient store errors are returned to the callers; any other exception of the store crashes the actor.
         """
         pending: list[PendingCommand[CommandT, EventT, ErrorT]] = list(requests)
         conflicts = 0
         try:
             while pending:
-                pending, lost = await self._round(pending, ctx, last=conflicts == MAX_ROUNDS - 1)
-                conflicts += lost
-                if lost and pending:
-                    await asyncio.sleep(random.uniform(0, CONFLICT_PAUSE * conflicts))  # noqa: S311
+                pending, met_conflict = await self._round(pending, ctx, is_last=conflicts == MAX_ROUNDS - 1)
+                if met_conflict:
+                    conflicts += 1
+                    if pending:
+                        await asyncio.sleep(random.uniform(0, CONFLICT_PAUSE * conflicts))  # noqa: S311
         except TRANSIENT_ERRORS as error:
-            self._states.clear()
-            for work in pending:
-                if not work.answered:
-                    self._answer(work, Err(error))
+            self._cache.clear()
+            for request in pending:
+                if not request.answered:
+                    self._answer(request, Err(error))
         except BaseException:
-            crashed = sum(not work.answered for work in pending)
+            crashed = sum(not request.answered for request in pending)
             self._counters.commands += crashed
             self._counters.failed += crashed
             raise
@@ -116,148 +113,113 @@ class EventSourcingActor(
 
     async def _round(
         self,
-        work: list[PendingCommand[CommandT, EventT, ErrorT]],
+        requests: list[PendingCommand[CommandT, EventT, ErrorT]],
         ctx: ActorContext[CommandEnvelope[CommandT], CommandResult[EventT, ErrorT]],
         *,
-        last: bool,
+        is_last: bool,
     ) -> tuple[list[PendingCommand[CommandT, EventT, ErrorT]], bool]:
-        """Decide and commit once; return what is left for the next round and whether there was a conflict."""
-        states, work = await self._load(work)
-        batch = CommandBatch(self._type, states)
-        batch.decide(work)
-        drafts = list(batch.drafts.values())
-        if not drafts:
+        """Load, decide, append and settle once; return the commands of the next round, and if there was a conflict."""
+        loaded, requests = await self._load(requests)
+        batch = decide(self._type, loaded, requests)
+        if not batch.aggregates:
             return batch.deferred, False
-        ctx.check_current()  # one left behind could still append; nobody would get the answer
-        outcomes = await self._store.append([draft.request(self._type.name) for draft in drafts])
-        settled = list(zip(drafts, outcomes, strict=True))
-        conflict = any(isinstance(outcome, Conflict) for outcome in outcomes)
-        self._counters.conflicts += conflict
-        # What was kept is answered first: whatever fails after this, it was stored.
-        left = [decided for draft, outcome in settled for decided in self._settle(draft, outcome, last=last)]
-        again = await self._answer_repeated(left)
-        return again + batch.deferred, conflict
+        ctx.check_current()  # an abandoned actor must not append: its callers have been told that it is gone
+        appends = list(batch.aggregates.values())
+        outcomes = await self._store.append([each.to_append() for each in appends])
+        met_conflict = False
+        steps: list[Step[StateT, CommandT, EventT, ErrorT]] = []
+        for each, outcome in zip(appends, outcomes, strict=True):
+            met_conflict = met_conflict or isinstance(outcome, Conflict)
+            steps += settle(each, outcome, is_last_round=is_last)
+        self._counters.conflicts += met_conflict
+        again = await self._take(steps)
+        return again + batch.deferred, met_conflict
 
     async def _load(
-        self, work: list[PendingCommand[CommandT, EventT, ErrorT]]
+        self, requests: list[PendingCommand[CommandT, EventT, ErrorT]]
     ) -> tuple[Mapping[str, CachedAggregate[StateT]], list[PendingCommand[CommandT, EventT, ErrorT]]]:
-        """Take the states of a batch out of the cache or the store; answer those whose aggregate cannot be loaded.
+        """Take aggregates out of the cache or load them; answer the commands of those that cannot be loaded.
 
-        A state comes back into the cache only with its commit: `apply` may have changed it in place.
+        An aggregate returns to the cache only once its events are stored, as `apply` may change the state in place.
         """
-        ids = dict.fromkeys(request.message.aggregate_id for request in work)
-        states = {id: self._states.pop(id) for id in ids if id in self._states}
-        missing = [id for id in ids if id not in states]
+        loaded: dict[str, CachedAggregate[StateT]] = {}
+        missing: dict[str, None] = {}
+        for request in requests:
+            id = request.message.aggregate_id
+            if (cached := self._cache.pop(id, None)) is not None:
+                loaded[id] = cached
+            elif id not in loaded:
+                missing[id] = None
         if not missing:
-            return states, work
+            return loaded, requests
         broken: dict[str, EventreeError] = {}
-        for id, loaded in (await self._loader.load(missing)).items():
-            if isinstance(loaded, CachedAggregate):
-                states[id] = loaded
+        for id, found in (await self._loader.load(list(missing))).items():
+            if isinstance(found, CachedAggregate):
+                loaded[id] = found
             else:
-                broken[id] = loaded
-        for request in work:
-            if request.message.aggregate_id in broken:
-                self._answer(request, Err(broken[request.message.aggregate_id]))
-        return states, [request for request in work if request.message.aggregate_id in states]
+                broken[id] = found
+        for request in requests:
+            if (error := broken.get(request.message.aggregate_id)) is not None:
+                self._answer(request, Err(error))
+        return loaded, [request for request in requests if request.message.aggregate_id in loaded]
 
-    def _settle(
-        self, draft: AggregateBatch[StateT, CommandT, EventT, ErrorT], outcome: Outcome, *, last: bool
-    ) -> list[Decision[CommandT, EventT, ErrorT]]:
-        """Answer what can be answered now; return the rest, without an error if it is to be decided again.
-
-        Left over are the commands of a refused request, and failed commands with an id: a repeated command easily
-        fails on the state that it led to itself, and then its first answer counts.
-        """
-        match outcome:
-            case Appended():
-                self._keep(draft, outcome)
-                for decided in draft.decided:
-                    if not decided.may_be_duplicate:
-                        self._answer(decided.work, draft.answer(decided, outcome))
-                return [decided for decided in draft.decided if decided.may_be_duplicate]
-            case Conflict(sequence):
-                return [decided.failed(self._lost(decided, draft, sequence, last=last)) for decided in draft.decided]
-            case DuplicateCommand():
-                return [decided.failed(None) for decided in draft.decided]
-
-    def _lost(
-        self,
-        decided: Decision[CommandT, EventT, ErrorT],
-        draft: AggregateBatch[StateT, CommandT, EventT, ErrorT],
-        sequence: int,
-        *,
-        last: bool,
-    ) -> EventreeError | None:
-        """Return why a command is over whose aggregate stands elsewhere; None to decide it again."""
-        id, base = draft.aggregate_id, draft.base.sequence
-        if sequence < base:
-            return LogRolledBack(f"{self._type.name} {id!r}", base, sequence)
-        expected = decided.work.message.expected_sequence
-        if expected is not None and expected < sequence:
-            return ConcurrencyConflict(self._type.name, id, expected, sequence)
-        return ConcurrencyConflict(self._type.name, id, base, sequence) if last else None
-
-    def _keep(self, draft: AggregateBatch[StateT, CommandT, EventT, ErrorT], outcome: Appended) -> None:
-        if draft.closed:
-            return
-        base = draft.base
-        live = self._states[draft.aggregate_id] = CachedAggregate(
-            draft.state, outcome.sequence, outcome.position, base.snapshot, base.replay_seconds, base.needs_snapshot
-        )
-        if self._snapshots is not None:
-            self._snapshots.schedule_if_due(draft.aggregate_id, live)
-
-    async def _answer_repeated(
-        self, left: Sequence[Decision[CommandT, EventT, ErrorT]]
+    async def _take(
+        self, steps: Iterable[Step[StateT, CommandT, EventT, ErrorT]]
     ) -> list[PendingCommand[CommandT, EventT, ErrorT]]:
-        """Give commands that were stored before their first answer; return those to be decided again."""
-        ids = {decided.command_id for decided in left if decided.command_id is not None}
+        """Take the steps after an append; return the commands to decide again.
+
+        What needs no look-up is answered first: those answers stand whatever fails afterwards.
+        """
+        left: list[Unsettled[CommandT, EventT, ErrorT]] = []
+        for step in steps:
+            match step:
+                case Answer(request, result):
+                    self._answer(request, result)
+                case Keep(aggregate_id, aggregate):
+                    self._keep(aggregate_id, aggregate)
+                case _:
+                    left.append(step)
+        return await self._look_up(left) if left else []
+
+    async def _look_up(
+        self, steps: Iterable[Unsettled[CommandT, EventT, ErrorT]]
+    ) -> list[PendingCommand[CommandT, EventT, ErrorT]]:
+        """Answer commands that were stored before with their first commit; return the commands to decide again."""
+        ids = {step.command_id for step in steps if isinstance(step, LookUp)}
         found: Mapping[str, RecordedCommand] = await self._store.find_commands(ids) if ids else {}
         again: list[PendingCommand[CommandT, EventT, ErrorT]] = []
-        for decided in left:
-            first = found.get(decided.command_id or "")
-            if first is not None:
-                self._answer(decided.work, await self._first_answer(first, decided.work.message))
-            elif decided.error is not None:
-                self._answer(decided.work, Err(decided.error))
-            else:
-                again.append(decided.work)
+        for step in steps:
+            resolved = (
+                step if isinstance(step, DecideAgain) else resolve(step, self._type.name, found.get(step.command_id))
+            )
+            match resolved:
+                case Answer(request, result):
+                    self._answer(request, result)
+                case ReadCommit(request, recorded):
+                    self._answer(request, await self._loader.commit(recorded, request.message.commit_id))
+                case DecideAgain(request):
+                    again.append(request)
         return again
 
-    async def _first_answer(
-        self, command: RecordedCommand, repetition: CommandEnvelope[CommandT]
-    ) -> CommandResult[EventT, ErrorT]:
-        aggregate_id = repetition.aggregate_id
-        if (command.aggregate_type, command.aggregate_id) != (self._type.name, aggregate_id):
-            return Err(CommandIdReused(command.command_id, aggregate_id))
-        count = command.last_sequence - command.first_sequence + 1
-        after = command.last_sequence - max(count, 1)
-        read = StreamRead(self._type.name, aggregate_id, max(after, 0), max(count, 1))
-        [page] = await self._store.read_streams([read])
-        missing = missing_event(read, page)
-        if missing is not None:
-            return Err(missing)
-        if not command.last_sequence:
-            return Ok(Commit(aggregate_id, 0, 0, (), repetition.commit_id))
-        try:
-            events = tuple(self._loader.envelope(event).payload for event in page.events) if count else ()
-        except CodecError as error:
-            return Err(error)
-        position = page.events[-1].position
-        return Ok(Commit(aggregate_id, command.last_sequence, position, events, repetition.commit_id))
+    def _keep(self, aggregate_id: str, aggregate: CachedAggregate[StateT]) -> None:
+        self._cache[aggregate_id] = aggregate
+        if self._snapshots is not None:
+            aggregate.snapshot = self._snapshots.schedule_if_due(
+                aggregate_id, aggregate.state, aggregate.sequence, aggregate.snapshot
+            )
 
-    def _answer(self, work: PendingCommand[CommandT, EventT, ErrorT], answer: CommandResult[EventT, ErrorT]) -> None:
+    def _answer(self, request: PendingCommand[CommandT, EventT, ErrorT], result: CommandResult[EventT, ErrorT]) -> None:
         self._counters.commands += 1
-        if isinstance(answer, Err):
-            if isinstance(answer.error, DomainError):
+        if isinstance(result, Err):
+            if isinstance(result.error, DomainError):
                 self._counters.refused += 1
             else:
                 self._counters.failed += 1
-        work.reply(answer)
+        request.reply(result)
 
     def _evict(self) -> None:
-        """Forget the states used least recently; a state that was used came back at the end."""
-        excess = len(self._states) - self._cache_size
-        for id in list(islice(self._states, max(excess, 0))):
-            del self._states[id]
+        """Drop the aggregates least recently used: those in use were put back at the end."""
+        excess = len(self._cache) - self._cache_size
+        if excess > 0:
+            for id in list(islice(self._cache, excess)):
+                del self._cache[id]

@@ -1,13 +1,15 @@
-"""Load aggregates: the newest snapshot, then the events after it, many aggregates in one read."""
+"""Load aggregates from a store: the newest snapshot, then the events after it, many aggregates in one read."""
 
 import logging
-from collections.abc import AsyncIterator, Callable, Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from time import perf_counter
 from typing import Generic, TypeVar
+from uuid import UUID
+
+from msgspec import Struct
 
 from eventree.domain.aggregate import Aggregate, AggregateType
-from eventree.domain.events import EventEnvelope
+from eventree.domain.events import Commit, EventEnvelope
 from eventree.domain.limits import check_id
 from eventree.domain.snapshots import Snapshot
 from eventree.errors import (
@@ -20,10 +22,12 @@ from eventree.errors import (
     TransactionRolledBack,
 )
 from eventree.errors.root import error_text
+from eventree.result import Err, Ok, Result
 from eventree.sourcing.envelopes import envelope, payload_of
 from eventree.sourcing.snapshots.codec import SnapshotCodec
+from eventree.sourcing.snapshots.scheduler import NO_SNAPSHOT, UNUSABLE_SNAPSHOT, NewestSnapshot
 from eventree.sourcing.statistics import AggregateStats, Counters
-from eventree.stores.contract import EventStore, RecordedEvent, StoredSnapshot, StreamPage, StreamRead
+from eventree.stores.contract import EventStore, RecordedCommand, RecordedEvent, StoredSnapshot, StreamPage, StreamRead
 
 logger = logging.getLogger("eventree")
 
@@ -33,36 +37,30 @@ EventT = TypeVar("EventT")
 ErrorT = TypeVar("ErrorT")
 
 PAGE = 1_000
-"""Events of one aggregate to read at once."""
+"""Events of one aggregate in one read at most."""
 
 
-@dataclass(slots=True)
-class CachedAggregate(Generic[StateT]):
-    """The state of an aggregate and where it stands.
+class CachedAggregate(Struct, Generic[StateT]):
+    """Hold an aggregate in memory.
 
     Attributes:
-        state: After its last event.
-        sequence: The sequence of that event; 0 if it has none.
+        state: The state after its last event.
+        sequence: The sequence of that event; 0 if there is none.
         position: The position of that event; 0 if there is none.
-        snapshot: The sequence of its newest snapshot, as far as we know; 0 if it has none.
-        replay_seconds: How long it took to decode and apply the events after that, when it was loaded; 0 if a snapshot
-            was taken since.
-        needs_snapshot: Whether the one that was found could not be used, so that the next commit is to replace it.
+        snapshot: What is known of its newest snapshot.
     """
 
     state: StateT
     sequence: int
     position: int
-    snapshot: int = 0
-    replay_seconds: float = 0.0
-    needs_snapshot: bool = False
+    snapshot: NewestSnapshot = NO_SNAPSHOT
 
 
 class AggregateLoader(Generic[StateT, CommandT, EventT, ErrorT]):
-    """Read aggregates of one type from a store.
+    """Load aggregates of one type from a store.
 
     Attributes:
-        clock: Returns the time in seconds, never going back; what a replay costs is measured by it.
+        clock: A monotonic clock, in seconds; measures how long a replay takes.
     """
 
     def __init__(
@@ -73,14 +71,14 @@ class AggregateLoader(Generic[StateT, CommandT, EventT, ErrorT]):
         counters: Counters,
         clock: Callable[[], float] = perf_counter,
     ) -> None:
-        """Remember what to load from where.
+        """Create a loader.
 
         Args:
-            aggregate_type: What to load.
-            store: Keeps it.
-            snapshots: Reads snapshots; None to look for none.
-            counters: What to count in.
-            clock: See the attribute; for tests.
+            aggregate_type: The type of the aggregates.
+            store: Where their events are.
+            snapshots: Decodes snapshots; None to read none.
+            counters: Counts unusable snapshots.
+            clock: A monotonic clock, in seconds; default `time.perf_counter`.
         """
         self._type = aggregate_type
         self._store = store
@@ -89,62 +87,115 @@ class AggregateLoader(Generic[StateT, CommandT, EventT, ErrorT]):
         self.clock = clock
 
     async def load(self, ids: Collection[str]) -> Mapping[str, CachedAggregate[StateT] | EventreeError]:
-        """Return the current state of each aggregate, or why it alone cannot be loaded.
+        """Return the current state of each aggregate, or why that aggregate cannot be loaded.
 
         Raises:
             EventStoreError: The store could not answer.
         """
-        loaded: dict[str, CachedAggregate[StateT] | EventreeError] = await self._beginnings(ids)
-        behind = list(ids)
+        found = await self._find_snapshots(ids)
+        loaded = {id: self._start_from(id, found[id]) if id in found else self._start_empty(id) for id in ids}
+        behind = [id for id in ids if isinstance(loaded[id], CachedAggregate)]
         while behind:
-            reads = [self._read_on(id, loaded[id]) for id in behind]
-            pages = await self._store.read_streams(reads)
-            for id, read, page in zip(behind, reads, pages, strict=True):
-                loaded[id] = missing_event(read, page) or self._advance(id, loaded[id], page)
-            behind = [id for id, page in zip(behind, pages, strict=True) if self._is_behind(loaded[id], page.sequence)]
+            behind = await self._read_next(loaded, behind)
         return loaded
 
     async def snapshot(self, id: str) -> Snapshot[StateT] | None:
-        """Return the newest snapshot of an aggregate, None if there is none that can be used."""
+        """Return the newest snapshot of an aggregate; None if there is no usable one."""
         snapshot = (await self._find_snapshots([id])).get(id)
         if snapshot is None:
             return None
         [page] = await self._store.read_streams([StreamRead(self._type.name, id, limit=0)])
         return None if self._is_ahead(id, snapshot.sequence, page.sequence) else snapshot
 
+    async def commit(self, recorded: RecordedCommand, commit_id: UUID) -> Result[Commit[EventT], EventreeError]:
+        """Return what a command of this aggregate type stored, or why its events cannot be read.
+
+        Args:
+            recorded: Where it was stored.
+            commit_id: The commit id that was made from its command id.
+
+        Raises:
+            EventStoreError: The store could not answer.
+        """
+        id, last = recorded.aggregate_id, recorded.last_sequence
+        count = last - recorded.first_sequence + 1
+        limit = max(count, 1)  # without events of its own, its position is that of the event before it
+        read = StreamRead(self._type.name, id, max(last - limit, 0), limit)
+        [page] = await self._store.read_streams([read])
+        missing = missing_event(read, page)
+        if missing is not None:
+            return Err(missing)
+        if not last:
+            return Ok(Commit(id, 0, 0, (), commit_id))
+        try:
+            events = tuple(payload_of(event, self._type.events) for event in page.events) if count else ()
+        except EventNotDecodable as error:
+            return Err(error)
+        return Ok(Commit(id, last, page.events[-1].position, events, commit_id))
+
     def envelope(self, event: RecordedEvent) -> EventEnvelope[EventT]:
         """Return a stored event with its payload decoded.
 
         Raises:
-            EventNotDecodable: It does not fit the code.
+            EventNotDecodable: The event does not fit the code.
         """
         return envelope(event, self._type.events)
 
-    async def _beginnings(self, ids: Collection[str]) -> dict[str, CachedAggregate[StateT] | EventreeError]:
-        found = await self._find_snapshots(ids)
-        return {id: self._begin_at(id, found[id]) if id in found else self._nothing_yet(id) for id in ids}
-
-    def _begin_at(self, id: str, snapshot: Snapshot[StateT] | None) -> CachedAggregate[StateT] | EventreeError:
+    def _start_from(self, id: str, snapshot: Snapshot[StateT] | None) -> CachedAggregate[StateT] | EventreeError:
         if snapshot is None:
-            return self._nothing_yet(id, needs_snapshot=True)
-        return CachedAggregate(snapshot.state, snapshot.sequence, 0, snapshot.sequence)
+            return self._start_empty(id, UNUSABLE_SNAPSHOT)
+        return CachedAggregate(snapshot.state, snapshot.sequence, 0, NewestSnapshot(snapshot.sequence))
 
-    def _nothing_yet(self, id: str, *, needs_snapshot: bool = False) -> CachedAggregate[StateT] | EventreeError:
+    def _start_empty(self, id: str, snapshot: NewestSnapshot = NO_SNAPSHOT) -> CachedAggregate[StateT] | EventreeError:
         try:
-            return CachedAggregate(self._type.empty_state(), 0, 0, needs_snapshot=needs_snapshot)
+            return CachedAggregate(self._type.empty_state(), 0, 0, snapshot)
         except Exception as error:  # noqa: BLE001 - a bug in `empty_state` is the answer for this aggregate only
             return HandlerCrashed("empty_state", self._type.name, id, error)
 
+    async def _read_next(
+        self, loaded: dict[str, CachedAggregate[StateT] | EventreeError], ids: Sequence[str]
+    ) -> list[str]:
+        """Read one page for each aggregate and apply it; return the ids of those that have more events."""
+        aggregates = [(id, found) for id in ids if isinstance(found := loaded[id], CachedAggregate)]
+        reads = [StreamRead(self._type.name, id, aggregate.sequence, PAGE) for id, aggregate in aggregates]
+        pages = await self._store.read_streams(reads)
+        behind: list[str] = []
+        for (id, aggregate), read, page in zip(aggregates, reads, pages, strict=True):
+            advanced = loaded[id] = missing_event(read, page) or self._advance(id, aggregate, page)
+            if isinstance(advanced, CachedAggregate) and advanced.sequence < page.sequence:
+                behind.append(id)
+        return behind
+
+    def _advance(
+        self, id: str, aggregate: CachedAggregate[StateT], page: StreamPage
+    ) -> CachedAggregate[StateT] | EventreeError:
+        snapshot = aggregate.snapshot
+        if aggregate.sequence > page.sequence:  # an older backup was restored
+            is_ahead = self._is_ahead(id, snapshot.sequence, page.sequence)
+            return self._start_empty(id, UNUSABLE_SNAPSHOT if is_ahead else NO_SNAPSHOT)
+        started = self.clock()
+        try:
+            payloads = [payload_of(event, self._type.events) for event in page.events]
+        except EventNotDecodable as error:
+            return error
+        try:
+            state = self._type.replay(aggregate.state, payloads)
+        except Exception as error:  # noqa: BLE001 - a bug in `apply` is the answer for this aggregate only
+            return HandlerCrashed("apply", self._type.name, id, error)
+        seconds = snapshot.replay_seconds + self.clock() - started
+        newest = NewestSnapshot(snapshot.sequence, seconds, snapshot.is_unusable)
+        return CachedAggregate(state, aggregate.sequence + len(payloads), page.position, newest)
+
     async def _find_snapshots(self, ids: Collection[str]) -> Mapping[str, Snapshot[StateT] | None]:
-        """Return the newest snapshots; None for one that cannot be used."""
+        """Return the newest snapshots by aggregate id; None for an unusable one."""
         codec = self._snapshots
         if codec is None:
             return {}
         try:
             stored = await self._store.load_snapshots(self._type.name, list(ids), codec.state_version)
-        except (StoreUnavailable, TransactionRolledBack):  # it would not read events either
+        except (StoreUnavailable, TransactionRolledBack):  # then events cannot be read either
             raise
-        except Exception as error:  # noqa: BLE001 - events are enough, whatever became of all snapshots
+        except Exception as error:  # noqa: BLE001 - snapshots are optional: the events are enough
             self._counters.snapshots_ignored += len(ids)
             logger.warning("%s: snapshots cannot be read: %s", self._type.name, error_text(error))
             return dict.fromkeys(ids)
@@ -158,44 +209,18 @@ class AggregateLoader(Generic[StateT, CommandT, EventT, ErrorT]):
             return None
 
     def _is_ahead(self, id: str, snapshot: int, sequence: int) -> bool:
-        """Tell whether a snapshot is from a future that a restored backup does not have; then it is counted."""
+        """Return whether a snapshot is newer than its aggregate, as after a restore of a backup; count it if so."""
         if snapshot > sequence:
-            self._ignore(id, snapshot, f"its aggregate stands at {sequence}")
+            self._ignore(id, snapshot, f"its aggregate is at sequence {sequence}")
         return snapshot > sequence
 
     def _ignore(self, id: str, sequence: int, reason: str) -> None:
         self._counters.snapshots_ignored += 1
         logger.warning("%s %r: the snapshot at sequence %d is not used: %s", self._type.name, id, sequence, reason)
 
-    def _read_on(self, id: str, live: CachedAggregate[StateT] | EventreeError) -> StreamRead:
-        return StreamRead(self._type.name, id, live.sequence if isinstance(live, CachedAggregate) else 0, PAGE)
-
-    def _is_behind(self, live: CachedAggregate[StateT] | EventreeError, sequence: int) -> bool:
-        return isinstance(live, CachedAggregate) and live.sequence < sequence
-
-    def _advance(
-        self, id: str, live: CachedAggregate[StateT] | EventreeError, page: StreamPage
-    ) -> CachedAggregate[StateT] | EventreeError:
-        if not isinstance(live, CachedAggregate):
-            return live
-        if live.sequence > page.sequence:  # an older backup was restored
-            return self._nothing_yet(id, needs_snapshot=self._is_ahead(id, live.snapshot, page.sequence))
-        began = self.clock()
-        try:
-            payloads = [payload_of(event, self._type.events) for event in page.events]
-        except EventNotDecodable as error:
-            return error
-        try:
-            state = self._type.replay(live.state, payloads)
-        except Exception as error:  # noqa: BLE001 - a bug in `apply` is the answer for this aggregate only
-            return HandlerCrashed("apply", self._type.name, id, error)
-        seconds = live.replay_seconds + self.clock() - began
-        sequence = live.sequence + len(payloads)
-        return CachedAggregate(state, sequence, page.position, live.snapshot, seconds, live.needs_snapshot)
-
 
 def missing_event(read: StreamRead, page: StreamPage) -> EventMissing | None:
-    """Return the error of the first event that a page lacks; None if it goes on where it should, without a gap."""
+    """Return the error for the first event missing from a page; None if the page continues the stream without a gap."""
     events = page.events
     if not events and (read.after >= page.sequence or not read.limit):
         return None
@@ -210,7 +235,10 @@ def missing_event(read: StreamRead, page: StreamPage) -> EventMissing | None:
 
 
 class AggregateReader(Generic[StateT, CommandT, EventT, ErrorT]):
-    """Answer questions about aggregates of one type; every method raises what goes wrong."""
+    """Read aggregates of one type from the store, past the commands that wait and the cache.
+
+    Every method raises `EventreeError` if it fails.
+    """
 
     def __init__(
         self,
@@ -218,7 +246,13 @@ class AggregateReader(Generic[StateT, CommandT, EventT, ErrorT]):
         store: EventStore,
         loader: AggregateLoader[StateT, CommandT, EventT, ErrorT],
     ) -> None:
-        """Remember what to read from where."""
+        """Create a reader.
+
+        Args:
+            aggregate_type: The type of the aggregates.
+            store: Where their events are.
+            loader: Loads aggregates from that store.
+        """
         self._type = aggregate_type
         self._store = store
         self._loader = loader
@@ -233,11 +267,11 @@ class AggregateReader(Generic[StateT, CommandT, EventT, ErrorT]):
         return Aggregate(aggregate_id, loaded.state, loaded.sequence)
 
     async def events(self, aggregate_id: str, start_from: int) -> list[EventEnvelope[EventT]]:
-        """Return the events of an aggregate from a sequence on."""
+        """Return the events of an aggregate with at least this sequence."""
         return [event async for event in self.stream(aggregate_id, start_from)]
 
     async def stream(self, aggregate_id: str, start_from: int) -> AsyncIterator[EventEnvelope[EventT]]:
-        """Yield the events of an aggregate from a sequence on, a page in memory at a time."""
+        """Yield the events of an aggregate with at least this sequence, with one page in memory at a time."""
         after = max(start_from, 1) - 1
         while True:
             page = await self._page(aggregate_id, after, PAGE)
@@ -248,11 +282,11 @@ class AggregateReader(Generic[StateT, CommandT, EventT, ErrorT]):
                 return
 
     async def snapshot(self, aggregate_id: str) -> Snapshot[StateT] | None:
-        """Return the newest snapshot of an aggregate, None if there is none that can be used."""
+        """Return the newest snapshot of an aggregate; None if there is no usable one."""
         return await self._loader.snapshot(check_id("aggregate_id", aggregate_id))
 
     async def stats(self, aggregate_id: str) -> AggregateStats:
-        """Return the numbers of an aggregate."""
+        """Return the statistics of an aggregate."""
         page = await self._page(aggregate_id, 0, 0)
         if not page.sequence:
             raise EntityNotFound(self._type.name, aggregate_id)
