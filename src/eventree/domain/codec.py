@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from eventree.domain.comparison import Comparison, fields_of, not_finite, part_that_fails
 from eventree.domain.event_types import EventType
+from eventree.domain.immutability import is_immutable
 from eventree.domain.limits import MAX_PAYLOAD_BYTES
 from eventree.domain.models import decode_model, decoder_of_model, encode_model, is_model, place_of
 from eventree.domain.schemas import schema_of
@@ -43,7 +44,7 @@ class Encoded(Struct, Generic[ValueT], frozen=True, gc=False):
 class _Form(Generic[ValueT]):
     """How the values of one class are stored and read."""
 
-    __slots__ = ("compare", "decode", "event_type", "name", "version")
+    __slots__ = ("compare", "decode", "event_type", "is_immutable", "name", "version")
 
     def __init__(self, cls: type[ValueT], comparison: Comparison) -> None:
         """Prepare; raises `InvalidArgument` for a class that JSON cannot carry."""
@@ -52,6 +53,7 @@ class _Form(Generic[ValueT]):
         self.version = self.event_type.version
         self.decode: Callable[[str | bytes], ValueT] = decoder_of_model(cls) if is_model(cls) else _decoder_of(cls)
         self.compare = comparison.of(cls)
+        self.is_immutable = not is_model(cls) and is_immutable(cls)
 
 
 def _decoder_of(cls: type[ValueT]) -> Callable[[str | bytes], ValueT]:
@@ -138,8 +140,15 @@ class Codec(Generic[ValueT]):
         return Encoded(form.name, form.version, payload.decode(), _read_back(form, value, payload))
 
     def copies(self, forms: Iterable[Encoded[ValueT]]) -> tuple[ValueT, ...]:
-        """Return the values of stored forms, new each time: what one has of them, no other can change."""
-        return tuple(self.decode(form.type, form.version, form.payload) for form in forms)
+        """Return the values once more, for a second owner: neither owner can change what the other has.
+
+        Only the values of mutable classes are decoded again.
+        """
+        values: list[ValueT] = []
+        for form in forms:
+            is_shareable = self._by_name[form.type].is_immutable
+            values.append(form.value if is_shareable else self.decode(form.type, form.version, form.payload))
+        return tuple(values)
 
     def decode(self, type_: str, version: int, payload: str) -> ValueT:
         """Return the value of a stored form, whatever its version.

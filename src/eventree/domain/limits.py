@@ -37,7 +37,8 @@ def check_id(name: str, value: str) -> str:
         raise InvalidArgument(name, "must not be empty")
     if "\0" in value:
         raise InvalidArgument(name, "must not contain NUL")
-    check_text(name, value, MAX_ID_BYTES)
+    if len(value) > MAX_ID_BYTES or not value.isascii():  # most ids are short and plain, and every command has one
+        check_text(name, value, MAX_ID_BYTES)
     return value
 
 

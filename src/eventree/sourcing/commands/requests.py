@@ -1,9 +1,10 @@
-"""Make messages of what callers pass in: every argument is checked before anything happens."""
+"""Make requests of what callers pass in: every argument is checked here, before anything is sent."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final, Generic, TypeAlias, TypeVar
 from uuid import NAMESPACE_OID, UUID, uuid4, uuid5
+
+from msgspec import Struct
 
 from eventree.actors.request import CARRIED
 from eventree.domain.events import Commit
@@ -23,17 +24,16 @@ Metadata: TypeAlias = Mapping[str, str]
 _IDS: Final = frozenset({CORRELATION_ID, CAUSATION_ID})
 
 
-@dataclass(frozen=True, slots=True)
-class CommandEnvelope(Generic[CommandT]):
+class CommandEnvelope(Struct, Generic[CommandT], frozen=True):
     """Carry a command to the actor that decides it.
 
     Attributes:
         aggregate_id: The aggregate.
-        command: What is asked for.
-        metadata: Stored with each of its events, as JSON text.
-        command_id: Makes it idempotent, None if it is not.
-        commit_id: Marks its events.
-        expected_sequence: Where its sender saw the aggregate; None if that does not matter.
+        command: The command, for the aggregate type's `handle`.
+        metadata: Stored with each of its events; a JSON object as text.
+        command_id: Makes the command idempotent; None if it is not.
+        commit_id: The commit id of its events.
+        expected_sequence: The sequence that the caller expects the aggregate to be at; None for any.
     """
 
     aggregate_id: str
@@ -45,7 +45,7 @@ class CommandEnvelope(Generic[CommandT]):
 
 
 CommandResult: TypeAlias = Result[Commit[EventT], DomainError[ErrorT] | EventreeError]
-"""What a command is answered with."""
+"""The answer to a command."""
 
 
 def make_request(
@@ -55,25 +55,28 @@ def make_request(
     command_id: CommandId | None = None,
     expected_sequence: int | None = None,
 ) -> CommandEnvelope[CommandT]:
-    """Return a command as its actor takes it.
+    """Check the arguments of a command and put it into an envelope.
+
+    Args:
+        aggregate_id: 1 to 255 bytes of UTF-8.
+        command: Anything but None.
+        metadata: At most 64 KiB of JSON; default none. The correlation ids of the caller are added.
+        command_id: 1 to 255 bytes of UTF-8, or a UUID; default none.
+        expected_sequence: From 0; default any.
 
     Raises:
-        InvalidArgument: An argument cannot be accepted.
+        InvalidArgument: An argument is not acceptable.
     """
     check_id("aggregate_id", aggregate_id)
     if command is None:
         raise InvalidArgument("command", "must not be None")
-    text = check_command_id(command_id)
-    # Never the command's id itself: that may be the id of the commit that led to it, which ends where this one begins.
-    commit_id = uuid4() if text is None else uuid5(NAMESPACE_OID, text)
-    _check_sequence(expected_sequence)
-    metadata = check_metadata(metadata)
-    for name in metadata.keys() & _IDS:  # all that follows from this command inherits them
-        if metadata[name]:
-            check_id(name, metadata[name])
-    if CARRIED.get() is not None:
-        metadata = correlated(metadata)
-    return CommandEnvelope(aggregate_id, command, encode_metadata(metadata), text, commit_id, expected_sequence)
+    id = None if command_id is None else check_command_id(command_id)
+    # Never the command id itself: that may be the id of the commit that led to this one, and no two commits share one.
+    commit_id = uuid4() if id is None else uuid5(NAMESPACE_OID, id)
+    if expected_sequence is not None:
+        _check_sequence(expected_sequence)
+    stored = "{}" if metadata is None and CARRIED.get() is None else _stored_metadata(metadata)
+    return CommandEnvelope(aggregate_id, command, stored, id, commit_id, expected_sequence)
 
 
 def make_requests(
@@ -81,13 +84,13 @@ def make_requests(
     metadata: Metadata | Sequence[Metadata | None] | None,
     command_ids: Sequence[CommandId | None] | None,
 ) -> list[CommandEnvelope[CommandT] | EventreeError]:
-    """Return for each of many commands its message, or why it cannot be accepted."""
+    """Return an envelope for each command, or why its arguments are not acceptable."""
     pairs = list(commands)
     try:
-        details = _details(len(pairs), metadata, command_ids)
+        options = _options(len(pairs), metadata, command_ids)
     except InvalidArgument as error:
         return [error] * len(pairs)
-    return [_request_or_error(*pair, *its) for pair, its in zip(pairs, details, strict=True)]
+    return [_request_or_error(*pair, *each) for pair, each in zip(pairs, options, strict=True)]
 
 
 def _request_or_error(
@@ -99,10 +102,10 @@ def _request_or_error(
         return error
 
 
-def _details(
+def _options(
     count: int, metadata: Metadata | Sequence[Metadata | None] | None, command_ids: Sequence[CommandId | None] | None
 ) -> list[tuple[Metadata | None, CommandId | None]]:
-    """Return metadata and id for each of a number of commands."""
+    """Return metadata and command id for each of a number of commands."""
     each = [metadata] * count if metadata is None or isinstance(metadata, Mapping) else metadata
     ids = [None] * count if command_ids is None else command_ids
     for name, values in (("metadata", each), ("command_ids", ids)):
@@ -111,8 +114,17 @@ def _details(
     return list(zip(each, ids, strict=True))
 
 
-def _check_sequence(expected: int | None) -> None:
-    if expected is not None and (isinstance(expected, bool) or not isinstance(expected, int) or expected < 0):
+def _check_sequence(expected: int) -> None:
+    if isinstance(expected, bool) or not isinstance(expected, int) or expected < 0:
         raise InvalidArgument(
             "expected_sequence", f"must be a whole number from 0, the sequence of the last event, got {expected!r}"
         )
+
+
+def _stored_metadata(metadata: Metadata | None) -> str:
+    """Return metadata as JSON text, with the correlation ids of what the caller is working on."""
+    metadata = check_metadata(metadata)
+    for name in metadata.keys() & _IDS:  # later commands inherit these ids
+        if metadata[name]:
+            check_id(name, metadata[name])
+    return encode_metadata(correlated(metadata))
