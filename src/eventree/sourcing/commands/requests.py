@@ -71,7 +71,7 @@ def make_request(
     if command is None:
         raise InvalidArgument("command", "must not be None")
     id = None if command_id is None else check_command_id(command_id)
-    # Never the command id itself: that may be the id of the commit that led to this one, and no two commits share one.
+    # Never the command id itself: that may be the id of the commit that led to it, the one right before in the log.
     commit_id = uuid4() if id is None else uuid5(NAMESPACE_OID, id)
     if expected_sequence is not None:
         _check_sequence(expected_sequence)
