@@ -1,4 +1,4 @@
-"""Values and pure functions of the domain: no asyncio, no I/O."""
+"""Aggregates, events, their stored form and snapshot policies: values and pure functions, no asyncio, no I/O."""
 
 from eventree.domain.aggregate import Aggregate, AggregateType
 from eventree.domain.event_types import Upcaster, event_type

@@ -1,4 +1,4 @@
-"""Where aggregates, actors and stores meet: the command path, the queries and the system."""
+"""Aggregates on actors and stores: the command path, queries, and the client of a system."""
 
 from eventree.sourcing.commands.actor import EventSourcingActor
 from eventree.sourcing.correlation import Correlation, correlation, current_correlation

@@ -1,1 +1,1 @@
-"""The command path: requests, loading, deciding and settling, the actor, and what callers get."""
+"""The command path: make requests, load aggregates, decide and settle, append in the actor, answer callers."""
