@@ -189,10 +189,7 @@ class EventSourcingActor(
         found: Mapping[str, RecordedCommand] = await self._store.find_commands(ids) if ids else {}
         again: list[PendingCommand[CommandT, EventT, ErrorT]] = []
         for step in steps:
-            resolved = (
-                step if isinstance(step, DecideAgain) else resolve(step, self._type.name, found.get(step.command_id))
-            )
-            match resolved:
+            match resolve(step, self._type.name, found):
                 case Answer(request, result):
                     self._answer(request, result)
                 case ReadCommit(request, recorded):

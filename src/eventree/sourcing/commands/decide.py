@@ -312,18 +312,21 @@ def settle(
 
 
 def resolve(
-    lookup: LookUp[CommandT, EventT, ErrorT], aggregate_type: str, recorded: RecordedCommand | None
+    step: Unsettled[CommandT, EventT, ErrorT], aggregate_type: str, found: Mapping[str, RecordedCommand]
 ) -> Answer[CommandT, EventT, ErrorT] | DecideAgain[CommandT, EventT, ErrorT] | ReadCommit[CommandT, EventT, ErrorT]:
-    """Return what to do with a command that was looked up.
+    """Return what to do with a command, now that the command ids are looked up.
 
     Args:
-        lookup: The command, and what to do if it was not stored before.
+        step: What was to be done.
         aggregate_type: The name of the type of its aggregate.
-        recorded: Where the command was stored; None if it was not.
+        found: Where commands were stored, by command id.
     """
+    if isinstance(step, DecideAgain):
+        return step
+    recorded = found.get(step.command_id)
     if recorded is None:
-        return lookup.otherwise
-    request = lookup.otherwise.request
+        return step.otherwise
+    request = step.otherwise.request
     aggregate_id = request.message.aggregate_id
     if (recorded.aggregate_type, recorded.aggregate_id) != (aggregate_type, aggregate_id):
         return Answer(request, Err(CommandIdReused(recorded.command_id, aggregate_id)))
