@@ -49,6 +49,7 @@ from eventree.domain import (
     EventEnvelope,
     Snapshot,
     SnapshotConfig,
+    SnapshotPolicy,
     Upcaster,
     event_type,
 )
@@ -218,6 +219,7 @@ __all__ = [
     "Sighting",
     "Snapshot",
     "SnapshotConfig",
+    "SnapshotPolicy",
     "StaleIncarnation",
     "Status",
     "StopActor",

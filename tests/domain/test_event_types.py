@@ -205,7 +205,7 @@ def test_what_makes_no_sense_is_refused_at_the_class(arguments: dict[str, Any], 
 
 
 def test_a_gap_between_versions_is_named() -> None:
-    with pytest.raises(InvalidArgument, match=r"none for version 2, but for \[1, 3\]"):
+    with pytest.raises(InvalidArgument, match=r"no function for version 2, only for \[1, 3\]"):
         event_type(upcasters={1: with_currency, 3: with_cents})
 
 
@@ -225,7 +225,7 @@ def test_a_class_whose_name_no_store_can_keep_needs_another_one() -> None:
 
 
 def test_a_name_is_no_alias_of_itself() -> None:
-    with pytest.raises(InvalidArgument, match="is the name itself"):
+    with pytest.raises(InvalidArgument, match="is the current name"):
         event_type(aliases=["Same"])(type("Same", (), {}))
 
 
@@ -241,8 +241,8 @@ def test_names_that_clash_are_refused_when_the_aggregate_type_is_built() -> None
         door: str
 
     for events, reason in (
-        ([Opened, Begun], "Opened names two classes"),
-        ([Begun, Opened], "Opened names two classes"),
+        ([Opened, Begun], "Opened is a name or alias of two classes"),
+        ([Begun, Opened], "Opened is a name or alias of two classes"),
         ([Opened, Unlocked], "two classes are called Opened"),
         ([Opened, Opened], "two classes are called Opened"),
     ):

@@ -178,7 +178,7 @@ async def test_a_snapshot_of_an_aggregate_that_has_no_events_is_replaced_when_it
             assert (snapshot.sequence, snapshot.state) == (1, Ledger([7]))
             stats = await system.system_stats()
             assert (stats.snapshots_ignored, stats.actor_restarts) == (1, 0)
-    assert "ledger 'a': the snapshot at sequence 1 is not used: its aggregate stands at 0" in caplog.messages
+    assert "ledger 'a': the snapshot at sequence 1 is not used: its aggregate is at sequence 0" in caplog.messages
 
 
 async def test_one_that_could_not_be_replaced_is_replaced_after_the_next_load() -> None:

@@ -3,7 +3,7 @@
 import pytest
 
 from eventree import EventSourcing, EventStore, MemoryStore, Ok, SnapshotConfig
-from eventree.sourcing import loading
+from eventree.sourcing.commands import load
 from eventree.testing import FailingStore
 from sourcing.clock import Clock
 from sourcing.ledger import Added, Ledger, LedgerSystem, add, add_length, entries, ledger
@@ -62,7 +62,7 @@ async def test_each_aggregate_of_a_load_is_measured_by_itself(store: EventStore)
 
 
 async def test_the_pages_of_a_long_load_are_summed(store: EventStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loading, "PAGE", 3)
+    monkeypatch.setattr(load, "PAGE", 3)
     await grown(store, a=7, b=8)
     async with system_on(store) as system:
         await system.execute_many([("a", add_length), ("b", add_length)])

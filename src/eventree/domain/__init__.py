@@ -1,9 +1,9 @@
-"""Values and pure functions of the domain: no asyncio, no I/O."""
+"""Aggregates, events, their stored form and snapshot policies: values and pure functions, no asyncio, no I/O."""
 
 from eventree.domain.aggregate import Aggregate, AggregateType
 from eventree.domain.event_types import Upcaster, event_type
 from eventree.domain.events import Commit, EventEnvelope
-from eventree.domain.snapshots import Snapshot, SnapshotConfig
+from eventree.domain.snapshots import Snapshot, SnapshotConfig, SnapshotPolicy
 
 __all__ = [
     "Aggregate",
@@ -12,6 +12,7 @@ __all__ = [
     "EventEnvelope",
     "Snapshot",
     "SnapshotConfig",
+    "SnapshotPolicy",
     "Upcaster",
     "event_type",
 ]

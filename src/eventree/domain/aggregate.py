@@ -1,11 +1,11 @@
-"""What an aggregate is: how it decides, how it changes, and what it was at the beginning."""
+"""Aggregate types: how commands are decided, how events change the state, and the empty state."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from inspect import iscoroutinefunction
 from typing import Generic, TypeVar
 
-from eventree.domain.annotations import Hints
+from eventree.domain.annotations import ApplyAnnotations
 from eventree.domain.codec import Codec
 from eventree.domain.limits import check_id, check_version
 from eventree.errors import InvalidArgument
@@ -22,7 +22,7 @@ ErrorT = TypeVar("ErrorT")
 @subscriptable
 @dataclass(frozen=True, slots=True)
 class Aggregate(Generic[StateT_co]):
-    """Hold an aggregate as it was loaded.
+    """An aggregate as it was loaded.
 
     Attributes:
         aggregate_id: The aggregate.
@@ -36,16 +36,16 @@ class Aggregate(Generic[StateT_co]):
 
 
 class AggregateType(Generic[StateT, CommandT, EventT, ErrorT]):
-    """Describe one type of aggregate by two pure functions and a beginning (the decider pattern).
+    """Describe a type of aggregate by two pure functions and an empty state (the decider pattern).
 
     Attributes:
-        name: The stable name under which its events are stored.
+        name: The stable name that is stored with its events.
         handle: Decides a command on a state: events, or a business error.
-        apply: Returns the state after an event; must not refuse, what happened has happened.
-        empty_state: Makes the state before the first event.
-        events: Turns events into their stored form and back.
-        states: Turns states into their stored form and back, for snapshots; None where they cannot be stored.
-        state_version: The version of what `apply` makes of the events.
+        apply: Returns the state after an event; must accept every event, as it has already happened.
+        empty_state: Creates the state before the first event.
+        events: Encodes and decodes events.
+        states: Encodes and decodes states, for snapshots; None if they cannot be stored.
+        state_version: The version of the meaning of the state, for snapshots.
     """
 
     def __init__(
@@ -59,21 +59,21 @@ class AggregateType(Generic[StateT, CommandT, EventT, ErrorT]):
         state: Iterable[type[StateT]] | None = None,
         state_version: int = 1,
     ) -> None:
-        """Describe an aggregate type.
+        """Create an aggregate type.
 
         Args:
-            name: 1 to 255 bytes of UTF-8; it never changes once events are stored.
-            handle: `(state, command) -> Ok([event, ...]) | Err(reason)`; no I/O, no clock, no chance.
-            apply: `(state, event) -> state`; its annotations name the classes of events and states.
-            empty_state: Makes a new state, so that no two aggregates share one.
-            events: The event classes, where the annotations of `apply` cannot tell.
-            state: The state classes, where the annotations of `apply` cannot tell.
+            name: 1 to 255 bytes of UTF-8; must not change once events are stored.
+            handle: `(state, command) -> Ok([event, ...]) | Err(reason)`; no I/O, no clock, no randomness.
+            apply: `(state, event) -> state`; the classes of events and states are read from its annotations.
+            empty_state: Creates a new state, so that no two aggregates share one.
+            events: The event classes; default those in the annotations of `apply`.
+            state: The state classes; default those in the annotations of `apply`.
             state_version: From 1; default 1. A snapshot is used only by code with the same version and the same fields
-                of the state. So raise it where `apply` makes another state of the same events while the fields stay
-                as they are; a change of the fields is noticed without it.
+                of the state. Increment it when `apply` derives another state from the same events while the fields stay
+                the same; changed fields are detected without it.
 
         Raises:
-            InvalidArgument: A function is missing, the event classes cannot be told, or the version cannot be.
+            InvalidArgument: An argument is not acceptable, or the event classes cannot be determined.
         """
         self.name = check_id("name", name)
         for role, function in (("handle", handle), ("apply", apply), ("empty_state", empty_state)):
@@ -84,9 +84,9 @@ class AggregateType(Generic[StateT, CommandT, EventT, ErrorT]):
         self.handle = handle
         self.apply = apply
         self.empty_state = empty_state
-        hints = Hints(apply)
-        self.events: Codec[EventT] = Codec(events if events is not None else hints.events())
-        codec = _state_codec(state, hints)
+        annotations = ApplyAnnotations(apply)
+        self.events: Codec[EventT] = Codec(events if events is not None else annotations.events())
+        codec = _state_codec(state, annotations)
         self.states: Codec[StateT] | None = None if isinstance(codec, str) else codec
         self._why_no_states = codec if isinstance(codec, str) else ""
         check_version("state_version", state_version)
@@ -99,17 +99,17 @@ class AggregateType(Generic[StateT, CommandT, EventT, ErrorT]):
         """Return `states`.
 
         Raises:
-            InvalidArgument: It is None; the error says why.
+            InvalidArgument: The states cannot be stored; the error says why.
         """
         if self.states is None:
             raise InvalidArgument("state", self._why_no_states)
         return self.states
 
     def decide(self, state: StateT, command: CommandT) -> Ok[tuple[EventT, ...]] | Err[ErrorT]:
-        """Return what `handle` decides, once it is known to be a decision.
+        """Return the decision of `handle`.
 
         Raises:
-            TypeError: It is neither `Ok([event, ...])` nor `Err(reason)`.
+            TypeError: `handle` returned neither `Ok([event, ...])` nor `Err(reason)`.
         """
         match self.handle(state, command):
             case Ok(events):
@@ -127,12 +127,12 @@ class AggregateType(Generic[StateT, CommandT, EventT, ErrorT]):
         return state
 
 
-def _state_codec(state: Iterable[type[StateT]] | None, hints: Hints) -> Codec[StateT] | str:
-    """Return the codec of the state, or, where nobody has asked for one yet, why there is none."""
+def _state_codec(state: Iterable[type[StateT]] | None, annotations: ApplyAnnotations) -> Codec[StateT] | str:
+    """Return the codec of the state, or why there is none: an error only for snapshots, or if `state` was given."""
     if state is not None:
         return Codec(state, exact=True)
     try:
-        classes = hints.states()
+        classes = annotations.states()
     except InvalidArgument as error:
         return str(error)
     try:

@@ -1,4 +1,4 @@
-"""Which classes an annotation stands for: type hints are the schema."""
+"""Read the event and state classes from type annotations."""
 
 import types
 import typing
@@ -8,19 +8,19 @@ from inspect import Parameter, isroutine, signature
 from eventree.errors import InvalidArgument
 
 
-class Hints:
+class ApplyAnnotations:
     """Read the annotations of an `apply` function."""
 
     def __init__(self, apply: Callable[..., object]) -> None:
-        """Remember the function."""
+        """Create a reader for a function."""
         self._apply = apply
 
     def events(self) -> list[type]:
-        """Return the classes of its events; raises `InvalidArgument` where it does not tell."""
+        """Return the event classes; raise `InvalidArgument` if the annotations do not say."""
         return classes_of(self._annotation(1))
 
     def states(self) -> list[type]:
-        """Return the classes of its states; raises `InvalidArgument` where it does not tell."""
+        """Return the state classes; raise `InvalidArgument` if the annotations do not say."""
         return classes_of(self._annotation(0))
 
     def _annotation(self, index: int) -> object:
@@ -49,7 +49,7 @@ class Hints:
 
 
 def classes_of(annotation: object) -> list[type]:
-    """Return the classes that a type annotation stands for, each once: unions and aliases are unfolded.
+    """Return the classes in a type annotation, each once; unions and aliases are expanded.
 
     Raises:
         InvalidArgument: Something in it is not a class.

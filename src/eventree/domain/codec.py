@@ -1,4 +1,4 @@
-"""Classes and their stored form: a class <-> a stable name, a version and JSON text."""
+"""Encode values as a stable name, a version and JSON text, and decode them again."""
 
 import hashlib
 import re
@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from eventree.domain.comparison import Comparison, fields_of, not_finite, part_that_fails
 from eventree.domain.event_types import EventType
+from eventree.domain.immutability import is_immutable
 from eventree.domain.limits import MAX_PAYLOAD_BYTES
 from eventree.domain.models import decode_model, decoder_of_model, encode_model, is_model, place_of
 from eventree.domain.schemas import schema_of
@@ -25,13 +26,13 @@ _PLACE: Final = re.compile(r"`\$([^`]*)`")
 
 
 class Encoded(Struct, Generic[ValueT], frozen=True, gc=False):
-    """Hold the stored form of a value.
+    """The stored form of a value.
 
     Attributes:
         type: The stable name of its class.
         version: The version of its form, from 1.
         payload: JSON text.
-        value: What is read back of it: as it was, and nobody else's.
+        value: The value decoded from the payload: equal to the original, and not shared with it.
     """
 
     type: str
@@ -40,18 +41,19 @@ class Encoded(Struct, Generic[ValueT], frozen=True, gc=False):
     value: ValueT
 
 
-class _Form(Generic[ValueT]):
-    """How the values of one class are stored and read."""
+class _ClassCodec(Generic[ValueT]):
+    """Encode and decode the values of one class."""
 
-    __slots__ = ("compare", "decode", "event_type", "name", "version")
+    __slots__ = ("compare", "decode", "event_type", "is_immutable", "name", "version")
 
     def __init__(self, cls: type[ValueT], comparison: Comparison) -> None:
-        """Prepare; raises `InvalidArgument` for a class that JSON cannot carry."""
+        """Prepare for a class; raise `InvalidArgument` if JSON cannot represent it."""
         self.event_type = EventType.of(cls)
         self.name = self.event_type.name
         self.version = self.event_type.version
         self.decode: Callable[[str | bytes], ValueT] = decoder_of_model(cls) if is_model(cls) else _decoder_of(cls)
         self.compare = comparison.of(cls)
+        self.is_immutable = not is_model(cls) and is_immutable(cls)
 
 
 def _decoder_of(cls: type[ValueT]) -> Callable[[str | bytes], ValueT]:
@@ -61,7 +63,7 @@ def _decoder_of(cls: type[ValueT]) -> Callable[[str | bytes], ValueT]:
             "events", f"{cls.__name__} has the field {hidden[0]}, which msgspec leaves out; rename it"
         )
     try:
-        schema_of([cls])  # unlike the decoder, it looks at every field now
+        schema_of([cls])  # unlike the decoder, this checks every field at once
         return msgspec.json.Decoder(cls, dec_hook=decode_model).decode
     except Exception as error:
         raise InvalidArgument("events", f"{cls.__name__} cannot be stored as JSON: {error}{_remedy(error)}") from error
@@ -73,29 +75,29 @@ def _remedy(error: Exception) -> str:
 
 
 class Codec(Generic[ValueT]):
-    """Turn the values of a closed set of classes into JSON text and back.
+    """Encode and decode the values of a closed set of classes.
 
-    A class is stored under a stable name, never under an import path, so it may move to another module. Only the
-    classes given here are ever made from stored data. `event_type` says what else there is to know of one.
+    A class is stored under a stable name, never an import path, so it may move to another module. Stored data can only
+    create instances of these classes. `event_type` gives a class another name, aliases and upcasters.
     """
 
     def __init__(self, classes: Iterable[type[ValueT]], *, exact: bool = False) -> None:
-        """Learn the classes.
+        """Create a codec.
 
         Args:
             classes: Dataclasses, attrs classes, msgspec Structs, pydantic models or enums, with different names.
-            exact: Whether to refuse also what comes back equal and is not the same; see `Comparison`.
+            exact: Whether to refuse also values that come back equal but not identical; default no. See `Comparison`.
 
         Raises:
-            InvalidArgument: There are none, two have the same name, or one cannot be stored as JSON.
+            InvalidArgument: There is no class, two have the same name, or one cannot be stored as JSON.
         """
-        self._forms: dict[type[ValueT], _Form[ValueT]] = {}
-        self._by_name: dict[str, _Form[ValueT]] = {}
+        self._forms: dict[type[ValueT], _ClassCodec[ValueT]] = {}
+        self._by_name: dict[str, _ClassCodec[ValueT]] = {}
         comparison = Comparison(exact=exact)
         for cls in classes:
             if not isinstance(cls, type):
                 raise InvalidArgument("events", f"must name classes, got {cls!r}")
-            form = self._forms[cls] = _Form(cls, comparison)
+            form = self._forms[cls] = _ClassCodec(cls, comparison)
             for name in (form.name, *form.event_type.aliases):
                 if name in self._by_name:
                     raise InvalidArgument("events", _clash(name, form, self._by_name[name]))
@@ -105,24 +107,24 @@ class Codec(Generic[ValueT]):
 
     @property
     def types(self) -> tuple[EventType, ...]:
-        """What is known of each class, in the order in which they were given."""
+        """The event type of each class, in the order given."""
         return tuple(form.event_type for form in self._forms.values())
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The stored names of all classes, in the order in which they were given."""
+        """The stored names of all classes, in the order given."""
         return tuple(form.name for form in self._forms.values())
 
     @property
     def fingerprint(self) -> str:
-        """A short text that changes when the fields or types of the classes change."""
+        """A short hash that changes with the fields and types of the classes."""
         return hashlib.sha256(_encode(schema_of(self._forms))).hexdigest()[:16]
 
     def encode(self, value: ValueT) -> Encoded[ValueT]:
         """Return the stored form of a value.
 
         Raises:
-            EventNotEncodable: Its class is not one of ours, it does not fit JSON, would not come back equal, or is
+            EventNotEncodable: Its class is unknown, JSON cannot represent it, it would not come back equal, or it is
                 larger than 1 MiB.
         """
         form = self._forms.get(type(value))
@@ -131,41 +133,48 @@ class Codec(Generic[ValueT]):
             raise EventNotEncodable(type(value).__name__, f"its class is not one of those declared: {known}")
         try:
             payload = _encode(value)
-        except Exception as error:  # whatever it is, the value is to blame
+        except Exception as error:  # whatever is raised, the value is the cause
             raise EventNotEncodable(form.name, error_text(error), part_that_fails(value, _encode)) from error
         if len(payload) > MAX_PAYLOAD_BYTES:
             raise EventNotEncodable(form.name, f"it is larger than {MAX_PAYLOAD_BYTES} bytes")
         return Encoded(form.name, form.version, payload.decode(), _read_back(form, value, payload))
 
-    def read(self, forms: Iterable[Encoded[ValueT]]) -> tuple[ValueT, ...]:
-        """Return the values of stored forms, new each time: what one has of them, no other can change."""
-        return tuple(self.decode(form.type, form.version, form.payload) for form in forms)
+    def copies(self, forms: Iterable[Encoded[ValueT]]) -> tuple[ValueT, ...]:
+        """Return the values once more, for a second owner: neither owner can change what the other has.
+
+        Only the values of mutable classes are decoded again.
+        """
+        values: list[ValueT] = []
+        for form in forms:
+            is_shareable = self._by_name[form.type].is_immutable
+            values.append(form.value if is_shareable else self.decode(form.type, form.version, form.payload))
+        return tuple(values)
 
     def decode(self, type_: str, version: int, payload: str) -> ValueT:
-        """Return the value of a stored form, whatever its version.
+        """Return the value of a stored form of any version up to the current one.
 
         Raises:
             UnknownEventType: No class has this name.
-            EventTooNew: A newer version of the code has stored it.
-            EventNotDecodable: The text does not fit the class, or an upcaster failed.
+            EventTooNew: It was stored by a newer version of the code.
+            EventNotDecodable: The payload does not match the class, or an upcaster failed.
         """
         form = self._by_name.get(type_)
         try:
             if form is not None and form.version == version:
                 return form.decode(payload)
-        except Exception as error:  # whatever the class's own __post_init__ raises is a misfit too
+        except Exception as error:  # including whatever the class's __post_init__ raises
             raise EventNotDecodable(type_, version, error_text(error)) from error
         if form is None:
             raise UnknownEventType(type_, version, self.names)
         return _decode_older(form, type_, version, payload)
 
 
-def _read_back(form: _Form[ValueT], value: ValueT, payload: bytes) -> ValueT:
-    """Return what is read of a payload, if it is the value."""
+def _read_back(form: _ClassCodec[ValueT], value: ValueT, payload: bytes) -> ValueT:
+    """Return the value decoded from a payload; raise `EventNotEncodable` if it differs from the original."""
     try:
         read = form.decode(payload)
         difference = form.compare(value, read)
-    except Exception as error:  # whatever the class's own __post_init__ raises is a misfit too
+    except Exception as error:  # including whatever the class's __post_init__ raises
         part, reason = not_finite(value) or (_place_of(error), error_text(error))
         raise EventNotEncodable(form.name, reason, part) from error
     if difference is None and payload.find(b"Infinity") >= 0:
@@ -175,7 +184,7 @@ def _read_back(form: _Form[ValueT], value: ValueT, payload: bytes) -> ValueT:
     return read
 
 
-def _decode_older(form: _Form[ValueT], type_: str, version: int, payload: str) -> ValueT:
+def _decode_older(form: _ClassCodec[ValueT], type_: str, version: int, payload: str) -> ValueT:
     if version > form.version:
         raise EventTooNew(type_, version, form.version)
     if version < 1:
@@ -190,7 +199,7 @@ def _decode_older(form: _Form[ValueT], type_: str, version: int, payload: str) -
         made = _encode(value)
         _check_finite(value, made)
         return form.decode(made)
-    except Exception as error:  # whatever an upcaster raises, this event cannot be read
+    except Exception as error:  # including whatever an upcaster raises
         raise EventNotDecodable(type_, version, f"{doing}: {error_text(error)}") from error
 
 
@@ -204,7 +213,7 @@ def _place_of(error: Exception) -> str:
     return place[1] if place is not None else place_of(error)
 
 
-def _clash(name: str, one: _Form[ValueT], other: _Form[ValueT]) -> str:
+def _clash(name: str, one: _ClassCodec[ValueT], other: _ClassCodec[ValueT]) -> str:
     if name == one.name == other.name:
         return f"two classes are called {name}; rename one of them, or give it another name with event_type"
-    return f"{name} names two classes, as an alias too; each name of the past belongs to one"
+    return f"{name} is a name or alias of two classes; each name belongs to one class"

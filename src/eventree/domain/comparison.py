@@ -1,4 +1,4 @@
-"""Whether a value came back from its stored form as it was, and which part of it did not."""
+"""Compare a value with the one decoded from its stored form, and find the part that differs."""
 
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -15,10 +15,10 @@ from eventree.domain.models import encode_in_order, fields_of_model
 
 
 class Difference(NamedTuple):
-    """Tell what did not come back.
+    """A part of a value that did not round-trip.
 
     Attributes:
-        part: Where it is, as in `.parts[2].price`; empty for all of a value.
+        part: Its path, such as `.parts[2].price`; empty for the whole value.
         reason: What is wrong with it.
     """
 
@@ -26,15 +26,15 @@ class Difference(NamedTuple):
     reason: str
 
     def inside(self, step: str) -> "Difference":
-        """Return it as seen from one level up."""
+        """Return the difference as seen from one level up."""
         return Difference(step + self.part, self.reason)
 
 
 Compare: TypeAlias = Callable[[Any, Any], Difference | None]
-"""Returns the first part of two values that differs, and how; None if nothing does."""
+"""Returns the first difference between two values; None if there is none."""
 
 _PLAIN: Final[frozenset[type]] = frozenset({str, int, bool, float, Decimal, bytes, UUID, date, timedelta, NoneType})
-"""Types of which equal values are the same; NaN equals nothing."""
+"""Types whose equal values are identical; NaN equals nothing."""
 
 _UNEQUAL: Final = Difference("", "it does not come back equal")
 _INCOMPLETE: Final = Difference("", "not all of it comes back")
@@ -42,21 +42,22 @@ _LESS_OF_TIME: Final = Difference("", "its offset is lost; use a datetime with a
 _ZONE_LOST: Final = Difference("", "its zone is lost, only the offset comes back; use datetime.astimezone(UTC)")
 
 _DEEPEST: Final = 32
-"""Levels that are searched for what cannot be encoded."""
+"""How many levels are searched for the part that cannot be encoded."""
 
 
 class Comparison:
-    """Compare values with what was read back of them, part by part, whatever their `__eq__` leaves out.
+    """Compare values with their decoded counterparts part by part, including what their `__eq__` leaves out.
 
-    Types have to be the same too: what comes back as another type would surprise in ten years. Only an int may stand
-    where a float is declared, as in Python; and of a time the instant and the offset count, not its zone.
+    Types must be the same too: a value that comes back as another type causes bugs years later. There are two
+    exceptions: an int may stand where a float is declared, as in Python; and of a time only the instant and the offset
+    count, not the zone.
     """
 
     def __init__(self, *, exact: bool = False) -> None:
-        """Know the simple types; a class is looked at when its first value comes.
+        """Start with the simple types; classes are analysed when their first value comes.
 
         Args:
-            exact: Whether that int and that zone are differences too, for what is calculated with later; default no.
+            exact: Whether the two exceptions are differences too, for values that code calculates with; default no.
         """
         self._exact = exact
         of_times = _of_times_and_zones if exact else _of_times
@@ -67,7 +68,7 @@ class Comparison:
         }
 
     def difference(self, given: object, read: object) -> Difference | None:
-        """Return the first part that differs and how; None if nothing does."""
+        """Return the first difference; None if there is none."""
         kind = type(given)
         if kind is type(read):
             return self.of(kind)(given, read)
@@ -78,7 +79,7 @@ class Comparison:
         )
 
     def of(self, kind: type) -> Compare:
-        """Return what compares two values of a type; see `difference`."""
+        """Return the function that compares two values of a type."""
         return self._compare.get(kind) or self._learn(kind)
 
     def _learn(self, kind: type) -> Compare:
@@ -102,7 +103,7 @@ class Comparison:
             kind = type(one)
             if kind is not type(other):
                 difference = self.difference(one, other)
-            elif kind in _PLAIN and one == other:  # nearly always so
+            elif kind in _PLAIN and one == other:  # the usual case
                 continue
             else:
                 difference = self.of(kind)(one, other)
@@ -115,7 +116,7 @@ class Comparison:
     ) -> Difference | None:
         if len(given) != len(read):
             return _INCOMPLETE
-        last: type = NoneType  # most lists hold one type only
+        last: type = NoneType  # most lists hold a single type
         compare: Compare = _of_plain
         for at, (one, other) in enumerate(zip(given, read, strict=True)):
             if type(one) is not type(other):
@@ -132,7 +133,7 @@ class Comparison:
         if given == read:
             same = {each: each for each in read}
             return self._in_order(list(given), [same[each] for each in given])
-        # Times of an hour that comes twice equal none in another zone, and objects may equal nothing but themselves.
+        # Times in the repeated hour of a time change equal no time of another zone; some objects equal only themselves.
         return self._in_order(sorted(given, key=encode_in_order), sorted(read, key=encode_in_order))
 
     def _of_dicts(self, given: Mapping[object, object], read: Mapping[object, object]) -> Difference | None:
@@ -146,9 +147,9 @@ def _of_plain(given: object, read: object) -> Difference | None:
 
 
 def _of_times(given: datetime | time, read: datetime | time) -> Difference | None:
-    """Compare what a clock on the wall shows, and its offset: for Python no zones agree on an hour that comes twice.
+    """Compare local time and offset: in the repeated hour of a time change, Python holds times of two zones unequal.
 
-    Without a zone the `fold` does not count, as for Python's own comparison.
+    Without a zone the `fold` does not count, as in Python's own comparison.
     """
     if given.tzinfo is None or given.tzinfo is read.tzinfo is UTC:
         return None if given == read else _UNEQUAL
@@ -163,7 +164,7 @@ def _of_times_and_zones(given: datetime | time, read: datetime | time) -> Differ
 
 
 def not_finite(value: object) -> Difference | None:
-    """Return the first part of a value that is NaN or infinite, at any depth; None if none is."""
+    """Return the first part of a value that is NaN or infinite, at any depth; None if there is none."""
     waiting = [("", value)]
     while waiting:
         path, part = waiting.pop()
@@ -175,7 +176,7 @@ def not_finite(value: object) -> Difference | None:
 
 
 def part_that_fails(value: object, function: Callable[[object], object]) -> str:
-    """Return for which part of a value a function fails, as in `.parts[2].price`; empty where it is none of them."""
+    """Return the path of the part for which a function fails, such as `.parts[2].price`; empty for the whole value."""
     path = ""
     for _ in range(_DEEPEST):
         found = next(((step, part) for step, part in _parts(value) if _fails(function, part)), None)
@@ -188,7 +189,7 @@ def part_that_fails(value: object, function: Callable[[object], object]) -> str:
 def _fails(function: Callable[[object], object], part: object) -> bool:
     try:
         function(part)
-    except Exception:  # noqa: BLE001 - whatever it is, this part is to blame
+    except Exception:  # noqa: BLE001 - whatever is raised, this part is the cause
         return True
     return False
 

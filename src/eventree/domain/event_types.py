@@ -1,4 +1,4 @@
-"""What the events of a class are called in the store, and how those of its older versions are read."""
+"""The stored name of an event class, and how its older versions are read."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -11,19 +11,19 @@ from eventree.errors import InvalidArgument
 ClassT = TypeVar("ClassT", bound=type)
 
 Upcaster: TypeAlias = Callable[[dict[str, Any]], dict[str, Any]]
-"""Takes a payload as JSON has it, and returns what it is in the next version; pure, total, and never changed again."""
+"""Takes a payload as decoded JSON and returns the next version of it; pure, total, and never changed once released."""
 
 _ATTRIBUTE: Final = "__event_type__"
 
 
 @dataclass(frozen=True, slots=True)
 class EventType:
-    """Hold what is known of a class besides its fields.
+    """How the events of a class are stored, besides its fields.
 
     Attributes:
-        name: What its events are stored under.
-        aliases: What they were stored under before.
-        upcasters: How version 1 becomes 2, how 2 becomes 3, and so on.
+        name: The name that is stored.
+        aliases: Names that were stored before.
+        upcasters: From version 1 to 2, from 2 to 3, and so on.
     """
 
     name: str
@@ -32,12 +32,12 @@ class EventType:
 
     @property
     def version(self) -> int:
-        """The version that is stored now, from 1."""
+        """The current version, from 1."""
         return len(self.upcasters) + 1
 
     @classmethod
     def of(cls, class_: type) -> "EventType":
-        """Return what `event_type` was told of a class; what it was told of a base class is not meant for it."""
+        """Return the event type of a class; `event_type` on a base class does not apply to it."""
         known = vars(class_).get(_ATTRIBUTE)
         return known if isinstance(known, EventType) else cls(check_id("events", class_.__name__))
 
@@ -45,10 +45,10 @@ class EventType:
 def event_type(
     *, name: str | None = None, aliases: Iterable[str] = (), upcasters: Mapping[int, Upcaster] | None = None
 ) -> Callable[[ClassT], ClassT]:
-    """Say what the events of a class are called in the store, and how their older versions are read.
+    """Set the stored name of an event class, and how its older versions are read.
 
-    Without it a class is stored under its plain name, at version 1. A field that is added with a default, or removed,
-    needs no new version, unless the class is stored as a list: a NamedTuple, or a Struct with `array_like`.
+    Without this decorator a class is stored under its plain name, at version 1. A field that is removed, or added with
+    a default, needs no new version, unless the class is stored as a list: a NamedTuple, or a Struct with `array_like`.
 
     ```
     @event_type(aliases=["Deposited"], upcasters={1: lambda payload: payload | {"currency": "EUR"}})
@@ -59,16 +59,16 @@ def event_type(
     ```
 
     Args:
-        name: What its events are stored under; default the name of the class. 1 to 255 bytes.
-        aliases: What they were stored under before; events of both names are read as this class.
-        upcasters: How to make each version, the key, into the next one, without gaps from 1. What is stored from now
-            on has the version after the last of them.
+        name: The name to store; default the name of the class. 1 to 255 bytes.
+        aliases: Names that were stored before; their events are read as this class too. Default none.
+        upcasters: By version, the function that turns a payload of it into the next version, from 1 without gaps;
+            default none. New events are stored with the version after the last of them.
 
     Returns:
-        A decorator that leaves the class as it is.
+        A decorator that returns the class itself.
 
     Raises:
-        InvalidArgument: A name or an upcaster cannot be.
+        InvalidArgument: A name or an upcaster is not acceptable.
     """
     others = _names(aliases)
     steps = _steps(upcasters or {})
@@ -78,7 +78,7 @@ def event_type(
     def decorate(class_: ClassT) -> ClassT:
         known = EventType(check_id("name", class_.__name__) if name is None else name, others, steps)
         if known.name in others:
-            raise InvalidArgument("aliases", f"{known.name!r} is the name itself; give only those of the past")
+            raise InvalidArgument("aliases", f"{known.name!r} is the current name; list only former names")
         setattr(class_, _ATTRIBUTE, known)
         return class_
 
@@ -90,7 +90,7 @@ def _names(aliases: Iterable[str]) -> tuple[str, ...]:
         raise InvalidArgument("aliases", f"must be a list of names, got {aliases!r}")
     names = tuple(check_id("aliases", alias) for alias in aliases)
     if len(set(names)) < len(names):
-        raise InvalidArgument("aliases", "names one twice")
+        raise InvalidArgument("aliases", "contains a name twice")
     return names
 
 
@@ -101,7 +101,7 @@ def _steps(upcasters: Mapping[int, Upcaster]) -> tuple[Upcaster, ...]:
         if version not in upcasters:
             raise InvalidArgument(
                 "upcasters",
-                f"has none for version {version}, but for {sorted(upcasters, key=str)}; leave no gap from 1",
+                f"has no function for version {version}, only for {sorted(upcasters, key=str)}; leave no gap from 1",
             )
         if not callable(upcasters[version]) or iscoroutinefunction(upcasters[version]):
             raise InvalidArgument("upcasters", f"must hold plain functions, got {upcasters[version]!r}")

@@ -1,4 +1,4 @@
-"""What happened: an event as it was stored, and what one command stored."""
+"""Stored events in their envelopes, and the commit of a command."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,21 +16,21 @@ EventT_co = TypeVar("EventT_co", covariant=True)
 _NIL: Final = UUID(int=0)
 
 
-# Made 15 times faster than a frozen dataclass; and Python need not look for cycles in it, as it is made of JSON.
+# A Struct is created 15 times faster than a frozen dataclass; decoded from JSON, it is never part of a reference cycle.
 class EventEnvelope(Struct, Generic[EventT_co], frozen=True, gc=False):
-    """Hold one stored event and where it stands.
+    """A stored event with its place in the log.
 
     Attributes:
         aggregate_type: The name of the aggregate's type.
         aggregate_id: The aggregate.
-        sequence: Its place in the aggregate, from 1, without gaps.
-        position: Its place in the whole store, from 1, without gaps, in the order of commits.
+        sequence: Its number in the stream of the aggregate, from 1, without gaps.
+        position: Its number in the log of the store, from 1, without gaps, in commit order.
         payload: The event.
-        metadata: What was given with the command, and the ids of what led to it.
-        event_type: The stable name under which the event's class is stored.
+        metadata: The metadata given with the command, and its correlation and causation ids.
+        event_type: The stable name of the event's class.
         event_version: The version of its form, from 1.
-        recorded_at: When it was stored, aware UTC; information only, never an order.
-        commit_id: The same for all events of one command.
+        recorded_at: When it was stored, aware UTC; for information only, not an order.
+        commit_id: Shared by all events of one command.
     """
 
     aggregate_type: str
@@ -49,27 +49,27 @@ class EventEnvelope(Struct, Generic[EventT_co], frozen=True, gc=False):
 
     @property
     def correlation_id(self) -> str:
-        """The same for all that follows from one beginning: the one in the metadata; without one, its commit's id."""
+        """The id shared by everything that follows from one request: from the metadata, or else the commit id."""
         return self.metadata.get(CORRELATION_ID) or str(self.commit_id)
 
     @property
     def causation_id(self) -> str | None:
-        """What directly led to its command, such as the id of the commit that a query handled; None for a beginning."""
+        """The direct cause of its command, such as the id of the commit that a query handled; None if there is none."""
         return self.metadata.get(CAUSATION_ID)
 
 
 @subscriptable
 @dataclass(frozen=True, slots=True)
 class Commit(Generic[EventT_co]):
-    """Say what a command stored.
+    """The result of a command: what it stored, and where.
 
     Attributes:
         aggregate_id: The aggregate.
         sequence: The sequence of the aggregate's last event after this command; 0 if it has none.
         position: The position of that event in the store; 0 if there is none.
-        events: The events of this command, in order; empty if it decided nothing.
-        commit_id: The same in all its events. It is made anew for each command without a `command_id`, so commits are
-            compared without it.
+        events: The events of this command, in order; empty if there are none.
+        commit_id: Shared by all its events. It is random for a command without a `command_id`, so commits are compared
+            without it.
     """
 
     aggregate_id: str

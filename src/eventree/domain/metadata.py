@@ -1,4 +1,4 @@
-"""Metadata as it is stored: a JSON object of texts."""
+"""Encode metadata as a JSON object of strings, and decode it."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -18,7 +18,7 @@ def encode_metadata(metadata: Mapping[str, str]) -> str:
     """Return metadata as JSON text.
 
     Raises:
-        InvalidArgument: It has lone surrogates or is larger than 64 KiB.
+        InvalidArgument: It contains lone surrogates or is larger than 64 KiB.
     """
     if not metadata:
         return "{}"
@@ -32,5 +32,5 @@ def encode_metadata(metadata: Mapping[str, str]) -> str:
 
 
 def decode_metadata(text: str) -> dict[str, str]:
-    """Return metadata from its JSON text."""
+    """Return the metadata of a JSON text."""
     return {} if text == "{}" else _decode(text)

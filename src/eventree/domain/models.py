@@ -1,4 +1,4 @@
-"""Pydantic models as events, states and parts of them, without importing pydantic: known by what they can do."""
+"""Support pydantic models as events, states and parts of them, by duck typing: pydantic is not imported."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol, Self, TypeVar, cast
@@ -9,20 +9,20 @@ ModelT = TypeVar("ModelT")
 
 
 class Model(Protocol):
-    """What is used of a pydantic model."""
+    """The methods of a pydantic model that are used here."""
 
     def model_dump_json(self, *, by_alias: bool, round_trip: bool) -> str:
-        """Return it as JSON text."""
+        """Return the model as JSON text."""
         ...
 
     @classmethod
     def model_validate_json(cls, json_data: str | bytes) -> Self:
-        """Return a model made from JSON text."""
+        """Return a model from JSON text."""
         ...
 
     @classmethod
     def model_json_schema(cls) -> dict[str, Any]:
-        """Return its JSON schema."""
+        """Return the JSON schema of the model."""
         ...
 
 
@@ -38,23 +38,23 @@ def fields_of_model(kind: type[object]) -> Sequence[str] | None:
 
 
 def decoder_of_model(kind: type[ModelT]) -> Callable[[str | bytes], ModelT]:
-    """Return what makes a model of JSON text."""
+    """Return the function that decodes a model from JSON text."""
     return cast("Callable[[str | bytes], ModelT]", cast("type[Model]", kind).model_validate_json)
 
 
 def encode_model(value: object) -> object:
-    """Return a model as what JSON can carry; a hook of msgspec."""
+    """Encode a model inside of another value; a hook of msgspec."""
     if is_model(type(value)):
         return msgspec.Raw(cast("Model", value).model_dump_json(by_alias=True, round_trip=True).encode())
     raise NotImplementedError(f"{type(value).__name__} cannot be stored as JSON")
 
 
 encode_in_order: Final = msgspec.json.Encoder(enc_hook=encode_model, order="deterministic").encode
-"""Returns the same JSON text for equal values, whatever the order of their sets and dicts."""
+"""Returns the same JSON text for equal values, regardless of the order of their sets and dicts."""
 
 
 def decode_model(kind: type[object], value: object) -> object:
-    """Return a model inside of another value; a hook of msgspec."""
+    """Decode a model inside of another value; a hook of msgspec."""
     if is_model(kind):
         return decoder_of_model(kind)(msgspec.json.encode(value))
     raise NotImplementedError(f"{kind.__name__} cannot be read from JSON")
@@ -68,7 +68,7 @@ def schema_of_model(kind: type[object]) -> dict[str, Any]:
 
 
 def place_of(error: BaseException) -> str:
-    """Return which part of a model an error of pydantic is about, as in `.parts[2].price`; empty for any other."""
+    """Return the path that a pydantic error is about, such as `.parts[2].price`; empty for any other error."""
     errors = getattr(error, "errors", None)
     if not callable(errors) or not hasattr(error, "error_count"):
         return ""

@@ -1,4 +1,4 @@
-"""What decides how JSON text becomes values of classes: their schemas, by name and in order."""
+"""Describe how classes are decoded from JSON, in a form that can be compared and hashed."""
 
 from collections.abc import Iterable
 from enum import Enum, EnumMeta
@@ -14,27 +14,26 @@ Json: TypeAlias = "dict[str, Json] | list[Json] | str | int | float | bool | Non
 
 
 def schema_of(classes: Iterable[type]) -> Json:
-    """Return the schemas of classes in an order of their own, without what is there for people only.
+    """Return the schemas of classes in a fixed order, without descriptions.
 
-    A JSON schema would not do: it says nothing of the names of what is stored in a list, as the fields of a NamedTuple,
-    nor of the names of an enum's members or the types of a dict's keys. The values that a `default_factory` makes are
-    not looked at, nor is any code.
+    A JSON schema would not be enough: it lacks the field names of values stored as lists, such as a NamedTuple, the
+    names of an enum's members, and the types of a dict's keys. The values of a `default_factory` and code do not count.
 
     Raises:
-        Exception: One of them, or of their fields, cannot be stored as JSON; what it is depends on whose class it is.
+        Exception: One of them, or one of their fields, cannot be stored as JSON; msgspec and pydantic raise their own.
     """
     outline = _Outline()
     return [outline.of(info) for info in multi_type_info(sorted(classes, key=_name_of))]
 
 
 class _Outline:
-    """Describe types, each class once."""
+    """Describe types; each class once."""
 
     def __init__(self) -> None:
         self._seen: list[Struct] = []
 
     def of(self, part: object) -> Json:
-        """Return what a type, or a part of what msgspec tells of one, comes down to."""
+        """Return the outline of a type, or of a part of its description by msgspec."""
         if isinstance(part, CustomType):
             return [part.cls.__name__, _without_prose(cast("Json", schema_of_model(part.cls)))]
         if isinstance(part, Metadata):
@@ -50,7 +49,7 @@ class _Outline:
 
     def _of_parts(self, part: Struct) -> Json:
         cls = getattr(part, "cls", None)
-        if any(part is known for known in self._seen):  # it may have itself as a part
+        if any(part is known for known in self._seen):  # it may contain itself
             return _name_of(cls)
         if cls is not None:
             self._seen.append(part)
@@ -64,7 +63,7 @@ def _name_of(part: object) -> str:
 def _as_json(value: object) -> Json:
     try:
         return cast("Json", msgspec.json.decode(encode_in_order(value)))
-    except Exception:  # noqa: BLE001 - a default that cannot be stored is found out when it is stored
+    except Exception:  # noqa: BLE001 - a default that cannot be stored is refused when it is stored
         return type(value).__name__
 
 
@@ -75,10 +74,10 @@ def _without_prose(schema: Json) -> Json:
 
 
 def _part_of(key: str, part: Json) -> Json:
-    if key == "default" and isinstance(part, list):  # it may stand for a set, whose order is chance
+    if key == "default" and isinstance(part, list):  # it may be a set, whose order is random
         return sorted(part, key=encode_in_order)
     return _without_prose(part)
 
 
 def _is_prose(key: str, part: Json) -> bool:
-    return key == "description" and isinstance(part, str)  # a field may have such a name too
+    return key == "description" and isinstance(part, str)  # a field may have this name too

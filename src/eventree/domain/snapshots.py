@@ -1,9 +1,10 @@
-"""Snapshots: the state of an aggregate at one sequence, so that a load need not replay what came before."""
+"""Snapshots, which spare a load the replay of earlier events, and the policies that say when one is due."""
 
 import math
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Generic, TypeVar
+from inspect import iscoroutinefunction
+from typing import Generic, Protocol, TypeVar
 
 from eventree.errors import InvalidArgument
 from eventree.errors.arguments import check_count, check_positive
@@ -15,13 +16,13 @@ StateT_co = TypeVar("StateT_co", covariant=True)
 @subscriptable
 @dataclass(frozen=True, slots=True)
 class Snapshot(Generic[StateT_co]):
-    """Hold the state of an aggregate as it was after one of its events.
+    """The state of an aggregate after one of its events.
 
     Attributes:
         aggregate_id: The aggregate.
         state: Its state.
         sequence: The sequence of the last event that is in it.
-        taken_at: When it was stored, aware UTC.
+        taken_at: When it was taken, aware UTC.
     """
 
     aggregate_id: str
@@ -30,27 +31,55 @@ class Snapshot(Generic[StateT_co]):
     taken_at: datetime
 
 
+class SnapshotPolicy(Protocol):
+    """Decide when an aggregate gets a new snapshot; `SnapshotConfig` is the policy for most systems."""
+
+    def is_due(self, before: int, after: int, replay_seconds: float, /) -> bool:
+        """Return whether a commit makes a snapshot due.
+
+        It is called in the event loop after each commit of an aggregate, so it must be quick. If it raises, no snapshot
+        is taken, which is logged and counted, and the command succeeds all the same.
+
+        Args:
+            before: The sequence of the newest snapshot, 0 if there is none.
+            after: The sequence after the commit.
+            replay_seconds: How long it took to replay the events after the newest snapshot when the aggregate was last
+                loaded, in seconds; 0 if a snapshot was taken since.
+        """
+        ...
+
+
+def check_snapshot_policy(policy: SnapshotPolicy) -> None:
+    """Raise `InvalidArgument` unless an object has a plain method `is_due`."""
+    is_due = getattr(policy, "is_due", None)
+    if isinstance(policy, type) or not callable(is_due) or iscoroutinefunction(is_due):
+        raise InvalidArgument(
+            "snapshots",
+            f"must be a SnapshotConfig or another SnapshotPolicy with a plain method is_due, got {policy!r}",
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class SnapshotConfig:
-    """Say when snapshots are taken: by the number of events, by what a load costs, or by whichever comes first.
+    """Take snapshots by the number of events, by the cost of a load, or by whichever comes first.
 
-    What a load costs is seen only when an aggregate is loaded, not while it stays in memory; where that may be for
-    long, give a frequency too.
+    The cost is measured only when an aggregate is loaded, not while it stays in memory. Give a frequency too if
+    aggregates stay in memory for long.
 
     Attributes:
-        frequency: One falls due whenever a commit reaches or passes a multiple of this many events; None for never.
-        max_replay_seconds: One falls due with the next commit of an aggregate that took this long, when it was last
-            loaded, to decode and apply the events after its newest snapshot, in seconds; None for never.
+        frequency: A snapshot is due whenever a commit reaches or passes a multiple of this many events; None for never.
+        max_replay_seconds: A snapshot is due with the next commit of an aggregate whose last load took at least this
+            long to decode and apply the events after its newest snapshot, in seconds; None for never.
     """
 
     frequency: int | None = None
     max_replay_seconds: float | None = None
 
     def __post_init__(self) -> None:
-        """Refuse numbers that are not positive, and a policy without any.
+        """Check the limits.
 
         Raises:
-            InvalidArgument: Neither is given, or one of them cannot be.
+            InvalidArgument: Neither is given, or one is not positive.
         """
         if self.frequency is None and self.max_replay_seconds is None:
             raise InvalidArgument("frequency", "give it, or max_replay_seconds, or both; no snapshot would ever be due")

@@ -1,5 +1,6 @@
-"""Where aggregates, actors and stores meet: the command path, the queries and the system."""
+"""Aggregates on actors and stores: the command path, queries, and the client of a system."""
 
+from eventree.sourcing.commands.actor import EventSourcingActor
 from eventree.sourcing.correlation import Correlation, correlation, current_correlation
 from eventree.sourcing.queries import (
     Projection,
@@ -19,6 +20,7 @@ __all__ = [
     "AggregateStats",
     "Correlation",
     "EventSourcing",
+    "EventSourcingActor",
     "Projection",
     "Query",
     "QueryContext",

@@ -1,4 +1,4 @@
-"""Who caused what: two ids that follow from one command to the next, over queries and actors."""
+"""Correlation and causation ids: passed on from one command to the next, across queries and actors."""
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
@@ -12,12 +12,12 @@ from eventree.domain.metadata import CAUSATION_ID, CORRELATION_ID
 
 @dataclass(frozen=True, slots=True)
 class Correlation:
-    """Tell what is being worked on; commands that are executed meanwhile have these ids in their metadata.
+    """Identify the work in progress; commands executed meanwhile get these ids in their metadata.
 
     Attributes:
-        correlation_id: The same for all that follows from one beginning.
-        causation_id: What directly led to it, such as the id of the commit that a query is handling; None for a
-            beginning.
+        correlation_id: Shared by everything that follows from one initial request.
+        causation_id: The direct cause, such as the id of the commit that a query is handling; None for an initial
+            request.
     """
 
     correlation_id: str
@@ -25,17 +25,17 @@ class Correlation:
 
 
 def correlation(correlation_id: str, *, causation_id: str | None = None) -> AbstractContextManager[None]:
-    """Return a context manager: all that is done inside, and all that follows from that, has one correlation id.
+    """Return a context manager that gives a correlation id to the work inside, and to everything that follows from it.
 
-    Tasks that are made inside have it too, and so has what an actor does for a message that was sent inside.
+    The id is passed on to tasks created inside, and to actors with the messages sent inside.
 
     Args:
         correlation_id: For example the id of a web request; 1 to 255 bytes of UTF-8.
-        causation_id: What led to this, for example the id of a message from outside; default what led to what is being
-            worked on already, if anything did.
+        causation_id: The direct cause, for example the id of a message from another system; default the causation id of
+            the work in progress, if any.
 
     Raises:
-        InvalidArgument: An id cannot be accepted.
+        InvalidArgument: An id is not acceptable.
     """
     check_id("correlation_id", correlation_id)
     if causation_id is not None:
@@ -46,19 +46,19 @@ def correlation(correlation_id: str, *, causation_id: str | None = None) -> Abst
 
 
 def current_correlation() -> Correlation | None:
-    """Return the ids of what is being worked on, for a log for example; None if there are none.
+    """Return the ids of the work in progress, for example for a log; None if there are none.
 
-    There are some inside of `with correlation(...)` and of a query's handler, in tasks that were made there, and in an
-    actor while it handles a message from there. There are none in a projection, as it gets many commits at once.
+    There are ids inside `with correlation(...)` and a query's handler, in tasks created there, and in an actor while it
+    handles a message sent from there. A projection has none, as it gets many commits at once.
     """
     carried = CARRIED.get()
-    if isinstance(carried, EventEnvelope):  # it is being handled
+    if isinstance(carried, EventEnvelope):  # the event that a query is handling
         return Correlation(carried.correlation_id, str(carried.commit_id))
     return carried if isinstance(carried, Correlation) else None
 
 
 def correlated(metadata: Mapping[str, str]) -> Mapping[str, str]:
-    """Return metadata with the ids of what is being worked on; those that it has itself stand."""
+    """Return metadata with the ids of the work in progress; ids that it has already take precedence."""
     current = current_correlation()
     if current is None:
         return metadata

@@ -1,4 +1,4 @@
-"""A stored event as users see it."""
+"""Decode stored events into the envelopes that users see."""
 
 from collections.abc import Mapping
 from typing import Protocol, TypeVar
@@ -14,10 +14,10 @@ EventT_co = TypeVar("EventT_co", covariant=True)
 
 
 class Decoder(Protocol[EventT_co]):
-    """Turns the stored form of events into events: a `Codec`."""
+    """Decode the stored form of events, as a `Codec` does."""
 
     def decode(self, type_: str, version: int, payload: str) -> EventT_co:
-        """Return the event of a stored form."""
+        """Return the event for a stored form."""
         ...
 
 
@@ -25,19 +25,19 @@ def payload_of(event: RecordedEvent, decoder: Decoder[EventT]) -> EventT:
     """Return the payload of a stored event.
 
     Raises:
-        EventNotDecodable: It does not fit the code; the error tells where it is.
+        EventNotDecodable: The event does not fit the code; the error names its position.
     """
     try:
         return decoder.decode(event.event_type, event.event_version, event.payload)
     except EventNotDecodable as error:
-        raise _placed(error, event)  # noqa: B904 - it is the same
+        raise _with_position(error, event)  # noqa: B904 - the same error, with its position
 
 
 def envelope(event: RecordedEvent, decoder: Decoder[EventT]) -> EventEnvelope[EventT]:
     """Return a stored event with its payload decoded.
 
     Raises:
-        EventNotDecodable: It does not fit the code.
+        EventNotDecodable: The event does not fit the code.
     """
     return EventEnvelope(
         event.aggregate_type,
@@ -56,10 +56,10 @@ def envelope(event: RecordedEvent, decoder: Decoder[EventT]) -> EventEnvelope[Ev
 def _metadata_of(event: RecordedEvent) -> Mapping[str, str]:
     try:
         return decode_metadata(event.metadata)
-    except ValueError as error:  # it was not stored by us
+    except ValueError as error:  # not written by this library
         reason = f"its metadata: {error_text(error)}"
-        raise _placed(EventNotDecodable(event.event_type, event.event_version, reason), event) from error
+        raise _with_position(EventNotDecodable(event.event_type, event.event_version, reason), event) from error
 
 
-def _placed(error: EventNotDecodable, event: RecordedEvent) -> EventNotDecodable:
+def _with_position(error: EventNotDecodable, event: RecordedEvent) -> EventNotDecodable:
     return error.at(event.aggregate_type, event.aggregate_id, event.position)

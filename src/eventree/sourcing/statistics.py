@@ -1,4 +1,4 @@
-"""What a running system counts."""
+"""Counters and statistics of a running system."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,16 +8,16 @@ from eventree.sourcing.queries.status import QueryStats
 
 @dataclass(slots=True)
 class Counters:
-    """Count what the actors of one system do; they outlive restarts.
+    """Count the work of one system; the numbers survive restarts of its actors.
 
     Attributes:
-        commands: Commands that were answered, refused ones included.
-        refused: Commands that a business rule refused.
+        commands: Answered commands, whatever the answer.
+        refused: Commands refused with a `DomainError`.
         failed: Commands that ended in any other error.
-        conflicts: Requests that met an aggregate somebody else had written to.
+        conflicts: Appends that met a conflict, as another writer had changed an aggregate first.
         snapshots_written: Snapshots saved.
-        snapshots_dropped: Snapshots that fell due and were not saved.
-        snapshots_ignored: How often a snapshot was found that could not be used.
+        snapshots_dropped: Snapshots that were due and not saved.
+        snapshots_ignored: How often a stored snapshot could not be used.
     """
 
     commands: int = 0
@@ -31,20 +31,20 @@ class Counters:
 
 @dataclass(frozen=True, slots=True)
 class SystemStats:
-    """Tell how a system is doing.
+    """Statistics of a system.
 
     Attributes:
         query_actors_count: How many queries are registered.
-        queries: How each of them does.
-        total_commands_processed: Commands answered since the system was made, refused and failed ones included.
-        commands_refused: Those that a business rule refused.
-        commands_failed: Those that ended in any other error.
-        conflicts: How often somebody else had written to an aggregate first.
+        queries: The statistics of each query.
+        total_commands_processed: Commands answered since the system was created, refused and failed ones included.
+        commands_refused: Commands refused with a `DomainError`.
+        commands_failed: Commands that ended in any other error.
+        conflicts: How often another writer had changed an aggregate first.
         snapshots_written: Snapshots saved.
-        snapshots_dropped: Snapshots that fell due and were not saved.
-        snapshots_ignored: How often a snapshot was found that could not be used: it was damaged, does not fit the code,
-            or is ahead of its aggregate since an older backup was restored. Events were replayed in its place, and the
-            next commit of its aggregate replaces it.
+        snapshots_dropped: Snapshots that were due and not saved.
+        snapshots_ignored: How often a stored snapshot could not be used: it was damaged, did not fit the code, or was
+            newer than its aggregate after a restore of a backup. The events were replayed instead, and the next commit
+            of the aggregate replaces the snapshot.
         actor_restarts: How often a supervisor restarted an actor of the system.
         uptime_seconds: Seconds since the system was started; 0 before.
     """
@@ -64,13 +64,13 @@ class SystemStats:
 
 @dataclass(frozen=True, slots=True)
 class AggregateStats:
-    """Tell about one aggregate.
+    """Statistics of one aggregate.
 
     Attributes:
         aggregate_id: The aggregate.
         event_count: How many events it has.
         current_sequence: The sequence of its last event.
-        has_snapshot: Whether a snapshot of it is stored that can be used.
+        has_snapshot: Whether a usable snapshot of it is stored.
     """
 
     aggregate_id: str

@@ -1,4 +1,4 @@
-"""The client of a running system: what a user holds to execute commands and to read aggregates."""
+"""`EventSourcing`: the client that executes commands and reads aggregates, and the tree of actors behind it."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
@@ -10,17 +10,16 @@ from eventree.actors.spec import ChildSpec
 from eventree.actors.supervisor import Supervisor
 from eventree.domain.aggregate import Aggregate, AggregateType
 from eventree.domain.events import EventEnvelope
-from eventree.domain.snapshots import Snapshot, SnapshotConfig
-from eventree.errors import EventreeError, InvalidArgument
+from eventree.domain.snapshots import Snapshot, SnapshotPolicy, check_snapshot_policy
+from eventree.errors import EventreeError
 from eventree.errors.arguments import check_count, check_positive
 from eventree.result import Err, Result
-from eventree.sourcing.answers import as_result, in_time, in_view, log_failure
-from eventree.sourcing.batch import Execute, Executed
-from eventree.sourcing.messages import CommandId, message, messages
+from eventree.sourcing.commands.answers import as_result, in_time, in_view, log_failure
+from eventree.sourcing.commands.load import AggregateReader
+from eventree.sourcing.commands.requests import CommandEnvelope, CommandId, CommandResult, make_request, make_requests
 from eventree.sourcing.queries.context import refuse_in_transaction
 from eventree.sourcing.queries.handle import QueryHandle
 from eventree.sourcing.queries.subscriptions import Subscription
-from eventree.sourcing.reader import Reader
 from eventree.sourcing.statistics import AggregateStats, SystemStats
 from eventree.sourcing.tree import Tree
 from eventree.stores.contract import EventStore
@@ -36,7 +35,7 @@ class EventSourcing(Generic[StateT, CommandT, EventT, ErrorT]):
     """Execute commands on the aggregates of one type and keep queries up to date.
 
     The object is the client: it exists before the system is started, and stays valid while its actors restart. Run it
-    with `async with`, or as `child_spec()` under a supervisor of your own. Expected outcomes, errors included, are
+    with `async with`, or under your own supervisor with `child_spec()`. Expected outcomes, errors included, are
     returned as `Ok` or `Err`; `.unwrap()` turns an `Err` into an exception.
     """
 
@@ -46,34 +45,34 @@ class EventSourcing(Generic[StateT, CommandT, EventT, ErrorT]):
         store: EventStore,
         *,
         queries: Iterable[Subscription[EventT]] = (),
-        snapshots: SnapshotConfig | None = None,
+        snapshots: SnapshotPolicy | None = None,
         cache_size: int = 10_000,
         mailbox_size: int = 10_000,
     ) -> None:
-        """Describe a system; nothing is started yet.
+        """Create a client; nothing is started yet.
 
         Args:
             aggregate_type: Decides the commands.
-            store: Keeps the events; entered by you, before the system is started. Several systems may share it.
-            queries: What to keep up to date; see also `register_queries`.
-            snapshots: When to take snapshots; default never.
+            store: Where the events are; enter it before the system is started. Several systems may share it.
+            queries: The queries to run; default none. See also `register_queries`.
+            snapshots: When to take snapshots, for example `SnapshotConfig(frequency=100)`; default never.
             cache_size: How many aggregates stay in memory; default 10,000.
             mailbox_size: How many commands may wait; default 10,000.
 
         Raises:
-            InvalidArgument: One of them cannot work.
+            InvalidArgument: An argument is not acceptable.
         """
         check_count("cache_size", cache_size)
         check_count("mailbox_size", mailbox_size)
-        if snapshots is not None and not isinstance(snapshots, SnapshotConfig):
-            raise InvalidArgument("snapshots", f"must be a SnapshotConfig, got {snapshots!r}")
+        if snapshots is not None:
+            check_snapshot_policy(snapshots)
         self._type = aggregate_type
         self._store = store
         self._root: Supervisor | None = None
         self._tree = Tree(
             aggregate_type, store, queries, snapshots=snapshots, cache_size=cache_size, mailbox_size=mailbox_size
         )
-        self._reader = Reader(aggregate_type, store, self._tree.loader)
+        self._reader = AggregateReader(aggregate_type, store, self._tree.loader)
 
     def __repr__(self) -> str:
         return f"<EventSourcing {self._type.name!r} {self._tree.commands.status.value}>"
@@ -81,10 +80,10 @@ class EventSourcing(Generic[StateT, CommandT, EventT, ErrorT]):
     # --- running
 
     async def __aenter__(self) -> Self:
-        """Start the system on its own.
+        """Start the system under a supervisor of its own.
 
         Raises:
-            ChildStartError: A part of it did not start.
+            ChildStartError: An actor of the system did not start.
         """
         root = self._tree.build()
         if not self._tree.is_running:
@@ -96,16 +95,16 @@ class EventSourcing(Generic[StateT, CommandT, EventT, ErrorT]):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Stop the system; commands that still wait are answered with `ActorStopped`: nothing happened.
+        """Stop the system; waiting commands are answered with `ActorStopped` and were not executed.
 
         Raises:
-            RestartIntensityExceeded: It had given up because its actors crashed too often.
+            RestartIntensityExceeded: The system had stopped because its actors crashed too often.
         """
         if self._root is not None:
             await self._root.__aexit__(kind, error, traceback)
 
     def child_spec(self) -> ChildSpec[Never, object]:
-        """Return the system as a child of your own supervisor."""
+        """Return the specification of the system as a child of your own supervisor."""
         return self._tree.spec()
 
     # --- commands
@@ -120,33 +119,34 @@ class EventSourcing(Generic[StateT, CommandT, EventT, ErrorT]):
         expected_sequence: int | None = None,
         wait_for: Iterable[str] = (),
         timeout: float = 5.0,
-    ) -> Executed[EventT, ErrorT]:
+    ) -> CommandResult[EventT, ErrorT]:
         """Decide a command and store its events durably.
 
         Args:
             aggregate_id: 1 to 255 bytes of UTF-8.
             command: Anything but None, for the aggregate type's `handle`.
-            metadata: Stored with each event, beside the ids of `current_correlation()` where it has none itself; at
-                most 64 KiB of JSON.
-            command_id: Makes the command idempotent for good: a repetition is answered with the first commit.
-            expected_sequence: Where you saw the aggregate, 0 for one without events. If it stands elsewhere by now,
-                nothing is decided: the answer is `ConcurrencyConflict`. Default: whatever it is.
-            wait_for: The names of queries that are to have handled the events before this returns, so that their read
-                models show them; default none. If one of them has not in time the answer is `NotCaughtUp`: the commit
+            metadata: Stored with each event; the ids of `current_correlation()` are added where it has none. At most
+                64 KiB of JSON; default none.
+            command_id: Makes the command idempotent, without a time limit: a repetition is answered with the first
+                commit. Default none.
+            expected_sequence: The sequence that the aggregate must be at, 0 for one without events. At any other, the
+                answer is `ConcurrencyConflict` and nothing is decided. Default any.
+            wait_for: The names of queries that must have handled the events before this returns, so that their read
+                models show them; default none. If one of them is too slow, the answer is `NotCaughtUp` and the commit
                 stands.
-            timeout: How long to wait, for room in the mailbox, the answer and the queries together, in seconds;
+            timeout: How long to wait for room in the mailbox, the answer and the queries, all together, in seconds;
                 default 5.
 
         Returns:
             `Ok(Commit)` once the events are durable, or why nothing was stored. After an `ActorTimeout`,
-            `ActorCrashed` or `CommitOutcomeUnknown` the command may have been stored all the same: repeat it with
-            the same `command_id`.
+            `ActorCrashed` or `CommitOutcomeUnknown` the command may have been stored nevertheless: repeat it with the
+            same `command_id`.
         """
         began = asyncio.get_running_loop().time()
         try:
             refuse_in_transaction("execute")
             names = [self.query(name).name for name in wait_for]
-            request = message(aggregate_id, command, metadata, command_id, expected_sequence)
+            request = make_request(aggregate_id, command, metadata, command_id, expected_sequence)
             answer = await self._tree.commands.ask(request, timeout=timeout, operation="execute")
         except EventreeError as error:
             return Err(error)
@@ -160,7 +160,7 @@ class EventSourcing(Generic[StateT, CommandT, EventT, ErrorT]):
         metadata: Mapping[str, str] | None = None,
         command_id: CommandId | None = None,
     ) -> None:
-        """Hand a command over and wait for nothing; a later failure is logged and counted.
+        """Send a command without waiting for the answer; a later failure is logged and counted.
 
         Args:
             aggregate_id: As for `execute`.
@@ -169,11 +169,11 @@ class EventSourcing(Generic[StateT, CommandT, EventT, ErrorT]):
             command_id: As for `execute`.
 
         Raises:
-            InvalidArgument: An argument cannot be accepted.
-            MailboxFull: There is no room.
+            InvalidArgument: An argument is not acceptable.
+            MailboxFull: Too many commands are waiting.
             ActorStopped: The system is not running.
         """
-        answer = self._tree.commands.ask_nowait(message(aggregate_id, command, metadata, command_id))
+        answer = self._tree.commands.ask_nowait(make_request(aggregate_id, command, metadata, command_id))
         answer.add_done_callback(partial(log_failure, self._type.name, aggregate_id))
 
     async def execute_many(
@@ -183,29 +183,29 @@ class EventSourcing(Generic[StateT, CommandT, EventT, ErrorT]):
         metadata: Mapping[str, str] | Sequence[Mapping[str, str] | None] | None = None,
         command_ids: Sequence[CommandId | None] | None = None,
         timeout: float = 5.0,
-    ) -> list[Executed[EventT, ErrorT]]:
-        """Execute many commands; each stands for itself, as if given to `execute` in order.
+    ) -> list[CommandResult[EventT, ErrorT]]:
+        """Execute many commands, each independently, as if given to `execute` in order.
 
         Args:
             commands: Pairs of aggregate id and command.
-            metadata: One for all, or one per command.
-            command_ids: One per command; None for those without.
+            metadata: One for all, or one per command; default none.
+            command_ids: One per command, None for a command without; default none.
             timeout: How long to wait for all of them together, in seconds; default 5.
 
         Returns:
             One result per command, in order.
         """
-        prepared = messages(commands, metadata, command_ids)
+        prepared = make_requests(commands, metadata, command_ids)
         try:
             refuse_in_transaction("execute_many")
             check_positive("timeout", timeout)
         except EventreeError as error:
             return [Err(error) for _ in prepared]
-        requests = [each for each in prepared if isinstance(each, Execute)]
+        requests = [each for each in prepared if isinstance(each, CommandEnvelope)]
         answers = iter(await self._tree.commands.ask_many(requests, timeout=timeout, operation="execute_many"))
-        return [as_result(next(answers) if isinstance(each, Execute) else each) for each in prepared]
+        return [as_result(next(answers) if isinstance(each, CommandEnvelope) else each) for each in prepared]
 
-    # --- reading: straight from the store, never behind commands that wait
+    # --- reading: directly from the store, never behind waiting commands
 
     async def load_aggregate(
         self, aggregate_id: str, *, timeout: float = 5.0
@@ -224,7 +224,7 @@ class EventSourcing(Generic[StateT, CommandT, EventT, ErrorT]):
     async def load_events(
         self, aggregate_id: str, *, start_from: int = 1, timeout: float = 5.0
     ) -> Result[list[EventEnvelope[EventT]], EventreeError]:
-        """Return the events of an aggregate; see `stream_events` for very many.
+        """Return the events of an aggregate; use `stream_events` for long streams.
 
         Args:
             aggregate_id: The aggregate.
@@ -232,26 +232,26 @@ class EventSourcing(Generic[StateT, CommandT, EventT, ErrorT]):
             timeout: How long to wait, in seconds; default 5.
 
         Returns:
-            The events in order, none if there are none.
+            The events in order; an empty list for an aggregate without events.
         """
         return await in_time("load_events", timeout, self._reader.events(aggregate_id, start_from))
 
     def stream_events(self, aggregate_id: str, *, start_from: int = 1) -> AsyncIterator[EventEnvelope[EventT]]:
-        """Iterate over the events of an aggregate, a page in memory at a time.
+        """Iterate over the events of an aggregate, with one page in memory at a time.
 
         Args:
             aggregate_id: The aggregate.
-            start_from: The first sequence to yield; default 1.
+            start_from: The first sequence to yield; default 1, the first event.
 
         Raises:
-            EventreeError: While iterating: the store failed, or an event cannot be read.
+            EventreeError: While iterating, if the store fails or an event cannot be read.
         """
         return self._reader.stream(aggregate_id, start_from)
 
     async def latest_snapshot(
         self, aggregate_id: str, *, timeout: float = 5.0
     ) -> Result[Snapshot[StateT] | None, EventreeError]:
-        """Return the newest snapshot of an aggregate, None if there is none that can be used.
+        """Return the newest snapshot of an aggregate; None if there is no usable one.
 
         Args:
             aggregate_id: The aggregate.
@@ -262,32 +262,32 @@ class EventSourcing(Generic[StateT, CommandT, EventT, ErrorT]):
     async def aggregate_stats(
         self, aggregate_id: str, *, timeout: float = 5.0
     ) -> Result[AggregateStats, EventreeError]:
-        """Return the numbers of an aggregate.
+        """Return the statistics of an aggregate.
 
         Args:
             aggregate_id: The aggregate.
             timeout: How long to wait, in seconds; default 5.
 
         Returns:
-            The numbers, or why not: `EntityNotFound` if it has no events.
+            The statistics, or why not: `EntityNotFound` if it has no events.
         """
         return await in_time("aggregate_stats", timeout, self._reader.stats(aggregate_id))
 
     async def system_stats(self) -> SystemStats:
-        """Return the numbers of this system, counted since this object was made.
+        """Return the statistics of this system, counted since this object was created.
 
         Raises:
-            EventStoreError: The store could not say what the newest event is, and so how far queries are behind.
+            EventStoreError: The store could not be read, so the lag of the queries is unknown.
         """
         return await self._tree.stats()
 
     # --- queries
 
     async def register_queries(self, queries: Iterable[Subscription[EventT]]) -> None:
-        """Add queries; in a running system they start at once, and with it otherwise.
+        """Add queries; they start at once if the system is running, and with the system otherwise.
 
         Raises:
-            InvalidArgument: A name is taken; none was added.
+            InvalidArgument: A name is taken; no query was added.
         """
         await self._tree.register(queries)
 
@@ -296,9 +296,9 @@ class EventSourcing(Generic[StateT, CommandT, EventT, ErrorT]):
 
         Args:
             name: Its name.
-            version: Its version; default the one that is live, or the newest of this system if none of it is.
+            version: Its version; default the live one, or the newest of this system if none is live.
 
         Raises:
-            InvalidArgument: There is none.
+            InvalidArgument: There is no such query.
         """
         return self._tree.query(name, version)

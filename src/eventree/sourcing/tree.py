@@ -1,4 +1,4 @@
-"""The tree of actors behind one `EventSourcing`, and the addresses that stay valid while it restarts."""
+"""The supervision tree behind one `EventSourcing`, and the references that stay valid while it restarts."""
 
 import time
 from collections.abc import Iterable, Sequence
@@ -11,15 +11,15 @@ from eventree.actors.spec import ChildSpec
 from eventree.actors.status import Status
 from eventree.actors.supervisor import Supervisor
 from eventree.domain.aggregate import AggregateType
-from eventree.domain.snapshots import SnapshotConfig
+from eventree.domain.snapshots import SnapshotPolicy
 from eventree.errors import ActorCrashed, ActorStopped, ChildRestarting, ChildRunning, InvalidArgument
-from eventree.sourcing.batch import Execute, Executed
-from eventree.sourcing.commands import EventSourcingActor
-from eventree.sourcing.loading import Loader
+from eventree.sourcing.commands.actor import EventSourcingActor
+from eventree.sourcing.commands.load import AggregateLoader
+from eventree.sourcing.commands.requests import CommandEnvelope, CommandResult
 from eventree.sourcing.queries.handle import QueryHandle
 from eventree.sourcing.queries.subscriptions import Subscription
 from eventree.sourcing.snapshots.codec import SnapshotCodec
-from eventree.sourcing.snapshots.taker import SnapshotTaker
+from eventree.sourcing.snapshots.scheduler import SnapshotScheduler
 from eventree.sourcing.snapshots.writer import SnapshotWriter
 from eventree.sourcing.statistics import Counters, SystemStats
 from eventree.stores.contract import EventStore, StoredSnapshot
@@ -30,18 +30,18 @@ EventT = TypeVar("EventT")
 ErrorT = TypeVar("ErrorT")
 
 SNAPSHOT_QUEUE = 256
-"""Snapshots that wait to be written; more are dropped."""
+"""How many snapshots may wait to be written; more are dropped."""
 
 
 class Tree(Generic[StateT, CommandT, EventT, ErrorT]):
-    """Build the supervisors and actors of one system, as often as they are restarted.
+    """Build the supervisors and actors of one system, anew for each start.
 
     ```
     event sourcing <name>      one_for_one
-    ├── commands               EventSourcingActor: decides and commits
-    ├── snapshots              SnapshotWriter: saves what falls due, if snapshots are on
-    └── queries                one_for_one, so that queries cannot harm each other or the commands
-        └── <query>            QueryActor: follows the log, one per query
+    ├── commands               EventSourcingActor: executes commands
+    ├── snapshots              SnapshotWriter: saves snapshots, if they are enabled
+    └── queries                one_for_one, so that a crashing query affects no other query and no command
+        └── <query>            QueryActor: follows the log; one per query
     ```
     """
 
@@ -51,11 +51,20 @@ class Tree(Generic[StateT, CommandT, EventT, ErrorT]):
         store: EventStore,
         queries: Iterable[Subscription[EventT]],
         *,
-        snapshots: SnapshotConfig | None,
+        snapshots: SnapshotPolicy | None,
         cache_size: int,
         mailbox_size: int,
     ) -> None:
-        """Make the addresses; nothing runs yet."""
+        """Create the references; nothing runs yet.
+
+        Args:
+            aggregate_type: Decides the commands.
+            store: Where the events are.
+            queries: The queries to run.
+            snapshots: When to take snapshots; None for never.
+            cache_size: How many aggregates stay in memory.
+            mailbox_size: How many commands may wait.
+        """
         self._type = aggregate_type
         self._store = store
         self._cache_size = cache_size
@@ -63,27 +72,27 @@ class Tree(Generic[StateT, CommandT, EventT, ErrorT]):
         self._started_at: float | None = None
         self._planned_starts = 0
         self._query_supervisor = Supervisor(name=f"{aggregate_type.name} queries")
-        self.commands: ActorRef[Execute[CommandT], Executed[EventT, ErrorT]] = ActorRef(
+        self.commands: ActorRef[CommandEnvelope[CommandT], CommandResult[EventT, ErrorT]] = ActorRef(
             f"{aggregate_type.name} commands", mailbox=MailboxSpec(maxsize=mailbox_size)
         )
         self._writer: ActorRef[StoredSnapshot, None] = ActorRef(
             f"{aggregate_type.name} snapshots", mailbox=MailboxSpec(maxsize=SNAPSHOT_QUEUE)
         )
-        self._snapshots: SnapshotTaker[StateT] | None = None
+        self._snapshots: SnapshotScheduler[StateT] | None = None
         codec: SnapshotCodec[StateT] | None = None
         if snapshots is not None:
             codec = SnapshotCodec(aggregate_type)
-            self._snapshots = SnapshotTaker(snapshots, codec, self._writer, self._counters)
-        self.loader = Loader(aggregate_type, store, codec, self._counters)
+            self._snapshots = SnapshotScheduler(snapshots, codec, self._writer, self._counters)
+        self.loader = AggregateLoader(aggregate_type, store, codec, self._counters)
         self.queries: dict[tuple[str, int], QueryHandle] = {}
         self._add(queries)
 
     def spec(self) -> ChildSpec[Never, object]:
-        """Describe the tree as a child of any supervisor."""
+        """Return the specification of the tree as a child of any supervisor."""
         return ChildSpec(id=f"event sourcing {self._type.name}", start=self.build)
 
     def build(self) -> Supervisor:
-        """Make the supervisor at the top, with everything below described anew."""
+        """Create the top supervisor, with new specifications of its children."""
         if self._started_at is None:
             self._started_at = time.monotonic()
         children: list[ChildSpec[Never, object]] = [
@@ -98,18 +107,18 @@ class Tree(Generic[StateT, CommandT, EventT, ErrorT]):
         return Supervisor(children, name=f"event sourcing {self._type.name}")
 
     async def register(self, queries: Iterable[Subscription[EventT]]) -> None:
-        """Add queries and, if the tree is running, start them.
+        """Add queries, and start them if the tree is running.
 
         Raises:
-            InvalidArgument: A name is taken; none was added.
+            InvalidArgument: A name is taken; no query was added.
         """
         for query in self._add(queries):
-            # Whatever starts from now on starts them too; a supervisor that does not run has nothing else to do.
+            # A supervisor that is not running, or is just starting, starts them by itself.
             with suppress(ActorStopped, ActorCrashed, ChildRestarting, ChildRunning):
                 await self._query_supervisor.restart_child(query.child_spec().id)
 
     async def stats(self) -> SystemStats:
-        """Return what was counted so far."""
+        """Return the statistics of the system."""
         counters = self._counters
         head = await self._store.head() if self.queries else 0
         starts = [ref.incarnation for ref in self._refs()]
@@ -129,33 +138,33 @@ class Tree(Generic[StateT, CommandT, EventT, ErrorT]):
 
     @property
     def is_running(self) -> bool:
-        """Whether the actor that decides commands is up, or about to be."""
+        """Whether the command actor is running, or about to."""
         return self.commands.status is not Status.STOPPED
 
     @property
     def workers(self) -> list[ActorRef[Never, object]]:
-        """The actor that decides commands and, if snapshots are on, the one that writes them."""
+        """The command actor and, if snapshots are enabled, the snapshot writer."""
         return [self.commands] if self._snapshots is None else [self.commands, self._writer]
 
     def plan_start(self) -> None:
-        """Note that a start comes that is nobody's restart, although the actors may have run before."""
+        """Expect a start that is not a restart, although the actors may have run before."""
         self._planned_starts += sum(ref.incarnation > 0 for ref in self._refs())
 
     async def idle(self, timeout: float) -> int:
-        """Wait until no command waits or is in work, and no snapshot; return the newest position of the store then.
+        """Wait until no command and no snapshot is waiting or in progress; return the store's newest position then.
 
         Args:
-            timeout: How long to wait for what is in work, in seconds.
+            timeout: How long to wait for the work in progress, in seconds.
 
         Raises:
             ActorStopped: The tree is not running.
-            ActorTimeout: It took longer.
-            EventStoreError: The store could not say what the newest event is.
+            ActorTimeout: The work in progress took longer.
+            EventStoreError: The store could not be read.
         """
         for ref in self.workers:
             is_busy = True
             while is_busy:
-                info = await ref.inspect(state=True, timeout=timeout)  # the state is there once nothing is in work
+                info = await ref.inspect(state=True, timeout=timeout)  # answered once the batch in progress is done
                 if info.state is None:
                     raise ActorStopped(ref.id)
                 is_busy = bool(info.queued or info.in_work)
@@ -165,7 +174,7 @@ class Tree(Generic[StateT, CommandT, EventT, ErrorT]):
         return [self.commands, self._writer, *(part.ref for query in self.queries.values() for part in query.parts)]
 
     def query(self, name: str, version: int | None) -> QueryHandle:
-        """Return the handle of a query: of one version, or of the live one, or else of the newest."""
+        """Return the handle of a query: of this version, or else of the live one, or else of the newest."""
         versions = [query for query in self.queries.values() if query.name == name]
         found = [query for query in versions if version in {None, query.version}]
         if not found:
@@ -192,7 +201,7 @@ class Tree(Generic[StateT, CommandT, EventT, ErrorT]):
         return list(added.values())
 
     def command_actor(self) -> EventSourcingActor[StateT, CommandT, EventT, ErrorT]:
-        """Make the actor that decides commands."""
+        """Create the actor that executes commands."""
         return EventSourcingActor(
             self._type,
             self._store,

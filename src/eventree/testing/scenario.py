@@ -72,7 +72,7 @@ class Scenario(Generic[StateT, CommandT, EventT, ErrorT]):
             case Ok(events):
                 self._tell("got", *events or (NOTHING,))
                 forms = self._stored(events)  # all of them before the first is applied, as a system does
-                self._outcome = Ok(tuple(self._type.events.read(forms)))
+                self._outcome = Ok(tuple(self._type.events.copies(forms)))
                 self._apply(forms)
             case Err(reason):
                 self._tell("refused", reason)
@@ -133,7 +133,7 @@ class Scenario(Generic[StateT, CommandT, EventT, ErrorT]):
 
     def _apply(self, forms: Sequence[Encoded[EventT]]) -> None:
         with self._noting_the_story():
-            self._state = self._type.replay(self._state, self._type.events.read(forms))
+            self._state = self._type.replay(self._state, [form.value for form in forms])
 
     def _decided(self, expectation: str) -> Ok[tuple[EventT, ...]] | Err[ErrorT]:
         __tracebackhide__ = True

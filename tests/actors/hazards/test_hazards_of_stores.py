@@ -19,7 +19,7 @@ from eventree import (
     StaleIncarnation,
     Supervisor,
 )
-from eventree.sourcing.batch import Execute
+from eventree.sourcing.commands.requests import CommandEnvelope
 from eventree.sourcing.tree import Tree
 from eventree.stores.contract import AppendRequest, Outcome
 from eventree.testing import FailingStore, Gate
@@ -88,7 +88,7 @@ async def test_x04_an_actor_left_behind_appends_nothing_any_more(crew: Crew) -> 
     tree = Tree(ledger, store, [], snapshots=None, cache_size=10, mailbox_size=10)
     spec = ChildSpec(id="commands", start=tree.command_actor, ref=tree.commands, shutdown=BRUTAL_KILL)
     async with asyncio.timeout(5), store, Supervisor([spec], kill_grace=0.01) as supervisor:
-        asking = tree.commands.ask_nowait(Execute("a", add(1), "{}", None, uuid4()))
+        asking = tree.commands.ask_nowait(CommandEnvelope("a", add(1), "{}", None, uuid4()))
         await loading.reached()
         loading.open()
         orphan = tree.commands.task
@@ -102,4 +102,4 @@ async def test_x04_an_actor_left_behind_appends_nothing_any_more(crew: Crew) -> 
         assert isinstance(end, ExitReason)
         assert isinstance(end.error, StaleIncarnation)
         assert store.calls["append"] == 0
-        assert isinstance(await tree.commands.ask(Execute("a", add(2), "{}", None, uuid4())), Ok)
+        assert isinstance(await tree.commands.ask(CommandEnvelope("a", add(2), "{}", None, uuid4())), Ok)

@@ -1,1 +1,1 @@
-"""Snapshots beside the command path: when they are taken, what they look like in a store, who writes them."""
+"""Snapshots, written in the background: when they are due, their stored form, and the actor that writes them."""

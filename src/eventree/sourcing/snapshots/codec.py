@@ -1,4 +1,4 @@
-"""What a snapshot looks like in a store, and whether one that was found there can be believed."""
+"""Encode snapshots for a store; decode them, and reject the damaged ones."""
 
 import zlib
 from dataclasses import replace
@@ -17,20 +17,20 @@ ErrorT = TypeVar("ErrorT")
 
 
 class SnapshotCodec(Generic[StateT]):
-    """Turn states of one aggregate type into stored snapshots and back.
+    """Encode and decode the snapshots of one aggregate type.
 
     Attributes:
         name: The name of the aggregate type.
-        state_version: Under what they are stored: it changes with the fields of the state, with the versions of its
-            classes and of the events, and with the version that the aggregate type was given, so that snapshots of
-            other code are not even found.
+        state_version: The version of the stored form. It changes with the fields of the state, the versions of its
+            classes and of the events, and the `state_version` of the aggregate type, so that code never finds the
+            snapshots of other code.
     """
 
     def __init__(self, aggregate_type: AggregateType[StateT, CommandT, EventT, ErrorT]) -> None:
-        """Learn the classes of the state.
+        """Create the codec of an aggregate type.
 
         Raises:
-            InvalidArgument: It cannot be stored.
+            InvalidArgument: Its state cannot be stored.
         """
         self.name = aggregate_type.name
         try:
@@ -43,7 +43,7 @@ class SnapshotCodec(Generic[StateT]):
         self.state_version = f"{self._states.fingerprint}-{classes:08x}-{aggregate_type.state_version}"
 
     def encode(self, aggregate_id: str, state: StateT, sequence: int) -> StoredSnapshot:
-        """Return the snapshot of an aggregate, taken now.
+        """Return a snapshot of an aggregate, taken now.
 
         Args:
             aggregate_id: The aggregate.
@@ -51,7 +51,7 @@ class SnapshotCodec(Generic[StateT]):
             sequence: The sequence of the last event that is in it.
 
         Raises:
-            EventNotEncodable: The state does not fit its classes, or is larger than 1 MiB.
+            EventNotEncodable: The state does not match its classes, or is larger than 1 MiB.
         """
         form = self._states.encode(state)
         stored = StoredSnapshot(
@@ -60,12 +60,12 @@ class SnapshotCodec(Generic[StateT]):
         return replace(stored, checksum=checksum_of(stored))
 
     def decode(self, stored: StoredSnapshot) -> Snapshot[StateT]:
-        """Return what a stored snapshot stands for.
+        """Return the snapshot of a stored one.
 
         Raises:
-            EventNotDecodable: It was damaged, or does not fit the code.
+            EventNotDecodable: It is damaged, or does not fit the code.
         """
-        version = self._versions.get(stored.state_type, 1)  # another would not have been found
+        version = self._versions.get(stored.state_type, 1)  # a snapshot of another version is not found
         if stored.checksum != checksum_of(stored):
             raise EventNotDecodable(stored.state_type, version, "its checksum is wrong")
         state = self._states.decode(stored.state_type, version, stored.payload)
@@ -73,6 +73,6 @@ class SnapshotCodec(Generic[StateT]):
 
 
 def checksum_of(stored: StoredSnapshot) -> int:
-    """Return a number that changes when anything in a snapshot does that the state depends on."""
+    """Return the checksum of everything in a snapshot that matters to the state."""
     place = (stored.aggregate_type, stored.aggregate_id, stored.state_version, stored.state_type, str(stored.sequence))
     return zlib.crc32("\0".join((*place, stored.payload)).encode(errors="surrogatepass"))

@@ -1,4 +1,4 @@
-"""Write snapshots beside the command path: a supervised actor that may be slow, and is never waited for."""
+"""The actor that writes snapshots in the background; commands never wait for it."""
 
 import logging
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,30 +13,35 @@ from eventree.stores.contract import EventStore, StoredSnapshot
 logger = logging.getLogger("eventree")
 
 MAX_BYTES: Final = 1024 * 1024
-"""Characters of JSON after which a transaction ends: commands wait behind it on a store with one writer."""
+"""Characters of JSON after which a transaction ends: on a store with one writer, commands wait for it."""
 
 
 class SnapshotWriter(Actor[StoredSnapshot, None]):
-    """Save the snapshots that wait in its mailbox, many in one transaction; what cannot be saved is dropped."""
+    """Save the snapshots in its mailbox, many in one transaction; drop those that cannot be saved."""
 
     max_batch = 64
 
     def __init__(self, store: EventStore, counters: Counters) -> None:
-        """Remember where to save and what to count."""
+        """Create a writer.
+
+        Args:
+            store: Where to save.
+            counters: Counts snapshots that were written or dropped.
+        """
         self._store = store
         self._counters = counters
 
     async def receive_batch(
         self, requests: Sequence[Request[StoredSnapshot, None]], ctx: ActorContext[StoredSnapshot, None]
     ) -> None:
-        """Save snapshots; a store that fails costs only time at the next load."""
+        """Save snapshots. If the store fails, the only cost is a slower load later."""
         for batch in _batches(request.message for request in requests):
             await self._save(batch)
 
     async def _save(self, snapshots: Sequence[StoredSnapshot]) -> None:
         try:
             await self._store.save_snapshots(snapshots)
-        except Exception as error:  # noqa: BLE001 - a system needs no snapshot so much that it could fail by them
+        except Exception as error:  # noqa: BLE001 - snapshots are optional: no failure of theirs may stop the system
             self._counters.snapshots_dropped += len(snapshots)
             logger.warning("%d snapshots were not written: %s", len(snapshots), error_text(error))
         else:
@@ -44,7 +49,7 @@ class SnapshotWriter(Actor[StoredSnapshot, None]):
 
 
 def _batches(snapshots: Iterable[StoredSnapshot]) -> Iterator[Sequence[StoredSnapshot]]:
-    """Divide snapshots into what one transaction may hold, give or take one."""
+    """Divide snapshots into transactions of about `MAX_BYTES`."""
     batch: list[StoredSnapshot] = []
     size = 0
     for snapshot in snapshots:

@@ -1,4 +1,4 @@
-"""What callers get: answers in time, failures as values, and a log line of a failure that nobody waits for."""
+"""Answer callers: in time, with failures as values; log the failures of commands that have no waiting caller."""
 
 import asyncio
 import logging
@@ -8,7 +8,7 @@ from typing import TypeVar
 from eventree.errors import ActorTimeout, DomainError, EventreeError, NotCaughtUp, QueryStopped, QuerySuperseded
 from eventree.errors.arguments import check_positive
 from eventree.result import Err, Ok, Result
-from eventree.sourcing.batch import Executed
+from eventree.sourcing.commands.requests import CommandResult
 from eventree.sourcing.queries.handle import QueryHandle
 
 logger = logging.getLogger("eventree")
@@ -18,8 +18,8 @@ EventT = TypeVar("EventT")
 ErrorT = TypeVar("ErrorT")
 
 
-def as_result(answer: Executed[EventT, ErrorT] | BaseException) -> Executed[EventT, ErrorT]:
-    """Return an answer of an actor as its caller gets it; raise what is neither an answer nor an error of ours."""
+def as_result(answer: CommandResult[EventT, ErrorT] | BaseException) -> CommandResult[EventT, ErrorT]:
+    """Return the answer of an actor, or its `EventreeError`, as a result; raise any other exception."""
     if isinstance(answer, Ok | Err):
         return answer
     if isinstance(answer, EventreeError):
@@ -28,7 +28,16 @@ def as_result(answer: Executed[EventT, ErrorT] | BaseException) -> Executed[Even
 
 
 async def in_time(operation: str, timeout: float, question: Coroutine[object, object, T]) -> Result[T, EventreeError]:
-    """Wait for an answer from the store; whatever goes wrong is an answer too."""
+    """Wait for an answer from the store and return it as a result.
+
+    Args:
+        operation: What to call it in an `ActorTimeout`.
+        timeout: How long to wait, in seconds.
+        question: What to wait for; closed if it is never started.
+
+    Returns:
+        The answer, or the error: `ActorTimeout` once the time is up.
+    """
     try:
         try:
             check_positive("timeout", timeout)
@@ -45,9 +54,19 @@ async def in_time(operation: str, timeout: float, question: Coroutine[object, ob
 
 
 async def in_view(
-    answer: Executed[EventT, ErrorT], names: Iterable[str], find: Callable[[str], QueryHandle], deadline: float
-) -> Executed[EventT, ErrorT]:
-    """Return an answer once queries have handled what it stored; `NotCaughtUp` if one has not at the deadline."""
+    answer: CommandResult[EventT, ErrorT], names: Iterable[str], find: Callable[[str], QueryHandle], deadline: float
+) -> CommandResult[EventT, ErrorT]:
+    """Return an answer once queries have handled its events.
+
+    Args:
+        answer: The answer to a command; an error is returned at once.
+        names: The queries to wait for.
+        find: Returns the handle of a query.
+        deadline: Until when to wait, in the event loop's time.
+
+    Returns:
+        The answer, or `NotCaughtUp` if a query has not handled the events by then.
+    """
     if isinstance(answer, Ok):
         for name in names:
             try:
@@ -58,7 +77,7 @@ async def in_view(
 
 
 async def _caught_up(name: str, find: Callable[[str], QueryHandle], position: int, deadline: float) -> None:
-    """Wait for a query, or for its newer version if that goes live meanwhile."""
+    """Wait for a query; if a newer version of it goes live meanwhile, wait for that one."""
     query = find(name)
     while True:
         left = max(deadline - asyncio.get_running_loop().time(), 0.001)
@@ -73,8 +92,8 @@ async def _caught_up(name: str, find: Callable[[str], QueryHandle], position: in
             return
 
 
-def log_failure(name: str, aggregate_id: str, answer: "asyncio.Future[Executed[EventT, ErrorT]]") -> None:
-    """Log how a command failed that nobody waits for, without what was in it."""
+def log_failure(name: str, aggregate_id: str, answer: "asyncio.Future[CommandResult[EventT, ErrorT]]") -> None:
+    """Log the failure of a command given to `execute_nowait`, without the contents of the command."""
     if answer.cancelled():
         return
     error = answer.exception()

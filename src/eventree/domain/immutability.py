@@ -1,0 +1,75 @@
+"""Find out whether the values of a class are immutable, so that they can be shared."""
+
+from dataclasses import is_dataclass
+from functools import cached_property
+from typing import Any, Final, TypeAlias, cast
+
+from msgspec import Struct, inspect
+
+_IMMUTABLE_TYPES: Final = (
+    inspect.NoneType,
+    inspect.BoolType,
+    inspect.IntType,
+    inspect.FloatType,
+    inspect.StrType,
+    inspect.BytesType,
+    inspect.DateTimeType,
+    inspect.TimeType,
+    inspect.DateType,
+    inspect.TimeDeltaType,
+    inspect.UUIDType,
+    inspect.DecimalType,
+    inspect.EnumType,
+    inspect.LiteralType,
+)
+
+_Class: TypeAlias = inspect.DataclassType | inspect.StructType | inspect.NamedTupleType
+
+
+def is_immutable(cls: type) -> bool:
+    """Return whether the decoded values of a class are immutable, at any depth, by what its fields declare.
+
+    In doubt the answer is no: for attrs classes, pydantic models, and classes with a `__post_init__` or a
+    `cached_property`, which may put anything into a value. Changes with `object.__setattr__` are not considered.
+
+    Args:
+        cls: A class that msgspec can decode.
+    """
+    return _is_immutable(inspect.type_info(cls), [])
+
+
+def _is_immutable(info: inspect.Type, seen: list[type]) -> bool:
+    if isinstance(info, inspect.Metadata):
+        return _is_immutable(info.type, seen)
+    if isinstance(info, inspect.UnionType):
+        return all(_is_immutable(member, seen) for member in info.types)
+    if isinstance(info, inspect.TupleType):
+        return all(_is_immutable(item, seen) for item in info.item_types)
+    if isinstance(info, inspect.VarTupleType | inspect.FrozenSetType):
+        return _is_immutable(info.item_type, seen)
+    if isinstance(info, _Class):
+        return _is_immutable_class(info, seen)
+    return isinstance(info, _IMMUTABLE_TYPES)
+
+
+def _is_immutable_class(info: _Class, seen: list[type]) -> bool:
+    if info.cls in seen:  # it contains itself; its other fields are being checked already
+        return True
+    seen.append(info.cls)
+    cls = cast("type[object]", getattr(info.cls, "__origin__", info.cls))
+    is_tuple = isinstance(info, inspect.NamedTupleType) and not cls.__dictoffset__
+    return (is_tuple or _is_frozen(cls)) and all(_is_immutable(field.type, seen) for field in info.fields)
+
+
+def _is_frozen(cls: type[object]) -> bool:
+    """Return whether instances of a dataclass or Struct have only fields, and those cannot be set."""
+    if issubclass(cls, Struct):
+        config: Any = cls.__struct_config__
+    elif is_dataclass(cls):  # an undecorated subclass of a dataclass is not frozen
+        config = vars(cls).get("__dataclass_params__")
+    else:
+        return False
+    if not getattr(config, "frozen", False) or hasattr(cls, "__post_init__"):
+        return False
+    members = [member for base in cls.__mro__ for member in vars(base).values()]
+    return not any(isinstance(member, cached_property) for member in members)

@@ -1,0 +1,1 @@
+"""The command path: make requests, load aggregates, decide and settle, append in the actor, answer callers."""

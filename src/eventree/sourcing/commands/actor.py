@@ -1,0 +1,222 @@
+"""The actor that executes commands: load, decide, append, settle."""
+
+import asyncio
+import random
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
+from typing import Generic, TypeVar
+
+from eventree.actors.actor import Actor, ActorContext
+from eventree.actors.request import Request
+from eventree.domain.aggregate import AggregateType
+from eventree.errors import DomainError, EventreeError
+from eventree.errors.stores import TRANSIENT_ERRORS
+from eventree.result import Err
+from eventree.sourcing.commands.decide import (
+    Answer,
+    DecideAgain,
+    Keep,
+    LookUp,
+    PendingCommand,
+    ReadCommit,
+    Step,
+    Unsettled,
+    decide,
+    resolve,
+    settle,
+)
+from eventree.sourcing.commands.load import AggregateLoader, CachedAggregate
+from eventree.sourcing.commands.requests import CommandEnvelope, CommandResult
+from eventree.sourcing.snapshots.scheduler import SnapshotScheduler
+from eventree.sourcing.statistics import Counters
+from eventree.stores.contract import Conflict, EventStore, RecordedCommand
+
+StateT = TypeVar("StateT")
+CommandT = TypeVar("CommandT")
+EventT = TypeVar("EventT")
+ErrorT = TypeVar("ErrorT")
+
+MAX_BATCH = 1_024
+"""Commands in one transaction at most."""
+
+MAX_ROUNDS = 8
+"""How often a command is decided while other writers keep changing its aggregate."""
+
+CONFLICT_PAUSE = 0.001
+"""Seconds to wait at most before deciding again, times the conflicts so far: random, so that rivals part ways."""
+
+
+class EventSourcingActor(
+    Actor[CommandEnvelope[CommandT], CommandResult[EventT, ErrorT]], Generic[StateT, CommandT, EventT, ErrorT]
+):
+    """Execute the commands of one aggregate type: as many as are waiting in one transaction."""
+
+    max_batch = MAX_BATCH
+
+    def __init__(
+        self,
+        aggregate_type: AggregateType[StateT, CommandT, EventT, ErrorT],
+        store: EventStore,
+        loader: AggregateLoader[StateT, CommandT, EventT, ErrorT],
+        counters: Counters,
+        *,
+        cache_size: int,
+        snapshots: SnapshotScheduler[StateT] | None,
+    ) -> None:
+        """Start with an empty cache.
+
+        Args:
+            aggregate_type: Decides commands and applies events.
+            store: Where to append.
+            loader: Loads aggregates from that store.
+            counters: Counts what was answered.
+            cache_size: How many aggregates to keep in memory; the least recently used are evicted.
+            snapshots: Schedules snapshots; None for none.
+        """
+        self._type = aggregate_type
+        self._store = store
+        self._loader = loader
+        self._counters = counters
+        self._cache_size = cache_size
+        self._snapshots = snapshots
+        self._cache: dict[str, CachedAggregate[StateT]] = {}
+
+    async def receive_batch(
+        self,
+        requests: Sequence[Request[CommandEnvelope[CommandT], CommandResult[EventT, ErrorT]]],
+        ctx: ActorContext[CommandEnvelope[CommandT], CommandResult[EventT, ErrorT]],
+    ) -> None:
+        """Answer every command, in as many rounds as it takes; conflicts end after `MAX_ROUNDS`.
+
+        Transient store errors are returned to the callers; any other exception of the store crashes the actor.
+        """
+        pending: list[PendingCommand[CommandT, EventT, ErrorT]] = list(requests)
+        conflicts = 0
+        try:
+            while pending:
+                pending, met_conflict = await self._round(pending, ctx, is_last=conflicts == MAX_ROUNDS - 1)
+                if met_conflict:
+                    conflicts += 1
+                    if pending:
+                        await asyncio.sleep(random.uniform(0, CONFLICT_PAUSE * conflicts))  # noqa: S311
+        except TRANSIENT_ERRORS as error:
+            self._cache.clear()
+            for request in pending:
+                if not request.answered:
+                    self._answer(request, Err(error))
+        except BaseException:
+            crashed = sum(not request.answered for request in pending)
+            self._counters.commands += crashed
+            self._counters.failed += crashed
+            raise
+        self._evict()
+
+    async def _round(
+        self,
+        requests: list[PendingCommand[CommandT, EventT, ErrorT]],
+        ctx: ActorContext[CommandEnvelope[CommandT], CommandResult[EventT, ErrorT]],
+        *,
+        is_last: bool,
+    ) -> tuple[list[PendingCommand[CommandT, EventT, ErrorT]], bool]:
+        """Load, decide, append and settle once; return the commands of the next round, and if there was a conflict."""
+        loaded, requests = await self._load(requests)
+        batch = decide(self._type, loaded, requests)
+        if not batch.aggregates:
+            return batch.deferred, False
+        ctx.check_current()  # an abandoned actor must not append: its callers have been told that it is gone
+        appends = list(batch.aggregates.values())
+        outcomes = await self._store.append([each.to_append() for each in appends])
+        met_conflict = False
+        steps: list[Step[StateT, CommandT, EventT, ErrorT]] = []
+        for each, outcome in zip(appends, outcomes, strict=True):
+            met_conflict = met_conflict or isinstance(outcome, Conflict)
+            steps += settle(each, outcome, is_last_round=is_last)
+        self._counters.conflicts += met_conflict
+        again = await self._take(steps)
+        return again + batch.deferred, met_conflict
+
+    async def _load(
+        self, requests: list[PendingCommand[CommandT, EventT, ErrorT]]
+    ) -> tuple[Mapping[str, CachedAggregate[StateT]], list[PendingCommand[CommandT, EventT, ErrorT]]]:
+        """Take aggregates out of the cache or load them; answer the commands of those that cannot be loaded.
+
+        An aggregate returns to the cache only once its events are stored, as `apply` may change the state in place.
+        """
+        loaded: dict[str, CachedAggregate[StateT]] = {}
+        missing: dict[str, None] = {}
+        for request in requests:
+            id = request.message.aggregate_id
+            if (cached := self._cache.pop(id, None)) is not None:
+                loaded[id] = cached
+            elif id not in loaded:
+                missing[id] = None
+        if not missing:
+            return loaded, requests
+        broken: dict[str, EventreeError] = {}
+        for id, found in (await self._loader.load(list(missing))).items():
+            if isinstance(found, CachedAggregate):
+                loaded[id] = found
+            else:
+                broken[id] = found
+        for request in requests:
+            if (error := broken.get(request.message.aggregate_id)) is not None:
+                self._answer(request, Err(error))
+        return loaded, [request for request in requests if request.message.aggregate_id in loaded]
+
+    async def _take(
+        self, steps: Iterable[Step[StateT, CommandT, EventT, ErrorT]]
+    ) -> list[PendingCommand[CommandT, EventT, ErrorT]]:
+        """Take the steps after an append; return the commands to decide again.
+
+        What needs no look-up is answered first: those answers stand whatever fails afterwards.
+        """
+        left: list[Unsettled[CommandT, EventT, ErrorT]] = []
+        for step in steps:
+            match step:
+                case Answer(request, result):
+                    self._answer(request, result)
+                case Keep(aggregate_id, aggregate):
+                    self._keep(aggregate_id, aggregate)
+                case _:
+                    left.append(step)
+        return await self._look_up(left) if left else []
+
+    async def _look_up(
+        self, steps: Iterable[Unsettled[CommandT, EventT, ErrorT]]
+    ) -> list[PendingCommand[CommandT, EventT, ErrorT]]:
+        """Answer commands that were stored before with their first commit; return the commands to decide again."""
+        ids = {step.command_id for step in steps if isinstance(step, LookUp)}
+        found: Mapping[str, RecordedCommand] = await self._store.find_commands(ids) if ids else {}
+        again: list[PendingCommand[CommandT, EventT, ErrorT]] = []
+        for step in steps:
+            match resolve(step, self._type.name, found):
+                case Answer(request, result):
+                    self._answer(request, result)
+                case ReadCommit(request, recorded):
+                    self._answer(request, await self._loader.commit(recorded, request.message.commit_id))
+                case DecideAgain(request):
+                    again.append(request)
+        return again
+
+    def _keep(self, aggregate_id: str, aggregate: CachedAggregate[StateT]) -> None:
+        self._cache[aggregate_id] = aggregate
+        if self._snapshots is not None:
+            aggregate.snapshot = self._snapshots.schedule_if_due(
+                aggregate_id, aggregate.state, aggregate.sequence, aggregate.snapshot
+            )
+
+    def _answer(self, request: PendingCommand[CommandT, EventT, ErrorT], result: CommandResult[EventT, ErrorT]) -> None:
+        self._counters.commands += 1
+        if isinstance(result, Err):
+            if isinstance(result.error, DomainError):
+                self._counters.refused += 1
+            else:
+                self._counters.failed += 1
+        request.reply(result)
+
+    def _evict(self) -> None:
+        """Drop the aggregates least recently used: those in use were put back at the end."""
+        excess = len(self._cache) - self._cache_size
+        if excess > 0:
+            for id in list(islice(self._cache, excess)):
+                del self._cache[id]

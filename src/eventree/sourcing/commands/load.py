@@ -1,0 +1,302 @@
+"""Load aggregates from a store: the newest snapshot, then the events after it, many aggregates in one read."""
+
+import logging
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from time import perf_counter
+from typing import Generic, TypeVar
+from uuid import UUID
+
+from msgspec import Struct
+
+from eventree.domain.aggregate import Aggregate, AggregateType
+from eventree.domain.events import Commit, EventEnvelope
+from eventree.domain.limits import check_id
+from eventree.domain.snapshots import Snapshot
+from eventree.errors import (
+    EntityNotFound,
+    EventMissing,
+    EventNotDecodable,
+    EventreeError,
+    HandlerCrashed,
+    StoreUnavailable,
+    TransactionRolledBack,
+)
+from eventree.errors.root import error_text
+from eventree.result import Err, Ok, Result
+from eventree.sourcing.envelopes import envelope, payload_of
+from eventree.sourcing.snapshots.codec import SnapshotCodec
+from eventree.sourcing.snapshots.scheduler import NO_SNAPSHOT, UNUSABLE_SNAPSHOT, NewestSnapshot
+from eventree.sourcing.statistics import AggregateStats, Counters
+from eventree.stores.contract import EventStore, RecordedCommand, RecordedEvent, StoredSnapshot, StreamPage, StreamRead
+
+logger = logging.getLogger("eventree")
+
+StateT = TypeVar("StateT")
+CommandT = TypeVar("CommandT")
+EventT = TypeVar("EventT")
+ErrorT = TypeVar("ErrorT")
+
+PAGE = 1_000
+"""Events of one aggregate in one read at most."""
+
+
+class CachedAggregate(Struct, Generic[StateT]):
+    """Hold an aggregate in memory.
+
+    Attributes:
+        state: The state after its last event.
+        sequence: The sequence of that event; 0 if there is none.
+        position: The position of that event; 0 if there is none.
+        snapshot: What is known of its newest snapshot.
+    """
+
+    state: StateT
+    sequence: int
+    position: int
+    snapshot: NewestSnapshot = NO_SNAPSHOT
+
+
+class AggregateLoader(Generic[StateT, CommandT, EventT, ErrorT]):
+    """Load aggregates of one type from a store.
+
+    Attributes:
+        clock: A monotonic clock, in seconds; measures how long a replay takes.
+    """
+
+    def __init__(
+        self,
+        aggregate_type: AggregateType[StateT, CommandT, EventT, ErrorT],
+        store: EventStore,
+        snapshots: SnapshotCodec[StateT] | None,
+        counters: Counters,
+        clock: Callable[[], float] = perf_counter,
+    ) -> None:
+        """Create a loader.
+
+        Args:
+            aggregate_type: The type of the aggregates.
+            store: Where their events are.
+            snapshots: Decodes snapshots; None to read none.
+            counters: Counts unusable snapshots.
+            clock: A monotonic clock, in seconds; default `time.perf_counter`.
+        """
+        self._type = aggregate_type
+        self._store = store
+        self._snapshots = snapshots
+        self._counters = counters
+        self.clock = clock
+
+    async def load(self, ids: Collection[str]) -> Mapping[str, CachedAggregate[StateT] | EventreeError]:
+        """Return the current state of each aggregate, or why that aggregate cannot be loaded.
+
+        Raises:
+            EventStoreError: The store could not answer.
+        """
+        found = await self._find_snapshots(ids)
+        loaded = {id: self._start_from(id, found[id]) if id in found else self._start_empty(id) for id in ids}
+        behind = [id for id in ids if isinstance(loaded[id], CachedAggregate)]
+        while behind:
+            behind = await self._read_next(loaded, behind)
+        return loaded
+
+    async def snapshot(self, id: str) -> Snapshot[StateT] | None:
+        """Return the newest snapshot of an aggregate; None if there is no usable one."""
+        snapshot = (await self._find_snapshots([id])).get(id)
+        if snapshot is None:
+            return None
+        [page] = await self._store.read_streams([StreamRead(self._type.name, id, limit=0)])
+        return None if self._is_ahead(id, snapshot.sequence, page.sequence) else snapshot
+
+    async def commit(self, recorded: RecordedCommand, commit_id: UUID) -> Result[Commit[EventT], EventreeError]:
+        """Return what a command of this aggregate type stored, or why its events cannot be read.
+
+        Args:
+            recorded: Where it was stored.
+            commit_id: The commit id that was made from its command id.
+
+        Raises:
+            EventStoreError: The store could not answer.
+        """
+        id, last = recorded.aggregate_id, recorded.last_sequence
+        count = last - recorded.first_sequence + 1
+        limit = max(count, 1)  # without events of its own, its position is that of the event before it
+        read = StreamRead(self._type.name, id, max(last - limit, 0), limit)
+        [page] = await self._store.read_streams([read])
+        missing = missing_event(read, page)
+        if missing is not None:
+            return Err(missing)
+        if not last:
+            return Ok(Commit(id, 0, 0, (), commit_id))
+        try:
+            events = tuple(payload_of(event, self._type.events) for event in page.events) if count else ()
+        except EventNotDecodable as error:
+            return Err(error)
+        return Ok(Commit(id, last, page.events[-1].position, events, commit_id))
+
+    def envelope(self, event: RecordedEvent) -> EventEnvelope[EventT]:
+        """Return a stored event with its payload decoded.
+
+        Raises:
+            EventNotDecodable: The event does not fit the code.
+        """
+        return envelope(event, self._type.events)
+
+    def _start_from(self, id: str, snapshot: Snapshot[StateT] | None) -> CachedAggregate[StateT] | EventreeError:
+        if snapshot is None:
+            return self._start_empty(id, UNUSABLE_SNAPSHOT)
+        return CachedAggregate(snapshot.state, snapshot.sequence, 0, NewestSnapshot(snapshot.sequence))
+
+    def _start_empty(self, id: str, snapshot: NewestSnapshot = NO_SNAPSHOT) -> CachedAggregate[StateT] | EventreeError:
+        try:
+            return CachedAggregate(self._type.empty_state(), 0, 0, snapshot)
+        except Exception as error:  # noqa: BLE001 - a bug in `empty_state` is the answer for this aggregate only
+            return HandlerCrashed("empty_state", self._type.name, id, error)
+
+    async def _read_next(
+        self, loaded: dict[str, CachedAggregate[StateT] | EventreeError], ids: Sequence[str]
+    ) -> list[str]:
+        """Read one page for each aggregate and apply it; return the ids of those that have more events."""
+        aggregates = [(id, found) for id in ids if isinstance(found := loaded[id], CachedAggregate)]
+        reads = [StreamRead(self._type.name, id, aggregate.sequence, PAGE) for id, aggregate in aggregates]
+        pages = await self._store.read_streams(reads)
+        behind: list[str] = []
+        for (id, aggregate), read, page in zip(aggregates, reads, pages, strict=True):
+            advanced = loaded[id] = missing_event(read, page) or self._advance(id, aggregate, page)
+            if isinstance(advanced, CachedAggregate) and advanced.sequence < page.sequence:
+                behind.append(id)
+        return behind
+
+    def _advance(
+        self, id: str, aggregate: CachedAggregate[StateT], page: StreamPage
+    ) -> CachedAggregate[StateT] | EventreeError:
+        snapshot = aggregate.snapshot
+        if aggregate.sequence > page.sequence:  # an older backup was restored
+            is_ahead = self._is_ahead(id, snapshot.sequence, page.sequence)
+            return self._start_empty(id, UNUSABLE_SNAPSHOT if is_ahead else NO_SNAPSHOT)
+        started = self.clock()
+        try:
+            payloads = [payload_of(event, self._type.events) for event in page.events]
+        except EventNotDecodable as error:
+            return error
+        try:
+            state = self._type.replay(aggregate.state, payloads)
+        except Exception as error:  # noqa: BLE001 - a bug in `apply` is the answer for this aggregate only
+            return HandlerCrashed("apply", self._type.name, id, error)
+        seconds = snapshot.replay_seconds + self.clock() - started
+        newest = NewestSnapshot(snapshot.sequence, seconds, snapshot.is_unusable)
+        return CachedAggregate(state, aggregate.sequence + len(payloads), page.position, newest)
+
+    async def _find_snapshots(self, ids: Collection[str]) -> Mapping[str, Snapshot[StateT] | None]:
+        """Return the newest snapshots by aggregate id; None for an unusable one."""
+        codec = self._snapshots
+        if codec is None:
+            return {}
+        try:
+            stored = await self._store.load_snapshots(self._type.name, list(ids), codec.state_version)
+        except (StoreUnavailable, TransactionRolledBack):  # then events cannot be read either
+            raise
+        except Exception as error:  # noqa: BLE001 - snapshots are optional: the events are enough
+            self._counters.snapshots_ignored += len(ids)
+            logger.warning("%s: snapshots cannot be read: %s", self._type.name, error_text(error))
+            return dict.fromkeys(ids)
+        return {id: self._decode(codec, snapshot) for id, snapshot in stored.items()}
+
+    def _decode(self, codec: SnapshotCodec[StateT], stored: StoredSnapshot) -> Snapshot[StateT] | None:
+        try:
+            return codec.decode(stored)
+        except EventNotDecodable as error:
+            self._ignore(stored.aggregate_id, stored.sequence, error.reason)
+            return None
+
+    def _is_ahead(self, id: str, snapshot: int, sequence: int) -> bool:
+        """Return whether a snapshot is newer than its aggregate, as after a restore of a backup; count it if so."""
+        if snapshot > sequence:
+            self._ignore(id, snapshot, f"its aggregate is at sequence {sequence}")
+        return snapshot > sequence
+
+    def _ignore(self, id: str, sequence: int, reason: str) -> None:
+        self._counters.snapshots_ignored += 1
+        logger.warning("%s %r: the snapshot at sequence %d is not used: %s", self._type.name, id, sequence, reason)
+
+
+def missing_event(read: StreamRead, page: StreamPage) -> EventMissing | None:
+    """Return the error for the first event missing from a page; None if the page continues the stream without a gap."""
+    events = page.events
+    if not events and (read.after >= page.sequence or not read.limit):
+        return None
+    expected = read.after + 1
+    if events and events[0].sequence == expected and events[-1].sequence == read.after + len(events):
+        return None
+    for event in events:
+        if event.sequence != expected:
+            break
+        expected += 1
+    return EventMissing(read.aggregate_type, read.aggregate_id, expected)
+
+
+class AggregateReader(Generic[StateT, CommandT, EventT, ErrorT]):
+    """Read aggregates of one type from the store, past the commands that wait and the cache.
+
+    Every method raises `EventreeError` if it fails.
+    """
+
+    def __init__(
+        self,
+        aggregate_type: AggregateType[StateT, CommandT, EventT, ErrorT],
+        store: EventStore,
+        loader: AggregateLoader[StateT, CommandT, EventT, ErrorT],
+    ) -> None:
+        """Create a reader.
+
+        Args:
+            aggregate_type: The type of the aggregates.
+            store: Where their events are.
+            loader: Loads aggregates from that store.
+        """
+        self._type = aggregate_type
+        self._store = store
+        self._loader = loader
+
+    async def aggregate(self, aggregate_id: str) -> Aggregate[StateT]:
+        """Return the current state of an aggregate."""
+        loaded = (await self._loader.load([check_id("aggregate_id", aggregate_id)]))[aggregate_id]
+        if not isinstance(loaded, CachedAggregate):
+            raise loaded
+        if not loaded.sequence:
+            raise EntityNotFound(self._type.name, aggregate_id)
+        return Aggregate(aggregate_id, loaded.state, loaded.sequence)
+
+    async def events(self, aggregate_id: str, start_from: int) -> list[EventEnvelope[EventT]]:
+        """Return the events of an aggregate with at least this sequence."""
+        return [event async for event in self.stream(aggregate_id, start_from)]
+
+    async def stream(self, aggregate_id: str, start_from: int) -> AsyncIterator[EventEnvelope[EventT]]:
+        """Yield the events of an aggregate with at least this sequence, with one page in memory at a time."""
+        after = max(start_from, 1) - 1
+        while True:
+            page = await self._page(aggregate_id, after, PAGE)
+            for event in page.events:
+                yield self._loader.envelope(event)
+            after += len(page.events)
+            if after >= page.sequence:
+                return
+
+    async def snapshot(self, aggregate_id: str) -> Snapshot[StateT] | None:
+        """Return the newest snapshot of an aggregate; None if there is no usable one."""
+        return await self._loader.snapshot(check_id("aggregate_id", aggregate_id))
+
+    async def stats(self, aggregate_id: str) -> AggregateStats:
+        """Return the statistics of an aggregate."""
+        page = await self._page(aggregate_id, 0, 0)
+        if not page.sequence:
+            raise EntityNotFound(self._type.name, aggregate_id)
+        has_snapshot = await self.snapshot(aggregate_id) is not None
+        return AggregateStats(aggregate_id, page.sequence, page.sequence, has_snapshot)
+
+    async def _page(self, aggregate_id: str, after: int, limit: int) -> StreamPage:
+        read = StreamRead(self._type.name, check_id("aggregate_id", aggregate_id), after, limit)
+        [page] = await self._store.read_streams([read])
+        missing = missing_event(read, page)
+        if missing is not None:
+            raise missing
+        return page

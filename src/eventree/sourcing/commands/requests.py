@@ -1,0 +1,130 @@
+"""Make requests of what callers pass in: every argument is checked here, before anything is sent."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final, Generic, TypeAlias, TypeVar
+from uuid import NAMESPACE_OID, UUID, uuid4, uuid5
+
+from msgspec import Struct
+
+from eventree.actors.request import CARRIED
+from eventree.domain.events import Commit
+from eventree.domain.limits import check_command_id, check_id, check_metadata
+from eventree.domain.metadata import CAUSATION_ID, CORRELATION_ID, encode_metadata
+from eventree.errors import DomainError, EventreeError, InvalidArgument
+from eventree.result import Result
+from eventree.sourcing.correlation import correlated
+
+CommandT = TypeVar("CommandT")
+EventT = TypeVar("EventT")
+ErrorT = TypeVar("ErrorT")
+
+CommandId: TypeAlias = str | UUID
+Metadata: TypeAlias = Mapping[str, str]
+
+_IDS: Final = frozenset({CORRELATION_ID, CAUSATION_ID})
+
+
+class CommandEnvelope(Struct, Generic[CommandT], frozen=True):
+    """Carry a command to the actor that decides it.
+
+    Attributes:
+        aggregate_id: The aggregate.
+        command: The command, for the aggregate type's `handle`.
+        metadata: Stored with each of its events; a JSON object as text.
+        command_id: Makes the command idempotent; None if it is not.
+        commit_id: The commit id of its events.
+        expected_sequence: The sequence that the caller expects the aggregate to be at; None for any.
+    """
+
+    aggregate_id: str
+    command: CommandT
+    metadata: str
+    command_id: str | None
+    commit_id: UUID
+    expected_sequence: int | None = None
+
+
+CommandResult: TypeAlias = Result[Commit[EventT], DomainError[ErrorT] | EventreeError]
+"""The answer to a command."""
+
+
+def make_request(
+    aggregate_id: str,
+    command: CommandT,
+    metadata: Metadata | None = None,
+    command_id: CommandId | None = None,
+    expected_sequence: int | None = None,
+) -> CommandEnvelope[CommandT]:
+    """Check the arguments of a command and put it into an envelope.
+
+    Args:
+        aggregate_id: 1 to 255 bytes of UTF-8.
+        command: Anything but None.
+        metadata: At most 64 KiB of JSON; default none. The correlation ids of the caller are added.
+        command_id: 1 to 255 bytes of UTF-8, or a UUID; default none.
+        expected_sequence: From 0; default any.
+
+    Raises:
+        InvalidArgument: An argument is not acceptable.
+    """
+    check_id("aggregate_id", aggregate_id)
+    if command is None:
+        raise InvalidArgument("command", "must not be None")
+    id = None if command_id is None else check_command_id(command_id)
+    # Never the command id itself: that may be the id of the commit that led to it, the one right before in the log.
+    commit_id = uuid4() if id is None else uuid5(NAMESPACE_OID, id)
+    if expected_sequence is not None:
+        _check_sequence(expected_sequence)
+    stored = "{}" if metadata is None and CARRIED.get() is None else _stored_metadata(metadata)
+    return CommandEnvelope(aggregate_id, command, stored, id, commit_id, expected_sequence)
+
+
+def make_requests(
+    commands: Iterable[tuple[str, CommandT]],
+    metadata: Metadata | Sequence[Metadata | None] | None,
+    command_ids: Sequence[CommandId | None] | None,
+) -> list[CommandEnvelope[CommandT] | EventreeError]:
+    """Return an envelope for each command, or why its arguments are not acceptable."""
+    pairs = list(commands)
+    try:
+        options = _options(len(pairs), metadata, command_ids)
+    except InvalidArgument as error:
+        return [error] * len(pairs)
+    return [_request_or_error(*pair, *each) for pair, each in zip(pairs, options, strict=True)]
+
+
+def _request_or_error(
+    aggregate_id: str, command: CommandT, metadata: Metadata | None, command_id: CommandId | None
+) -> CommandEnvelope[CommandT] | EventreeError:
+    try:
+        return make_request(aggregate_id, command, metadata, command_id)
+    except EventreeError as error:
+        return error
+
+
+def _options(
+    count: int, metadata: Metadata | Sequence[Metadata | None] | None, command_ids: Sequence[CommandId | None] | None
+) -> list[tuple[Metadata | None, CommandId | None]]:
+    """Return metadata and command id for each of a number of commands."""
+    each = [metadata] * count if metadata is None or isinstance(metadata, Mapping) else metadata
+    ids = [None] * count if command_ids is None else command_ids
+    for name, values in (("metadata", each), ("command_ids", ids)):
+        if isinstance(values, str) or not isinstance(values, Sequence) or len(values) != count:
+            raise InvalidArgument(name, f"must be a sequence of one entry per command, {count} in all")
+    return list(zip(each, ids, strict=True))
+
+
+def _check_sequence(expected: int) -> None:
+    if isinstance(expected, bool) or not isinstance(expected, int) or expected < 0:
+        raise InvalidArgument(
+            "expected_sequence", f"must be a whole number from 0, the sequence of the last event, got {expected!r}"
+        )
+
+
+def _stored_metadata(metadata: Metadata | None) -> str:
+    """Return metadata as JSON text, with the correlation ids of what the caller is working on."""
+    metadata = check_metadata(metadata)
+    for name in metadata.keys() & _IDS:  # later commands inherit these ids
+        if metadata[name]:
+            check_id(name, metadata[name])
+    return encode_metadata(correlated(metadata))

@@ -1,0 +1,101 @@
+"""Schedule snapshots when they fall due, without delaying commands."""
+
+import logging
+from dataclasses import dataclass
+from typing import Final, Generic, TypeVar
+
+from eventree.actors.ref import ActorRef
+from eventree.domain.snapshots import SnapshotPolicy
+from eventree.errors.root import error_text
+from eventree.sourcing.snapshots.codec import SnapshotCodec
+from eventree.sourcing.statistics import Counters
+from eventree.stores.contract import StoredSnapshot
+
+logger = logging.getLogger("eventree")
+
+StateT = TypeVar("StateT")
+
+
+@dataclass(frozen=True, slots=True)
+class NewestSnapshot:
+    """Describe the newest snapshot of an aggregate, as far as this process knows.
+
+    Attributes:
+        sequence: The sequence of the last event in it; 0 if there is none.
+        replay_seconds: How long it took to decode and apply the events after it when the aggregate was loaded; 0 if the
+            snapshot was taken since.
+        is_unusable: Whether the stored snapshot could not be used, so that the next commit is to replace it.
+    """
+
+    sequence: int = 0
+    replay_seconds: float = 0.0
+    is_unusable: bool = False
+
+
+NO_SNAPSHOT: Final = NewestSnapshot()
+UNUSABLE_SNAPSHOT: Final = NewestSnapshot(is_unusable=True)
+
+
+class SnapshotScheduler(Generic[StateT]):
+    """Ask the policy after each commit, and hand the snapshots that are due to the writer."""
+
+    def __init__(
+        self,
+        policy: SnapshotPolicy,
+        codec: SnapshotCodec[StateT],
+        writer: ActorRef[StoredSnapshot, None],
+        counters: Counters,
+    ) -> None:
+        """Create a scheduler.
+
+        Args:
+            policy: Decides when a snapshot is due.
+            codec: Encodes states.
+            writer: Saves snapshots.
+            counters: Counts dropped snapshots.
+        """
+        self._policy = policy
+        self._codec = codec
+        self._writer = writer
+        self._counters = counters
+
+    def schedule_if_due(
+        self, aggregate_id: str, state: StateT, sequence: int, newest: NewestSnapshot
+    ) -> NewestSnapshot:
+        """Hand a snapshot of an aggregate to the writer, if one is due.
+
+        A failure is counted and logged, never raised: the command has been stored already.
+
+        Args:
+            aggregate_id: The aggregate.
+            state: Its state after the commit.
+            sequence: Its sequence after the commit.
+            newest: Its newest snapshot so far.
+
+        Returns:
+            Its newest snapshot now. One that was due and dropped counts too: under load, the next is soon enough.
+        """
+        if not sequence or not self._is_due(aggregate_id, sequence, newest):
+            return newest
+        if not self._writer.mailbox.has_room:  # encoding it in vain would only add to the load
+            self._counters.snapshots_dropped += 1
+            return NewestSnapshot(sequence)
+        try:
+            self._writer.tell(self._codec.encode(aggregate_id, state, sequence))
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with the state, its events are stored
+            self._drop(aggregate_id, sequence, error)
+        return NewestSnapshot(sequence)
+
+    def _is_due(self, aggregate_id: str, sequence: int, newest: NewestSnapshot) -> bool:
+        # Measured from the last snapshot, not from the last commit: a missed one falls due with the next commit.
+        try:
+            return newest.is_unusable or bool(self._policy.is_due(newest.sequence, sequence, newest.replay_seconds))
+        except Exception as error:  # noqa: BLE001 - a bug in a policy must not fail commands
+            self._drop(aggregate_id, sequence, error)
+            return False
+
+    def _drop(self, aggregate_id: str, sequence: int, error: Exception) -> None:
+        self._counters.snapshots_dropped += 1
+        logger.warning(
+            "%s %r: no snapshot at sequence %d: %s", self._codec.name, aggregate_id, sequence, error_text(error)
+        )

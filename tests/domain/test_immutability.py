@@ -1,0 +1,249 @@
+"""Which classes are immutable at any depth, and what that saves."""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from enum import Enum, Flag
+from functools import cached_property
+from typing import Annotated, Any, Generic, Literal, NamedTuple, NewType, Optional, TypedDict, TypeVar
+from unittest.mock import patch
+from uuid import UUID
+
+import attrs
+import msgspec
+import pytest
+from msgspec import Meta, Struct
+from pydantic import BaseModel
+
+from eventree.domain.codec import Codec
+from eventree.domain.immutability import is_immutable
+
+T = TypeVar("T")
+Euros = NewType("Euros", int)
+
+
+class Size(Enum):
+    SMALL = "small"
+
+
+class Colour(Flag):
+    RED = 1
+
+
+@dataclass(frozen=True)
+class Part:
+    name: str
+
+
+@dataclass
+class Loose:
+    name: str
+
+
+class Point(NamedTuple):
+    x: int
+    part: Part
+
+
+class Bag(NamedTuple):
+    items: list[int]
+
+
+class Loaded(Point):
+    """A subclass of a NamedTuple has a `__dict__`."""
+
+
+@dataclass(frozen=True)
+class TwoBoxes:
+    one: "Box[int]"
+    other: "Box[list[int]]"
+
+
+class Row(TypedDict):
+    name: str
+
+
+class Stone(Struct, frozen=True):
+    weight: int
+
+
+class Clay(Struct):
+    weight: int
+
+
+@dataclass(frozen=True)
+class Tree:
+    name: str
+    children: tuple["Tree", ...] = ()
+
+
+@dataclass(frozen=True)
+class Hedge:
+    children: tuple["Hedge", ...]
+    marks: list[int]
+
+
+@dataclass(frozen=True)
+class Box(Generic[T]):
+    content: T
+
+
+@dataclass(frozen=True)
+class Boxed:
+    box: Box[int]
+
+
+@dataclass(frozen=True)
+class Listed:
+    box: Box[list[int]]
+
+
+def holding(annotation: Any) -> type:
+    """Return a frozen dataclass with one field of a type."""
+
+    class Holder:
+        __annotations__ = {"part": annotation}
+
+    return dataclass(frozen=True)(Holder)
+
+
+@pytest.mark.parametrize(
+    "annotation",
+    [
+        int,
+        bool,
+        float,
+        str,
+        bytes,
+        None,
+        Decimal,
+        UUID,
+        date,
+        datetime,
+        time,
+        timedelta,
+        Size,
+        Colour,
+        Euros,
+        Part,
+        Point,
+        Stone,
+        Tree,
+        Boxed,
+        Literal["a", 1],
+        Optional[Part],  # noqa: UP045
+        int | None,
+        tuple[int, ...],
+        tuple[Part, str],
+        frozenset[str],
+        Annotated[int, Meta(gt=0)],
+        tuple[frozenset[Point], ...],
+    ],
+    ids=repr,
+)
+def test_what_cannot_be_changed_at_any_depth_is_immutable(annotation: Any) -> None:
+    assert is_immutable(holding(annotation))
+
+
+@pytest.mark.parametrize(
+    "annotation",
+    [
+        list[int],
+        set[int],
+        dict[str, int],
+        Sequence[int],
+        bytearray,
+        object,
+        Any,
+        msgspec.Raw,
+        Loose,
+        Bag,
+        Row,
+        Loaded,
+        TwoBoxes,
+        Clay,
+        Hedge,
+        Listed,
+        tuple[list[int], ...],
+        tuple[int, Loose],
+        Part | list[int],
+        frozenset[Bag],
+        Annotated[list[int], Meta(max_length=3)],
+        OrderedDict,
+        tuple,
+    ],
+    ids=repr,
+)
+def test_what_can_be_changed_at_some_depth_is_not(annotation: Any) -> None:
+    assert not is_immutable(holding(annotation))
+
+
+@dataclass(frozen=True)
+class Checked:
+    amount: int
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "seen", [])
+
+
+@dataclass(frozen=True)
+class Cached:
+    amount: int
+
+    @cached_property
+    def parts(self) -> list[int]:
+        return [self.amount]
+
+
+@dataclass(frozen=True)
+class CachedToo(Cached):
+    more: int
+
+
+class Undecorated(Part):
+    pass
+
+
+class CheckedStone(Struct, frozen=True):
+    weight: int
+
+    def __post_init__(self) -> None:
+        pass
+
+
+@attrs.frozen
+class Frozen:
+    amount: int
+
+
+@pytest.mark.parametrize("cls", [Checked, Cached, CachedToo, Undecorated, CheckedStone, Frozen, Loose, Clay])
+def test_where_a_value_might_hold_more_than_its_fields_it_is_not(cls: type) -> None:
+    assert not is_immutable(cls)
+
+
+class Model(BaseModel, frozen=True):
+    amount: int
+
+
+@dataclass(frozen=True)
+class Tags:
+    values: list[str] = field(default_factory=list[str])
+
+
+@pytest.mark.parametrize("value", [Part("a"), Stone(1), Tree("a", (Tree("b"),)), Size.SMALL], ids=repr)
+def test_an_immutable_value_is_decoded_once(value: Any) -> None:
+    codec: Codec[Any] = Codec([type(value)])
+    form = codec.encode(value)
+    with patch.object(codec, "decode", side_effect=AssertionError):
+        assert codec.copies([form])[0] is form.value
+
+
+@pytest.mark.parametrize("value", [Tags(["a"]), Loose("a"), Clay(1), Model(amount=1), Checked(1)], ids=repr)
+def test_a_mutable_value_is_decoded_for_each_owner(value: Any) -> None:
+    codec: Codec[Any] = Codec([type(value)])
+    form = codec.encode(value)
+    [copy] = codec.copies([form])
+    assert copy == form.value == value
+    assert copy is not form.value
