@@ -175,20 +175,20 @@ async def test_a_worker_that_is_cancelled_while_it_parks_does_not_pass_what_it_p
 
 
 class Slow(MemoryStore):
-    """A store where who releases a dead worker's claim first is the last to hear of it."""
+    """A store where who releases a dead worker's lease first is the last to hear of it."""
 
     def __init__(self) -> None:
         super().__init__()
         self.released = 0
         self.taken = asyncio.Event()
 
-    async def claim_checkpoint(self, name: str, version: int, claim: LeaseRequest = NO_LEASE) -> Checkpoint:
-        if claim.owner == "dead" and claim.seconds == 0:
+    async def claim_checkpoint(self, name: str, version: int, lease: LeaseRequest = NO_LEASE) -> Checkpoint:
+        if lease.owner == "dead" and lease.seconds == 0:
             self.released += 1
             if self.released == 1:
                 await self.taken.wait()
-        checkpoint = await super().claim_checkpoint(name, version, claim)
-        if claim.seconds and claim.owner != "dead":
+        checkpoint = await super().claim_checkpoint(name, version, lease)
+        if lease.seconds and lease.owner != "dead":
             self.taken.set()
         return checkpoint
 

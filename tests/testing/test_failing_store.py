@@ -307,7 +307,7 @@ async def test_what_fails_before_the_commit_is_rolled_back_and_after_it_has_take
         with pytest.raises(Odd):
             async with store.transaction() as transaction:
                 begun = True
-                await transaction.save_checkpoint("q", 1, CheckpointUpdate(Checkpoint(1, checkpoint.fence)))
+                await transaction.save_checkpoint("q", 1, CheckpointUpdate(Checkpoint(1, checkpoint.fencing_token)))
         stored = await store.load_checkpoint("q", 1)
         assert stored is not None
         assert (begun, stored.checkpoint.position) == (method == "commit", stands)

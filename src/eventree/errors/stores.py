@@ -153,16 +153,16 @@ class CheckpointFenced(EventStoreError):
 
     Attributes:
         name: The query.
-        fence: The number this worker held, which is no longer the newest.
+        fencing_token: The number this worker held, which is no longer the newest.
     """
 
-    def __init__(self, name: str, fence: int) -> None:
+    def __init__(self, name: str, fencing_token: int) -> None:
         super().__init__(
-            f"query {name!r} was taken over by another worker, as its fence {fence} is no longer the newest; "
-            "that one goes on with it"
+            f"query {name!r} was taken over by another worker (fencing token {fencing_token} is no longer the newest), "
+            "which continues it"
         )
         self.name = name
-        self.fence = fence
+        self.fencing_token = fencing_token
 
 
 class CheckpointHeld(EventStoreError):

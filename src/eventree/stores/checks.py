@@ -25,7 +25,7 @@ from eventree.stores.contract import (
 )
 
 MAX_NUMBER: Final = 2**63 - 1
-"""The highest position, sequence or fence."""
+"""The highest position, sequence or fencing token."""
 
 MAX_LEASE: Final = 86_400
 """The longest claim on a checkpoint, in seconds."""
@@ -86,26 +86,26 @@ def check_checkpoint(name: str, version: int) -> None:
     _check_number("version", version, 1, MAX_VERSION)
 
 
-def check_lease_request(name: str, version: int, claim: LeaseRequest) -> None:
+def check_lease_request(name: str, version: int, lease: LeaseRequest) -> None:
     """Raise `InvalidArgument` unless there can be such a query and such a claim on it."""
     check_checkpoint(name, version)
-    _check_id("owner", claim.owner)
-    _check_seconds(claim.seconds)
-    if claim.start is not None:
-        _check_number("start", claim.start, 0, MAX_NUMBER)
+    _check_id("owner", lease.owner)
+    _check_seconds(lease.seconds)
+    if lease.start is not None:
+        _check_number("start", lease.start, 0, MAX_NUMBER)
 
 
-def check_update(name: str, version: int, move: CheckpointUpdate) -> None:
+def check_update(name: str, version: int, update: CheckpointUpdate) -> None:
     """Raise `InvalidArgument` unless there can be such a query and such a move of its checkpoint."""
     check_checkpoint(name, version)
-    _check_number("position", move.checkpoint.position, 0, MAX_NUMBER)
-    check_fence(move.checkpoint.fence)
-    _check_seconds(move.seconds)
-    _check_number("skipped", move.skipped, 0, MAX_VERSION)
-    _check_number("replay_until", move.replay_until, 0, MAX_NUMBER)
-    for position in move.unpark:
+    _check_number("position", update.checkpoint.position, 0, MAX_NUMBER)
+    check_fencing_token(update.checkpoint.fencing_token)
+    _check_seconds(update.seconds)
+    _check_number("skipped", update.skipped, 0, MAX_VERSION)
+    _check_number("replay_until", update.replay_until, 0, MAX_NUMBER)
+    for position in update.unpark:
         _check_number("unpark", position, 1, MAX_NUMBER)
-    for parked in move.park:
+    for parked in update.park:
         _check_number("position", parked.position, 1, MAX_NUMBER)
         _check_number("last_position", parked.last_position, parked.position, MAX_NUMBER)
         _check_id("aggregate_type", parked.aggregate_type)
@@ -114,20 +114,20 @@ def check_update(name: str, version: int, move: CheckpointUpdate) -> None:
         if "\0" in parked.reason:
             raise InvalidArgument("reason", "must not contain NUL")
         _check_utc("parked_at", parked.parked_at)
-    positions = {parked.position for parked in move.park}
-    if len(positions) < len(move.park) or not positions.isdisjoint(move.unpark):
+    positions = {parked.position for parked in update.park}
+    if len(positions) < len(update.park) or not positions.isdisjoint(update.unpark):
         raise InvalidArgument("park", "must have at most one commit per position, and none that is to be forgotten")
 
 
-def check_fence(fence: int) -> None:
-    """Raise `InvalidArgument` unless there can be such a fence."""
-    _check_number("fence", fence, 0, MAX_NUMBER)
+def check_fencing_token(fencing_token: int) -> None:
+    """Raise `InvalidArgument` unless there can be such a fencing token."""
+    _check_number("fencing_token", fencing_token, 0, MAX_NUMBER)
 
 
-def check_renewal(name: str, version: int, fence: int, seconds: float) -> None:
+def check_renewal(name: str, version: int, fencing_token: int, seconds: float) -> None:
     """Raise `InvalidArgument` unless there can be such a claim on such a query."""
     check_checkpoint(name, version)
-    check_fence(fence)
+    check_fencing_token(fencing_token)
     _check_seconds(seconds)
 
 

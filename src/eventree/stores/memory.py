@@ -8,11 +8,10 @@ from types import TracebackType
 from typing import Self
 
 from eventree.errors import CheckpointFenced, CheckpointHeld, LogRolledBack, StoreUnavailable
-from eventree.stores.checkpoint import VersionRow, judge_make_live
 from eventree.stores.checks import (
     check_checkpoint,
     check_command_ids,
-    check_fence,
+    check_fencing_token,
     check_lease_request,
     check_log_read,
     check_parked_read,
@@ -44,6 +43,7 @@ from eventree.stores.contract import (
     StreamRead,
 )
 from eventree.stores.pages import page_of
+from eventree.stores.versions import VersionRow, judge_make_live
 from eventree.stores.watchers import Watchers
 
 
@@ -169,65 +169,65 @@ class MemoryStore:
         """See `EventStore.watch`."""
         return self._watchers.add(listener)
 
-    async def claim_checkpoint(self, name: str, version: int, claim: LeaseRequest = NO_LEASE) -> Checkpoint:
+    async def claim_checkpoint(self, name: str, version: int, lease: LeaseRequest = NO_LEASE) -> Checkpoint:
         """See `EventStore.claim_checkpoint`."""
-        check_lease_request(name, version, claim)
+        check_lease_request(name, version, lease)
         self._check_open()
         held = self._checkpoints.get((name, version))
         if held is None:
             live = [other.checkpoint.position for other in self._versions(name).values() if other.is_live]
-            start = min([len(self._log) if claim.start is None else claim.start, *live])
+            start = min([len(self._log) if lease.start is None else lease.start, *live])
             held = self._checkpoints[name, version] = _Held(Checkpoint(start, 0), is_live=not self._versions(name))
         left = held.until - monotonic()
-        if left > 0 and held.owner != claim.owner:
+        if left > 0 and held.owner != lease.owner:
             raise CheckpointHeld(name, held.owner, left)
-        held.checkpoint = Checkpoint(held.checkpoint.position, held.checkpoint.fence + 1)
-        held.owner = claim.owner
-        held.until = monotonic() + claim.seconds
+        held.checkpoint = Checkpoint(held.checkpoint.position, held.checkpoint.fencing_token + 1)
+        held.owner = lease.owner
+        held.until = monotonic() + lease.seconds
         return held.checkpoint
 
-    async def save_checkpoint(self, name: str, version: int, move: CheckpointUpdate) -> None:
+    async def save_checkpoint(self, name: str, version: int, update: CheckpointUpdate) -> None:
         """See `EventStore.save_checkpoint`."""
-        check_update(name, version, move)
+        check_update(name, version, update)
         self._check_open()
         held = self._checkpoints.get((name, version))
-        if held is None or held.checkpoint.fence != move.checkpoint.fence:
-            raise CheckpointFenced(name, move.checkpoint.fence)
-        held.checkpoint = move.checkpoint
-        held.until = monotonic() + move.seconds if move.seconds else held.until
-        held.skipped += move.skipped
-        held.replay_until = move.replay_until or held.replay_until
-        for position in move.unpark:
+        if held is None or held.checkpoint.fencing_token != update.checkpoint.fencing_token:
+            raise CheckpointFenced(name, update.checkpoint.fencing_token)
+        held.checkpoint = update.checkpoint
+        held.until = monotonic() + update.seconds if update.seconds else held.until
+        held.skipped += update.skipped
+        held.replay_until = update.replay_until or held.replay_until
+        for position in update.unpark:
             held.parked.pop(position, None)
-        held.parked |= {parked.position: parked for parked in move.park}
+        held.parked |= {parked.position: parked for parked in update.park}
 
-    async def make_live(self, name: str, version: int, fence: int) -> bool:
+    async def make_live(self, name: str, version: int, fencing_token: int) -> bool:
         """See `EventStore.make_live`."""
         check_checkpoint(name, version)
-        check_fence(fence)
+        check_fencing_token(fencing_token)
         self._check_open()
         versions = self._versions(name)
         rows = [
-            VersionRow(each, held.checkpoint.position, held.checkpoint.fence, held.replay_until, held.is_live)
+            VersionRow(each, held.checkpoint.position, held.checkpoint.fencing_token, held.replay_until, held.is_live)
             for each, held in versions.items()
         ]
-        replay_until = judge_make_live(name, rows, version, fence)
+        replay_until = judge_make_live(name, rows, version, fencing_token)
         if replay_until is None:
             return False
         for other, held in versions.items():
             if held.is_live and other != version:
                 held.is_live, held.until = False, 0.0
-                held.checkpoint = Checkpoint(held.checkpoint.position, held.checkpoint.fence + 1)
+                held.checkpoint = Checkpoint(held.checkpoint.position, held.checkpoint.fencing_token + 1)
         versions[version].is_live = True
         versions[version].replay_until = replay_until
         return True
 
-    async def renew_checkpoint(self, name: str, version: int, fence: int, seconds: float) -> bool:
+    async def renew_checkpoint(self, name: str, version: int, fencing_token: int, seconds: float) -> bool:
         """See `EventStore.renew_checkpoint`."""
-        check_renewal(name, version, fence, seconds)
+        check_renewal(name, version, fencing_token, seconds)
         self._check_open()
         held = self._checkpoints.get((name, version))
-        if held is None or held.checkpoint.fence != fence:
+        if held is None or held.checkpoint.fencing_token != fencing_token:
             return False
         held.until = monotonic() + seconds
         return True

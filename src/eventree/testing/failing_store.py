@@ -22,11 +22,11 @@ from eventree.stores.contract import (
     RecordedCommand,
     StoredCheckpoint,
     StoredSnapshot,
+    StoreTransaction,
     StreamPage,
     StreamRead,
 )
 from eventree.stores.memory import MemoryStore
-from eventree.stores.transaction import StoreTransaction
 from eventree.testing.gate import Gate
 
 P = ParamSpec("P")
@@ -216,21 +216,23 @@ class FailingStore:
         """See `EventStore.watch`."""
         return self.inner.watch(listener)
 
-    async def claim_checkpoint(self, name: str, version: int, claim: LeaseRequest = NO_LEASE) -> Checkpoint:
+    async def claim_checkpoint(self, name: str, version: int, lease: LeaseRequest = NO_LEASE) -> Checkpoint:
         """See `EventStore.claim_checkpoint`."""
-        return await self._pass_on("claim_checkpoint", self.inner.claim_checkpoint, name, version, claim)
+        return await self._pass_on("claim_checkpoint", self.inner.claim_checkpoint, name, version, lease)
 
-    async def save_checkpoint(self, name: str, version: int, move: CheckpointUpdate) -> None:
+    async def save_checkpoint(self, name: str, version: int, update: CheckpointUpdate) -> None:
         """See `EventStore.save_checkpoint`."""
-        await self._pass_on("save_checkpoint", self.inner.save_checkpoint, name, version, move)
+        await self._pass_on("save_checkpoint", self.inner.save_checkpoint, name, version, update)
 
-    async def make_live(self, name: str, version: int, fence: int) -> bool:
+    async def make_live(self, name: str, version: int, fencing_token: int) -> bool:
         """See `EventStore.make_live`."""
-        return await self._pass_on("make_live", self.inner.make_live, name, version, fence)
+        return await self._pass_on("make_live", self.inner.make_live, name, version, fencing_token)
 
-    async def renew_checkpoint(self, name: str, version: int, fence: int, seconds: float) -> bool:
+    async def renew_checkpoint(self, name: str, version: int, fencing_token: int, seconds: float) -> bool:
         """See `EventStore.renew_checkpoint`."""
-        return await self._pass_on("renew_checkpoint", self.inner.renew_checkpoint, name, version, fence, seconds)
+        return await self._pass_on(
+            "renew_checkpoint", self.inner.renew_checkpoint, name, version, fencing_token, seconds
+        )
 
     async def load_checkpoint(self, name: str, version: int) -> StoredCheckpoint | None:
         """See `EventStore.load_checkpoint`."""

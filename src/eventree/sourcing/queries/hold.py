@@ -71,7 +71,7 @@ class Hold:
     @property
     def fence(self) -> int:
         """What allows this worker to move the checkpoint; 0 if it is not held."""
-        return self._checkpoint.fence if self.is_held else 0
+        return self._checkpoint.fencing_token if self.is_held else 0
 
     @property
     def stored_position(self) -> int:
@@ -124,7 +124,7 @@ class Hold:
 
     def _go_on_from(self, checkpoint: Checkpoint) -> None:
         """Go on where the checkpoint is, or where this worker was if it alone has worked and just not stored that."""
-        is_alone = checkpoint.fence == self._checkpoint.fence + 1
+        is_alone = checkpoint.fencing_token == self._checkpoint.fencing_token + 1
         if not is_alone:
             self.given_up = {}
         if not is_alone or checkpoint.position != self._checkpoint.position:
@@ -158,7 +158,7 @@ class Hold:
         """
         if now() - self._confirmed_at > CONFIRMED_FOR:
             stored = await self._store.load_checkpoint(*self.key)
-            if stored is None or stored.checkpoint.fence != self.fence:
+            if stored is None or stored.checkpoint.fencing_token != self.fence:
                 raise CheckpointFenced(self.key[0], self.fence)
             self._confirmed_at = now()
 

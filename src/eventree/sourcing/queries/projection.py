@@ -11,8 +11,7 @@ from eventree.sourcing.queries.signatures import check_async
 from eventree.sourcing.queries.subscription import Subscription
 from eventree.sourcing.queries.tables import Steps, TableTarget
 from eventree.sourcing.queries.target import Target
-from eventree.stores.contract import EventStore
-from eventree.stores.transaction import TransactionalStore
+from eventree.stores.contract import EventStore, TransactionalStore
 
 EventT_contra = TypeVar("EventT_contra", contravariant=True)
 ConnectionT = TypeVar("ConnectionT")

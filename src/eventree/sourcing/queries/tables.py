@@ -17,8 +17,14 @@ from eventree.sourcing.queries.hold import Hold
 from eventree.sourcing.queries.options import Options
 from eventree.sourcing.queries.pace import Pace
 from eventree.sourcing.queries.tasks import is_being_cancelled
-from eventree.stores.contract import Checkpoint, CheckpointUpdate, LeaseRequest, ParkedCommit
-from eventree.stores.transaction import StoreTransaction, TransactionalStore
+from eventree.stores.contract import (
+    Checkpoint,
+    CheckpointUpdate,
+    LeaseRequest,
+    ParkedCommit,
+    StoreTransaction,
+    TransactionalStore,
+)
 
 EventT = TypeVar("EventT")
 Step: TypeAlias = Callable[[Any], Awaitable[None]]
@@ -69,7 +75,7 @@ class TableTarget(Generic[EventT]):
         """See `Target`; tables are made in the transaction that makes the checkpoint."""
         async with self._transaction() as transaction:
             checkpoint = await transaction.claim_checkpoint(*self._key, claim)
-            if checkpoint.fence == 1 and self._steps.setup is not None:
+            if checkpoint.fencing_token == 1 and self._steps.setup is not None:
                 await self._step(self._steps.setup, transaction)
                 # What is swallowed on Postgres fails the transaction without a word, but for its next statement.
                 await transaction.save_checkpoint(*self._key, CheckpointUpdate(checkpoint, claim.seconds))

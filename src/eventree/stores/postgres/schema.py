@@ -58,7 +58,7 @@ CREATE TABLE checkpoints (
   name text COLLATE "C" NOT NULL,
   version int NOT NULL,
   position bigint NOT NULL CHECK (position >= 0),
-  fence bigint NOT NULL,
+  fencing_token bigint NOT NULL,
   owner text NOT NULL,
   lease_until timestamptz NOT NULL,
   skipped bigint NOT NULL DEFAULT 0,

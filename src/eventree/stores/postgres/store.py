@@ -11,7 +11,7 @@ from eventree.errors.arguments import check_positive
 from eventree.stores.checks import (
     check_checkpoint,
     check_command_ids,
-    check_fence,
+    check_fencing_token,
     check_lease_request,
     check_log_read,
     check_parked_read,
@@ -34,6 +34,7 @@ from eventree.stores.contract import (
     RecordedCommand,
     StoredCheckpoint,
     StoredSnapshot,
+    StoreTransaction,
     StreamPage,
     StreamRead,
 )
@@ -48,7 +49,6 @@ from eventree.stores.postgres.notify import Hints
 from eventree.stores.postgres.schema import create_or_check, quoted
 from eventree.stores.postgres.transactions import transaction
 from eventree.stores.tail import Tail
-from eventree.stores.transaction import StoreTransaction
 from eventree.stores.watchers import Watchers
 
 _READERS = 4
@@ -174,27 +174,29 @@ class PostgresStore:
         """See `EventStore.watch`."""
         return self._watchers.add(listener)
 
-    async def claim_checkpoint(self, name: str, version: int, claim: LeaseRequest = NO_LEASE) -> Checkpoint:
+    async def claim_checkpoint(self, name: str, version: int, lease: LeaseRequest = NO_LEASE) -> Checkpoint:
         """See `EventStore.claim_checkpoint`."""
-        check_lease_request(name, version, claim)
-        return await self._opened(self._reader).run(lambda db: self._checkpoints.claim(db, name, version, claim))
+        check_lease_request(name, version, lease)
+        return await self._opened(self._reader).run(lambda db: self._checkpoints.claim(db, name, version, lease))
 
-    async def save_checkpoint(self, name: str, version: int, move: CheckpointUpdate) -> None:
+    async def save_checkpoint(self, name: str, version: int, update: CheckpointUpdate) -> None:
         """See `EventStore.save_checkpoint`."""
-        check_update(name, version, move)
-        await self._opened(self._reader).run(lambda db: self._checkpoints.move(db, name, version, move))
+        check_update(name, version, update)
+        await self._opened(self._reader).run(lambda db: self._checkpoints.save(db, name, version, update))
 
-    async def make_live(self, name: str, version: int, fence: int) -> bool:
+    async def make_live(self, name: str, version: int, fencing_token: int) -> bool:
         """See `EventStore.make_live`."""
         check_checkpoint(name, version)
-        check_fence(fence)
-        return await self._opened(self._reader).run(lambda db: self._checkpoints.make_live(db, name, version, fence))
+        check_fencing_token(fencing_token)
+        return await self._opened(self._reader).run(
+            lambda db: self._checkpoints.make_live(db, name, version, fencing_token)
+        )
 
-    async def renew_checkpoint(self, name: str, version: int, fence: int, seconds: float) -> bool:
+    async def renew_checkpoint(self, name: str, version: int, fencing_token: int, seconds: float) -> bool:
         """See `EventStore.renew_checkpoint`."""
-        check_renewal(name, version, fence, seconds)
+        check_renewal(name, version, fencing_token, seconds)
         table = self._checkpoints
-        return await self._opened(self._reader).run(lambda db: table.renew(db, name, version, fence, seconds))
+        return await self._opened(self._reader).run(lambda db: table.renew(db, name, version, fencing_token, seconds))
 
     async def load_checkpoint(self, name: str, version: int) -> StoredCheckpoint | None:
         """See `EventStore.load_checkpoint`."""

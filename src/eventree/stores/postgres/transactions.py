@@ -43,17 +43,17 @@ class Transaction:
         self.is_sound = False
         self._checkpoints = checkpoints
 
-    async def claim_checkpoint(self, name: str, version: int, claim: LeaseRequest = NO_LEASE) -> Checkpoint:
+    async def claim_checkpoint(self, name: str, version: int, lease: LeaseRequest = NO_LEASE) -> Checkpoint:
         """See `Checkpoints.claim_checkpoint`."""
-        return await self._run(self._checkpoints.claim, name, version, claim)
+        return await self._run(self._checkpoints.claim, name, version, lease)
 
-    async def save_checkpoint(self, name: str, version: int, move: CheckpointUpdate) -> None:
+    async def save_checkpoint(self, name: str, version: int, update: CheckpointUpdate) -> None:
         """See `Checkpoints.save_checkpoint`."""
-        await self._run(self._checkpoints.move, name, version, move)
+        await self._run(self._checkpoints.save, name, version, update)
 
-    async def make_live(self, name: str, version: int, fence: int) -> bool:
+    async def make_live(self, name: str, version: int, fencing_token: int) -> bool:
         """See `Checkpoints.make_live`."""
-        return await self._run(self._checkpoints.make_live, name, version, fence)
+        return await self._run(self._checkpoints.make_live, name, version, fencing_token)
 
     async def _run(
         self, statement: Callable[Concatenate[Connection, P], Awaitable[R]], *args: P.args, **kwargs: P.kwargs

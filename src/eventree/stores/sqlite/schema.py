@@ -60,7 +60,7 @@ CREATE TABLE checkpoints (
   name TEXT NOT NULL,
   version INTEGER NOT NULL,
   position INTEGER NOT NULL CHECK (position >= 0),
-  fence INTEGER NOT NULL,
+  fencing_token INTEGER NOT NULL,
   owner TEXT NOT NULL,
   lease_until INTEGER NOT NULL,
   skipped INTEGER NOT NULL DEFAULT 0,

@@ -15,7 +15,7 @@ from eventree.errors.arguments import check_positive
 from eventree.stores.checks import (
     check_checkpoint,
     check_command_ids,
-    check_fence,
+    check_fencing_token,
     check_lease_request,
     check_log_read,
     check_parked_read,
@@ -39,6 +39,7 @@ from eventree.stores.contract import (
     RecordedCommand,
     StoredCheckpoint,
     StoredSnapshot,
+    StoreTransaction,
     StreamPage,
     StreamRead,
 )
@@ -50,7 +51,6 @@ from eventree.stores.sqlite.connection import Connection, writing
 from eventree.stores.sqlite.schema import open_reader, open_writer
 from eventree.stores.sqlite.transactions import Transactions
 from eventree.stores.tail import Tail
-from eventree.stores.transaction import StoreTransaction
 from eventree.stores.watchers import Watchers
 
 P = ParamSpec("P")
@@ -159,26 +159,26 @@ class SQLiteStore:
         """See `EventStore.watch`."""
         return self._watchers.add(listener)
 
-    async def claim_checkpoint(self, name: str, version: int, claim: LeaseRequest = NO_LEASE) -> Checkpoint:
+    async def claim_checkpoint(self, name: str, version: int, lease: LeaseRequest = NO_LEASE) -> Checkpoint:
         """See `EventStore.claim_checkpoint`."""
-        check_lease_request(name, version, claim)
-        return await self._write(checkpoints.claim, name, version, claim, self._busy_timeout)
+        check_lease_request(name, version, lease)
+        return await self._write(checkpoints.claim, name, version, lease, self._busy_timeout)
 
-    async def save_checkpoint(self, name: str, version: int, move: CheckpointUpdate) -> None:
+    async def save_checkpoint(self, name: str, version: int, update: CheckpointUpdate) -> None:
         """See `EventStore.save_checkpoint`."""
-        check_update(name, version, move)
-        await self._write(checkpoints.move, name, version, move, self._busy_timeout)
+        check_update(name, version, update)
+        await self._write(checkpoints.save, name, version, update, self._busy_timeout)
 
-    async def make_live(self, name: str, version: int, fence: int) -> bool:
+    async def make_live(self, name: str, version: int, fencing_token: int) -> bool:
         """See `EventStore.make_live`."""
         check_checkpoint(name, version)
-        check_fence(fence)
-        return await self._write(checkpoints.make_live, name, version, fence, self._busy_timeout)
+        check_fencing_token(fencing_token)
+        return await self._write(checkpoints.make_live, name, version, fencing_token, self._busy_timeout)
 
-    async def renew_checkpoint(self, name: str, version: int, fence: int, seconds: float) -> bool:
+    async def renew_checkpoint(self, name: str, version: int, fencing_token: int, seconds: float) -> bool:
         """See `EventStore.renew_checkpoint`."""
-        check_renewal(name, version, fence, seconds)
-        return await self._write(checkpoints.renew, name, version, fence, seconds, self._busy_timeout)
+        check_renewal(name, version, fencing_token, seconds)
+        return await self._write(checkpoints.renew, name, version, fencing_token, seconds, self._busy_timeout)
 
     async def load_checkpoint(self, name: str, version: int) -> StoredCheckpoint | None:
         """See `EventStore.load_checkpoint`."""

@@ -112,17 +112,17 @@ class Transaction:
         self.connection = connection
         self.is_contended = is_contended
 
-    async def claim_checkpoint(self, name: str, version: int, claim: LeaseRequest = NO_LEASE) -> Checkpoint:
+    async def claim_checkpoint(self, name: str, version: int, lease: LeaseRequest = NO_LEASE) -> Checkpoint:
         """See `Checkpoints.claim_checkpoint`."""
-        return await self._run(checkpoints.claim_inside, name, version, claim)
+        return await self._run(checkpoints.claim_inside, name, version, lease)
 
-    async def save_checkpoint(self, name: str, version: int, move: CheckpointUpdate) -> None:
+    async def save_checkpoint(self, name: str, version: int, update: CheckpointUpdate) -> None:
         """See `Checkpoints.save_checkpoint`."""
-        await self._run(checkpoints.move_inside, name, version, move)
+        await self._run(checkpoints.save_inside, name, version, update)
 
-    async def make_live(self, name: str, version: int, fence: int) -> bool:
+    async def make_live(self, name: str, version: int, fencing_token: int) -> bool:
         """See `Checkpoints.make_live`."""
-        return await self._run(checkpoints.make_live_inside, name, version, fence)
+        return await self._run(checkpoints.make_live_inside, name, version, fencing_token)
 
     async def _run(
         self, function: Callable[Concatenate[sqlite3.Connection, P], R], *args: P.args, **kwargs: P.kwargs
