@@ -118,7 +118,7 @@ async def test_a_query_with_something_unsaved_does_not_spin_when_another_worker_
         await system.query("q").caught_up()
         await system.execute("a", add(1))
         await seen.reaches(1)
-        memory._checkpoints["q", 1].until = 0.0
+        memory._checkpoints["q", 1].lease_until = 0.0
         await store.claim_checkpoint("q", 1, LeaseRequest("another", 60))
         await becomes(system.query("q"), QueryStatus.WAITING)
         await rests(store, turns)

@@ -195,9 +195,9 @@ class ReadsStreamsOneEventLate(MemoryStore):
         return super()._read_stream(replace(read, after=read.after + 1))
 
 
-class TellsWatchersBeforeTheCommit(MemoryStore):
+class NotifiesListenersBeforeTheCommit(MemoryStore):
     async def append(self, requests: Sequence[AppendRequest]) -> Sequence[Outcome]:
-        self._watchers.tell(len(self._log) + sum(len(request.events) for request in requests))
+        self._listeners.notify(len(self._log) + sum(len(request.events) for request in requests))
         return await super().append(requests)
 
 
@@ -225,7 +225,7 @@ class SharesCheckpointsBetweenVersions(MemoryStore):
 class TakesOverFromWhoeverWorks(MemoryStore):
     async def claim_checkpoint(self, name: str, version: int, lease: LeaseRequest = NO_LEASE) -> Checkpoint:
         for held in self._checkpoints.values():
-            held.until = 0.0
+            held.lease_until = 0.0
         return await super().claim_checkpoint(name, version, lease)
 
 
@@ -236,7 +236,7 @@ class ForgetsWhoWorks(MemoryStore):
 
 class LetsAnybodyReleaseACheckpoint(MemoryStore):
     async def renew_checkpoint(self, name: str, version: int, fencing_token: int, seconds: float) -> bool:
-        self._checkpoints[name, version].until = 0.0
+        self._checkpoints[name, version].lease_until = 0.0
         return True
 
 
@@ -346,7 +346,7 @@ class TakesWhatIsTooLarge(MemoryStore):
         head = len(self._log)
         outcomes = [self._append_one(request, datetime.now(UTC)) for request in requests]
         if len(self._log) > head:
-            self._watchers.tell(len(self._log))
+            self._listeners.notify(len(self._log))
         return outcomes
 
 

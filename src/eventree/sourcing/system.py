@@ -24,6 +24,7 @@ from eventree.sourcing.reader import Reader
 from eventree.sourcing.statistics import AggregateStats, SystemStats
 from eventree.sourcing.tree import Tree
 from eventree.stores.contract import EventStore
+from eventree.stores.forwarding import checked
 
 StateT = TypeVar("StateT")
 CommandT = TypeVar("CommandT")
@@ -68,7 +69,7 @@ class EventSourcing(Generic[StateT, CommandT, EventT, ErrorT]):
         if snapshots is not None and not isinstance(snapshots, SnapshotConfig):
             raise InvalidArgument("snapshots", f"must be a SnapshotConfig, got {snapshots!r}")
         self._type = aggregate_type
-        self._store = store
+        self._store = store = checked(store)
         self._root: Supervisor | None = None
         self._tree = Tree(
             aggregate_type, store, queries, snapshots=snapshots, cache_size=cache_size, mailbox_size=mailbox_size

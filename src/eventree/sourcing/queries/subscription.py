@@ -20,6 +20,7 @@ from eventree.sourcing.queries.progress import Progress
 from eventree.sourcing.queries.target import Target
 from eventree.sourcing.queries.worker import worker_name
 from eventree.stores.contract import EventStore
+from eventree.stores.forwarding import checked
 
 EventT_contra = TypeVar("EventT_contra", contravariant=True)
 
@@ -70,6 +71,7 @@ class Subscription(ABC, Generic[EventT_contra]):
         Raises:
             InvalidArgument: It does not say whose events it follows, or the store cannot hold what it needs.
         """
+        store = checked(store)
         worker = worker_name()
         parts = [self._part(options, store, self._follows or follows, worker) for options in self._parts]
         return QueryHandle(self.name, self.version, store, parts)

@@ -78,7 +78,7 @@ Stored: TypeAlias = tuple[Sequence[tuple[AppendRequest, Outcome]], datetime]
 """The requests that one statement kept, with their outcomes, and when it stored their events."""
 
 
-class Call:
+class AppendAttempt:
     """One call of `append`; it may be attempted again on another connection when the first one broke."""
 
     def __init__(self, requests: Sequence[AppendRequest]) -> None:
@@ -99,7 +99,7 @@ class Call:
         stored = zip(self._requests, self._outcomes, strict=True)
         return max((o.position for r, o in stored if r.events and isinstance(o, Appended)), default=0)
 
-    async def attempt(self, connection: Connection) -> list[Outcome]:
+    async def run(self, connection: Connection) -> list[Outcome]:
         """Bring every request that has no outcome yet to one, and return all outcomes.
 
         Once an answer was lost, a request that is refused may be its own first attempt, which the old server process

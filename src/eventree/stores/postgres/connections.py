@@ -26,7 +26,7 @@ _GRACE = 2.0
 _LONGEST = 2**31 - 1
 
 
-class Circuit:
+class CircuitBreaker:
     """Remember that a server is away, so that those who ask meanwhile need not find out for themselves."""
 
     def __init__(self, where: str) -> None:
@@ -69,7 +69,7 @@ class Connections:
         schema: str | None,
         size: int,
         timeout: float,
-        circuit: Circuit,
+        circuit: CircuitBreaker,
         ended: Callable[[], None] = lambda: None,
     ) -> None:
         """Connect to nothing yet.

@@ -17,28 +17,30 @@ _PAUSE = 1.0
 _TOO_LONG = 20  # a position has 19 digits at most
 
 
-class Hints:
+class CommitNotifier:
     """Tell other processes of commits and hear of theirs, on a connection of its own.
 
     Notifying is a transaction of its own after the append: inside of it, it would make all commits of the server wait
     for each other. Commits that follow each other closely share one notification.
     """
 
-    def __init__(self, channel: str, connect: Callable[[], Awaitable[Connection]], tell: Callable[[int], None]) -> None:
+    def __init__(
+        self, channel: str, connect: Callable[[], Awaitable[Connection]], notify: Callable[[int], None]
+    ) -> None:
         """Connect to nothing yet.
 
         Args:
             channel: The name of the channel, which only stores on the same schema share.
             connect: Returns a new connection.
-            tell: Called with the newest position that others have committed.
+            notify: Called with the newest position that others have committed.
         """
         self._channel = channel
         self._connect = connect
-        self._tell = tell
+        self._notify = notify
         self._newest = self._told = 0
         self._wake = asyncio.Event()
         # In a context of its own: it outlives whatever is being done where it was made.
-        self._task = asyncio.create_task(self._run(), name=f"hints of {channel}", context=Context())
+        self._task = asyncio.create_task(self._run(), name=f"notifier of {channel}", context=Context())
 
     def committed(self, position: int) -> None:
         """Tell other processes of a position soon."""
@@ -85,4 +87,4 @@ class Hints:
     def _heard(self, is_own: bool, text: object) -> None:  # noqa: FBT001 - a callback
         """Pass on what another process said; our own commits were told already."""
         if not is_own and isinstance(text, str) and len(text) < _TOO_LONG and text.isdecimal():
-            self._tell(int(text))
+            self._notify(int(text))

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Concatenate, ParamSpec, TypeVar
 
 from eventree.errors import TransactionEnded, WouldDeadlock
-from eventree.stores.contract import NO_LEASE, Checkpoint, CheckpointUpdate, LeaseRequest
+from eventree.stores.checked import CheckedCheckpointWriter
+from eventree.stores.contract import Checkpoint, CheckpointUpdate, LeaseRequest
 from eventree.stores.postgres.checkpoints import CheckpointTable
 from eventree.stores.postgres.connections import Connections
 from eventree.stores.postgres.driver import DRIVER_ERRORS, Connection
@@ -26,7 +27,7 @@ class _Mark:
 _inside: ContextVar[_Mark | None] = ContextVar("_inside", default=None)
 
 
-class Transaction:
+class Transaction(CheckedCheckpointWriter):
     """One transaction on a connection; see `StoreTransaction`.
 
     Attributes:
@@ -43,16 +44,13 @@ class Transaction:
         self.is_sound = False
         self._checkpoints = checkpoints
 
-    async def claim_checkpoint(self, name: str, version: int, lease: LeaseRequest = NO_LEASE) -> Checkpoint:
-        """See `Checkpoints.claim_checkpoint`."""
+    async def _claim_checkpoint(self, name: str, version: int, lease: LeaseRequest) -> Checkpoint:
         return await self._run(self._checkpoints.claim, name, version, lease)
 
-    async def save_checkpoint(self, name: str, version: int, update: CheckpointUpdate) -> None:
-        """See `Checkpoints.save_checkpoint`."""
+    async def _save_checkpoint(self, name: str, version: int, update: CheckpointUpdate) -> None:
         await self._run(self._checkpoints.save, name, version, update)
 
-    async def make_live(self, name: str, version: int, fencing_token: int) -> bool:
-        """See `Checkpoints.make_live`."""
+    async def _make_live(self, name: str, version: int, fencing_token: int) -> bool:
         return await self._run(self._checkpoints.make_live, name, version, fencing_token)
 
     async def _run(

@@ -8,7 +8,7 @@ from itertools import chain
 from eventree.stores.clock import Clock, read_clock
 from eventree.stores.contract import Appended, AppendRequest, Conflict, DuplicateCommand, Outcome
 from eventree.stores.sqlite.connection import writing
-from eventree.stores.sqlite.read import as_json, head, to_micros
+from eventree.stores.sqlite.reads import as_json, head, to_micros
 
 _STREAMS = """
 SELECT stream, sequence, position FROM json_each(?) AS r
@@ -32,7 +32,7 @@ _NO_IDS: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class AppendResult:
     """Hold what became of an append.
 
     Attributes:
@@ -46,7 +46,9 @@ class Answer:
     recorded_at: int
 
 
-def append(db: sqlite3.Connection, requests: Sequence[AppendRequest], busy_timeout: float, clock: Clock) -> Answer:
+def append(
+    db: sqlite3.Connection, requests: Sequence[AppendRequest], busy_timeout: float, clock: Clock
+) -> AppendResult:
     """Store what fits in one transaction."""
     known: frozenset[str] = frozenset()
     while True:
@@ -82,14 +84,14 @@ class _Append:
         self._events: list[Iterator[tuple[object, ...]]] = []
         self._commands: list[tuple[str, int, int, int]] = []
 
-    def run(self) -> Answer:
+    def run(self) -> AppendResult:
         keys = as_json([(request.aggregate_type, request.aggregate_id) for request in self._requests])
         rows = self._db.execute(_STREAMS, (keys,)).fetchall()
         outcomes = [self._classify(request, row) for request, row in zip(self._requests, rows, strict=True)]
         self._db.executemany(_PUT_STREAM, self._streams)
         self._db.executemany(_PUT_EVENT, chain.from_iterable(self._events))
         self._db.executemany(_PUT_COMMAND, self._commands)
-        return Answer(outcomes, self._position if self._position > self._head else 0, self._now)
+        return AppendResult(outcomes, self._position if self._position > self._head else 0, self._now)
 
     def _classify(self, request: AppendRequest, row: tuple[int | None, int | None, int | None]) -> Outcome:
         """Judge one request and, if it is kept, put its rows down to be written."""

@@ -7,7 +7,7 @@ from datetime import timedelta
 from eventree.errors import CheckpointFenced, CheckpointHeld
 from eventree.stores.contract import Checkpoint, CheckpointUpdate, LeaseRequest, ParkedCommit, StoredCheckpoint
 from eventree.stores.sqlite.connection import writing
-from eventree.stores.sqlite.read import as_json, from_micros, to_micros
+from eventree.stores.sqlite.reads import as_json, from_micros, to_micros
 from eventree.stores.versions import VersionRow, judge_make_live
 
 _CLAIM = """

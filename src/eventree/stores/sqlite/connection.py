@@ -87,7 +87,7 @@ class Connection(aiosqlite.Connection):
         try:
             return function(db, *args, **kwargs)
         finally:
-            self._wal.bound(db)
+            self._wal.limit_wal_size(db)
 
 
 def translate(error: sqlite3.Error, path: str) -> EventStoreError:
@@ -106,7 +106,7 @@ def translate(error: sqlite3.Error, path: str) -> EventStoreError:
     return TransactionFailed(f"{path} refused a statement ({error}); nothing was stored")
 
 
-def when_free(db: sqlite3.Connection, statement: str, busy_timeout: float) -> sqlite3.Cursor:
+def execute_when_unlocked(db: sqlite3.Connection, statement: str, busy_timeout: float) -> sqlite3.Cursor:
     """Execute a statement as soon as no other process holds a lock against it, within the timeout.
 
     SQLite's own handler sleeps up to 100 ms at a time and starves, and is not asked for every statement.
@@ -125,7 +125,7 @@ def when_free(db: sqlite3.Connection, statement: str, busy_timeout: float) -> sq
 @contextlib.contextmanager
 def writing(db: sqlite3.Connection, busy_timeout: float) -> Generator[None, None, None]:
     """Hold SQLite's write lock for one transaction: commit at the end, roll back if anything is raised."""
-    when_free(db, "BEGIN IMMEDIATE", busy_timeout)
+    execute_when_unlocked(db, "BEGIN IMMEDIATE", busy_timeout)
     with _ending(db):
         yield
 

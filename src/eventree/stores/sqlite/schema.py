@@ -4,7 +4,7 @@ import sqlite3
 from typing import Final
 
 from eventree.errors import SchemaTooNew, StoreUnusable
-from eventree.stores.sqlite.connection import when_free, writing
+from eventree.stores.sqlite.connection import execute_when_unlocked, writing
 from eventree.stores.sqlite.wal import MAX_BYTES, warn_of_reset_bug
 
 SCHEMA_VERSION: Final = 1
@@ -112,7 +112,7 @@ def open_writer(db: sqlite3.Connection, path: str, busy_timeout: float) -> None:
     _wait_for_others(db, busy_timeout)
     _check_owner(db, path)  # before anything is changed
     db.execute("PRAGMA page_size = 16384")  # takes effect on a new file only; inserts are 1.2 times faster
-    mode = when_free(db, "PRAGMA journal_mode = WAL", busy_timeout).fetchone()[0]
+    mode = execute_when_unlocked(db, "PRAGMA journal_mode = WAL", busy_timeout).fetchone()[0]
     if mode != "wal":
         raise StoreUnusable(path, f"its journal mode is {mode} and cannot be WAL; use a file on a local disk")
     _require_full_durability(db, path)
@@ -126,7 +126,7 @@ def open_writer(db: sqlite3.Connection, path: str, busy_timeout: float) -> None:
     warn_of_reset_bug(path)
 
 
-def open_projector(db: sqlite3.Connection, path: str) -> None:
+def open_projection_connection(db: sqlite3.Connection, path: str) -> None:
     """Prepare the connection on which projections write."""
     _wait_for_others(db, 0)
     _require_full_durability(db, path)

@@ -9,11 +9,12 @@ from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 from weakref import WeakSet
 
 from eventree.errors import EventStoreError, StoreUnavailable, TransactionEnded, TransactionRolledBack, WouldDeadlock
-from eventree.stores.contract import NO_LEASE, Checkpoint, CheckpointUpdate, LeaseRequest
+from eventree.stores.checked import CheckedCheckpointWriter
+from eventree.stores.contract import Checkpoint, CheckpointUpdate, LeaseRequest
 from eventree.stores.sqlite import checkpoints
-from eventree.stores.sqlite.connection import Connection, commit, primary_code, translate, when_free
-from eventree.stores.sqlite.read import head
-from eventree.stores.sqlite.schema import open_projector
+from eventree.stores.sqlite.connection import Connection, commit, execute_when_unlocked, primary_code, translate
+from eventree.stores.sqlite.reads import head
+from eventree.stores.sqlite.schema import open_projection_connection
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -35,7 +36,7 @@ _HARMLESS_PRAGMAS: Final = {
 _inside: ContextVar[frozenset[object]] = ContextVar("_inside", default=frozenset())
 
 
-class Projector(Connection):
+class ProjectionConnection(Connection):
     """A connection that is handed to projections: they can use it, but not end the transaction that it is in.
 
     Attributes:
@@ -104,24 +105,21 @@ class Projector(Connection):
         await super().close()
 
 
-class Transaction:
+class Transaction(CheckedCheckpointWriter):
     """One transaction on the projector; see `StoreTransaction`."""
 
-    def __init__(self, connection: Projector, *, is_contended: bool) -> None:
+    def __init__(self, connection: ProjectionConnection, *, is_contended: bool) -> None:
         """Hold what is open."""
         self.connection = connection
         self.is_contended = is_contended
 
-    async def claim_checkpoint(self, name: str, version: int, lease: LeaseRequest = NO_LEASE) -> Checkpoint:
-        """See `Checkpoints.claim_checkpoint`."""
+    async def _claim_checkpoint(self, name: str, version: int, lease: LeaseRequest) -> Checkpoint:
         return await self._run(checkpoints.claim_inside, name, version, lease)
 
-    async def save_checkpoint(self, name: str, version: int, update: CheckpointUpdate) -> None:
-        """See `Checkpoints.save_checkpoint`."""
+    async def _save_checkpoint(self, name: str, version: int, update: CheckpointUpdate) -> None:
         await self._run(checkpoints.save_inside, name, version, update)
 
-    async def make_live(self, name: str, version: int, fencing_token: int) -> bool:
-        """See `Checkpoints.make_live`."""
+    async def _make_live(self, name: str, version: int, fencing_token: int) -> bool:
         return await self._run(checkpoints.make_live_inside, name, version, fencing_token)
 
     async def _run(
@@ -152,7 +150,7 @@ class Transactions:
         self._path = path
         self._busy_timeout = busy_timeout
         self._turns = turns
-        self._projector: Projector | None = None
+        self._projector: ProjectionConnection | None = None
         self._head: int | None = None
         self._free_until = 0.0
         self._is_closed = False
@@ -200,12 +198,12 @@ class Transactions:
         if projector is not None:
             await projector.close()
 
-    async def _opened(self) -> Projector:
+    async def _opened(self) -> ProjectionConnection:
         self._refuse_if_closed()
         if self._projector is None:
-            projector = await Projector.open(self._path)
+            projector = await ProjectionConnection.open(self._path)
             try:
-                await projector.run(open_projector, self._path)
+                await projector.run(open_projection_connection, self._path)
                 self._refuse_if_closed()
             except BaseException:
                 await projector.close()
@@ -213,13 +211,13 @@ class Transactions:
             self._projector = projector
         return self._projector
 
-    async def _begin(self, projector: Projector, mark: object) -> bool:
+    async def _begin(self, projector: ProjectionConnection, mark: object) -> bool:
         """Take the write lock; return whether others have appended since the last transaction."""
         found = await projector.run(_begin, self._busy_timeout)
         projector.transaction = mark
         return self._head is not None and found != self._head
 
-    async def _roll_back(self, projector: Projector) -> None:
+    async def _roll_back(self, projector: ProjectionConnection) -> None:
         """Undo what was done; a connection that cannot is closed, which undoes it too."""
         projector.transaction = None
         try:
@@ -244,11 +242,11 @@ class Transactions:
 
 def _begin(db: sqlite3.Connection, busy_timeout: float) -> int:
     """Take the write lock and return the newest position."""
-    when_free(db, _BEGIN, busy_timeout)
+    execute_when_unlocked(db, _BEGIN, busy_timeout)
     return head(db)
 
 
-def _commit(db: sqlite3.Connection, projector: Projector) -> int:
+def _commit(db: sqlite3.Connection, projector: ProjectionConnection) -> int:
     """Commit and return the newest position at that moment."""
     check_open(db)
     projector.close_cursors()
@@ -257,7 +255,7 @@ def _commit(db: sqlite3.Connection, projector: Projector) -> int:
     return found
 
 
-def _roll_back(db: sqlite3.Connection, projector: Projector) -> None:
+def _roll_back(db: sqlite3.Connection, projector: ProjectionConnection) -> None:
     projector.close_cursors()
     if db.in_transaction:
         db.execute(_ROLLBACK)

@@ -29,7 +29,7 @@ class Wal:
         self._changes = 0
         self._limit = MAX_BYTES
 
-    def bound(self, db: sqlite3.Connection) -> None:
+    def limit_wal_size(self, db: sqlite3.Connection) -> None:
         """Shorten the WAL if the connection wrote and it has become too long; log once if that is not possible."""
         if db.total_changes == self._changes or db.in_transaction:
             return

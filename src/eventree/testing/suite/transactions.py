@@ -5,7 +5,7 @@ from typing import Any, TypeAlias
 
 import pytest
 
-from eventree.errors import CheckpointFenced, WouldDeadlock
+from eventree.errors import CheckpointFenced, InvalidArgument, WouldDeadlock
 from eventree.stores.contract import Checkpoint, CheckpointUpdate, LeaseRequest, StoreTransaction, TransactionalStore
 from eventree.testing.store_values import append, parked, request
 
@@ -107,6 +107,15 @@ class TransactionalStoreSuite:
         assert stored is not None
         assert stored.live_version == 2
         assert await _numbers(store) == [9]
+
+    async def test_limits_hold_within_a_transaction_too(self, store: AnyStore) -> None:
+        async with store.transaction() as transaction:
+            with pytest.raises(InvalidArgument, match="name"):
+                await transaction.claim_checkpoint("", 1)
+            with pytest.raises(InvalidArgument, match="position"):
+                await transaction.save_checkpoint("query", 1, CheckpointUpdate(Checkpoint(-1, 1)))
+            with pytest.raises(InvalidArgument, match="fencing_token"):
+                await transaction.make_live("query", 1, -1)
 
     async def test_a_transaction_within_a_transaction_is_refused_at_once(self, store: AnyStore) -> None:
         async with asyncio.timeout(20), store.transaction():

@@ -1,19 +1,17 @@
-"""Who wants to hear of new events in this process: a hint after each commit."""
+"""In-process commit listeners: a hint after each commit."""
 
 from collections.abc import Callable
 
 
-class Watchers:
-    """Keep listeners and call them; a listener must not raise or wait."""
+class CommitListeners:
+    """Keep listeners and call them; a listener must neither raise nor block."""
 
-    def __init__(self, deserted: Callable[[], None] = lambda: None) -> None:
-        """Start with none; `deserted` is called when the last one has left."""
+    def __init__(self, on_empty: Callable[[], None] = lambda: None) -> None:
+        """Start without listeners; `on_empty` is called when the last one was removed."""
         self._listeners: dict[object, Callable[[int], None]] = {}
-        self._deserted = deserted
+        self._on_empty = on_empty
 
-    @property
-    def are_there(self) -> bool:
-        """Whether anybody listens."""
+    def __bool__(self) -> bool:
         return bool(self._listeners)
 
     def add(self, listener: Callable[[int], None]) -> Callable[[], None]:
@@ -24,11 +22,11 @@ class Watchers:
         def remove() -> None:
             self._listeners.pop(key, None)
             if not self._listeners:
-                self._deserted()
+                self._on_empty()
 
         return remove
 
-    def tell(self, head: int) -> None:
+    def notify(self, head: int) -> None:
         """Call every listener with the newest position."""
         for listener in list(self._listeners.values()):
             listener(head)
