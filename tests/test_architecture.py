@@ -122,6 +122,12 @@ def test_every_public_name_of_the_module_is_listed() -> None:
     assert own == set(eventree.__all__)
 
 
+def test_the_postgres_store_is_found_but_not_imported_with_the_others() -> None:
+    assert "PostgresStore" in dir(eventree)
+    assert "PostgresStore" not in eventree.__all__
+    assert set(eventree.__all__) < set(dir(eventree))
+
+
 def test_what_a_room_lists_it_has() -> None:
     for name in ALLOWED:
         module = __import__(f"eventree.{name}", fromlist=["__all__"])

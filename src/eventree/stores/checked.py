@@ -87,7 +87,7 @@ class CheckedStore(CheckedCheckpointWriter, EventStore):
                 _check_event(event)
             if request.commands:
                 _check_commands(request, request.commands)
-        if len({(request.aggregate_type, request.aggregate_id) for request in requests}) < len(requests):
+        if len(requests) > 1 and len({(one.aggregate_type, one.aggregate_id) for one in requests}) < len(requests):
             raise InvalidArgument("requests", "must have at most one request per aggregate")
         return await self._append(requests)
 

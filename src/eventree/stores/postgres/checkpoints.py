@@ -1,4 +1,4 @@
-"""How far queries have read: each one statement, in a transaction of its own or of a projection."""
+"""Checkpoints: statements in a transaction of their own or within that of a projection."""
 
 from typing import Final
 
@@ -7,8 +7,8 @@ from eventree.stores.contract import Checkpoint, CheckpointUpdate, LeaseRequest,
 from eventree.stores.postgres.driver import DRIVER_ERRORS, Connection, violates
 from eventree.stores.versions import VersionRow, judge_make_live
 
-# Names are qualified, as a projection's connection looks names up where its user wants. A lease is judged by the
-# server's clock at the moment when the row is locked.
+# Names are qualified, since the search path of a projection's connection is the user's. A lease expires by the server's
+# clock, read while the row is locked.
 _CLAIM: Final = """
 INSERT INTO {schema}.checkpoints AS c (name, version, position, fencing_token, owner, lease_until, live)
 VALUES ($1, $2, least(coalesce($3, (SELECT position FROM {schema}.head WHERE id)),
@@ -24,14 +24,14 @@ _HOLDER: Final = """
 SELECT owner, extract(epoch FROM lease_until - clock_timestamp())::float8 FROM {schema}.checkpoints
 WHERE name = $1 AND version = $2
 """
-_MOVE: Final = """
+_SAVE: Final = """
 UPDATE {schema}.checkpoints SET position = $3, skipped = skipped + $5,
   replay_until = CASE WHEN $7::bigint > 0 THEN $7 ELSE replay_until END,
   lease_until = CASE WHEN $6::float8 > 0 THEN clock_timestamp() + $6 * interval '1 second' ELSE lease_until END
 WHERE name = $1 AND version = $2 AND fencing_token = $4 RETURNING fencing_token
 """
-_MOVE_AND_PARK: Final = (
-    f"WITH moved AS ({_MOVE}),"  # noqa: S608 - our own text
+_SAVE_AND_PARK: Final = (
+    f"WITH moved AS ({_SAVE}),"  # noqa: S608 - our own text
     """
 unparked AS (
   DELETE FROM {schema}.parked USING moved WHERE name = $1 AND version = $2 AND position = ANY($8::bigint[])),
@@ -73,14 +73,14 @@ FROM {schema}.parked WHERE name = $1 AND version = $2 AND position > $3 ORDER BY
 
 
 class CheckpointTable:
-    """Move the checkpoints of one schema, on whatever connection it is given."""
+    """The checkpoints of one schema; each method runs on the connection it is given."""
 
     def __init__(self, schema: str) -> None:
-        """Name the schema, quoted."""
+        """Prepare the statements for a schema, given as a quoted name."""
         self._claim = _CLAIM.format(schema=schema)
         self._holder = _HOLDER.format(schema=schema)
-        self._move = _MOVE.format(schema=schema)
-        self._move_and_park = _MOVE_AND_PARK.format(schema=schema)
+        self._save = _SAVE.format(schema=schema)
+        self._save_and_park = _SAVE_AND_PARK.format(schema=schema)
         self._versions = _VERSIONS.format(schema=schema)
         self._retire = _RETIRE.format(schema=schema)
         self._make_live = _MAKE_LIVE.format(schema=schema)
@@ -89,34 +89,35 @@ class CheckpointTable:
         self._parked = _PARKED.format(schema=schema)
 
     async def claim(self, db: Connection, name: str, version: int, lease: LeaseRequest) -> Checkpoint:
-        """Take a checkpoint over; raises `CheckpointHeld`."""
+        """Claim a checkpoint; raises `CheckpointHeld`."""
         while True:
             try:
-                async with db.transaction():  # within another one, what fails must not fail all of it
+                # Within a projection's transaction it is a savepoint, so that a failure leaves the rest intact.
+                async with db.transaction():
                     rows = await db.fetch(self._claim, name, version, lease.start, lease.owner, float(lease.seconds))
-            except DRIVER_ERRORS as error:  # of two versions that are the first at once, one is
+            except DRIVER_ERRORS as error:  # two first versions at once: only one becomes live
                 if not violates(error, "one_version_is_live"):
                     raise
                 continue
             if rows:
                 return Checkpoint(*rows[0])
             [(owner, seconds)] = await db.fetch(self._holder, name, version)
-            if seconds > 0:  # else its time has ended just now
+            if seconds > 0:  # otherwise it has expired just now
                 raise CheckpointHeld(name, owner, seconds)
 
     async def save(self, db: Connection, name: str, version: int, update: CheckpointUpdate) -> None:
-        """Move a checkpoint with all that belongs to it; raises `CheckpointFenced`."""
-        place, seconds = update.checkpoint, float(update.seconds)
-        values = (name, version, place.position, place.fencing_token, update.skipped, seconds, update.replay_until)
+        """Apply an update to a checkpoint; raises `CheckpointFenced`."""
+        moved, seconds = update.checkpoint, float(update.seconds)
+        values = (name, version, moved.position, moved.fencing_token, update.skipped, seconds, update.replay_until)
         if update.park or update.unpark:
-            rows = await db.fetch(self._move_and_park, *values, list(update.unpark), *_columns(update))
+            rows = await db.fetch(self._save_and_park, *values, list(update.unpark), *_columns(update))
         else:
-            rows = await db.fetch(self._move, *values)
+            rows = await db.fetch(self._save, *values)
         if not rows:
-            raise CheckpointFenced(name, place.fencing_token)
+            raise CheckpointFenced(name, moved.fencing_token)
 
     async def make_live(self, db: Connection, name: str, version: int, fencing_token: int) -> bool:
-        """Let a version's results count; raises `CheckpointFenced`."""
+        """Make a version the live one; raises `CheckpointFenced`."""
         async with db.transaction():
             rows = [VersionRow(*row) for row in await db.fetch(self._versions, name)]
             replay_until = judge_make_live(name, rows, version, fencing_token)
@@ -127,11 +128,11 @@ class CheckpointTable:
             return True
 
     async def renew(self, db: Connection, name: str, version: int, fencing_token: int, seconds: float) -> bool:
-        """Let a claim hold for so long from now on; return whether it is still the newest."""
+        """Extend a lease; return whether the fencing token is still the newest."""
         return bool(await db.fetch(self._renew, name, version, fencing_token, float(seconds)))
 
     async def load(self, db: Connection, name: str, version: int) -> StoredCheckpoint | None:
-        """Return all that is stored of a checkpoint."""
+        """Return everything stored about a checkpoint."""
         for position, fencing_token, *rest in await db.fetch(self._load, name, version):
             return StoredCheckpoint(Checkpoint(position, fencing_token), *rest)
         return None

@@ -1,4 +1,4 @@
-"""What the Postgres store reads: each one statement, so all of it is seen at one moment."""
+"""Reads of the Postgres store, each one statement, so that it reads one snapshot of the database."""
 
 from collections.abc import Collection, Sequence
 from itertools import groupby
@@ -32,10 +32,9 @@ LEFT JOIN LATERAL (
   FROM events WHERE stream = s.stream AND sequence > r.after ORDER BY sequence LIMIT r.size) e ON true
 ORDER BY r.number, e.sequence
 """
-# A page ends before the first event of another commit than the one at its limit, or, if its events are too large, in
-# front of the commit of the first one that is too much, unless that is its first commit. `too_much` reads no further
-# than that event, and nothing where all events together are not too large, as nearly always. The bounds are scalars, so
-# that they are looked up in the index whatever the planner believes.
+# A page ends with the commit at its limit, or, if its events are too large, before the commit that exceeds the size,
+# unless that is its first commit. `too_much` reads no further than the event that exceeds it, and nothing if all events
+# together are small enough, as is usual. The bounds are scalars, so that the planner has to look them up in the index.
 _LOG: Final = """
 WITH reach AS MATERIALIZED (
   SELECT head.position AS head, coalesce(
@@ -82,7 +81,7 @@ WHERE s.aggregate_type = $1 AND s.aggregate_id = ANY($2::text[])
 
 
 async def head(db: Connection) -> int:
-    """Return the newest position."""
+    """Return the position of the newest event."""
     return int(await db.fetchval(_HEAD))
 
 
@@ -104,7 +103,7 @@ async def read_streams(db: Connection, reads: Sequence[StreamRead]) -> list[Stre
 
 
 async def read_log(db: Connection, after: int, limit: int, types: Collection[str] | None) -> LogPage:
-    """Return the next stretch of the log, never ending inside the events of one command.
+    """Return the next page of the log, which never ends within a commit.
 
     Raises:
         LogRolledBack: The log ends before `after`.
@@ -119,7 +118,7 @@ async def read_log(db: Connection, after: int, limit: int, types: Collection[str
 
 
 async def find_commands(db: Connection, command_ids: Collection[str]) -> dict[str, RecordedCommand]:
-    """Return where commands were stored."""
+    """Return recorded commands by id."""
     return {row[0]: RecordedCommand(*row) for row in await db.fetch(_COMMANDS, list(command_ids))}
 
 

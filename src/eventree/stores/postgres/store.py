@@ -1,4 +1,4 @@
-"""The Postgres store: which statement runs on which connection."""
+"""The Postgres store: maps each method to a statement and the connection it runs on."""
 
 import asyncio
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -57,13 +57,12 @@ WHERE excluded.sequence >= snapshots.sequence
 
 
 class PostgresStore(CheckedStore):
-    """Keep events in a schema of a Postgres database; see `EventStore` for what each method promises.
+    """An event store in a schema of a Postgres database; `EventStore` documents its methods.
 
-    Appends go through one connection, one statement and one commit each, and take turns with those of other processes
-    on the lock of one row: that makes positions gapless and visible in order. Reads and all else have connections of
-    their own. A connection that was lost is replaced, and if an append lost its answer, the store finds out what it
-    came to. Any number of processes may share a schema. When an event was
-    stored, the clock of the server says, also in tests.
+    Appends use one connection, with one statement and one commit each, and queue with those of other processes for the
+    lock on one row, which makes positions gapless and visible in order. Everything else uses other connections. Lost
+    connections are replaced, and if the answer to an append was lost, the store finds out its outcome. Any number of
+    processes may share a schema. Events are dated by the server's clock, in tests too.
     """
 
     def __init__(
@@ -75,21 +74,21 @@ class PostgresStore(CheckedStore):
         require_tls: bool = True,
         notify: bool = True,
     ) -> None:
-        """Name the database; nothing is opened yet.
+        """Create a closed store.
 
         Args:
-            dsn: `postgresql://user:password@host:port/database`, with libpq's options after a `?`. Only hosts and
-                database are ever shown.
-            schema: Where the tables are; created if it is missing. 1 to 41 of a to z, 0 to 9 and _.
+            dsn: `postgresql://user:password@host:port/database`, with libpq's options after a `?`. Only the hosts
+                and the database are ever shown.
+            schema: The schema of the tables, created if it does not exist: 1 to 41 of a to z, 0 to 9 and _.
             timeout: How long to wait for a connection, for an answer, for locks of other processes, and for the
-                outcome of an append whose answer was lost, each in seconds; default 10.
-            require_tls: Whether a server on another machine must prove who it is, by `sslmode=verify-full`; default
+                outcome of an append whose answer was lost, in seconds each; default 10.
+            require_tls: Whether a server on another machine must prove its identity, by `sslmode=verify-full`; default
                 true.
-            notify: Whether to tell other processes of commits, and to hear of theirs, by NOTIFY. Without it their
-                queries find new events when they look, each poll interval.
+            notify: Whether to announce commits to other processes and listen for theirs, by NOTIFY; default true.
+                Without it, queries find the events of other processes by polling.
 
         Raises:
-            InvalidArgument: One of them cannot work.
+            InvalidArgument: An argument is invalid.
         """
         self._address = parse(dsn, require_tls=require_tls)
         self._schema = quoted(schema)
@@ -131,34 +130,34 @@ class PostgresStore(CheckedStore):
             self._appends.discard(over)
             over.set_result(None)
 
-    async def _append_and_notify(self, writer: Connections, call: AppendAttempt) -> list[Outcome]:
+    async def _append_and_notify(self, writer: Connections, attempt: AppendAttempt) -> list[Outcome]:
         try:
-            outcomes = await writer.run(lambda db: self._attempt(db, call))
+            outcomes = await writer.run(lambda db: self._attempt(db, attempt))
         except ConnectionLost as error:
-            outcomes = await self._find_out(writer, call, error)
-        if call.head:
-            self._listeners.notify(call.head)
+            outcomes = await self._find_out(writer, attempt, error)
+        if attempt.head:
+            self._listeners.notify(attempt.head)
             if self._notifier is not None:
-                self._notifier.committed(call.head)
+                self._notifier.committed(attempt.head)
         return outcomes
 
-    async def _attempt(self, db: Connection, call: AppendAttempt) -> list[Outcome]:
+    async def _attempt(self, db: Connection, attempt: AppendAttempt) -> list[Outcome]:
         """Run an attempt and keep what it stored, even if its caller was cancelled, so that appends stay in order."""
         try:
-            outcomes = await call.run(db)
+            outcomes = await attempt.run(db)
         except BaseException:
             self._tail.clear()  # the append may have been committed all the same
             raise
         if self._listeners:
-            for stored, recorded_at in call.stored:
+            for stored, recorded_at in attempt.stored:
                 self._tail.add(stored, recorded_at)
         return outcomes
 
-    async def _find_out(self, writer: Connections, call: AppendAttempt, error: EventStoreError) -> list[Outcome]:
-        """Send an append whose answer was lost again, until there is an answer or the time is up.
+    async def _find_out(self, writer: Connections, attempt: AppendAttempt, error: EventStoreError) -> list[Outcome]:
+        """Repeat an append whose answer was lost, until there is an answer or the timeout has passed.
 
-        That its events are not there proves nothing: the old server process may still commit them. Sent again, either
-        they land now, or they are found where they landed before.
+        The absence of its events proves nothing: the old server process may still commit them. Repeated, the append is
+        either stored now, or its events are found where the first attempt stored them.
         """
         loop = asyncio.get_running_loop()
         deadline, pause = loop.time() + self._timeout, 0.05
@@ -166,12 +165,12 @@ class PostgresStore(CheckedStore):
             await asyncio.sleep(pause)
             pause = min(2 * pause, 1.0)
             try:
-                return await writer.run(lambda db: self._attempt(db, call))
+                return await writer.run(lambda db: self._attempt(db, attempt))
             except EventStoreError as newest:
                 error = newest
         raise CommitOutcomeUnknown(
-            f"the connection to {self._address} was lost during a commit, and what became of it could not be found out "
-            f"for {self._timeout} s; send the command again with the same command_id"
+            f"the connection to {self._address} was lost during a commit, and its outcome could not be determined "
+            f"within {self._timeout} s; send the command again with the same command_id"
         ) from error
 
     async def _find_commands(self, command_ids: Collection[str]) -> Mapping[str, RecordedCommand]:
@@ -250,7 +249,7 @@ class PostgresStore(CheckedStore):
         projector, self._projector = self._projector, None
         writer, self._writer = self._writer, None
         if self._appends:
-            await asyncio.wait(self._appends)  # one whose answer was lost asks again what became of it
+            await asyncio.wait(self._appends)  # an append whose answer was lost still asks for its outcome
         for part in (notifier, projector, writer, reader):
             if part is not None:
                 await part.close()

@@ -1,4 +1,4 @@
-"""How far queries have read: each a function on the writer's thread, inside a transaction of its own or of another."""
+"""Checkpoints: functions on the writer's thread, in a transaction of their own or (`_inside`) in an open one."""
 
 import sqlite3
 import time
@@ -21,7 +21,7 @@ WHERE lease_until <= ? OR owner = excluded.owner
 RETURNING position, fencing_token
 """
 _HOLDER = "SELECT owner, lease_until FROM checkpoints WHERE name = ? AND version = ?"
-_MOVE = """
+_SAVE = """
 UPDATE checkpoints SET position = ?, skipped = skipped + ?, replay_until = coalesce(?, replay_until),
   lease_until = coalesce(?, lease_until)
 WHERE name = ? AND version = ? AND fencing_token = ?
@@ -52,13 +52,13 @@ FROM parked WHERE name = ? AND version = ? AND position > ? ORDER BY position LI
 
 
 def claim(db: sqlite3.Connection, name: str, version: int, lease: LeaseRequest, busy_timeout: float) -> Checkpoint:
-    """Take a checkpoint over; raises `CheckpointHeld`."""
+    """Claim a checkpoint; raises `CheckpointHeld`."""
     with writing(db, busy_timeout):
         return claim_inside(db, name, version, lease)
 
 
 def claim_inside(db: sqlite3.Connection, name: str, version: int, lease: LeaseRequest) -> Checkpoint:
-    """Take a checkpoint over inside a transaction; raises `CheckpointHeld`."""
+    """Claim a checkpoint within a transaction; raises `CheckpointHeld`."""
     now = _now()
     until = now + _micros(lease.seconds)
     row = db.execute(_CLAIM, (name, version, lease.start, name, lease.owner, until, name, now)).fetchone()
@@ -69,13 +69,13 @@ def claim_inside(db: sqlite3.Connection, name: str, version: int, lease: LeaseRe
 
 
 def save(db: sqlite3.Connection, name: str, version: int, update: CheckpointUpdate, busy_timeout: float) -> None:
-    """Move a checkpoint with all that belongs to it; raises `CheckpointFenced`."""
+    """Apply an update to a checkpoint; raises `CheckpointFenced`."""
     with writing(db, busy_timeout):
         save_inside(db, name, version, update)
 
 
 def save_inside(db: sqlite3.Connection, name: str, version: int, update: CheckpointUpdate) -> None:
-    """Move a checkpoint inside a transaction; raises `CheckpointFenced`."""
+    """Apply an update to a checkpoint within a transaction; raises `CheckpointFenced`."""
     until = _now() + _micros(update.seconds) if update.seconds else None
     replay_until = update.replay_until or None
     values = (
@@ -87,7 +87,7 @@ def save_inside(db: sqlite3.Connection, name: str, version: int, update: Checkpo
         version,
         update.checkpoint.fencing_token,
     )
-    if db.execute(_MOVE, values).rowcount != 1:
+    if db.execute(_SAVE, values).rowcount != 1:
         raise CheckpointFenced(name, update.checkpoint.fencing_token)
     if update.unpark:
         db.execute(_UNPARK, (name, version, as_json(list(update.unpark))))
@@ -95,13 +95,13 @@ def save_inside(db: sqlite3.Connection, name: str, version: int, update: Checkpo
 
 
 def make_live(db: sqlite3.Connection, name: str, version: int, fencing_token: int, busy_timeout: float) -> bool:
-    """Let a version's results count; raises `CheckpointFenced`."""
+    """Make a version the live one; raises `CheckpointFenced`."""
     with writing(db, busy_timeout):
         return make_live_inside(db, name, version, fencing_token)
 
 
 def make_live_inside(db: sqlite3.Connection, name: str, version: int, fencing_token: int) -> bool:
-    """Let a version's results count, inside a transaction; raises `CheckpointFenced`."""
+    """Make a version the live one, within a transaction; raises `CheckpointFenced`."""
     rows = [VersionRow(*row) for row in db.execute(_VERSIONS, (name,))]
     replay_until = judge_make_live(name, rows, version, fencing_token)
     if replay_until is None:
@@ -114,13 +114,13 @@ def make_live_inside(db: sqlite3.Connection, name: str, version: int, fencing_to
 def renew(
     db: sqlite3.Connection, name: str, version: int, fencing_token: int, seconds: float, busy_timeout: float
 ) -> bool:
-    """Let a claim hold for so long from now on; return whether it is still the newest."""
+    """Extend a lease; return whether the fencing token is still the newest."""
     with writing(db, busy_timeout):
         return db.execute(_RENEW, (_now() + _micros(seconds), name, version, fencing_token)).rowcount == 1
 
 
 def load(db: sqlite3.Connection, name: str, version: int) -> StoredCheckpoint | None:
-    """Return all that is stored of a checkpoint."""
+    """Return everything stored about a checkpoint."""
     row = db.execute(_LOAD, (name, version)).fetchone()
     if row is None:
         return None

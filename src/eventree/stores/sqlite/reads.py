@@ -1,4 +1,4 @@
-"""What the SQLite store reads: each a function on the reader's thread."""
+"""Reads of the SQLite store, each a function on the reader's thread."""
 
 import sqlite3
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -36,7 +36,7 @@ _FROM = "SELECT position, commit_id FROM events WHERE position >= ? ORDER BY pos
 _BEFORE = """
 SELECT position FROM events WHERE position > ? AND position < ? AND commit_id <> ? ORDER BY position DESC LIMIT 1
 """
-# CROSS JOIN keeps the order of the tables: the other one would look at every stream of the types for each page.
+# CROSS JOIN fixes the join order: the other one would visit every stream of the types for each page.
 _LOG = """
 SELECT e.position, s.aggregate_type, s.aggregate_id, e.sequence, e.event_type, e.event_version, e.payload, e.metadata,
        e.commit_id, e.recorded_at
@@ -49,7 +49,7 @@ _BYTES = """
 SELECT sum(length(CAST(payload AS BLOB)) + length(CAST(metadata AS BLOB))) FROM events
 WHERE position > ? AND position <= ?
 """
-# A page as one JSON text is made without Python's lock, and taken apart in one go: twice as fast as row by row.
+# A page as one JSON text is built without the GIL and decoded in one go: twice as fast as row by row.
 _AS_JSON = """
 SELECT json_group_array(json_array(position, aggregate_type, aggregate_id, sequence, event_type, event_version, payload,
                                    metadata, hex(commit_id), recorded_at)) FROM ({})
@@ -58,7 +58,7 @@ _COMMANDS = """
 SELECT command_id, aggregate_type, aggregate_id, first_sequence, last_sequence
 FROM commands JOIN streams USING (stream) WHERE command_id IN (SELECT value FROM json_each(?))
 """
-# As bytes: a snapshot whose text is damaged must not keep the others from being read.
+# As bytes: a snapshot with damaged text must not prevent reading the others.
 _SNAPSHOTS = """
 SELECT aggregate_id, n.sequence, CAST(state_type AS BLOB), CAST(payload AS BLOB), checksum, taken_at
 FROM json_each(?) JOIN streams s ON s.aggregate_type = ? AND s.aggregate_id = value
@@ -67,12 +67,12 @@ JOIN snapshots n ON n.stream = s.stream AND n.state_version = ?
 
 
 def head(db: sqlite3.Connection) -> int:
-    """Return the newest position."""
+    """Return the position of the newest event."""
     return int(db.execute(_HEAD).fetchone()[0])
 
 
 def read_streams(db: sqlite3.Connection, reads: Sequence[StreamRead]) -> list[StreamPage]:
-    """Return one page per read, all seen at one moment."""
+    """Return one page per read, all from one snapshot of the database."""
     with reading(db):
         return [_read_stream(db, read) for read in reads]
 
@@ -99,19 +99,19 @@ def _read_stream(db: sqlite3.Connection, read: StreamRead) -> StreamPage:
 
 
 class RawPage(Struct):
-    """Hold a page as SQLite gave it, to be taken apart on another thread than the one that has to be quick."""
+    """An undecoded page, so that decoding does not occupy the reader's thread."""
 
     text: str
     end: int
     more: bool
 
     def page(self) -> LogPage:
-        """Take it apart."""
-        return LogPage(self.end, _taken_apart(self.text), more=self.more)
+        """Decode the page."""
+        return LogPage(self.end, _decoded(self.text), more=self.more)
 
 
 def read_log(db: sqlite3.Connection, after: int, limit: int, types: Collection[str] | None) -> LogPage | RawPage:
-    """Return the next stretch of the log, never ending inside the events of one command.
+    """Return the next page of the log, which never ends within a commit.
 
     Raises:
         LogRolledBack: The log ends before `after`.
@@ -135,16 +135,16 @@ def read_log(db: sqlite3.Connection, after: int, limit: int, types: Collection[s
 _decode_rows = Decoder(list[tuple[int, str, str, int, str, int, str, str, UUID, int]]).decode
 
 
-def _taken_apart(page: str) -> list[RecordedEvent]:
+def _decoded(page: str) -> list[RecordedEvent]:
     events: list[RecordedEvent] = []
     micros, moment = 0, _EPOCH
     for position, kind, id, sequence, event_type, version, payload, metadata, commit_id, stored in _decode_rows(page):
-        if stored != micros:  # those of one transaction share it
+        if stored != micros:  # events of one transaction share it
             micros, moment = stored, from_micros(stored)
         events.append(
             RecordedEvent(position, kind, id, sequence, event_type, version, payload, metadata, commit_id, moment)
         )
-    events.sort(key=_position)  # in order already, but for what SQLite does not promise
+    events.sort(key=_position)  # already in order, although SQLite does not guarantee it
     return events
 
 
@@ -155,7 +155,7 @@ def _position(event: RecordedEvent) -> int:
 def _bounded(
     db: sqlite3.Connection, after: int, end: int, events: Iterator[RecordedEvent]
 ) -> tuple[int, list[RecordedEvent]]:
-    """Return where the page ends and its events; rows beyond are not fetched, except for one that tells."""
+    """Return the end of the page and its events; at most one row beyond the end is fetched."""
     held: list[RecordedEvent] = []
     size = 0
     for event in events:
@@ -183,7 +183,7 @@ def _end_of_commit(db: sqlite3.Connection, position: int) -> int:
 
 
 def find_commands(db: sqlite3.Connection, command_ids: Collection[str]) -> dict[str, RecordedCommand]:
-    """Return where commands were stored."""
+    """Return recorded commands by id."""
     rows = db.execute(_COMMANDS, (as_json(list(command_ids)),))
     return {row[0]: RecordedCommand(*row) for row in rows}
 
@@ -191,7 +191,7 @@ def find_commands(db: sqlite3.Connection, command_ids: Collection[str]) -> dict[
 def load_snapshots(
     db: sqlite3.Connection, aggregate_type: str, aggregate_ids: Sequence[str], state_version: str
 ) -> dict[str, StoredSnapshot]:
-    """Return snapshots by aggregate id; what is not even UTF-8 or a moment any more comes back as something else."""
+    """Return snapshots by aggregate id; invalid UTF-8 or times are replaced, so that damaged snapshots load too."""
     rows = db.execute(_SNAPSHOTS, (as_json(list(aggregate_ids)), aggregate_type, state_version))
     return {
         id: StoredSnapshot(
@@ -209,12 +209,12 @@ def load_snapshots(
 
 
 def from_micros(micros: int) -> datetime:
-    """Return the moment that is this many microseconds after 1970, UTC."""
+    """Return the time that is this many microseconds after 1970, UTC."""
     return _EPOCH + timedelta(0, 0, micros)
 
 
 def to_micros(moment: datetime) -> int:
-    """Return the microseconds from 1970, UTC, to a moment."""
+    """Return a time as microseconds since 1970, UTC."""
     return (moment - _EPOCH) // timedelta(microseconds=1)
 
 
@@ -229,5 +229,5 @@ def _recorded(row: tuple[int, str, str, int, str, int, str, str, bytes, int]) ->
 
 
 def as_json(value: Sequence[object]) -> str:
-    """Return a list as one parameter for `json_each`."""
+    """Encode a list as one parameter for `json_each`."""
     return msgspec.json.encode(value).decode()

@@ -1,4 +1,4 @@
-"""The SQLite store: which function runs on which connection."""
+"""The SQLite store: maps each method to a function and the connection it runs on."""
 
 import asyncio
 import sqlite3
@@ -52,25 +52,25 @@ WHERE excluded.sequence >= snapshots.sequence
 
 
 class SQLiteStore(CheckedStore):
-    """Keep events in one SQLite file; see `EventStore` for what each method promises.
+    """An event store in one SQLite file; `EventStore` documents its methods.
 
-    WAL mode with `synchronous=FULL`, both read back: what is acknowledged survives a power failure. Everything that
-    writes goes through one connection, each transaction as one function on its thread; reads have their own. Any
-    number of processes of one machine may share the file; network file systems do not work.
+    It uses WAL mode with `synchronous=FULL`, and verifies both: what is acknowledged survives a power failure. All
+    writes go through one connection, each transaction as one function on its thread; reads use another one. Any number
+    of processes on one machine may share the file; network file systems do not work.
     """
 
     def __init__(self, path: str | PathLike[str], *, busy_timeout: float = 5.0, clock: Clock = utc_now) -> None:
-        """Name the file; nothing is opened yet.
+        """Create a closed store.
 
         Args:
-            path: The database file, created if it is missing. Its folder must exist.
+            path: The database file, created if it does not exist. Its directory must exist.
             busy_timeout: How long to wait for the write lock of another process, in seconds; default 5.
-            clock: For tests: says when events are stored, as an aware datetime; called on the thread that writes.
-                Default that of the computer, which leases go by in any case.
+            clock: For tests: returns the time of storage, as an aware datetime; called on the writer's thread. Default
+                the system clock. Leases always use the system clock.
 
         Raises:
-            InvalidArgument: The path is empty or an in-memory database, which is what `MemoryStore` is for; the clock
-                is no function, or, when events are stored, it returns no aware datetime.
+            InvalidArgument: The path is empty or names an in-memory database, for which there is `MemoryStore`; the
+                clock is not callable; or, when events are stored, it returns no aware datetime.
             NonPositiveArgument: The timeout is not positive.
         """
         self._path = fspath(path)
@@ -166,7 +166,7 @@ class SQLiteStore(CheckedStore):
         return await self._on_reader(reads.load_snapshots, aggregate_type, aggregate_ids, state_version)
 
     async def _open(self) -> None:
-        self._turns = asyncio.Lock()  # it belongs to one loop, a store to one after the other
+        self._turns = asyncio.Lock()  # a lock belongs to one loop, while a store may be used by several in turn
         self._transactions = Transactions(self._path, self._busy_timeout, self._turns)
         self._writer = await Connection.open(self._path)
         await self._on_writer(open_writer, self._path, self._busy_timeout)
@@ -182,7 +182,7 @@ class SQLiteStore(CheckedStore):
             finally:
                 if reader is not None:
                     await reader.close()
-        finally:  # the writer last: the last connection moves the WAL into the file
+        finally:  # the writer last: closing the last connection moves the WAL into the database file
             if writer is not None:
                 await writer.close()
             self._tail.clear()
@@ -190,7 +190,7 @@ class SQLiteStore(CheckedStore):
     async def _on_writer(
         self, function: Callable[Concatenate[sqlite3.Connection, P], R], *args: P.args, **kwargs: P.kwargs
     ) -> R:
-        self._transactions.refuse_inside("what the store writes outside of it")
+        self._transactions.refuse_inside("a write of the store outside of its transaction")
         async with self._turns:
             return await self._opened(self._writer).run(function, *args, **kwargs)
 
