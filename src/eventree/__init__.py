@@ -14,7 +14,6 @@ from eventree.actors import (
     ActorRef,
     AskAbandoned,
     AutoShutdown,
-    Backoff,
     ChildAbandoned,
     ChildCounts,
     ChildEnded,
@@ -42,6 +41,7 @@ from eventree.actors import (
     SupervisorGaveUp,
     run,
 )
+from eventree.backoff import Backoff
 from eventree.domain import (
     Aggregate,
     AggregateType,

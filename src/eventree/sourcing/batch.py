@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Generic, Self, TypeAlias, TypeVar
 from uuid import UUID
 
-from eventree.actors.request import Request
+from eventree.actors import Request
 from eventree.domain.aggregate import AggregateType
 from eventree.domain.codec import Encoded
 from eventree.domain.events import Commit

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, TypeAlias, TypeVar
 from uuid import NAMESPACE_OID, UUID, uuid4, uuid5
 
-from eventree.actors.request import CARRIED
+from eventree.actors.actor.request import CARRIED
 from eventree.domain.limits import check_command_id, check_id, check_metadata
 from eventree.domain.metadata import CAUSATION_ID, CORRELATION_ID, encode_metadata
 from eventree.errors import EventreeError, InvalidArgument

@@ -6,8 +6,7 @@ from functools import partial
 from types import TracebackType
 from typing import Generic, Never, Self, TypeVar
 
-from eventree.actors.spec import ChildSpec
-from eventree.actors.supervisor import Supervisor
+from eventree.actors import ChildSpec, Supervisor
 from eventree.domain.aggregate import Aggregate, AggregateType
 from eventree.domain.events import EventEnvelope
 from eventree.domain.snapshots import Snapshot, SnapshotConfig

@@ -4,7 +4,7 @@ import logging
 from bisect import bisect_right
 from collections.abc import Sequence
 
-from eventree.actors.policy import Backoff
+from eventree.backoff import Backoff
 from eventree.errors import CheckpointFenced, EventreeError, LogRolledBack
 from eventree.errors.stores import TRANSIENT_ERRORS
 from eventree.sourcing.queries.commits import HandlingFailed, StoredCommit, commits_of

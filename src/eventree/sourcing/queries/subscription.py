@@ -5,9 +5,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Generic, Never, TypeVar
 
-from eventree.actors.mailbox_spec import MailboxSpec
-from eventree.actors.ref import ActorRef
-from eventree.actors.spec import ChildSpec
+from eventree.actors import ActorRef, ChildSpec, MailboxSpec
 from eventree.domain.limits import check_id
 from eventree.errors import InvalidArgument
 from eventree.errors.arguments import check_count

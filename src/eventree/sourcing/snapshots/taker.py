@@ -3,7 +3,7 @@
 import logging
 from typing import Generic, TypeVar
 
-from eventree.actors.ref import ActorRef
+from eventree.actors import ActorRef
 from eventree.domain.snapshots import SnapshotConfig
 from eventree.errors.root import error_text
 from eventree.sourcing.loading import Live

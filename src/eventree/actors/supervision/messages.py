@@ -4,9 +4,9 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Any, Never, TypeAlias
 
-from eventree.actors.child import Child
 from eventree.actors.exits import ExitReason
-from eventree.actors.spec import ChildSpec
+from eventree.actors.supervision.child import Child
+from eventree.actors.supervision.spec import ChildSpec
 from eventree.errors import ChildStartError
 
 AnyChild: TypeAlias = Child[Any, Any]

@@ -4,10 +4,11 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from typing import Final, Generic, TypeVar
 
-from eventree.actors.actor import Actor
-from eventree.actors.mailbox_spec import MailboxSpec
-from eventree.actors.policy import Backoff, Restart
-from eventree.actors.ref import ActorRef
+from eventree.actors.actor.actor import Actor
+from eventree.actors.actor.mailbox import MailboxSpec
+from eventree.actors.actor.ref import ActorRef
+from eventree.actors.supervision.options import Restart
+from eventree.backoff import Backoff
 from eventree.errors import InvalidArgument
 from eventree.errors.arguments import check_positive
 from eventree.values import subscriptable

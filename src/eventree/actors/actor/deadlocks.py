@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Never
 
-from eventree.actors.ref import ActorRef, current_actor
+from eventree.actors.actor.ref import ActorRef, current_actor
 from eventree.actors.status import Status
 from eventree.errors import WouldDeadlock
 

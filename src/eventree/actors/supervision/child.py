@@ -8,14 +8,14 @@ from collections.abc import Callable, Coroutine, Hashable, Sequence
 from traceback import TracebackException
 from typing import Any, Generic, Never, Protocol, TypeVar
 
-from eventree.actors.actor import Actor, ActorContext
+from eventree.actors.actor.actor import Actor, ActorContext
+from eventree.actors.actor.loop import Patience, run_actor
+from eventree.actors.actor.ref import ActorRef
+from eventree.actors.actor.request import Request
 from eventree.actors.events import SupervisorEvent
 from eventree.actors.exits import ExitKind, ExitReason
-from eventree.actors.loop import Patience, run_actor
-from eventree.actors.ref import ActorRef
-from eventree.actors.request import Request
-from eventree.actors.spec import ChildSpec
 from eventree.actors.status import ChildInfo, Status
+from eventree.actors.supervision.spec import ChildSpec
 from eventree.errors import (
     ActorCrashed,
     ActorError,

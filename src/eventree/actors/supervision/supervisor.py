@@ -9,14 +9,16 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Any, ClassVar, Never, Self, TypeVar, cast, overload
 
-from eventree.actors.actor import Actor, ActorContext
-from eventree.actors.children import Children
-from eventree.actors.deadlocks import refuse_to_wait_for, refuse_to_wait_in_start_below
+from eventree.actors.actor.actor import Actor, ActorContext
+from eventree.actors.actor.deadlocks import refuse_to_wait_for, refuse_to_wait_in_start_below
+from eventree.actors.actor.ref import ActorRef
+from eventree.actors.actor.request import Request
 from eventree.actors.events import SupervisorEvent, SupervisorGaveUp
 from eventree.actors.exits import ExitReason
-from eventree.actors.flags import Flags
-from eventree.actors.jobs import Jobs
-from eventree.actors.orders import (
+from eventree.actors.status import ChildInfo, Status
+from eventree.actors.supervision.children import Children
+from eventree.actors.supervision.diagram import ChildCounts, count, picture
+from eventree.actors.supervision.messages import (
     AnySpec,
     CallerOrder,
     ChildExited,
@@ -27,13 +29,10 @@ from eventree.actors.orders import (
     SupervisorMessage,
     TerminateChild,
 )
-from eventree.actors.policy import AutoShutdown, Strategy
-from eventree.actors.ref import ActorRef
-from eventree.actors.request import Request
-from eventree.actors.root import Root
-from eventree.actors.spec import ChildSpec
-from eventree.actors.status import ChildInfo, Status
-from eventree.actors.tree import ChildCounts, count, picture
+from eventree.actors.supervision.operations import Jobs
+from eventree.actors.supervision.options import AutoShutdown, Flags, Strategy
+from eventree.actors.supervision.root import Root
+from eventree.actors.supervision.spec import ChildSpec
 from eventree.errors import (
     ActorStopped,
     AlreadyStarted,

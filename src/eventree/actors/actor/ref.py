@@ -7,10 +7,9 @@ from contextlib import suppress
 from contextvars import ContextVar
 from typing import Any, Final, Generic, Never, TypeVar
 
-from eventree.actors.mailbox import Mailbox
-from eventree.actors.mailbox_spec import MailboxSpec
-from eventree.actors.monitor import Monitor, Monitors
-from eventree.actors.request import Request
+from eventree.actors.actor.mailbox import Mailbox, MailboxSpec
+from eventree.actors.actor.monitor import Monitor, Monitors
+from eventree.actors.actor.request import Request
 from eventree.actors.status import ActorInfo, Status
 from eventree.errors import ActorError, ActorStopped, ActorTimeout, AskCycle, MailboxFull
 from eventree.errors.arguments import check_positive

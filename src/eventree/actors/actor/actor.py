@@ -4,10 +4,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Generic, TypeVar
 
+from eventree.actors.actor.ref import ActorRef
+from eventree.actors.actor.request import Request
 from eventree.actors.events import SupervisorEvent
 from eventree.actors.exits import ExitKind, ExitReason, only
-from eventree.actors.ref import ActorRef
-from eventree.actors.request import Request
 from eventree.errors import StaleIncarnation
 from eventree.values import subscriptable
 

@@ -4,18 +4,17 @@ import asyncio
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Sequence
 from typing import Any
 
-from eventree.actors.child import Child
+from eventree.actors.actor.ref import ActorRef
+from eventree.actors.actor.request import Request
 from eventree.actors.events import AskAbandoned, ChildAbandoned, ChildStarted, DeadLetter, SupervisorEvent
 from eventree.actors.exits import ExitReason, wish_to_exit
-from eventree.actors.flags import Flags
-from eventree.actors.orders import AnyChild, AnySpec, ChildExited
-from eventree.actors.policy import AutoShutdown, Restart
-from eventree.actors.ref import ActorRef
-from eventree.actors.reports import Reports
-from eventree.actors.request import Request
-from eventree.actors.restarts import Restarts
-from eventree.actors.spec import ChildSpec
 from eventree.actors.status import Status
+from eventree.actors.supervision.child import Child
+from eventree.actors.supervision.crash_log import Reports
+from eventree.actors.supervision.messages import AnyChild, AnySpec, ChildExited
+from eventree.actors.supervision.options import AutoShutdown, Flags, Restart
+from eventree.actors.supervision.restarts import Restarts
+from eventree.actors.supervision.spec import ChildSpec
 from eventree.errors import (
     ActorError,
     ChildAlreadyExists,

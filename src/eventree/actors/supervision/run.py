@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 from eventree.actors.exits import ExitKind, ExitReason
-from eventree.actors.supervisor import Supervisor
+from eventree.actors.supervision.supervisor import Supervisor
 from eventree.errors import ActorStopped, ChildStartError
 
 

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from traceback import TracebackException
 
-from eventree.actors.children import Children
-from eventree.actors.orders import AnyChild
+from eventree.actors.supervision.children import Children
+from eventree.actors.supervision.messages import AnyChild
 
 
 @dataclass(frozen=True, slots=True)

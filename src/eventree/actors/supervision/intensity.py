@@ -1,13 +1,52 @@
 """How many restarts a supervisor allows, and what counts against them."""
 
 import asyncio
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Sequence
 
 from eventree.actors.exits import ExitReason
-from eventree.actors.flags import Flags
-from eventree.actors.orders import AnyChild
-from eventree.actors.policy import RestartWindow
+from eventree.actors.supervision.messages import AnyChild
+from eventree.actors.supervision.options import Flags
 from eventree.errors import RestartIntensityExceeded
+
+
+class RestartWindow:
+    """Count restarts within a sliding window of time (OTP's restart intensity)."""
+
+    def __init__(self, max_restarts: int, max_seconds: float, clock: Callable[[], float]) -> None:
+        """Start an empty window.
+
+        Args:
+            max_restarts: How many restarts it holds; 0 means that the first crash is one too many.
+            max_seconds: Its length in seconds; a restart exactly that old still counts.
+            clock: Returns the time in seconds, never going back.
+        """
+        self.max_restarts = max_restarts
+        self.max_seconds = max_seconds
+        self._clock = clock
+        self._crashes: deque[tuple[float, BaseException | None]] = deque()
+
+    def admit(self, crash: BaseException | None) -> bool:
+        """Count one more restart and return whether it is still allowed."""
+        now = self._clock()
+        self._crashes.append((now, crash))
+        self._forget(now)
+        return len(self._crashes) <= self.max_restarts
+
+    @property
+    def count(self) -> int:
+        """How many restarts there were within the last `max_seconds`."""
+        self._forget(self._clock())
+        return len(self._crashes)
+
+    @property
+    def crashes(self) -> Sequence[BaseException]:
+        """The errors behind the restarts in the window, oldest first."""
+        return [crash for _, crash in self._crashes if crash is not None]
+
+    def _forget(self, now: float) -> None:
+        while self._crashes and now - self._crashes[0][0] > self.max_seconds:
+            self._crashes.popleft()
 
 
 class RestartBudget:

@@ -4,14 +4,13 @@ import asyncio
 from collections.abc import Callable, Collection, Hashable, Iterator, Sequence
 from typing import Protocol
 
-from eventree.actors.actor import StopActor
-from eventree.actors.budget import RestartBudget
+from eventree.actors.actor.actor import StopActor
 from eventree.actors.events import ChildEnded, SupervisorEvent
 from eventree.actors.exits import ExitKind, ExitReason, wish_to_exit
-from eventree.actors.flags import Flags
-from eventree.actors.orders import AnyChild, RestartFailed
-from eventree.actors.policy import AutoShutdown, Restart, Strategy, is_restarted, restart_group
-from eventree.actors.reports import Reports
+from eventree.actors.supervision.crash_log import Reports
+from eventree.actors.supervision.intensity import RestartBudget
+from eventree.actors.supervision.messages import AnyChild, RestartFailed
+from eventree.actors.supervision.options import AutoShutdown, Flags, Restart, Strategy, is_restarted, restart_group
 from eventree.errors import ChildStartError
 
 

@@ -8,10 +8,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from eventree.actors.actor import Actor, ActorContext, Ignore, Reject, StopActor, refuse
+from eventree.actors.actor.actor import Actor, ActorContext, Ignore, Reject, StopActor, refuse
+from eventree.actors.actor.ref import CURRENT, ActorRef
+from eventree.actors.actor.request import CARRIED, Request
 from eventree.actors.exits import ExitKind, ExitReason, only
-from eventree.actors.ref import CURRENT, ActorRef
-from eventree.actors.request import CARRIED, Request
 from eventree.actors.status import Status
 from eventree.errors import ActorCrashed, ActorError, ActorStopped, HandlerTimeout, UnexpectedCancellation
 

@@ -4,12 +4,12 @@ import asyncio
 from collections.abc import Hashable, Sequence
 from typing import Any, Generic, TypeVar
 
-from eventree.actors.actor import Actor
-from eventree.actors.child import Child
+from eventree.actors.actor.actor import Actor
+from eventree.actors.actor.request import Request
 from eventree.actors.events import SupervisorEvent
 from eventree.actors.exits import ExitKind, ExitReason, wish_to_exit
-from eventree.actors.request import Request
-from eventree.actors.spec import ChildSpec
+from eventree.actors.supervision.child import Child
+from eventree.actors.supervision.spec import ChildSpec
 from eventree.errors import ActorError, ActorStopped, ChildStartError
 
 MessageT = TypeVar("MessageT")

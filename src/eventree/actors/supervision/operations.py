@@ -1,14 +1,14 @@
 """What a supervisor does beside listening: starts, stops and restarts, each in a task of its own."""
 
 import asyncio
-from collections.abc import Coroutine
-from contextlib import AbstractAsyncContextManager, nullcontext
+from collections.abc import AsyncGenerator, Coroutine
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from typing import Any
 
-from eventree.actors.children import Children
+from eventree.actors.actor.request import Request
 from eventree.actors.exits import wish_to_exit
-from eventree.actors.lanes import Lanes
-from eventree.actors.orders import (
+from eventree.actors.supervision.children import Children
+from eventree.actors.supervision.messages import (
     AnyChild,
     AnySpec,
     CallerOrder,
@@ -19,9 +19,40 @@ from eventree.actors.orders import (
     SupervisorMessage,
     TerminateChild,
 )
-from eventree.actors.policy import Strategy
-from eventree.actors.request import Request
+from eventree.actors.supervision.options import Strategy
 from eventree.errors import ActorStopped, ChildStartError, EventreeError, UnexpectedCancellation
+
+
+class Lanes:
+    """Let jobs on the same child, or on all, take turns in the order they came."""
+
+    def __init__(self) -> None:
+        """Begin with all lanes free."""
+        self._entrance = asyncio.Lock()
+        self._inside = 0
+        self._empty = asyncio.Event()
+        self._empty.set()
+
+    @asynccontextmanager
+    async def of(self, child: AnyChild) -> AsyncGenerator[None, None]:
+        """Wait for the lane of one child, and hold it."""
+        async with self._entrance:
+            self._inside += 1
+            self._empty.clear()
+        try:
+            async with child.lane:
+                yield
+        finally:
+            self._inside -= 1
+            if not self._inside:
+                self._empty.set()
+
+    @asynccontextmanager
+    async def of_all(self) -> AsyncGenerator[None, None]:
+        """Wait for the lanes of all children, and hold them."""
+        async with self._entrance:
+            await self._empty.wait()
+            yield
 
 
 class Jobs:

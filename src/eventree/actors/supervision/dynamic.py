@@ -5,11 +5,11 @@ from collections.abc import Callable, Hashable
 from dataclasses import replace
 from typing import Generic, TypeVar, cast
 
+from eventree.actors.actor.ref import ActorRef
 from eventree.actors.events import SupervisorEvent
-from eventree.actors.orders import GetOrStart
-from eventree.actors.ref import ActorRef
-from eventree.actors.spec import ChildSpec
-from eventree.actors.supervisor import Supervisor
+from eventree.actors.supervision.messages import GetOrStart
+from eventree.actors.supervision.spec import ChildSpec
+from eventree.actors.supervision.supervisor import Supervisor
 
 KeyT = TypeVar("KeyT", bound=Hashable)
 MessageT = TypeVar("MessageT")

@@ -5,8 +5,8 @@ from collections import Counter
 from collections.abc import Hashable, Iterable
 from typing import Any
 
+from eventree.actors.actor.request import Request
 from eventree.actors.exits import ExitReason
-from eventree.actors.request import Request
 
 logger = logging.getLogger("eventree")
 
