@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from typing import Final, TypeVar
 from weakref import WeakKeyDictionary
 
+from eventree.backoff import Backoff
 from eventree.errors import EventStoreError, StoreBusy, StoreUnavailable, StoreUnusable
 from eventree.stores.postgres.address import Address
 from eventree.stores.postgres.driver import DRIVER_ERRORS, Connection, connect, is_transient, translate
@@ -22,6 +23,7 @@ SELECT current_setting('fsync') = 'on', pg_is_in_recovery(),
    WHERE $1 AND name IN ('jit', 'enable_seqscan', 'enable_mergejoin'))
 """
 _LIMIT_IDLING: Final = "SELECT set_config('idle_in_transaction_session_timeout', $1, false)"
+_RECONNECT: Final = Backoff(initial=0.1, maximum=3.2, jitter=0)
 _GRACE = 2.0
 _LONGEST = 2**31 - 1
 
@@ -48,7 +50,7 @@ class CircuitBreaker:
         """Count a failure to connect; the next attempt is due in 0.1 s, then twice as late each time, up to 3.2 s."""
         self._failures += 1
         self._reason = type(error).__name__
-        self._retry_at = asyncio.get_running_loop().time() + 0.1 * 2 ** min(self._failures - 1, 5)
+        self._retry_at = asyncio.get_running_loop().time() + _RECONNECT.delay(self._failures)
 
     def succeeded(self) -> None:
         """Reset after a successful connection."""

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from contextvars import Context
 
+from eventree.backoff import Backoff
 from eventree.errors import EventStoreError, StoreUnavailable
 from eventree.stores.postgres.connections import close
 from eventree.stores.postgres.driver import DRIVER_ERRORS, Connection, is_not_supported
@@ -13,7 +14,7 @@ from eventree.stores.postgres.driver import DRIVER_ERRORS, Connection, is_not_su
 logger = logging.getLogger("eventree")
 
 _NOTIFY = "SELECT pg_notify($1, $2)"
-_PAUSE = 1.0
+_RECONNECT = Backoff(initial=1.0, maximum=1.0, jitter=0)
 _TOO_LONG = 20  # a position has at most 19 digits
 
 
@@ -57,14 +58,14 @@ class CommitNotifier:
             try:
                 await self._work()
             except StoreUnavailable:
-                await asyncio.sleep(_PAUSE)
+                await asyncio.sleep(_RECONNECT.delay(1))
             except EventStoreError as error:
                 logger.warning("no commit hints between processes, so queries find new events by polling: %s", error)
                 break
             except DRIVER_ERRORS as error:
                 if is_not_supported(error):
                     break
-                await asyncio.sleep(_PAUSE)
+                await asyncio.sleep(_RECONNECT.delay(1))
 
     async def _work(self) -> None:
         connection = await self._connect()

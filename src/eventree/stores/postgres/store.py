@@ -6,6 +6,7 @@ from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import Final, Self
 
+from eventree.backoff import Backoff
 from eventree.errors import CommitOutcomeUnknown, EventStoreError, StoreUnavailable
 from eventree.errors.arguments import check_positive
 from eventree.stores.checked import CheckedStore
@@ -39,6 +40,7 @@ from eventree.stores.tail import Tail
 
 _READERS = 4
 _PROJECTORS = 4
+_REPEAT: Final = Backoff(initial=0.05, maximum=1.0, jitter=0)
 _PUT_SNAPSHOTS: Final = """
 INSERT INTO snapshots (stream, state_version, sequence, state_type, payload, checksum, taken_at)
 SELECT DISTINCT ON (stream, n.state_version)
@@ -160,10 +162,10 @@ class PostgresStore(CheckedStore):
         either stored now, or its events are found where the first attempt stored them.
         """
         loop = asyncio.get_running_loop()
-        deadline, pause = loop.time() + self._timeout, 0.05
+        deadline, failures = loop.time() + self._timeout, 1
         while loop.time() < deadline:
-            await asyncio.sleep(pause)
-            pause = min(2 * pause, 1.0)
+            await asyncio.sleep(_REPEAT.delay(failures))
+            failures += 1
             try:
                 return await writer.run(lambda db: self._attempt(db, attempt))
             except EventStoreError as newest:
