@@ -115,7 +115,7 @@ class FailingStore(ForwardingStore):
 
         Args:
             method: Such as `"append"`.
-            action: Called without arguments. To let somebody else be first, it may use `inner`.
+            action: Called without arguments. To let another writer go first, it may use `inner`.
             times: At how many calls; default 1.
             after: Whether the call has its effect first; default no.
 
