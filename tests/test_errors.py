@@ -88,7 +88,7 @@ EXAMPLES: list[tuple[Exception, dict[str, object]]] = [
     (ConcurrencyConflict("bank", "a-1", 4, 7), {"aggregate_id": "a-1", "expected": 4, "actual": 7}),
     (EventMissing("bank", "a-1", 7), {"aggregate_type": "bank", "aggregate_id": "a-1", "sequence": 7}),
     (CommandIdReused("c-1", "a-1"), {"command_id": "c-1", "aggregate_id": "a-1"}),
-    (CheckpointFenced("balances", 12), {"name": "balances", "fence": 12}),
+    (CheckpointFenced("balances", 12), {"name": "balances", "fencing_token": 12}),
     (CheckpointHeld("balances", "worker 7", 12), {"name": "balances", "owner": "worker 7", "seconds": 12}),
     (NotCaughtUp("the commit", "balances", BOOM), {"commit": "the commit", "query": "balances", "__cause__": BOOM}),
     (QueryStopped("balances", 44, BOOM), {"name": "balances", "position": 44, "__cause__": BOOM}),
@@ -198,7 +198,7 @@ def test_an_error_says_what_to_do(error: EventreeError, remedy: str) -> None:
     ("error", "remedy"),
     [
         (QueryStopped("q", 1, BOOM), "fix"),
-        (CheckpointFenced("q", 1), "one"),
+        (CheckpointFenced("q", 1), "which continues it"),
         (RestartIntensityExceeded("top", 3, 5.0, [BOOM]), "ValueError"),
     ],
     ids=name_of,

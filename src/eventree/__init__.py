@@ -14,7 +14,6 @@ from eventree.actors import (
     ActorRef,
     AskAbandoned,
     AutoShutdown,
-    Backoff,
     ChildAbandoned,
     ChildCounts,
     ChildEnded,
@@ -42,6 +41,7 @@ from eventree.actors import (
     SupervisorGaveUp,
     run,
 )
+from eventree.backoff import Backoff
 from eventree.domain import (
     Aggregate,
     AggregateType,
@@ -251,9 +251,14 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    """Import the Postgres store when it is asked for: its driver is an extra, so it is not in `__all__` either."""
+    """Import the Postgres store on first use: its driver is an extra."""
     if name != "PostgresStore":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from eventree.stores.postgres import PostgresStore  # noqa: PLC0415
 
     return PostgresStore
+
+
+def __dir__() -> list[str]:
+    """List `PostgresStore` too. It is not in `__all__`, so that `import *` works without its driver."""
+    return [*globals(), "PostgresStore"]

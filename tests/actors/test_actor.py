@@ -23,7 +23,7 @@ from eventree import (
     Supervisor,
     UnexpectedCancellation,
 )
-from eventree.actors.mailbox import TURNS
+from eventree.actors.actor.mailbox import TURNS
 
 
 class Recorder(Actor[str, str]):

@@ -22,7 +22,7 @@ from eventree import (
     StopActor,
     Supervisor,
 )
-from eventree.actors.request import CARRIED, carrying
+from eventree.actors.actor.request import CARRIED, carrying
 
 SOON = Backoff(initial=0.001, maximum=0.001)
 

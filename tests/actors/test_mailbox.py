@@ -7,7 +7,7 @@ import pytest
 
 from actors.crew import Boom, ticks
 from eventree import ActorCrashed, ActorStopped, MailboxFull, MailboxSpec, Request
-from eventree.actors.mailbox import TURNS, Mailbox
+from eventree.actors.actor.mailbox import TURNS, Mailbox
 
 Box = Mailbox[str, str]
 

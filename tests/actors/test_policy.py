@@ -18,7 +18,8 @@ from eventree import (
     Strategy,
     Supervisor,
 )
-from eventree.actors.policy import RestartWindow, is_restarted, restart_group
+from eventree.actors.supervision.intensity import RestartWindow
+from eventree.actors.supervision.options import is_restarted, restart_group
 
 RESTARTED_AFTER = {
     Restart.PERMANENT: set(ExitKind),

@@ -103,9 +103,9 @@ async def freeze(child: Child, address: str) -> None:
         await asyncio.sleep(random.uniform(0, 0.01))  # noqa: S311
 
 
-async def until_taken_over(store: EventStore, fence: int) -> None:
+async def until_taken_over(store: EventStore, fencing_token: int) -> None:
     async with asyncio.timeout(30):
-        while (stored := await store.load_checkpoint("totals", 1)) and stored.checkpoint.fence == fence:  # noqa: ASYNC110 - no event for it
+        while (stored := await store.load_checkpoint("totals", 1)) and stored.checkpoint.fencing_token == fencing_token:  # noqa: ASYNC110 - no event for it
             await asyncio.sleep(0.02)
 
 
@@ -131,7 +131,7 @@ async def test_an_owner_that_is_frozen_past_its_lease_counts_nothing_twice(
                 assert stored is not None
                 began = time.monotonic()
                 await fill(store, 3_000, after=await store.head())
-                await until_taken_over(store, stored.checkpoint.fence)
+                await until_taken_over(store, stored.checkpoint.fencing_token)
                 taken.append(time.monotonic() - began)
                 await asyncio.sleep(random.uniform(0, 0.1))  # noqa: S311 - in the middle of what the other does
                 os.kill(owner.pid, signal.SIGCONT)

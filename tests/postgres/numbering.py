@@ -2,10 +2,9 @@
 
 from typing import TypeAlias
 
-from eventree.stores.contract import Checkpoint, CheckpointUpdate
+from eventree.stores.contract import Checkpoint, CheckpointUpdate, StoreTransaction
 from eventree.stores.postgres import PostgresStore
 from eventree.stores.postgres.driver import Connection
-from eventree.stores.transaction import StoreTransaction
 from sourcing.totals import rows
 
 Transaction: TypeAlias = StoreTransaction[Connection]
@@ -22,7 +21,7 @@ async def insert(transaction: Transaction, number: int) -> None:
 
 
 async def save(transaction: Transaction, held: Checkpoint, position: int) -> None:
-    await transaction.save_checkpoint("query", 1, CheckpointUpdate(Checkpoint(position, held.fence)))
+    await transaction.save_checkpoint("query", 1, CheckpointUpdate(Checkpoint(position, held.fencing_token)))
 
 
 async def numbers(dsn: str) -> list[int]:

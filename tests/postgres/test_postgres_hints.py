@@ -10,7 +10,7 @@ import pytest
 
 from bank import BankEvent, Deposit, OpenAccount, bank_account
 from eventree import EventEnvelope, EventSourcing, Query
-from eventree.actors.request import CARRIED, carrying
+from eventree.actors.actor.request import CARRIED, carrying
 from eventree.stores.contract import Appended
 from eventree.stores.postgres import PostgresStore
 from eventree.testing.store_values import append, request

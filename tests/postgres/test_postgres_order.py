@@ -140,7 +140,7 @@ async def test_appends_wait_for_the_head_and_then_say_that_it_is_busy(postgres_d
             assert positions(await log(store)) == [1, 2, 3]
             assert await append(store, request("a", after=3, events=0)) == [Appended(3, 3)]
             assert await append(store, request("a", events=0), request("b", events=0)) == [Conflict(3), Appended(0, 0)]
-            assert (await store.claim_checkpoint("query", 1)).fence == 1
+            assert (await store.claim_checkpoint("query", 1)).fencing_token == 1
         assert await store.find_commands(["c"]) == {}
         assert await append(store, request("a", after=3, commands=["c"])) == [Appended(4, 4)]
 

@@ -175,7 +175,7 @@ async def test_a_projection_of_the_user_needs_no_more_than_a_place_for_its_own_t
         assert postgres_server.execute(counted, database) == [("bad", 2), ("good", 4)]
     async with store, store.transaction() as transaction:
         two = await transaction.claim_checkpoint("totals", 2)
-        assert not await transaction.make_live("totals", 2, two.fence)  # it has read nothing
+        assert not await transaction.make_live("totals", 2, two.fencing_token)  # it has read nothing
         for statement in (f"DELETE FROM {schema}.checkpoints", f"UPDATE {schema}.events SET payload = '1'"):
             with pytest.raises(asyncpg.InsufficientPrivilegeError):
                 async with transaction.connection.transaction():
@@ -227,7 +227,7 @@ _ROWS = {
         "name": "'q'",
         "version": "1",
         "position": "0",
-        "fence": "1",
+        "fencing_token": "1",
         "owner": "'o'",
         "lease_until": "now()",
     },

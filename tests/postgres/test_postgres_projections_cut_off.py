@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from eventree import Ok, QueryStatus
+from eventree.stores.contract import StoreTransaction
 from eventree.stores.postgres import PostgresStore
-from eventree.stores.transaction import StoreTransaction
 from postgres.backends import backends, psql, terminate
 from postgres.projecting import apart, opened, projection, write
 from servers.postgres import PostgresServer

@@ -108,7 +108,9 @@ async def test_a_schema_of_a_newer_version_is_left_alone(postgres_dsn: str) -> N
 async def test_tables_of_somebody_else_are_left_alone(postgres_dsn: str, theirs: str) -> None:
     async with psql(postgres_dsn) as db:
         await db.execute(f"CREATE SCHEMA eventree; CREATE TABLE eventree.{theirs}")
-    with pytest.raises(StoreUnusable, match=f"{theirs.partition(' ')[0]} of somebody else; give another schema"):
+    with pytest.raises(
+        StoreUnusable, match=rf"not created by eventree \({theirs.partition(' ')[0]}\); use another schema"
+    ):
         await PostgresStore(postgres_dsn).__aenter__()
     assert await tables(postgres_dsn) == {theirs.partition(" ")[0]}
 

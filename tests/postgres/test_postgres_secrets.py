@@ -56,7 +56,7 @@ def with_password(dsn: str) -> str:
 async def test_a_password_is_in_no_repr(postgres_dsn: str) -> None:
     async with PostgresStore(with_password(postgres_dsn)) as store:
         await append(store, SECRET)
-        parts = [store, store._writer, store._reader, store._hints, store._address, vars(store)]
+        parts = [store, store._writer, store._reader, store._notifier, store._address, vars(store)]
         assert CANARY not in " ".join(f"{part!r} {part}" for part in parts)
 
 

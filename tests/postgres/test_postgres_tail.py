@@ -10,7 +10,7 @@ from eventree.errors import TransactionFailed
 from eventree.stores.contract import Outcome
 from eventree.stores.postgres import PostgresStore
 from eventree.stores.postgres import append as appends
-from eventree.stores.postgres.append import Call
+from eventree.stores.postgres.append import AppendAttempt
 from eventree.stores.postgres.driver import Connection, Row
 from eventree.testing.store_values import append, log, positions, request
 from postgres.backends import backends, psql, terminate, within
@@ -63,12 +63,12 @@ async def test_an_append_that_is_sent_again_and_lands_then_does_not_come_in_eith
     store: PostgresStore, monkeypatch: pytest.MonkeyPatch, answers: int
 ) -> None:
     """Nor does what its first attempt stored before, which nobody asks for."""
-    attempt, left = Call.attempt, [answers]
+    attempt, left = AppendAttempt.run, [answers]
 
-    async def breaking(call: Call, connection: Connection) -> list[Outcome]:
+    async def breaking(call: AppendAttempt, connection: Connection) -> list[Outcome]:
         return await attempt(call, cast("Connection", BreaksAtAnAppend(connection, left)))
 
-    monkeypatch.setattr(Call, "attempt", breaking)
+    monkeypatch.setattr(AppendAttempt, "run", breaking)
     await append(store, request("a", commands=["c"]), request("b", after=1, commands=["c"]), request("d", events=2))
     assert left[0] < 0
     assert held(store, 3) == []

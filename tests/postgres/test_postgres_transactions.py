@@ -60,7 +60,7 @@ MOVES: dict[str, Act] = {
     "save": lambda transaction, held: save(transaction, held, 9),
     "claim": lambda transaction, _: transaction.claim_checkpoint("query", 1),
     "claim another one": lambda transaction, _: transaction.claim_checkpoint("query", 2),
-    "make live": lambda transaction, held: transaction.make_live("query", 1, held.fence),
+    "make live": lambda transaction, held: transaction.make_live("query", 1, held.fencing_token),
 }
 
 
@@ -80,7 +80,7 @@ async def test_no_checkpoint_moves_when_its_transaction_was_ended_from_inside(
     assert await store.load_checkpoint("query", 2) is None
     async with store.transaction() as transaction:
         await save(transaction, held, 9)
-    assert await checkpoint(store) == Checkpoint(9, held.fence)
+    assert await checkpoint(store) == Checkpoint(9, held.fencing_token)
 
 
 async def swallow(transaction: Transaction) -> None:
@@ -124,7 +124,7 @@ async def test_a_failure_within_a_savepoint_may_be_swallowed(
                 await transaction.connection.execute("SELECT 1 / 0")
         await save(transaction, held, 9)
     assert await numbers(postgres_dsn) == [7]
-    assert await checkpoint(store) == Checkpoint(9, held.fence)
+    assert await checkpoint(store) == Checkpoint(9, held.fencing_token)
 
 
 async def test_a_constraint_that_is_judged_at_the_commit_is_the_projections_own_failure(
@@ -183,7 +183,7 @@ async def test_a_transaction_that_cannot_begin_harms_no_later_one(postgres_dsn: 
 
             await until_it_works(project)
         assert await numbers(postgres_dsn) == [0, 1, 2]
-        assert await checkpoint(store) == Checkpoint(2, held.fence)
+        assert await checkpoint(store) == Checkpoint(2, held.fencing_token)
 
 
 @pytest.mark.parametrize("way", Way)
@@ -216,7 +216,7 @@ async def test_a_connection_that_is_lost_during_the_commit_keeps_rows_and_checkp
                 proxy.cut_at(way, 1)
         await until_it_works(store.head)
         assert await numbers(postgres_dsn) == ([7] if stands else [])
-        assert await checkpoint(store) == Checkpoint(9 if stands else 0, held.fence)
+        assert await checkpoint(store) == Checkpoint(9 if stands else 0, held.fencing_token)
 
 
 async def test_a_transaction_whose_server_process_is_ended_leaves_nothing_behind(
@@ -265,7 +265,7 @@ async def test_a_transaction_that_is_idle_for_longer_than_its_lease_is_ended_by_
         await insert(transaction, 8)
         await save(transaction, held, 9)
     assert await numbers(postgres_dsn) == [8]
-    assert await checkpoint(store) == Checkpoint(9, held.fence)
+    assert await checkpoint(store) == Checkpoint(9, held.fencing_token)
 
 
 async def test_a_short_lease_does_not_outlive_its_transaction(store: PostgresStore, postgres_dsn: str) -> None:

@@ -29,6 +29,6 @@ class RecordingStore(MemoryStore):
         self.loaded.append(reads)
         return await super().read_streams(reads)
 
-    async def save_checkpoint(self, name: str, version: int, move: CheckpointUpdate) -> None:
-        await super().save_checkpoint(name, version, move)
-        self.moved.append(move)
+    async def save_checkpoint(self, name: str, version: int, update: CheckpointUpdate) -> None:
+        await super().save_checkpoint(name, version, update)
+        self.moved.append(update)

@@ -20,7 +20,7 @@ from eventree import (
     TransactionEnded,
     WouldDeadlock,
 )
-from eventree.stores.transaction import TransactionalStore
+from eventree.stores.contract import TransactionalStore
 from sourcing.ledger import Added, Boom, LedgerSystem, add, ledger
 from sourcing.reading import AT_ONCE
 from sourcing.teller import open_store

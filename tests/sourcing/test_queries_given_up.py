@@ -28,9 +28,9 @@ async def test_a_crash_while_a_commit_is_given_up_does_not_move_the_checkpoint_p
 class Crashing(MemoryStore):
     """A store that crashes after the move that resets a query took place."""
 
-    async def save_checkpoint(self, name: str, version: int, move: CheckpointUpdate) -> None:
-        await super().save_checkpoint(name, version, move)
-        if move.replay_until:
+    async def save_checkpoint(self, name: str, version: int, update: CheckpointUpdate) -> None:
+        await super().save_checkpoint(name, version, update)
+        if update.replay_until:
             raise RuntimeError("bug")
 
 

@@ -55,7 +55,7 @@ async def rests(store: FailingStore, turns: list[QueryStatus]) -> None:
 class Unready(MemoryStore):
     """A store where another version is always a little further than the one that wants to go live."""
 
-    async def make_live(self, name: str, version: int, fence: int) -> bool:
+    async def make_live(self, name: str, version: int, fencing_token: int) -> bool:
         return False
 
 
@@ -118,7 +118,7 @@ async def test_a_query_with_something_unsaved_does_not_spin_when_another_worker_
         await system.query("q").caught_up()
         await system.execute("a", add(1))
         await seen.reaches(1)
-        memory._checkpoints["q", 1].until = 0.0
+        memory._checkpoints["q", 1].lease_until = 0.0
         await store.claim_checkpoint("q", 1, LeaseRequest("another", 60))
         await becomes(system.query("q"), QueryStatus.WAITING)
         await rests(store, turns)
@@ -148,10 +148,10 @@ class Unsaving(MemoryStore):
 
     is_full = False
 
-    async def save_checkpoint(self, name: str, version: int, move: CheckpointUpdate) -> None:
+    async def save_checkpoint(self, name: str, version: int, update: CheckpointUpdate) -> None:
         if self.is_full:
             raise StoreUnavailable("disk full")
-        await super().save_checkpoint(name, version, move)
+        await super().save_checkpoint(name, version, update)
 
 
 async def test_a_query_whose_checkpoint_cannot_be_saved_for_a_while_does_not_spin(turns: list[QueryStatus]) -> None:

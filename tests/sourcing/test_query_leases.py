@@ -135,7 +135,7 @@ async def test_a_worker_that_is_stopped_past_its_lease_writes_nothing_when_it_wa
         after = await store.load_checkpoint("q", 1)
     assert fence is not None
     assert after is not None
-    assert after.checkpoint.fence == fence.checkpoint.fence
+    assert after.checkpoint.fencing_token == fence.checkpoint.fencing_token
     assert seen.amounts == [("a", [1]), ("a", [2])]
 
 

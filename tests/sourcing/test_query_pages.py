@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from eventree import EventSourcing, Query, SQLiteStore
-from eventree.stores.sqlite import read as sqlite_read
+from eventree.stores.sqlite import reads as sqlite_reads
 from sourcing.ledger import add, ledger
 from sourcing.reading import Seen
 from stores.followers import counted
@@ -14,7 +14,7 @@ from stores.followers import counted
 async def test_a_query_reads_on_at_once_behind_a_page_that_its_bytes_cut(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sqlite_read, "MAX_PAGE_BYTES", 100)
+    monkeypatch.setattr(sqlite_reads, "MAX_PAGE_BYTES", 100)
     reads, seen = counted(monkeypatch), Seen()
     async with SQLiteStore(tmp_path / "events.db") as store:
         async with EventSourcing(ledger, store) as system:

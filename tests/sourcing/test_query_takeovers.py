@@ -147,7 +147,7 @@ async def test_a_commit_that_was_given_up_is_tried_again_where_another_worker_wa
         gate = store.hold("save_checkpoint")
         await system.execute("a", add(0))
         await gate.reached()
-        memory._checkpoints["q", 1].until = 0.0
+        memory._checkpoints["q", 1].lease_until = 0.0
         await memory.claim_checkpoint("q", 1, LeaseRequest("another", LEASE))
         seen.poison.clear()
         gate.open()

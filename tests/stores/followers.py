@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 import pytest
 
 from eventree.stores import SQLiteStore
-from eventree.stores.sqlite import read as sqlite_read
+from eventree.stores.sqlite import reads as sqlite_reads
 from eventree.stores.tail import Tail
 
 if TYPE_CHECKING:
@@ -31,21 +31,21 @@ def tail_of(store: AnyStore) -> Tail:
 def counted(monkeypatch: pytest.MonkeyPatch) -> Reads:
     """Count what is read of the log in a database from now on."""
     reads = Reads()
-    read = sqlite_read.read_log
+    read = sqlite_reads.read_log
 
     def read_log(db: Any, after: int, *rest: Any) -> Any:
         reads.after.append(after)
         return read(db, after, *rest)
 
-    monkeypatch.setattr(sqlite_read, "read_log", read_log)
+    monkeypatch.setattr(sqlite_reads, "read_log", read_log)
     if find_spec("asyncpg") is not None:
-        from eventree.stores.postgres import read as postgres_read  # noqa: PLC0415 - its driver is an extra
+        from eventree.stores.postgres import reads as postgres_reads  # noqa: PLC0415 - its driver is an extra
 
-        ask = cast("Callable[..., Awaitable[Any]]", postgres_read.read_log)
+        ask = cast("Callable[..., Awaitable[Any]]", postgres_reads.read_log)
 
         async def ask_log(db: Any, after: int, *rest: Any) -> Any:
             reads.after.append(after)
             return await ask(db, after, *rest)
 
-        monkeypatch.setattr(postgres_read, "read_log", ask_log)
+        monkeypatch.setattr(postgres_reads, "read_log", ask_log)
     return reads

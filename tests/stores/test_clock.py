@@ -120,6 +120,6 @@ async def test_leases_go_by_the_real_clock(new_store: NewStore) -> None:
     async with new_store(hands) as store:
         await store.claim_checkpoint("q", 1, LeaseRequest("one", 60))
         hands.now += timedelta(days=400)
-        assert (await store.claim_checkpoint("q", 1, LeaseRequest("one", 60))).fence == 2
+        assert (await store.claim_checkpoint("q", 1, LeaseRequest("one", 60))).fencing_token == 2
         with pytest.raises(CheckpointHeld):
             await store.claim_checkpoint("q", 1, LeaseRequest("two", 60))

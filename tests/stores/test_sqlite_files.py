@@ -57,7 +57,7 @@ async def test_a_file_has_the_same_content_after_it_was_closed_and_opened(file: 
     async with SQLiteStore(str(file)) as store:
         after = await log(store), await store.find_commands(["c"]), await store.load_snapshots(TYPE, ["a"], "v1")
         assert after == before
-        assert (await store.claim_checkpoint("query", 1)).fence > claimed.fence
+        assert (await store.claim_checkpoint("query", 1)).fencing_token > claimed.fencing_token
         assert await append(store, request("b", after=1)) == [Appended(2, 5)]
 
 

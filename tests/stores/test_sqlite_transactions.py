@@ -10,9 +10,8 @@ import aiosqlite
 import pytest
 
 from eventree import SQLiteStore, StoreBusy, StoreFull, TransactionEnded, WouldDeadlock
-from eventree.stores.contract import Checkpoint, CheckpointUpdate
+from eventree.stores.contract import Checkpoint, CheckpointUpdate, StoreTransaction
 from eventree.stores.sqlite.connection import Connection
-from eventree.stores.transaction import StoreTransaction
 from eventree.testing.store_values import append, request
 
 TABLE = "CREATE TABLE numbers (number INTEGER UNIQUE ON CONFLICT ROLLBACK)"
@@ -130,11 +129,11 @@ async def test_what_comes_after_a_statement_that_rolled_the_transaction_back_doe
 Act = Callable[[StoreTransaction[aiosqlite.Connection], Checkpoint], Awaitable[object]]
 MOVES: dict[str, Act] = {
     "save": lambda transaction, held: transaction.save_checkpoint(
-        "query", 1, CheckpointUpdate(Checkpoint(9, held.fence))
+        "query", 1, CheckpointUpdate(Checkpoint(9, held.fencing_token))
     ),
     "claim": lambda transaction, _: transaction.claim_checkpoint("query", 1),
     "claim another one": lambda transaction, _: transaction.claim_checkpoint("query", 2),
-    "make live": lambda transaction, held: transaction.make_live("query", 1, held.fence),
+    "make live": lambda transaction, held: transaction.make_live("query", 1, held.fencing_token),
 }
 
 
@@ -152,8 +151,8 @@ async def test_no_checkpoint_moves_after_a_statement_that_rolled_the_transaction
     assert await store.load_checkpoint("query", 2) is None
     assert await numbers(store) == []
     async with store.transaction() as transaction:
-        await transaction.save_checkpoint("query", 1, CheckpointUpdate(Checkpoint(9, held.fence)))
-    assert await checkpoint(store) == Checkpoint(9, held.fence)
+        await transaction.save_checkpoint("query", 1, CheckpointUpdate(Checkpoint(9, held.fencing_token)))
+    assert await checkpoint(store) == Checkpoint(9, held.fencing_token)
 
 
 @pytest.mark.parametrize(
@@ -253,7 +252,7 @@ async def test_what_the_store_writes_elsewhere_is_refused_inside(store: SQLiteSt
             if how == "append":
                 await append(store, request("a"))
             else:
-                await store.save_checkpoint("query", 1, CheckpointUpdate(Checkpoint(1, held.fence)))
+                await store.save_checkpoint("query", 1, CheckpointUpdate(Checkpoint(1, held.fencing_token)))
         assert await store.head() == 0
     await append(store, request("a"))
 
@@ -272,7 +271,7 @@ async def test_a_row_factory_of_a_projection_does_not_reach_the_next_one(store: 
     async with store.transaction() as transaction:
         transaction.connection.row_factory = frozenset
     async with store.transaction() as transaction:
-        assert (await transaction.claim_checkpoint("query", 1)).fence == 1
+        assert (await transaction.claim_checkpoint("query", 1)).fencing_token == 1
 
 
 def opened_by_us(connection: aiosqlite.Connection) -> Connection:

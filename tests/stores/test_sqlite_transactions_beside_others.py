@@ -271,8 +271,8 @@ async def test_transactions_of_two_stores_work_inside_of_each_other(store: SQLit
                 await make(inside.connection)
                 await insert(outside.connection, 11)
                 await insert(inside.connection, 5)
-                assert (await outside.claim_checkpoint("query", 1)).fence == 1
-                assert (await inside.claim_checkpoint("query", 1)).fence == 1
+                assert (await outside.claim_checkpoint("query", 1)).fencing_token == 1
+                assert (await inside.claim_checkpoint("query", 1)).fencing_token == 1
             await insert(outside.connection, 12)
         assert await numbers(store) == [0, 1, 2, 3, 4, 10, 11, 12]
         assert await numbers(inner) == [0, 1, 2, 3, 4, 5]

@@ -189,7 +189,7 @@ async def test_all_who_write_are_served_in_the_order_in_which_they_came(file: Pa
         async def come(number: int) -> None:
             calls: list[Callable[[], Awaitable[object]]] = [
                 lambda: store.append([one_event(f"a{number}")]),
-                lambda: store.save_checkpoint("q", 1, CheckpointUpdate(Checkpoint(number, checkpoint.fence))),
+                lambda: store.save_checkpoint("q", 1, CheckpointUpdate(Checkpoint(number, checkpoint.fencing_token))),
                 lambda: store.save_snapshots([snapshot(number + 1)]),
                 lambda: store.append([one_event("a", after=number)]),  # a conflict
                 lambda: store.claim_checkpoint(f"q{number}", 1),

@@ -195,77 +195,79 @@ class ReadsStreamsOneEventLate(MemoryStore):
         return super()._read_stream(replace(read, after=read.after + 1))
 
 
-class TellsWatchersBeforeTheCommit(MemoryStore):
+class NotifiesListenersBeforeTheCommit(MemoryStore):
     async def append(self, requests: Sequence[AppendRequest]) -> Sequence[Outcome]:
-        self._watchers.tell(len(self._log) + sum(len(request.events) for request in requests))
+        self._listeners.notify(len(self._log) + sum(len(request.events) for request in requests))
         return await super().append(requests)
 
 
 class LetsAnybodyMoveACheckpoint(MemoryStore):
-    async def save_checkpoint(self, name: str, version: int, move: CheckpointUpdate) -> None:
-        self._checkpoints[name, version].checkpoint = move.checkpoint
+    async def save_checkpoint(self, name: str, version: int, update: CheckpointUpdate) -> None:
+        self._checkpoints[name, version].checkpoint = update.checkpoint
 
 
 class ClaimsWithoutANewFence(MemoryStore):
-    async def claim_checkpoint(self, name: str, version: int, claim: LeaseRequest = NO_LEASE) -> Checkpoint:
+    async def claim_checkpoint(self, name: str, version: int, lease: LeaseRequest = NO_LEASE) -> Checkpoint:
         known = (name, version) in self._checkpoints
-        claimed = await super().claim_checkpoint(name, version, claim)
+        claimed = await super().claim_checkpoint(name, version, lease)
         if known:
-            claimed = self._checkpoints[name, version].checkpoint = Checkpoint(claimed.position, claimed.fence - 1)
+            claimed = self._checkpoints[name, version].checkpoint = Checkpoint(
+                claimed.position, claimed.fencing_token - 1
+            )
         return claimed
 
 
 class SharesCheckpointsBetweenVersions(MemoryStore):
-    async def claim_checkpoint(self, name: str, version: int, claim: LeaseRequest = NO_LEASE) -> Checkpoint:
-        return await super().claim_checkpoint(name, 1, claim)
+    async def claim_checkpoint(self, name: str, version: int, lease: LeaseRequest = NO_LEASE) -> Checkpoint:
+        return await super().claim_checkpoint(name, 1, lease)
 
 
 class TakesOverFromWhoeverWorks(MemoryStore):
-    async def claim_checkpoint(self, name: str, version: int, claim: LeaseRequest = NO_LEASE) -> Checkpoint:
+    async def claim_checkpoint(self, name: str, version: int, lease: LeaseRequest = NO_LEASE) -> Checkpoint:
         for held in self._checkpoints.values():
-            held.until = 0.0
-        return await super().claim_checkpoint(name, version, claim)
+            held.lease_until = 0.0
+        return await super().claim_checkpoint(name, version, lease)
 
 
 class ForgetsWhoWorks(MemoryStore):
-    async def save_checkpoint(self, name: str, version: int, move: CheckpointUpdate) -> None:
-        await super().save_checkpoint(name, version, replace(move, seconds=0.0))
+    async def save_checkpoint(self, name: str, version: int, update: CheckpointUpdate) -> None:
+        await super().save_checkpoint(name, version, replace(update, seconds=0.0))
 
 
 class LetsAnybodyReleaseACheckpoint(MemoryStore):
-    async def renew_checkpoint(self, name: str, version: int, fence: int, seconds: float) -> bool:
-        self._checkpoints[name, version].until = 0.0
+    async def renew_checkpoint(self, name: str, version: int, fencing_token: int, seconds: float) -> bool:
+        self._checkpoints[name, version].lease_until = 0.0
         return True
 
 
 class MovesACheckpointWhereItShouldRenewIt(MemoryStore):
-    async def renew_checkpoint(self, name: str, version: int, fence: int, seconds: float) -> bool:
-        await self.save_checkpoint(name, version, CheckpointUpdate(Checkpoint(0, fence), seconds))
+    async def renew_checkpoint(self, name: str, version: int, fencing_token: int, seconds: float) -> bool:
+        await self.save_checkpoint(name, version, CheckpointUpdate(Checkpoint(0, fencing_token), seconds))
         return True
 
 
 class GoesLiveBeforeItHasReadAsFar(MemoryStore):
-    async def make_live(self, name: str, version: int, fence: int) -> bool:
+    async def make_live(self, name: str, version: int, fencing_token: int) -> bool:
         held = self._checkpoints[name, version]
-        there, held.checkpoint = held.checkpoint, Checkpoint(2**62, held.checkpoint.fence)
+        there, held.checkpoint = held.checkpoint, Checkpoint(2**62, held.checkpoint.fencing_token)
         try:
-            return await super().make_live(name, version, fence)
+            return await super().make_live(name, version, fencing_token)
         finally:
-            held.checkpoint = Checkpoint(there.position, held.checkpoint.fence)
+            held.checkpoint = Checkpoint(there.position, held.checkpoint.fencing_token)
 
 
 class DoesNotFenceTheVersionThatWasLive(MemoryStore):
-    async def make_live(self, name: str, version: int, fence: int) -> bool:
+    async def make_live(self, name: str, version: int, fencing_token: int) -> bool:
         before = {key: held.checkpoint for key, held in self._checkpoints.items()}
-        is_live = await super().make_live(name, version, fence)
+        is_live = await super().make_live(name, version, fencing_token)
         for key, held in self._checkpoints.items():
             held.checkpoint = before[key]
         return is_live
 
 
 class LetsAnOlderVersionGoLive(MemoryStore):
-    async def make_live(self, name: str, version: int, fence: int) -> bool:
-        is_live = await super().make_live(name, version, fence)
+    async def make_live(self, name: str, version: int, fencing_token: int) -> bool:
+        is_live = await super().make_live(name, version, fencing_token)
         held = self._checkpoints[name, version]
         if not is_live and held.checkpoint.position >= 9:
             held.is_live = True
@@ -274,21 +276,21 @@ class LetsAnOlderVersionGoLive(MemoryStore):
 
 
 class BeginsAtTheBeginningWhateverIsAsked(MemoryStore):
-    async def claim_checkpoint(self, name: str, version: int, claim: LeaseRequest = NO_LEASE) -> Checkpoint:
-        return await super().claim_checkpoint(name, version, replace(claim, start=0))
+    async def claim_checkpoint(self, name: str, version: int, lease: LeaseRequest = NO_LEASE) -> Checkpoint:
+        return await super().claim_checkpoint(name, version, replace(lease, start=0))
 
 
 class ParksAlthoughItIsFenced(MemoryStore):
-    async def save_checkpoint(self, name: str, version: int, move: CheckpointUpdate) -> None:
+    async def save_checkpoint(self, name: str, version: int, update: CheckpointUpdate) -> None:
         held = self._checkpoints.get((name, version))
         if held is not None:
-            held.parked |= {parked.position: parked for parked in move.park}
-        await super().save_checkpoint(name, version, move)
+            held.parked |= {parked.position: parked for parked in update.park}
+        await super().save_checkpoint(name, version, update)
 
 
 class CountsNothingSkipped(MemoryStore):
-    async def save_checkpoint(self, name: str, version: int, move: CheckpointUpdate) -> None:
-        await super().save_checkpoint(name, version, replace(move, skipped=0))
+    async def save_checkpoint(self, name: str, version: int, update: CheckpointUpdate) -> None:
+        await super().save_checkpoint(name, version, replace(update, skipped=0))
 
 
 class KeepsTheOlderSnapshot(MemoryStore):
@@ -344,7 +346,7 @@ class TakesWhatIsTooLarge(MemoryStore):
         head = len(self._log)
         outcomes = [self._append_one(request, datetime.now(UTC)) for request in requests]
         if len(self._log) > head:
-            self._watchers.tell(len(self._log))
+            self._listeners.notify(len(self._log))
         return outcomes
 
 

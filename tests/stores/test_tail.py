@@ -13,7 +13,7 @@ import pytest
 from eventree.errors import LogRolledBack
 from eventree.stores import SQLiteStore, tail
 from eventree.stores.contract import Appended, AppendRequest, Conflict, LogPage, NewEvent, Outcome, RecordedEvent
-from eventree.stores.sqlite import read as sqlite_read
+from eventree.stores.sqlite import reads as sqlite_reads
 from eventree.stores.tail import Tail
 from eventree.testing.store_values import NOON, append, event, log, positions, request
 from eventree.testing.suite.log import EIGHTHS
@@ -354,7 +354,7 @@ async def test_an_append_that_fails_empties_the_tail(tmp_path: Path, monkeypatch
         async def fail(*_: Any) -> None:
             raise LogRolledBack("a test", 1, 0)
 
-        monkeypatch.setattr(store, "_write", fail)
+        monkeypatch.setattr(store, "_on_writer", fail)
         with pytest.raises(LogRolledBack):
             await append(store, request("b"))
         assert tail_of(store).read(0, 1, None) is None
@@ -363,15 +363,15 @@ async def test_an_append_that_fails_empties_the_tail(tmp_path: Path, monkeypatch
 async def test_the_pages_of_sqlite_end_where_their_bytes_do_not_fetch_more(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sqlite_read, "MAX_PAGE_BYTES", 100)
+    monkeypatch.setattr(sqlite_reads, "MAX_PAGE_BYTES", 100)
     fetched: list[int] = []
-    make = sqlite_read._recorded
+    make = sqlite_reads._recorded
 
     def recorded(row: tuple[int, str, str, int, str, int, str, str, bytes, int]) -> RecordedEvent:
         fetched.append(row[0])
         return make(row)
 
-    monkeypatch.setattr(sqlite_read, "_recorded", recorded)
+    monkeypatch.setattr(sqlite_reads, "_recorded", recorded)
     async with SQLiteStore(tmp_path / "events.db") as store:
         for number in range(10):
             await append(store, AppendRequest("x", f"{number}", 0, [event('"' + "x" * 46 + '"')]))

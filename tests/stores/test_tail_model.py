@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from eventree.stores import SQLiteStore, pages, tail
 from eventree.stores.contract import AppendRequest, NewEvent, RecordedEvent
-from eventree.stores.sqlite import read as sqlite_read
+from eventree.stores.sqlite import reads as sqlite_reads
 from eventree.testing.store_values import append, log, request, stream
 from stores.followers import AnyStore, counted, tail_of
 
@@ -140,7 +140,7 @@ def small_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tail, "MAX_EVENTS", MAX_EVENTS)
     monkeypatch.setattr(tail, "MAX_BYTES", MAX_BYTES)
     monkeypatch.setattr(pages, "MAX_PAGE_BYTES", MAX_PAGE)
-    monkeypatch.setattr(sqlite_read, "MAX_PAGE_BYTES", MAX_PAGE)
+    monkeypatch.setattr(sqlite_reads, "MAX_PAGE_BYTES", MAX_PAGE)
 
 
 async def play(make: Callable[[], AnyStore], script: list[Step]) -> None:
@@ -185,9 +185,9 @@ def test_the_tail_of_postgres_cannot_be_told_from_the_database(
     postgres_dsn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from eventree.stores.postgres import PostgresStore  # noqa: PLC0415 - its driver is an extra
-    from eventree.stores.postgres import read as postgres_read  # noqa: PLC0415
+    from eventree.stores.postgres import reads as postgres_reads  # noqa: PLC0415
 
-    monkeypatch.setattr(postgres_read, "MAX_PAGE_BYTES", MAX_PAGE)
+    monkeypatch.setattr(postgres_reads, "MAX_PAGE_BYTES", MAX_PAGE)
 
     def in_a_new_schema() -> Callable[[], AnyStore]:
         schema = f"s{uuid4().hex}"

@@ -13,9 +13,8 @@ import aiosqlite
 import pytest
 
 from eventree import SQLiteStore
-from eventree.stores.contract import NO_LEASE, Checkpoint, CheckpointUpdate, LeaseRequest
+from eventree.stores.contract import NO_LEASE, Checkpoint, CheckpointUpdate, LeaseRequest, StoreTransaction
 from eventree.stores.sqlite.connection import Connection
-from eventree.stores.transaction import StoreTransaction
 from eventree.testing import TransactionalStoreSuite
 
 AnyTransaction = StoreTransaction[aiosqlite.Connection]
@@ -31,14 +30,14 @@ class Inner:
         self.store = store
         self.connection = inner.connection
 
-    async def claim_checkpoint(self, name: str, version: int, claim: LeaseRequest = NO_LEASE) -> Checkpoint:
-        return await self.inner.claim_checkpoint(name, version, claim)
+    async def claim_checkpoint(self, name: str, version: int, lease: LeaseRequest = NO_LEASE) -> Checkpoint:
+        return await self.inner.claim_checkpoint(name, version, lease)
 
-    async def save_checkpoint(self, name: str, version: int, move: CheckpointUpdate) -> None:
-        await self.inner.save_checkpoint(name, version, move)
+    async def save_checkpoint(self, name: str, version: int, update: CheckpointUpdate) -> None:
+        await self.inner.save_checkpoint(name, version, update)
 
-    async def make_live(self, name: str, version: int, fence: int) -> bool:
-        return await self.inner.make_live(name, version, fence)
+    async def make_live(self, name: str, version: int, fencing_token: int) -> bool:
+        return await self.inner.make_live(name, version, fencing_token)
 
     async def commit(self) -> None:
         """Commit what was done so far, and go on in another transaction."""
@@ -72,8 +71,8 @@ class SavesTheCheckpointAfterTheCommit(WithInner):
     class inner(Inner):  # noqa: N801 - it is what it is called
         late: tuple[str, int, CheckpointUpdate] | None = None
 
-        async def save_checkpoint(self, name: str, version: int, move: CheckpointUpdate) -> None:
-            self.late = name, version, move
+        async def save_checkpoint(self, name: str, version: int, update: CheckpointUpdate) -> None:
+            self.late = name, version, update
 
         async def after_the_commit(self) -> None:
             if self.late is not None:
@@ -82,53 +81,53 @@ class SavesTheCheckpointAfterTheCommit(WithInner):
 
 class CommitsBeforeItSavesTheCheckpoint(WithInner):
     class inner(Inner):  # noqa: N801
-        async def save_checkpoint(self, name: str, version: int, move: CheckpointUpdate) -> None:
+        async def save_checkpoint(self, name: str, version: int, update: CheckpointUpdate) -> None:
             await self.commit()
-            await super().save_checkpoint(name, version, move)
+            await super().save_checkpoint(name, version, update)
 
 
 class CommitsWhenItHasSavedTheCheckpoint(WithInner):
     class inner(Inner):  # noqa: N801
-        async def save_checkpoint(self, name: str, version: int, move: CheckpointUpdate) -> None:
-            await super().save_checkpoint(name, version, move)
+        async def save_checkpoint(self, name: str, version: int, update: CheckpointUpdate) -> None:
+            await super().save_checkpoint(name, version, update)
             await self.commit()
 
 
 class CommitsWhenItHasClaimedTheCheckpoint(WithInner):
     class inner(Inner):  # noqa: N801
-        async def claim_checkpoint(self, name: str, version: int, claim: LeaseRequest = NO_LEASE) -> Checkpoint:
-            held = await super().claim_checkpoint(name, version, claim)
+        async def claim_checkpoint(self, name: str, version: int, lease: LeaseRequest = NO_LEASE) -> Checkpoint:
+            held = await super().claim_checkpoint(name, version, lease)
             await self.commit()
             return held
 
 
 class CommitsWhenItHasMadeAVersionLive(WithInner):
     class inner(Inner):  # noqa: N801
-        async def make_live(self, name: str, version: int, fence: int) -> bool:
-            is_live = await super().make_live(name, version, fence)
+        async def make_live(self, name: str, version: int, fencing_token: int) -> bool:
+            is_live = await super().make_live(name, version, fencing_token)
             await self.commit()
             return is_live
 
 
 class SavesTheCheckpointWhoeverIsFenced(WithInner):
     class inner(Inner):  # noqa: N801
-        async def save_checkpoint(self, name: str, version: int, move: CheckpointUpdate) -> None:
+        async def save_checkpoint(self, name: str, version: int, update: CheckpointUpdate) -> None:
             stored = await self.store.load_checkpoint(name, version)
             assert stored is not None
-            newest = Checkpoint(move.checkpoint.position, stored.checkpoint.fence)
-            await super().save_checkpoint(name, version, replace(move, checkpoint=newest))
+            newest = Checkpoint(update.checkpoint.position, stored.checkpoint.fencing_token)
+            await super().save_checkpoint(name, version, replace(update, checkpoint=newest))
 
 
 class SavesNoCheckpoint(WithInner):
     class inner(Inner):  # noqa: N801
-        async def save_checkpoint(self, name: str, version: int, move: CheckpointUpdate) -> None:
+        async def save_checkpoint(self, name: str, version: int, update: CheckpointUpdate) -> None:
             pass
 
 
 class ForgetsWhatIsParked(WithInner):
     class inner(Inner):  # noqa: N801
-        async def save_checkpoint(self, name: str, version: int, move: CheckpointUpdate) -> None:
-            await super().save_checkpoint(name, version, replace(move, park=()))
+        async def save_checkpoint(self, name: str, version: int, update: CheckpointUpdate) -> None:
+            await super().save_checkpoint(name, version, replace(update, park=()))
 
 
 class SwallowsWhatIsRaised(WithInner):

@@ -64,7 +64,7 @@ from eventree import (
     current_correlation,
     run,
 )
-from eventree.stores.transaction import StoreTransaction
+from eventree.stores.contract import StoreTransaction
 from eventree.testing import FailingStore, Gate, Scenario, scenario, settled
 
 

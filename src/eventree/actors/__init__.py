@@ -1,7 +1,10 @@
 """The actor runtime: knows nothing of events."""
 
-from eventree.actors.actor import Actor, ActorContext, Ignore, Reject, StopActor
-from eventree.actors.dynamic import DynamicSupervisor
+from eventree.actors.actor.actor import Actor, ActorContext, Ignore, Reject, StopActor
+from eventree.actors.actor.mailbox import MailboxSpec
+from eventree.actors.actor.monitor import Down, Monitor, Restarted, Sighting
+from eventree.actors.actor.ref import ActorRef
+from eventree.actors.actor.request import Request
 from eventree.actors.events import (
     AskAbandoned,
     ChildAbandoned,
@@ -12,16 +15,13 @@ from eventree.actors.events import (
     SupervisorGaveUp,
 )
 from eventree.actors.exits import ExitKind, ExitReason
-from eventree.actors.mailbox_spec import MailboxSpec
-from eventree.actors.monitor import Down, Monitor, Restarted, Sighting
-from eventree.actors.policy import AutoShutdown, Backoff, Restart, Strategy
-from eventree.actors.ref import ActorRef
-from eventree.actors.request import Request
-from eventree.actors.run import run
-from eventree.actors.spec import BRUTAL_KILL, ChildSpec
 from eventree.actors.status import ActorInfo, ChildInfo, Status
-from eventree.actors.supervisor import Supervisor
-from eventree.actors.tree import ChildCounts
+from eventree.actors.supervision.diagram import ChildCounts
+from eventree.actors.supervision.dynamic import DynamicSupervisor
+from eventree.actors.supervision.options import AutoShutdown, Restart, Strategy
+from eventree.actors.supervision.run import run
+from eventree.actors.supervision.spec import BRUTAL_KILL, ChildSpec
+from eventree.actors.supervision.supervisor import Supervisor
 
 __all__ = [
     "BRUTAL_KILL",
@@ -31,7 +31,6 @@ __all__ = [
     "ActorRef",
     "AskAbandoned",
     "AutoShutdown",
-    "Backoff",
     "ChildAbandoned",
     "ChildCounts",
     "ChildEnded",

@@ -1,4 +1,4 @@
-"""Errors of event stores and of those who read them."""
+"""Errors of event stores and of queries."""
 
 from typing import Final
 
@@ -12,33 +12,33 @@ class EventStoreError(EventreeError):
 class StoreUnavailable(EventStoreError):
     """The store cannot be reached, or is not open; nothing was stored.
 
-    Handling: try again later; the library itself goes on as soon as the store is back.
+    Handling: try again later; the library itself continues as soon as the store is reachable.
     """
 
 
 class TransactionRolledBack(EventStoreError):
-    """The store undid the transaction for a passing reason; nothing was stored. Handling: try again."""
+    """The store rolled back the transaction for a transient reason; nothing was stored. Handling: try again."""
 
 
 class StoreBusy(TransactionRolledBack):
-    """Another process held the store's write lock for longer than the busy timeout."""
+    """Another process held the store's lock for longer than the timeout. Handling: try again."""
 
 
 class StoreFull(TransactionRolledBack):
-    """The disk of the store is full. What is stored can still be read. Handling: free space, then try again."""
+    """The disk of the store is full; reads still work. Handling: free space, then try again."""
 
 
 class TransactionFailed(EventStoreError):
-    """The store refused a statement for a reason this library does not expect; nothing was stored.
+    """The store refused a statement for an unexpected reason; nothing was stored.
 
-    Handling: `__cause__` has the driver's error; the store or its schema was probably changed by somebody else.
+    Handling: `__cause__` has the driver's error; check whether the database or its schema was changed.
     """
 
 
 class CommitOutcomeUnknown(EventStoreError):
-    """The connection was lost during the commit and the store could not tell whether it took place.
+    """The connection was lost during the commit, and the store could not determine its outcome.
 
-    Handling: send the command again with the same `command_id`, which can never apply it twice.
+    Handling: send the command again with the same `command_id`, so that it cannot take effect twice.
     """
 
 
@@ -46,8 +46,8 @@ class StoreUnusable(EventStoreError):
     """The database cannot keep the store's promises, so it was not opened.
 
     Attributes:
-        store: Where it is, without secrets.
-        reason: What is wrong and what would do.
+        store: Its address, without secrets.
+        reason: The problem and its remedy.
     """
 
     def __init__(self, store: str, reason: str) -> None:
@@ -73,10 +73,16 @@ class SchemaTooNew(StoreUnusable):
 
 
 class ConcurrencyConflict(EventStoreError):
-    """Somebody else kept writing to the same aggregate first; nothing of this command was stored.
+    """Other writers kept changing the same aggregate first; nothing of this command was stored.
 
-    Handling: send the command again; it will be decided on the newer state. If it came with an `expected_sequence`,
-    look at the newer state first.
+    Handling: send the command again, to be decided on the newer state. If it had an `expected_sequence`, look at the
+    newer state first.
+
+    Attributes:
+        aggregate_type: The type of the aggregate.
+        aggregate_id: The aggregate.
+        expected: The sequence it was expected at.
+        actual: The sequence it is at.
     """
 
     def __init__(self, aggregate_type: str, aggregate_id: str, expected: int, actual: int) -> None:
@@ -91,20 +97,20 @@ class ConcurrencyConflict(EventStoreError):
 
 
 class LogRolledBack(EventStoreError):
-    """The store has fewer events than were read from it before, as after a restore of an older backup.
+    """The store has fewer events than were read before, as it does after an older backup was restored.
 
-    Handling: a command was not stored; send it again, and it is decided on what the store has now. A query stops; give
-    it a new `version` to begin anew.
+    Handling: a command was not stored; send it again, to be decided on the events of the store. A query stops; rebuild
+    it with a new `version`.
 
     Attributes:
-        subject: Who had read further: a query or an aggregate.
+        subject: The reader: a query or an aggregate.
         known: The position or sequence it had read.
-        found: Where the store ends now.
+        found: The last position or sequence in the store.
     """
 
     def __init__(self, subject: str, known: int, found: int) -> None:
         super().__init__(
-            f"{subject} had read up to {known}, but the store ends at {found}, as after a restore of an older backup; "
+            f"{subject} had read up to {known}, but the store ends at {found}; was an older backup restored? "
             "send a command again, give a query a new version"
         )
         self.subject = subject
@@ -113,14 +119,14 @@ class LogRolledBack(EventStoreError):
 
 
 class EventMissing(EventStoreError):
-    """The store does not have an event of an aggregate that it says it has: it was damaged, or changed by hand.
+    """An event of an aggregate is missing in the store, which was damaged or changed by hand.
 
-    Nothing can be decided on the rest. Handling: restore a backup. Other aggregates go on.
+    The aggregate cannot be loaded. Handling: restore a backup. Other aggregates are not affected.
 
     Attributes:
         aggregate_type: The type of the aggregate.
         aggregate_id: The aggregate.
-        sequence: The sequence of the first event that is missing.
+        sequence: The sequence of the first missing event.
     """
 
     def __init__(self, aggregate_type: str, aggregate_id: str, sequence: int) -> None:
@@ -136,7 +142,11 @@ class EventMissing(EventStoreError):
 class CommandIdReused(EventStoreError):
     """This `command_id` was used before for another aggregate; nothing was stored.
 
-    Handling: give each command an id of its own.
+    Handling: give each command its own id.
+
+    Attributes:
+        command_id: The id.
+        aggregate_id: The aggregate of the second command.
     """
 
     def __init__(self, command_id: str, aggregate_id: str) -> None:
@@ -149,79 +159,79 @@ class CommandIdReused(EventStoreError):
 
 
 class CheckpointFenced(EventStoreError):
-    """Another worker took this query over; this one must not move its checkpoint any more.
+    """Another worker has taken over this query; this one must not move its checkpoint any more.
 
     Attributes:
         name: The query.
-        fence: The number this worker held, which is no longer the newest.
+        fencing_token: The token of this worker, which is no longer the newest.
     """
 
-    def __init__(self, name: str, fence: int) -> None:
+    def __init__(self, name: str, fencing_token: int) -> None:
         super().__init__(
-            f"query {name!r} was taken over by another worker, as its fence {fence} is no longer the newest; "
-            "that one goes on with it"
+            f"query {name!r} was taken over by another worker (fencing token {fencing_token} is no longer the newest), "
+            "which continues it"
         )
         self.name = name
-        self.fence = fence
+        self.fencing_token = fencing_token
 
 
 class CheckpointHeld(EventStoreError):
-    """Another worker works on this query. Handling: wait; it is taken over when that one stops or is not heard of.
+    """Another worker holds the lease on this query. Handling: wait until it stops or its lease expires.
 
     Attributes:
         name: The query.
         owner: The other worker.
-        seconds: How long its claim holds if it is not heard of again.
+        seconds: How long its lease lasts unless it is renewed.
     """
 
     def __init__(self, name: str, owner: str, seconds: float) -> None:
-        super().__init__(f"query {name!r} is worked on by {owner!r}, for {seconds:.0f} s at least; wait until it stops")
+        super().__init__(f"query {name!r} is leased by {owner!r} for another {seconds:.0f} s; wait until it stops")
         self.name = name
         self.owner = owner
         self.seconds = seconds
 
 
 class TransactionEnded(EventStoreError):
-    """A projection ended the transaction it was given, or used its connection after its end.
+    """A projection ended its transaction, or used the connection after its end.
 
-    Rows and checkpoint would no longer be kept together. Handling: leave `BEGIN`, `COMMIT` and `ROLLBACK` to the
+    Rows and checkpoint would no longer be committed together. Handling: leave `BEGIN`, `COMMIT` and `ROLLBACK` to the
     library (savepoints are fine), and use the connection only until the function returns.
     """
 
 
 class TooManyParked(EventreeError):
-    """A query has parked as many commits as its `max_parked` allows, so it stops. Handling: retry or drop them."""
+    """A query has parked as many commits as `max_parked` allows, and stops. Handling: retry or drop them."""
 
     def __init__(self) -> None:
-        super().__init__("there are as many parked commits as max_parked allows; retry them, drop them, or allow more")
+        super().__init__("as many commits are parked as max_parked allows; retry them, drop them, or allow more")
 
 
 class QueryLeasedElsewhere(EventreeError):
-    """Another process works on this query, so this one can do nothing about it. Handling: tell that process.
+    """Another process holds the lease on this query. Handling: call the method in that process.
 
     Attributes:
         name: The query.
     """
 
     def __init__(self, name: str) -> None:
-        super().__init__(f"query {name!r} is worked on by another process; tell that one")
+        super().__init__(f"query {name!r} is leased by another process; call the method there")
         self.name = name
 
 
 class QuerySuperseded(EventreeError):
-    """A newer version of a query is live, so nothing is handled by this one any more.
+    """A newer version of a query is live, so this one handles no more events.
 
-    Handling: remove it from the code. To go back, give the older code a version of its own that is newer still.
+    Handling: remove it from the code. To go back, give the older code an even newer version.
 
     Attributes:
         name: The query.
         version: The older version.
-        live_version: The one that is live.
+        live_version: The live version.
     """
 
     def __init__(self, name: str, version: int, live_version: int) -> None:
         super().__init__(
-            f"version {live_version} of query {name!r} is live, so version {version} handles nothing any more; "
+            f"version {live_version} of query {name!r} is live, so version {version} handles no more events; "
             "remove it, or give its code a newer version"
         )
         self.name = name
@@ -230,17 +240,17 @@ class QuerySuperseded(EventreeError):
 
 
 class NoQueryContext(EventreeError):
-    """`query_context()` was called where no handler of a query is running."""
+    """`query_context()` was called outside of a query's handler."""
 
     def __init__(self) -> None:
-        super().__init__("no handler of a query is running here; call query_context() inside of one")
+        super().__init__("there is no query context here; call query_context() inside a handler")
 
 
 class QueryStopped(EventreeError):
-    """A query gave up after its handler failed too often, or is superseded; the rest of the system runs.
+    """A query stopped because its handler failed too often, or it is superseded; the rest of the system runs.
 
-    Handling: fix the handler and start again; the query goes on at its checkpoint. Where the cause has passed, `resume`
-    it; where the events are to blame, `skip` them. `__cause__` has the last failure.
+    Handling: fix the handler and restart; the query continues from its checkpoint. If the cause was temporary, `resume`
+    it; if the events are at fault, `skip` them. `__cause__` has the last failure.
 
     Attributes:
         name: The query.
@@ -249,7 +259,7 @@ class QueryStopped(EventreeError):
 
     def __init__(self, name: str, position: int, cause: BaseException | None) -> None:
         super().__init__(
-            f"query {name!r} stopped after position {position} ({type_name(cause)}); fix the cause and start it again"
+            f"query {name!r} stopped after position {position} ({type_name(cause)}); fix the cause and restart it"
         )
         self.name = name
         self.position = position
@@ -257,12 +267,12 @@ class QueryStopped(EventreeError):
 
 
 class NotCaughtUp(EventreeError):
-    """A command was stored, but a query that its caller wanted to wait for has not handled it in time.
+    """A command was stored, but a query its caller waited for has not handled it in time.
 
     Handling: do not repeat the command; wait with `query(name).caught_up(position)`. `__cause__` says why.
 
     Attributes:
-        commit: The `Commit` that stands.
+        commit: The `Commit`, which is durable.
         query: The name of the query.
     """
 
@@ -277,4 +287,4 @@ class NotCaughtUp(EventreeError):
 
 
 TRANSIENT_ERRORS: Final = (StoreUnavailable, TransactionRolledBack, CommitOutcomeUnknown)
-"""Errors of a store that pass by themselves: they are answered or waited out, and never crash an actor."""
+"""Transient errors of a store: returned to the caller or retried, and never a reason to crash an actor."""

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
-from eventree.actors.request import CARRIED, carrying
+from eventree.actors.actor.request import CARRIED, carrying
 from eventree.domain.events import EventEnvelope
 from eventree.domain.limits import check_id
 from eventree.domain.metadata import CAUSATION_ID, CORRELATION_ID

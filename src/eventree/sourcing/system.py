@@ -6,8 +6,7 @@ from functools import partial
 from types import TracebackType
 from typing import Generic, Never, Self, TypeVar
 
-from eventree.actors.spec import ChildSpec
-from eventree.actors.supervisor import Supervisor
+from eventree.actors import ChildSpec, Supervisor
 from eventree.domain.aggregate import Aggregate, AggregateType
 from eventree.domain.events import EventEnvelope
 from eventree.domain.snapshots import Snapshot, SnapshotPolicy, check_snapshot_policy
@@ -23,6 +22,7 @@ from eventree.sourcing.queries.subscriptions import Subscription
 from eventree.sourcing.statistics import AggregateStats, SystemStats
 from eventree.sourcing.tree import Tree
 from eventree.stores.contract import EventStore
+from eventree.stores.forwarding import checked
 
 StateT = TypeVar("StateT")
 CommandT = TypeVar("CommandT")
@@ -67,7 +67,7 @@ class EventSourcing(Generic[StateT, CommandT, EventT, ErrorT]):
         if snapshots is not None:
             check_snapshot_policy(snapshots)
         self._type = aggregate_type
-        self._store = store
+        self._store = store = checked(store)
         self._root: Supervisor | None = None
         self._tree = Tree(
             aggregate_type, store, queries, snapshots=snapshots, cache_size=cache_size, mailbox_size=mailbox_size

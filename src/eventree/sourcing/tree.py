@@ -5,11 +5,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import Generic, Never, TypeVar
 
-from eventree.actors.mailbox_spec import MailboxSpec
-from eventree.actors.ref import ActorRef
-from eventree.actors.spec import ChildSpec
-from eventree.actors.status import Status
-from eventree.actors.supervisor import Supervisor
+from eventree.actors import ActorRef, ChildSpec, MailboxSpec, Status, Supervisor
 from eventree.domain.aggregate import AggregateType
 from eventree.domain.snapshots import SnapshotPolicy
 from eventree.errors import ActorCrashed, ActorStopped, ChildRestarting, ChildRunning, InvalidArgument

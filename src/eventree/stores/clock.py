@@ -1,4 +1,4 @@
-"""What time it is when events are stored, where the store says so and not a database server."""
+"""The clock that dates events, in stores without a database server."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -8,34 +8,33 @@ from eventree.errors import InvalidArgument
 from eventree.errors.root import error_text
 
 Clock: TypeAlias = Callable[[], datetime]
-"""Returns the present moment, aware; any zone will do."""
+"""Returns the current time as an aware datetime, in any time zone."""
 
 _REMEDY: Final = "as `lambda: datetime(2025, 1, 31, tzinfo=UTC)` does"
 
 
 def utc_now() -> datetime:
-    """Return what the clock of the computer says."""
+    """Return the time of the system clock."""
     return datetime.now(UTC)
 
 
 def check_clock(clock: Clock) -> Clock:
-    """Return a clock as it is; raises `InvalidArgument` if it is no function."""
+    """Return the clock unchanged; raises `InvalidArgument` if it is not callable."""
     if not callable(clock):
         raise InvalidArgument("clock", f"must be a function that returns an aware datetime, {_REMEDY}, got {clock!r}")
     return clock
 
 
 def read_clock(clock: Clock) -> datetime:
-    """Return what a clock says, in UTC.
+    """Return the time of a clock, in UTC.
 
     Raises:
-        InvalidArgument: It says something else than an aware datetime, as nobody knows which moment that is; or it
-            raises.
+        InvalidArgument: It raises, or returns anything but an aware datetime, which would be ambiguous.
     """
     try:
         now = clock()
         if isinstance(now, datetime) and now.utcoffset() is not None:
             return now.astimezone(UTC)
-    except Exception as error:  # a future could not even carry the StopIteration of an iterator's `__next__`
+    except Exception as error:  # a StopIteration, for one, could not pass through a future
         raise InvalidArgument("clock", f"must return an aware datetime, {_REMEDY}: {error_text(error)}") from error
     raise InvalidArgument("clock", f"must return an aware datetime, {_REMEDY}, it returned {now!r}")

@@ -1,14 +1,19 @@
-"""Who uses a store: the first one in opens it, the last one out closes it."""
+"""The lifecycle of a store: the first entry opens it, the last exit closes it."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
 
 
 class Lifecycle:
-    """Count the users of a store; one at a time may open or close it."""
+    """Count the entries of a store, and open or close it one at a time."""
 
     def __init__(self, open_: Callable[[], Awaitable[None]], close: Callable[[], Awaitable[None]]) -> None:
-        """Remember how the store is opened and closed; `close` also clears up after an `open_` that failed."""
+        """Create the lifecycle of a closed store.
+
+        Args:
+            open_: Opens the store.
+            close: Closes it; also cleans up after an `open_` that failed.
+        """
         self._open = open_
         self._close = close
         self._users = 0
@@ -16,11 +21,11 @@ class Lifecycle:
 
     @property
     def is_open(self) -> bool:
-        """Whether anybody uses the store."""
+        """Whether the store is open."""
         return self._users > 0
 
     async def enter(self) -> None:
-        """Open the store for its first user, and count."""
+        """Count an entry; the first one opens the store."""
         async with self._lock_of_this_loop():
             if not self._users:
                 try:
@@ -31,14 +36,14 @@ class Lifecycle:
             self._users += 1
 
     async def leave(self) -> None:
-        """Close the store behind its last user."""
+        """Count an exit; the last one closes the store."""
         async with self._lock_of_this_loop():
             self._users -= 1
             if not self._users:
                 await self._close()
 
     def _lock_of_this_loop(self) -> asyncio.Lock:
-        """Return a lock of the running loop: it belongs to one loop, a store to one after the other."""
+        """Return a lock for the running loop: a store may be used by several loops in turn, a lock may not."""
         loop = asyncio.get_running_loop()
         if self._lock is None or self._lock[0] is not loop:
             self._lock = loop, asyncio.Lock()

@@ -1,4 +1,4 @@
-"""The reference store: the contract in plain Python, for tests and as the specification of the others."""
+"""The reference store: the contract in plain Python, for tests and as the specification of the other stores."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -8,24 +8,9 @@ from types import TracebackType
 from typing import Self
 
 from eventree.errors import CheckpointFenced, CheckpointHeld, LogRolledBack, StoreUnavailable
-from eventree.stores.checkpoint import VersionRow, judge_make_live
-from eventree.stores.checks import (
-    check_checkpoint,
-    check_command_ids,
-    check_fence,
-    check_lease_request,
-    check_log_read,
-    check_parked_read,
-    check_renewal,
-    check_requests,
-    check_snapshot_ids,
-    check_snapshots,
-    check_stream_reads,
-    check_update,
-)
+from eventree.stores.checked import CheckedStore
 from eventree.stores.clock import Clock, check_clock, read_clock, utc_now
 from eventree.stores.contract import (
-    NO_LEASE,
     Appended,
     AppendRequest,
     Checkpoint,
@@ -43,65 +28,68 @@ from eventree.stores.contract import (
     StreamPage,
     StreamRead,
 )
+from eventree.stores.listeners import CommitListeners
 from eventree.stores.pages import page_of
-from eventree.stores.watchers import Watchers
+from eventree.stores.versions import VersionRow, judge_make_live
 
 
 @dataclass(slots=True)
-class _Held:
+class _CheckpointRow:
     checkpoint: Checkpoint
     owner: str = ""
-    until: float = 0.0
+    lease_until: float = 0.0
     skipped: int = 0
     replay_until: int = 0
     is_live: bool = False
     parked: dict[int, ParkedCommit] = field(default_factory=dict[int, ParkedCommit])
 
 
-class MemoryStore:
-    """Keep events in memory, for as long as the object lives; see `EventStore` for what each method promises."""
+class MemoryStore(CheckedStore):
+    """An event store in memory, which lasts as long as the object; `EventStore` documents its methods."""
 
     def __init__(self, *, clock: Clock = utc_now) -> None:
-        """Make an empty store.
+        """Create an empty store.
 
         Args:
-            clock: For tests: says when events are stored, as an aware datetime. Default that of the computer, which
-                leases go by in any case.
+            clock: For tests: returns the time of storage, as an aware datetime. Default the system clock. Leases always
+                use the system clock.
 
         Raises:
-            InvalidArgument: The clock is no function; or, when events are stored, it returns no aware datetime.
+            InvalidArgument: The clock is not callable; or, when events are stored, it returns no aware datetime.
         """
         self._clock = check_clock(clock)
         self._log: list[RecordedEvent] = []
         self._streams: dict[tuple[str, str], list[RecordedEvent]] = {}
         self._commands: dict[str, RecordedCommand] = {}
-        self._checkpoints: dict[tuple[str, int], _Held] = {}
+        self._checkpoints: dict[tuple[str, int], _CheckpointRow] = {}
         self._snapshots: dict[tuple[str, str, str], StoredSnapshot] = {}
-        self._watchers = Watchers()
+        self._listeners = CommitListeners()
         self._users = 0
 
     def __repr__(self) -> str:
         return f"<MemoryStore with {len(self._log)} events>"
 
     async def __aenter__(self) -> Self:
-        """See `EventStore`."""
         self._users += 1
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """See `EventStore`; what the store holds stays."""
         self._users -= 1
 
-    async def append(self, requests: Sequence[AppendRequest]) -> Sequence[Outcome]:
-        """See `EventStore.append`."""
-        check_requests(requests)
+    def _check_open(self) -> None:
+        if not self._users:
+            raise StoreUnavailable("the memory store is not open; use it inside `async with store:`")
+
+    # --- the log
+
+    async def _append(self, requests: Sequence[AppendRequest]) -> Sequence[Outcome]:
         self._check_open()
         head, now = len(self._log), read_clock(self._clock)
         outcomes = [self._append_one(request, now) for request in requests]
         if len(self._log) > head:
-            self._watchers.tell(len(self._log))
+            self._listeners.notify(len(self._log))
         return outcomes
 
     def _append_one(self, request: AppendRequest, now: datetime) -> Outcome:
@@ -134,15 +122,11 @@ class MemoryStore:
             )
         return Appended(len(stream), stream[-1].position if stream else 0)
 
-    async def find_commands(self, command_ids: Collection[str]) -> Mapping[str, RecordedCommand]:
-        """See `EventStore.find_commands`."""
-        check_command_ids(command_ids)
+    async def _find_commands(self, command_ids: Collection[str]) -> Mapping[str, RecordedCommand]:
         self._check_open()
         return {id: self._commands[id] for id in command_ids if id in self._commands}
 
-    async def read_streams(self, reads: Sequence[StreamRead]) -> Sequence[StreamPage]:
-        """See `EventStore.read_streams`."""
-        check_stream_reads(reads)
+    async def _read_streams(self, reads: Sequence[StreamRead]) -> Sequence[StreamPage]:
         self._check_open()
         return [self._read_stream(read) for read in reads]
 
@@ -151,9 +135,7 @@ class MemoryStore:
         events = tuple(stream[read.after : read.after + read.limit])
         return StreamPage(len(stream), stream[-1].position if stream else 0, events)
 
-    async def read(self, after: int, limit: int, types: Collection[str] | None = None) -> LogPage:
-        """See `EventStore.read`."""
-        check_log_read(after, limit, types)
+    async def _read(self, after: int, limit: int, types: Collection[str] | None) -> LogPage:
         self._check_open()
         if after > len(self._log):
             raise LogRolledBack("a reader", after, len(self._log))
@@ -161,129 +143,118 @@ class MemoryStore:
         return page_of(events, after, limit, types)
 
     async def head(self) -> int:
-        """See `EventStore.head`."""
+        """Return the position of the newest event."""
         self._check_open()
         return len(self._log)
 
     def watch(self, listener: Callable[[int], None]) -> Callable[[], None]:
-        """See `EventStore.watch`."""
-        return self._watchers.add(listener)
+        """Call a listener after each commit; return a function that removes it."""
+        return self._listeners.add(listener)
 
-    async def claim_checkpoint(self, name: str, version: int, claim: LeaseRequest = NO_LEASE) -> Checkpoint:
-        """See `EventStore.claim_checkpoint`."""
-        check_lease_request(name, version, claim)
+    # --- checkpoints
+
+    async def _claim_checkpoint(self, name: str, version: int, lease: LeaseRequest) -> Checkpoint:
         self._check_open()
-        held = self._checkpoints.get((name, version))
-        if held is None:
-            live = [other.checkpoint.position for other in self._versions(name).values() if other.is_live]
-            start = min([len(self._log) if claim.start is None else claim.start, *live])
-            held = self._checkpoints[name, version] = _Held(Checkpoint(start, 0), is_live=not self._versions(name))
-        left = held.until - monotonic()
-        if left > 0 and held.owner != claim.owner:
-            raise CheckpointHeld(name, held.owner, left)
-        held.checkpoint = Checkpoint(held.checkpoint.position, held.checkpoint.fence + 1)
-        held.owner = claim.owner
-        held.until = monotonic() + claim.seconds
-        return held.checkpoint
+        row = self._checkpoints.get((name, version))
+        if row is None:
+            row = self._checkpoints[name, version] = self._new_checkpoint(name, lease)
+        left = row.lease_until - monotonic()
+        if left > 0 and row.owner != lease.owner:
+            raise CheckpointHeld(name, row.owner, left)
+        row.checkpoint = _fenced(row.checkpoint)
+        row.owner = lease.owner
+        row.lease_until = monotonic() + lease.seconds
+        return row.checkpoint
 
-    async def save_checkpoint(self, name: str, version: int, move: CheckpointUpdate) -> None:
-        """See `EventStore.save_checkpoint`."""
-        check_update(name, version, move)
+    def _new_checkpoint(self, name: str, lease: LeaseRequest) -> _CheckpointRow:
+        versions = self._versions(name)
+        live = [row.checkpoint.position for row in versions.values() if row.is_live]
+        start = len(self._log) if lease.start is None else lease.start
+        return _CheckpointRow(Checkpoint(min([start, *live]), 0), is_live=not versions)
+
+    async def _save_checkpoint(self, name: str, version: int, update: CheckpointUpdate) -> None:
         self._check_open()
-        held = self._checkpoints.get((name, version))
-        if held is None or held.checkpoint.fence != move.checkpoint.fence:
-            raise CheckpointFenced(name, move.checkpoint.fence)
-        held.checkpoint = move.checkpoint
-        held.until = monotonic() + move.seconds if move.seconds else held.until
-        held.skipped += move.skipped
-        held.replay_until = move.replay_until or held.replay_until
-        for position in move.unpark:
-            held.parked.pop(position, None)
-        held.parked |= {parked.position: parked for parked in move.park}
+        row = self._checkpoints.get((name, version))
+        if row is None or row.checkpoint.fencing_token != update.checkpoint.fencing_token:
+            raise CheckpointFenced(name, update.checkpoint.fencing_token)
+        row.checkpoint = update.checkpoint
+        row.lease_until = monotonic() + update.seconds if update.seconds else row.lease_until
+        row.skipped += update.skipped
+        row.replay_until = update.replay_until or row.replay_until
+        for position in update.unpark:
+            row.parked.pop(position, None)
+        row.parked |= {parked.position: parked for parked in update.park}
 
-    async def make_live(self, name: str, version: int, fence: int) -> bool:
-        """See `EventStore.make_live`."""
-        check_checkpoint(name, version)
-        check_fence(fence)
+    async def _make_live(self, name: str, version: int, fencing_token: int) -> bool:
         self._check_open()
         versions = self._versions(name)
         rows = [
-            VersionRow(each, held.checkpoint.position, held.checkpoint.fence, held.replay_until, held.is_live)
-            for each, held in versions.items()
+            VersionRow(each, row.checkpoint.position, row.checkpoint.fencing_token, row.replay_until, row.is_live)
+            for each, row in versions.items()
         ]
-        replay_until = judge_make_live(name, rows, version, fence)
+        replay_until = judge_make_live(name, rows, version, fencing_token)
         if replay_until is None:
             return False
-        for other, held in versions.items():
-            if held.is_live and other != version:
-                held.is_live, held.until = False, 0.0
-                held.checkpoint = Checkpoint(held.checkpoint.position, held.checkpoint.fence + 1)
+        for other, row in versions.items():
+            if row.is_live and other != version:
+                row.is_live, row.lease_until, row.checkpoint = False, 0.0, _fenced(row.checkpoint)
         versions[version].is_live = True
         versions[version].replay_until = replay_until
         return True
 
-    async def renew_checkpoint(self, name: str, version: int, fence: int, seconds: float) -> bool:
-        """See `EventStore.renew_checkpoint`."""
-        check_renewal(name, version, fence, seconds)
+    async def _renew_checkpoint(self, name: str, version: int, fencing_token: int, seconds: float) -> bool:
         self._check_open()
-        held = self._checkpoints.get((name, version))
-        if held is None or held.checkpoint.fence != fence:
+        row = self._checkpoints.get((name, version))
+        if row is None or row.checkpoint.fencing_token != fencing_token:
             return False
-        held.until = monotonic() + seconds
+        row.lease_until = monotonic() + seconds
         return True
 
-    async def load_checkpoint(self, name: str, version: int) -> StoredCheckpoint | None:
-        """See `EventStore.load_checkpoint`."""
-        check_checkpoint(name, version)
+    async def _load_checkpoint(self, name: str, version: int) -> StoredCheckpoint | None:
         self._check_open()
-        held = self._checkpoints.get((name, version))
-        if held is None:
+        row = self._checkpoints.get((name, version))
+        if row is None:
             return None
-        live, live_held = next(item for item in self._versions(name).items() if item[1].is_live)
+        live_version, live = next(item for item in self._versions(name).items() if item[1].is_live)
         return StoredCheckpoint(
-            held.checkpoint,
-            held.owner,
-            len(held.parked),
-            held.skipped,
-            held.replay_until,
-            live,
-            live_held.checkpoint.position,
+            row.checkpoint,
+            row.owner,
+            len(row.parked),
+            row.skipped,
+            row.replay_until,
+            live_version,
+            live.checkpoint.position,
         )
 
-    async def load_parked(
-        self, name: str, version: int, *, after: int = 0, limit: int = 1_000
-    ) -> Sequence[ParkedCommit]:
-        """See `EventStore.load_parked`."""
-        check_parked_read(name, version, after, limit)
+    async def _load_parked(self, name: str, version: int, *, after: int, limit: int) -> Sequence[ParkedCommit]:
         self._check_open()
-        held = self._checkpoints.get((name, version))
-        parked = held.parked if held is not None else {}
+        row = self._checkpoints.get((name, version))
+        parked = row.parked if row is not None else {}
         return [parked[position] for position in sorted(parked) if position > after][:limit]
 
-    async def save_snapshots(self, snapshots: Sequence[StoredSnapshot]) -> None:
-        """See `EventStore.save_snapshots`."""
-        check_snapshots(snapshots)
+    def _versions(self, name: str) -> dict[int, _CheckpointRow]:
+        return {version: row for (other, version), row in self._checkpoints.items() if other == name}
+
+    # --- snapshots
+
+    async def _save_snapshots(self, snapshots: Sequence[StoredSnapshot]) -> None:
         self._check_open()
         for snapshot in snapshots:
             key = (snapshot.aggregate_type, snapshot.aggregate_id, snapshot.state_version)
-            held = self._snapshots.get(key)
-            stands = len(self._streams.get((snapshot.aggregate_type, snapshot.aggregate_id), []))
-            is_older = held is not None and snapshot.sequence < held.sequence <= stands
-            if snapshot.sequence <= stands and not is_older:
+            kept = self._snapshots.get(key)
+            sequence = len(self._streams.get((snapshot.aggregate_type, snapshot.aggregate_id), []))
+            is_older = kept is not None and snapshot.sequence < kept.sequence <= sequence
+            if snapshot.sequence <= sequence and not is_older:
                 self._snapshots[key] = snapshot
 
-    async def load_snapshots(
+    async def _load_snapshots(
         self, aggregate_type: str, aggregate_ids: Sequence[str], state_version: str
     ) -> Mapping[str, StoredSnapshot]:
-        """See `EventStore.load_snapshots`."""
-        check_snapshot_ids(aggregate_type, aggregate_ids, state_version)
         self._check_open()
         found = ((id, self._snapshots.get((aggregate_type, id, state_version))) for id in aggregate_ids)
         return {id: snapshot for id, snapshot in found if snapshot is not None}
 
-    def _versions(self, name: str) -> dict[int, _Held]:
-        return {version: held for (other, version), held in self._checkpoints.items() if other == name}
 
-    def _check_open(self) -> None:
-        if not self._users:
-            raise StoreUnavailable("the memory store is not open; use it inside `async with store:`")
+def _fenced(checkpoint: Checkpoint) -> Checkpoint:
+    """Return a checkpoint with the next fencing token, so that earlier holders cannot move it."""
+    return Checkpoint(checkpoint.position, checkpoint.fencing_token + 1)

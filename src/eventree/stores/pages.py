@@ -1,4 +1,4 @@
-"""How much of the log makes a page, for what is in memory; a database does the same by itself."""
+"""Cut pages of the log from events in memory; a database does the same in SQL."""
 
 from collections.abc import Collection, Iterable
 from itertools import groupby
@@ -7,13 +7,13 @@ from eventree.stores.contract import MAX_PAGE_BYTES, LogPage, RecordedEvent
 
 
 def page_of(events: Iterable[RecordedEvent], after: int, limit: int, types: Collection[str] | None) -> LogPage:
-    """Return the page that `EventStore.read` promises.
+    """Return the page that `EventStore.read` promises for the same arguments.
 
     Args:
-        events: The log after that position; no more of it is looked at than the page needs, and one event.
-        after: See `EventStore.read`.
-        limit: See there.
-        types: See there.
+        events: The log after that position; it is consumed only as far as the page needs, plus one event.
+        after: The position to start after.
+        limit: How many positions to examine.
+        types: The aggregate types to return; None for all.
     """
     end, size = after, 0
     held: list[RecordedEvent] = []
@@ -31,5 +31,5 @@ def page_of(events: Iterable[RecordedEvent], after: int, limit: int, types: Coll
 
 
 def bytes_of(text: str) -> int:
-    """Return how long a text is as UTF-8."""
+    """Return the length of a text in bytes of UTF-8."""
     return len(text) if text.isascii() else len(text.encode())

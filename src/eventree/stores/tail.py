@@ -1,4 +1,4 @@
-"""The end of the log as this store committed it, kept in memory: who follows live is served without the database."""
+"""The tail of the log as this store committed it, kept in memory: live queries are served without the database."""
 
 from bisect import bisect_right
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -10,15 +10,15 @@ from eventree.stores.contract import Appended, AppendRequest, LogPage, NewEvent,
 from eventree.stores.pages import bytes_of, page_of
 
 MAX_EVENTS: Final = 8_192
-"""How many events a tail keeps."""
+"""The maximum number of events in a tail."""
 
 MAX_BYTES: Final = 8 * 1024 * 1024
-"""How many bytes of payloads and metadata a tail keeps, as UTF-8."""
+"""The maximum size of a tail: payloads and metadata in bytes of UTF-8."""
 
 
 @dataclass(slots=True)
 class _Chunk:
-    """Hold what one append stored; what a reader gets is made when the first one asks, and shared."""
+    """The events of one append; the recorded events are created for the first reader and shared."""
 
     first: int
     last: int
@@ -52,33 +52,33 @@ class _Chunk:
 
 
 class Tail:
-    """Keep the newest appends of one store, as long as their positions follow each other.
+    """Keep the newest appends of one store, as long as their positions are contiguous.
 
-    Only what is known to be committed comes in, and events never change, so a page of it is what the database would
-    answer. Where it ends the log may go on, by other processes or by appends that this store has lost sight of: who
-    has read to its end must ask the database. An append that does not follow, be it ahead or behind, says that others
-    wrote meanwhile, that appends came in another order, or that an older backup was restored; whichever it is, the
-    tail starts again with that append alone, and nothing from before it is served any more.
+    A tail holds only committed events, and events never change, so a page from it equals what the database would
+    return. Beyond its end the log may continue, through other processes or through appends whose outcome this store
+    does not know: a reader that has reached the end must ask the database. An append that is not contiguous, ahead or
+    behind, means that other processes have written, that appends arrived out of order, or that an older backup was
+    restored. In all these cases the tail restarts with that append alone and serves nothing from before.
 
-    What remains true for a backup that is restored under an open store: until this store appends again, or loses its
-    connection, readers that are behind get what it committed before the restore; at the end of it the database tells
-    them that the log was rolled back. And where others have filled the log just up to the end of the tail before this
-    store appends again, it takes that append for the next one. That takes as long as the tail keeps what is older.
+    One limitation remains if a backup is restored under an open store: until this store appends again or loses its
+    connection, readers that lag behind get what it committed before the restore; at the end, the database tells them
+    that the log was rolled back. And if other processes refill the log exactly up to the end of the tail before this
+    store appends again, the tail takes that append for the next one. This lasts as long as the tail keeps older events.
     """
 
     def __init__(self) -> None:
-        """Begin with nothing."""
+        """Create an empty tail."""
         self._chunks: list[_Chunk] = []
         self._size = 0
 
     def add(self, answered: Iterable[tuple[AppendRequest, Outcome]], recorded_at: datetime) -> None:
-        """Keep what one statement or transaction stored, in the order of its positions.
+        """Add what one statement or transaction stored, in the order of positions.
 
         Args:
-            answered: Its requests with their outcomes; only those are kept that stored events.
-            recorded_at: When they were stored, as the database has it.
+            answered: Its requests with their outcomes; those that stored no events are ignored.
+            recorded_at: When they were stored, as recorded in the database.
         """
-        # Everything that commands wait for passes here. Senders may change their lists later, so these are copied.
+        # Every append waits for this, so do little here. Callers may change their lists later, so copy them.
         kept = [
             (request, tuple(request.events), outcome.position)
             for request, outcome in answered
@@ -95,19 +95,19 @@ class Tail:
         self._bound(last)
 
     def read(self, after: int, limit: int, types: Collection[str] | None) -> LogPage | None:
-        """Return what `EventStore.read` would; None where only the database can tell."""
+        """Return what `EventStore.read` would; None if only the database knows."""
         chunks = self._chunks
         if not chunks or not chunks[0].first <= after + 1 <= chunks[-1].last:
             return None
         return page_of(self._after(after), after, limit, types)
 
     def clear(self) -> None:
-        """Forget everything."""
+        """Remove all events."""
         self._chunks.clear()
         self._size = 0
 
     def _bound(self, last: int) -> None:
-        """Drop the oldest, whole appends, until the rest is within the bounds; nothing is left of one too large."""
+        """Drop the oldest appends until the rest is within the bounds; an append that is too large is dropped too."""
         drop = 0
         for chunk in self._chunks:
             if self._size <= MAX_BYTES and last - chunk.first < MAX_EVENTS:

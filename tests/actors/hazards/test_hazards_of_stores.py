@@ -36,9 +36,9 @@ class LateStore(MemoryStore):
 
     async def append(self, requests: Sequence[AppendRequest]) -> Sequence[Outcome]:
         self.appends += 1
-        return await asyncio.shield(asyncio.ensure_future(self._append(requests, first=self.appends == 1)))
+        return await asyncio.shield(asyncio.ensure_future(self._append_late(requests, first=self.appends == 1)))
 
-    async def _append(self, requests: Sequence[AppendRequest], *, first: bool) -> Sequence[Outcome]:
+    async def _append_late(self, requests: Sequence[AppendRequest], *, first: bool) -> Sequence[Outcome]:
         if first:
             await self.late()
         return await super().append(requests)

@@ -6,8 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Generic, TypeVar
 
-from eventree.actors.actor import Actor, ActorContext
-from eventree.actors.request import Request
+from eventree.actors import Actor, ActorContext, Request
 from eventree.domain.aggregate import AggregateType
 from eventree.errors import DomainError, EventreeError
 from eventree.errors.stores import TRANSIENT_ERRORS

@@ -10,7 +10,7 @@ from typing import Generic, TypeAlias, TypeVar
 
 from msgspec import Struct, field
 
-from eventree.actors.request import Request
+from eventree.actors import Request
 from eventree.domain.aggregate import AggregateType
 from eventree.domain.codec import Encoded
 from eventree.domain.events import Commit

@@ -6,7 +6,7 @@ from uuid import NAMESPACE_OID, UUID, uuid4, uuid5
 
 from msgspec import Struct
 
-from eventree.actors.request import CARRIED
+from eventree.actors.actor.request import CARRIED
 from eventree.domain.events import Commit
 from eventree.domain.limits import check_command_id, check_id, check_metadata
 from eventree.domain.metadata import CAUSATION_ID, CORRELATION_ID, encode_metadata

@@ -4,10 +4,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
-from eventree.actors.actor import Actor, ActorContext
-from eventree.actors.exits import ExitReason
-from eventree.actors.ref import ActorRef
-from eventree.actors.request import Request
+from eventree.actors import Actor, ActorContext, ActorRef, ExitReason, Request
 from eventree.errors import ActorError, EventreeError, QueryStopped
 from eventree.sourcing.queries.commits import HandlingFailed
 from eventree.sourcing.queries.delivery import Delivery

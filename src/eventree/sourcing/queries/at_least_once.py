@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, Generic, TypeAlias, TypeVar
 
-from eventree.actors.request import CARRIED
+from eventree.actors.actor.request import CARRIED
 from eventree.domain.events import EventEnvelope
 from eventree.sourcing.queries import context
 from eventree.sourcing.queries.commits import HandlingFailed, StoredCommit

@@ -32,8 +32,14 @@ from eventree.sourcing.queries.delivery import is_being_cancelled
 from eventree.sourcing.queries.options import Options
 from eventree.sourcing.queries.requests import PAGE, Delivered
 from eventree.sourcing.queries.state import QueryState
-from eventree.stores.contract import Checkpoint, CheckpointUpdate, LeaseRequest, ParkedCommit
-from eventree.stores.transaction import StoreTransaction, TransactionalStore
+from eventree.stores.contract import (
+    Checkpoint,
+    CheckpointUpdate,
+    LeaseRequest,
+    ParkedCommit,
+    StoreTransaction,
+    TransactionalStore,
+)
 
 EventT = TypeVar("EventT")
 
@@ -92,7 +98,7 @@ class ExactlyOnce(Generic[EventT]):
         """See `Delivery.claim`; `setup` runs in the transaction that creates the checkpoint."""
         async with self._transaction() as transaction:
             checkpoint = await transaction.claim_checkpoint(*self._key, lease)
-            if checkpoint.fence == 1 and self._steps.setup is not None:
+            if checkpoint.fencing_token == 1 and self._steps.setup is not None:
                 await self._step(self._steps.setup, transaction)
                 # On Postgres an error that `setup` swallowed fails the transaction; only the next statement says so.
                 await transaction.save_checkpoint(*self._key, CheckpointUpdate(checkpoint, lease.seconds))

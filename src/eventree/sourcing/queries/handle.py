@@ -6,9 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Never
 
-from eventree.actors.ref import ActorRef
-from eventree.actors.spec import ChildSpec
-from eventree.actors.supervisor import Supervisor
+from eventree.actors import ActorRef, ChildSpec, Supervisor
 from eventree.errors import ActorCrashed, ActorTimeout, InvalidArgument, QueryStopped
 from eventree.errors.arguments import check_positive
 from eventree.sourcing.queries.context import refuse_in_transaction

@@ -5,7 +5,7 @@ from enum import Enum
 from typing import Any, Literal, Protocol, TypeAlias, TypedDict, TypeVar
 from zlib import crc32
 
-from eventree.actors.policy import Backoff
+from eventree.backoff import Backoff
 from eventree.domain.limits import check_id, check_version
 from eventree.errors import InvalidArgument
 from eventree.errors.arguments import check_positive

@@ -27,7 +27,7 @@ from typing import Final, Self, assert_never
 from msgspec import Struct
 from msgspec.structs import replace
 
-from eventree.actors.policy import Backoff
+from eventree.backoff import Backoff
 from eventree.errors import (
     EventreeError,
     InvalidArgument,
@@ -262,12 +262,12 @@ class QueryState(Struct, frozen=True):
             checkpoint: The claimed one.
             now: When it was asked for.
         """
-        is_alone = checkpoint.fence == self.checkpoint.fence + 1
+        is_alone = checkpoint.fencing_token == self.checkpoint.fencing_token + 1
         stays = is_alone and checkpoint.position == self.checkpoint.position
         was_setup = self.failure is not None and self.failure.is_setup
         state = replace(
             self._forget_failure() if was_setup else self,
-            fencing_token=checkpoint.fence,
+            fencing_token=checkpoint.fencing_token,
             renewed_at=now,
             confirmed_at=now,
             checkpoint=checkpoint,
@@ -278,7 +278,7 @@ class QueryState(Struct, frozen=True):
             return replace(state, save_at=now if self.position > checkpoint.position else inf)
         return replace(
             state.lost(),
-            fencing_token=checkpoint.fence,
+            fencing_token=checkpoint.fencing_token,
             position=checkpoint.position,
             parking=(),
             skipping=0,
@@ -299,7 +299,7 @@ class QueryState(Struct, frozen=True):
         """Note what is stored: where the live version is, which commits are parked, and who may move the checkpoint."""
         if stored is None:
             return self.fenced(now)
-        if self.has_lease and stored.checkpoint.fence != self.fencing_token:
+        if self.has_lease and stored.checkpoint.fencing_token != self.fencing_token:
             return self.fenced(now)
         is_live = stored.live_version == self.options.version
         state = replace(
@@ -407,7 +407,7 @@ class QueryState(Struct, frozen=True):
         position = update.checkpoint.position
         state = replace(
             self,
-            fencing_token=update.checkpoint.fence,
+            fencing_token=update.checkpoint.fencing_token,
             renewed_at=now,
             confirmed_at=now,
             checkpoint=update.checkpoint,

@@ -9,9 +9,7 @@ from inspect import isasyncgenfunction, iscoroutinefunction, isgeneratorfunction
 from typing import Any, Generic, Never, TypeAlias, TypeGuard, TypeVar, Unpack
 from uuid import uuid4
 
-from eventree.actors.mailbox_spec import MailboxSpec
-from eventree.actors.ref import ActorRef
-from eventree.actors.spec import ChildSpec
+from eventree.actors import ActorRef, ChildSpec, MailboxSpec
 from eventree.domain.events import EventEnvelope
 from eventree.domain.limits import check_id
 from eventree.errors import InvalidArgument
@@ -26,8 +24,8 @@ from eventree.sourcing.queries.messages import QueryMessage
 from eventree.sourcing.queries.options import Followed, Options, Partition, QueryOptions
 from eventree.sourcing.queries.state import QueryState
 from eventree.sourcing.queries.worker import Published
-from eventree.stores.contract import EventStore
-from eventree.stores.transaction import TransactionalStore
+from eventree.stores.contract import EventStore, TransactionalStore
+from eventree.stores.forwarding import checked
 
 EventT_contra = TypeVar("EventT_contra", contravariant=True)
 ConnectionT = TypeVar("ConnectionT")
@@ -81,7 +79,7 @@ class Subscription(ABC, Generic[EventT_contra]):
         Raises:
             InvalidArgument: It does not say whose events it follows, or the store cannot hold what it needs.
         """
-        owner = _new_owner()
+        owner, store = _new_owner(), checked(store)
         parts = [self._part(options, store, self._follows or follows, owner) for options in self._parts]
         return QueryHandle(self.name, self.version, store, parts)
 

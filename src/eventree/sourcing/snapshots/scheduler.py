@@ -4,7 +4,7 @@ import logging
 from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
-from eventree.actors.ref import ActorRef
+from eventree.actors import ActorRef
 from eventree.domain.snapshots import SnapshotPolicy
 from eventree.errors.root import error_text
 from eventree.sourcing.snapshots.codec import SnapshotCodec

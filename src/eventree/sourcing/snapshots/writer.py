@@ -4,8 +4,7 @@ import logging
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
-from eventree.actors.actor import Actor, ActorContext
-from eventree.actors.request import Request
+from eventree.actors import Actor, ActorContext, Request
 from eventree.errors.root import error_text
 from eventree.sourcing.statistics import Counters
 from eventree.stores.contract import EventStore, StoredSnapshot

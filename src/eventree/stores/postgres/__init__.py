@@ -1,4 +1,4 @@
-"""The store for production: Postgres, through asyncpg."""
+"""The Postgres store, accessed through asyncpg."""
 
 try:
     import asyncpg as _asyncpg  # noqa: F401 # pyright: ignore[reportMissingTypeStubs, reportUnusedImport]

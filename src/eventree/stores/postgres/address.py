@@ -1,4 +1,4 @@
-"""Where the database is: what may be shown of its DSN, and whether the way there is safe."""
+"""The address of the database: what of its DSN may be shown, and whether the connection is secure."""
 
 import ipaddress
 import os
@@ -20,11 +20,11 @@ _NO_PORT = 2**16
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Hold a DSN and keep its secrets.
+    """A DSN that does not reveal its secrets.
 
     Attributes:
-        dsn: The whole, for the driver only; never shown.
-        where: Hosts and database, for people.
+        dsn: The whole DSN, for the driver only; never shown.
+        where: Hosts and database, for messages.
     """
 
     dsn: str = field(repr=False)
@@ -35,15 +35,15 @@ class Address:
 
 
 def parse(dsn: str, *, require_tls: bool) -> Address:
-    """Return the address in a DSN.
+    """Parse a DSN.
 
     Args:
         dsn: `postgresql://user:password@host:port/database?sslmode=verify-full`, all parts optional, as for libpq.
-        require_tls: Whether to refuse a server on another machine that need not prove who it is. The driver's own
-            default, `sslmode=prefer`, proves nothing and may even fall back to plain text.
+        require_tls: Whether to refuse a server on another machine without a verified identity. The driver's default,
+            `sslmode=prefer`, verifies nothing and may even fall back to plain text.
 
     Raises:
-        InvalidArgument: It is no such text, or the server need not prove who it is. The DSN is not shown.
+        InvalidArgument: It is invalid, or does not verify the server. The message does not contain the DSN.
     """
     if not isinstance(dsn, str) or not dsn.startswith(("postgresql://", "postgres://")):
         raise InvalidArgument("dsn", "must be a text that begins with postgresql://")
@@ -52,7 +52,7 @@ def parse(dsn: str, *, require_tls: bool) -> Address:
         options = dict(parse_qsl(parts.query, strict_parsing=bool(parts.query)))
     except ValueError:
         raise InvalidArgument("dsn", "is not a valid URL") from None
-    # Where a password ends too early, the rest of it would be taken for a host or a database, and shown.
+    # If a password ended too early, the rest of it would be taken for a host or a database, and shown.
     if "#" in dsn or "\0" in unquote(dsn) or dsn.count("@") > min(parts.netloc.count("@"), 1):
         raise InvalidArgument("dsn", "must have @ : / ? # [ ] in a user or a password percent-encoded, as %40 for @")
     places = _places(parts.netloc.rpartition("@")[2], options)
@@ -63,16 +63,16 @@ def parse(dsn: str, *, require_tls: bool) -> Address:
         raise InvalidArgument(
             "dsn",
             f"names a server on another machine ({shown or 'of a service file'}) with sslmode={mode}, which does not "
-            "verify who answers; add sslmode=verify-full, or give require_tls=False if the network is trusted",
+            "verify who answers; add sslmode=verify-full, or pass require_tls=False if the network is trusted",
         )
     return Address(dsn, f"postgresql://{shown or 'local'}/{parts.path.lstrip('/')}")
 
 
 def _places(network: str, options: Mapping[str, str]) -> list[str]:
-    """Return hosts, each maybe with a port, from where the driver takes them; none for the sockets of this machine.
+    """Return the hosts that the driver will use, each with an optional port; none for the sockets of this machine.
 
-    The driver decodes hosts after it took them apart. That is done here only for what must be encoded: the folder of a
-    socket. Any other `%` is refused.
+    The driver splits hosts before it decodes them. Here only a socket directory, which must be encoded, is decoded; any
+    other `%` is refused.
     """
     if network:
         places = [unquote(place) if place.lower().startswith("%2f") else place for place in network.split(",")]
@@ -84,18 +84,18 @@ def _places(network: str, options: Mapping[str, str]) -> list[str]:
     ports = [match["port"] for match in found if match and match["port"]]
     ports += options["port"].split(",") if "port" in options else []
     if not all(found) or not all(_PORT.fullmatch(port) and int(port) < _NO_PORT for port in ports):
-        raise InvalidArgument("dsn", "names a host or a port, as may PGHOST, that there cannot be")
+        raise InvalidArgument("dsn", "has an invalid host or port (check PGHOST too)")
     return places
 
 
 def _sslmode(options: Mapping[str, str]) -> str:
-    """Return how much the server must prove; a service file, which is not read here, counts for more than PGSSLMODE."""
+    """Return the sslmode in effect; a service file, which is not read here, takes precedence over PGSSLMODE."""
     usual = "prefer" if "service" in options else os.environ.get("PGSSLMODE") or "prefer"
     return options.get("sslmode", usual)
 
 
 def _is_local(place: str) -> bool:
-    """Tell whether a host, maybe with a port, is this machine: a socket's folder, or loopback."""
+    """Return whether a host, with an optional port, is this machine: a socket directory, or loopback."""
     if place.startswith("/"):
         return True
     host = place[1 : place.index("]")] if place.startswith("[") else place.partition(":")[0]

@@ -8,10 +8,11 @@ from eventree.errors import TransactionFailed
 from eventree.stores.contract import Appended, AppendRequest, Conflict, DuplicateCommand, NewEvent, Outcome
 from eventree.stores.postgres.driver import DRIVER_ERRORS, Connection, violates
 
-# The lock on the head comes first, since all else is joined to it. READ COMMITTED judges an UPDATE again on the newest
-# row, so whoever lost a race drops out of `kept`. A request that only checks has no n; it is judged on what this
-# statement sees, which is as new as the call. LATERAL with LIMIT is an index lookup for each row, whatever the planner
-# believes of the tables' sizes, which it may not know yet. The time is one for all events, taken under the lock.
+# The lock on the head comes first, since everything else is joined to it. READ COMMITTED re-evaluates an UPDATE on the
+# newest row, so a request that lost a race drops out of `kept`. A request that only checks has no n; it is checked
+# against the snapshot of this statement, which is as new as the call. LATERAL with LIMIT forces an index lookup per
+# row, whatever the planner assumes about table sizes, which it may not know yet. All events get one time, taken under
+# the lock.
 _APPEND: Final = """
 WITH locked AS MATERIALIZED (SELECT position FROM head WHERE id LIMIT 1 FOR UPDATE),
 clock AS MATERIALIZED (SELECT clock_timestamp() AS now FROM locked),
@@ -55,7 +56,7 @@ LEFT JOIN LATERAL (
   SELECT position FROM events e WHERE e.stream = s.stream AND e.sequence = s.sequence LIMIT 1) e ON true
 ORDER BY w.number
 """
-_STANDS: Final = """
+_SEQUENCES: Final = """
 SELECT false, coalesce(s.sequence, 0), coalesce(e.position, 0), NULL
 FROM unnest($1::text[], $2::text[]) WITH ORDINALITY r (aggregate_type, aggregate_id, number)
 LEFT JOIN LATERAL (
@@ -75,14 +76,14 @@ _KNOWN: Final = "SELECT command_id FROM commands WHERE command_id = ANY($1::text
 _MAX_ROUNDS = 16
 
 Stored: TypeAlias = tuple[Sequence[tuple[AppendRequest, Outcome]], datetime]
-"""The requests that one statement kept, with their outcomes, and when it stored their events."""
+"""The requests that one statement stored, with their outcomes, and the time of their events."""
 
 
-class Call:
-    """One call of `append`; it may be attempted again on another connection when the first one broke."""
+class AppendAttempt:
+    """One call of `append`, which may be repeated on another connection if the first one was lost."""
 
     def __init__(self, requests: Sequence[AppendRequest]) -> None:
-        """Begin with no outcome."""
+        """Start without outcomes."""
         self._requests = requests
         self._outcomes: list[Outcome | None] = [None] * len(requests)
         self._sent = False
@@ -90,20 +91,20 @@ class Call:
 
     @property
     def stored(self) -> Sequence[Stored]:
-        """What each statement of the attempt stored, in order; nothing once an answer was lost."""
+        """What each statement of the last run stored, in order; empty once an answer was lost."""
         return self._stored
 
     @property
     def head(self) -> int:
-        """The position of the newest event that was stored, 0 if there is none."""
+        """The position of the newest event it stored, 0 if there is none."""
         stored = zip(self._requests, self._outcomes, strict=True)
         return max((o.position for r, o in stored if r.events and isinstance(o, Appended)), default=0)
 
-    async def attempt(self, connection: Connection) -> list[Outcome]:
-        """Bring every request that has no outcome yet to one, and return all outcomes.
+    async def run(self, connection: Connection) -> list[Outcome]:
+        """Run until every request has an outcome, and return all outcomes.
 
-        Once an answer was lost, a request that is refused may be its own first attempt, which the old server process
-        committed after all: then its events are there, each as it was given.
+        Once an answer was lost, a request may be refused because of its own first attempt, which the old server process
+        committed after all: then all its events are stored exactly as requested.
         """
         lost, self._sent = self._sent, True
         self._stored.clear()
@@ -115,14 +116,14 @@ class Call:
                 await self._round(connection, missing, lost=lost)
         outcomes = [outcome for outcome in self._outcomes if outcome is not None]
         if len(outcomes) < len(self._requests):
-            raise TransactionFailed("the tables of the store behave strangely; were their triggers or rules changed?")
+            raise TransactionFailed("unexpected result of the append; were triggers or rules of the tables changed?")
         return outcomes
 
     async def _round(self, connection: Connection, numbers: Sequence[int], *, lost: bool) -> None:
-        """Send the requests of these numbers once; some may be left without an outcome, to be sent again."""
+        """Send these requests once; some may be left without an outcome, to be sent again."""
         requests = [self._requests[number] for number in numbers]
         if not any(request.events or request.commands for request in requests):
-            rows = await connection.fetch(_STANDS, *_aggregates(requests))  # needs no lock
+            rows = await connection.fetch(_SEQUENCES, *_aggregates(requests))  # needs no lock
         else:
             try:
                 rows = await connection.fetch(_APPEND, *_columns(requests))
@@ -147,7 +148,7 @@ class Call:
         await self._refuse(connection, refused, {}, lost=lost)
 
     async def _refuse_known(self, connection: Connection, numbers: Sequence[int], *, lost: bool) -> None:
-        """Refuse what has ids that are recorded: the whole statement failed on one of them."""
+        """Refuse the requests with recorded command ids: one of them made the whole statement fail."""
         ids = [command.command_id for number in numbers for command in self._requests[number].commands]
         known = {row[0] for row in await connection.fetch(_KNOWN, ids)}
         suspects = {
@@ -160,10 +161,10 @@ class Call:
     async def _refuse(
         self, connection: Connection, numbers: Sequence[int], known: Mapping[int, set[str]], *, lost: bool
     ) -> None:
-        """Tell why requests were refused; one whose sequence fits by now, and without known ids, is sent again."""
+        """Set the outcomes of refused requests; one that fits by now and has no recorded ids is sent again."""
         if not numbers:
             return
-        rows = await connection.fetch(_STANDS, *_aggregates([self._requests[number] for number in numbers]))
+        rows = await connection.fetch(_SEQUENCES, *_aggregates([self._requests[number] for number in numbers]))
         for number, (_, sequence, *_) in zip(numbers, rows, strict=True):
             request = self._requests[number]
             if sequence == request.expected_sequence:
@@ -176,7 +177,7 @@ class Call:
 
 
 async def _position_if_stored(connection: Connection, request: AppendRequest) -> int:
-    """Return the position of a request's last event if all its events are stored just as they are, else 0."""
+    """Return the position of a request's last event if all its events are stored exactly as requested, else 0."""
     first, last = request.expected_sequence, request.expected_sequence + len(request.events)
     rows = await connection.fetch(_STORED, request.aggregate_type, request.aggregate_id, first, last)
     same = len(rows) == len(request.events) > 0 and all(
@@ -190,7 +191,7 @@ def _aggregates(requests: Sequence[AppendRequest]) -> tuple[list[str], list[str]
 
 
 def _columns(requests: Sequence[AppendRequest]) -> tuple[list[object], ...]:
-    """Return the parameters of the statement: a list per column, of requests, events and commands."""
+    """Return the parameters of the statement: one list per column of requests, events and commands."""
     events = [
         (number, at, event) for number, request in enumerate(requests, 1) for at, event in enumerate(request.events, 1)
     ]
@@ -215,7 +216,7 @@ def _columns(requests: Sequence[AppendRequest]) -> tuple[list[object], ...]:
 
 
 def _without_repeated_ids(requests: Sequence[AppendRequest]) -> list[list[int]]:
-    """Cut the numbers of requests where a command id comes back: what is known decides over the later one."""
+    """Split the requests wherever a command id repeats, so that the later one meets a recorded id."""
     parts: list[list[int]] = [[]]
     seen: set[str] = set()
     for number, request in enumerate(requests):

@@ -1,36 +1,37 @@
-"""How far queries have read: each one statement, in a transaction of its own or of a projection."""
+"""Checkpoints: statements in a transaction of their own or within that of a projection."""
 
 from typing import Final
 
 from eventree.errors import CheckpointFenced, CheckpointHeld
-from eventree.stores.checkpoint import VersionRow, judge_make_live
 from eventree.stores.contract import Checkpoint, CheckpointUpdate, LeaseRequest, ParkedCommit, StoredCheckpoint
 from eventree.stores.postgres.driver import DRIVER_ERRORS, Connection, violates
+from eventree.stores.versions import VersionRow, judge_make_live
 
-# Names are qualified, as a projection's connection looks names up where its user wants. A lease is judged by the
-# server's clock at the moment when the row is locked.
+# Names are qualified, since the search path of a projection's connection is the user's. A lease expires by the server's
+# clock, read while the row is locked.
 _CLAIM: Final = """
-INSERT INTO {schema}.checkpoints AS c (name, version, position, fence, owner, lease_until, live)
+INSERT INTO {schema}.checkpoints AS c (name, version, position, fencing_token, owner, lease_until, live)
 VALUES ($1, $2, least(coalesce($3, (SELECT position FROM {schema}.head WHERE id)),
                       (SELECT position FROM {schema}.checkpoints WHERE name = $1 AND live)), 1, $4,
         clock_timestamp() + $5 * interval '1 second', NOT EXISTS (SELECT FROM {schema}.checkpoints WHERE name = $1))
 ON CONFLICT (name, version) DO UPDATE
-SET fence = c.fence + 1, owner = excluded.owner, lease_until = clock_timestamp() + $5 * interval '1 second'
+SET fencing_token = c.fencing_token + 1, owner = excluded.owner,
+  lease_until = clock_timestamp() + $5 * interval '1 second'
 WHERE c.lease_until <= clock_timestamp() OR c.owner = excluded.owner
-RETURNING position, fence
+RETURNING position, fencing_token
 """
 _HOLDER: Final = """
 SELECT owner, extract(epoch FROM lease_until - clock_timestamp())::float8 FROM {schema}.checkpoints
 WHERE name = $1 AND version = $2
 """
-_MOVE: Final = """
+_SAVE: Final = """
 UPDATE {schema}.checkpoints SET position = $3, skipped = skipped + $5,
   replay_until = CASE WHEN $7::bigint > 0 THEN $7 ELSE replay_until END,
   lease_until = CASE WHEN $6::float8 > 0 THEN clock_timestamp() + $6 * interval '1 second' ELSE lease_until END
-WHERE name = $1 AND version = $2 AND fence = $4 RETURNING fence
+WHERE name = $1 AND version = $2 AND fencing_token = $4 RETURNING fencing_token
 """
-_MOVE_AND_PARK: Final = (
-    f"WITH moved AS ({_MOVE}),"  # noqa: S608 - our own text
+_SAVE_AND_PARK: Final = (
+    f"WITH moved AS ({_SAVE}),"  # noqa: S608 - our own text
     """
 unparked AS (
   DELETE FROM {schema}.parked USING moved WHERE name = $1 AND version = $2 AND position = ANY($8::bigint[])),
@@ -40,15 +41,15 @@ parked AS (
   ON CONFLICT (name, version, position) DO UPDATE
   SET last_position = excluded.last_position, aggregate_type = excluded.aggregate_type,
     aggregate_id = excluded.aggregate_id, reason = excluded.reason, parked_at = excluded.parked_at)
-SELECT fence FROM moved
+SELECT fencing_token FROM moved
 """
 )
 _VERSIONS: Final = """
-SELECT version, position, fence, replay_until, live FROM {schema}.checkpoints WHERE name = $1
+SELECT version, position, fencing_token, replay_until, live FROM {schema}.checkpoints WHERE name = $1
 ORDER BY version FOR UPDATE
 """
 _RETIRE: Final = """
-UPDATE {schema}.checkpoints SET live = false, fence = fence + 1, lease_until = clock_timestamp()
+UPDATE {schema}.checkpoints SET live = false, fencing_token = fencing_token + 1, lease_until = clock_timestamp()
 WHERE name = $1 AND live AND version <> $2
 """
 _MAKE_LIVE: Final = """
@@ -56,10 +57,10 @@ UPDATE {schema}.checkpoints SET live = true, replay_until = $3 WHERE name = $1 A
 """
 _RENEW: Final = """
 UPDATE {schema}.checkpoints SET lease_until = clock_timestamp() + $4 * interval '1 second'
-WHERE name = $1 AND version = $2 AND fence = $3 RETURNING fence
+WHERE name = $1 AND version = $2 AND fencing_token = $3 RETURNING fencing_token
 """
 _LOAD: Final = """
-SELECT c.position, c.fence, c.owner,
+SELECT c.position, c.fencing_token, c.owner,
        (SELECT count(*) FROM {schema}.parked p WHERE p.name = c.name AND p.version = c.version),
        c.skipped, c.replay_until, coalesce(live.version, 0), coalesce(live.position, 0)
 FROM {schema}.checkpoints c LEFT JOIN {schema}.checkpoints live ON live.name = c.name AND live.live
@@ -72,14 +73,14 @@ FROM {schema}.parked WHERE name = $1 AND version = $2 AND position > $3 ORDER BY
 
 
 class CheckpointTable:
-    """Move the checkpoints of one schema, on whatever connection it is given."""
+    """The checkpoints of one schema; each method runs on the connection it is given."""
 
     def __init__(self, schema: str) -> None:
-        """Name the schema, quoted."""
+        """Prepare the statements for a schema, given as a quoted name."""
         self._claim = _CLAIM.format(schema=schema)
         self._holder = _HOLDER.format(schema=schema)
-        self._move = _MOVE.format(schema=schema)
-        self._move_and_park = _MOVE_AND_PARK.format(schema=schema)
+        self._save = _SAVE.format(schema=schema)
+        self._save_and_park = _SAVE_AND_PARK.format(schema=schema)
         self._versions = _VERSIONS.format(schema=schema)
         self._retire = _RETIRE.format(schema=schema)
         self._make_live = _MAKE_LIVE.format(schema=schema)
@@ -87,52 +88,53 @@ class CheckpointTable:
         self._load = _LOAD.format(schema=schema)
         self._parked = _PARKED.format(schema=schema)
 
-    async def claim(self, db: Connection, name: str, version: int, claim: LeaseRequest) -> Checkpoint:
-        """Take a checkpoint over; raises `CheckpointHeld`."""
+    async def claim(self, db: Connection, name: str, version: int, lease: LeaseRequest) -> Checkpoint:
+        """Claim a checkpoint; raises `CheckpointHeld`."""
         while True:
             try:
-                async with db.transaction():  # within another one, what fails must not fail all of it
-                    rows = await db.fetch(self._claim, name, version, claim.start, claim.owner, float(claim.seconds))
-            except DRIVER_ERRORS as error:  # of two versions that are the first at once, one is
+                # Within a projection's transaction it is a savepoint, so that a failure leaves the rest intact.
+                async with db.transaction():
+                    rows = await db.fetch(self._claim, name, version, lease.start, lease.owner, float(lease.seconds))
+            except DRIVER_ERRORS as error:  # two first versions at once: only one becomes live
                 if not violates(error, "one_version_is_live"):
                     raise
                 continue
             if rows:
                 return Checkpoint(*rows[0])
             [(owner, seconds)] = await db.fetch(self._holder, name, version)
-            if seconds > 0:  # else its time has ended just now
+            if seconds > 0:  # otherwise it has expired just now
                 raise CheckpointHeld(name, owner, seconds)
 
-    async def move(self, db: Connection, name: str, version: int, move: CheckpointUpdate) -> None:
-        """Move a checkpoint with all that belongs to it; raises `CheckpointFenced`."""
-        place, seconds = move.checkpoint, float(move.seconds)
-        values = (name, version, place.position, place.fence, move.skipped, seconds, move.replay_until)
-        if move.park or move.unpark:
-            rows = await db.fetch(self._move_and_park, *values, list(move.unpark), *_columns(move))
+    async def save(self, db: Connection, name: str, version: int, update: CheckpointUpdate) -> None:
+        """Apply an update to a checkpoint; raises `CheckpointFenced`."""
+        moved, seconds = update.checkpoint, float(update.seconds)
+        values = (name, version, moved.position, moved.fencing_token, update.skipped, seconds, update.replay_until)
+        if update.park or update.unpark:
+            rows = await db.fetch(self._save_and_park, *values, list(update.unpark), *_columns(update))
         else:
-            rows = await db.fetch(self._move, *values)
+            rows = await db.fetch(self._save, *values)
         if not rows:
-            raise CheckpointFenced(name, place.fence)
+            raise CheckpointFenced(name, moved.fencing_token)
 
-    async def make_live(self, db: Connection, name: str, version: int, fence: int) -> bool:
-        """Let a version's results count; raises `CheckpointFenced`."""
+    async def make_live(self, db: Connection, name: str, version: int, fencing_token: int) -> bool:
+        """Make a version the live one; raises `CheckpointFenced`."""
         async with db.transaction():
             rows = [VersionRow(*row) for row in await db.fetch(self._versions, name)]
-            replay_until = judge_make_live(name, rows, version, fence)
+            replay_until = judge_make_live(name, rows, version, fencing_token)
             if replay_until is None:
                 return False
             await db.execute(self._retire, name, version)
             await db.execute(self._make_live, name, version, replay_until)
             return True
 
-    async def renew(self, db: Connection, name: str, version: int, fence: int, seconds: float) -> bool:
-        """Let a claim hold for so long from now on; return whether it is still the newest."""
-        return bool(await db.fetch(self._renew, name, version, fence, float(seconds)))
+    async def renew(self, db: Connection, name: str, version: int, fencing_token: int, seconds: float) -> bool:
+        """Extend a lease; return whether the fencing token is still the newest."""
+        return bool(await db.fetch(self._renew, name, version, fencing_token, float(seconds)))
 
     async def load(self, db: Connection, name: str, version: int) -> StoredCheckpoint | None:
-        """Return all that is stored of a checkpoint."""
-        for position, fence, *rest in await db.fetch(self._load, name, version):
-            return StoredCheckpoint(Checkpoint(position, fence), *rest)
+        """Return everything stored about a checkpoint."""
+        for position, fencing_token, *rest in await db.fetch(self._load, name, version):
+            return StoredCheckpoint(Checkpoint(position, fencing_token), *rest)
         return None
 
     async def load_parked(self, db: Connection, name: str, version: int, after: int, limit: int) -> list[ParkedCommit]:
@@ -140,12 +142,12 @@ class CheckpointTable:
         return [ParkedCommit(*row) for row in await db.fetch(self._parked, name, version, after, limit)]
 
 
-def _columns(move: CheckpointUpdate) -> tuple[list[object], ...]:
+def _columns(update: CheckpointUpdate) -> tuple[list[object], ...]:
     return (
-        [parked.position for parked in move.park],
-        [parked.last_position for parked in move.park],
-        [parked.aggregate_type for parked in move.park],
-        [parked.aggregate_id for parked in move.park],
-        [parked.reason for parked in move.park],
-        [parked.parked_at for parked in move.park],
+        [parked.position for parked in update.park],
+        [parked.last_position for parked in update.park],
+        [parked.aggregate_type for parked in update.park],
+        [parked.aggregate_id for parked in update.park],
+        [parked.reason for parked in update.park],
+        [parked.parked_at for parked in update.park],
     )

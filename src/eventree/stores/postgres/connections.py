@@ -1,4 +1,4 @@
-"""Connections to one database: opened when they are needed, replaced when they are lost."""
+"""Connections to one database: opened on demand, replaced when lost."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -6,14 +6,15 @@ from contextlib import asynccontextmanager
 from typing import Final, TypeVar
 from weakref import WeakKeyDictionary
 
+from eventree.backoff import Backoff
 from eventree.errors import EventStoreError, StoreBusy, StoreUnavailable, StoreUnusable
 from eventree.stores.postgres.address import Address
-from eventree.stores.postgres.driver import DRIVER_ERRORS, Connection, connect, is_weather, translate
+from eventree.stores.postgres.driver import DRIVER_ERRORS, Connection, connect, is_transient, translate
 
 R = TypeVar("R")
 
-# A plan is kept, and tables grow: what was the fastest way through ten rows must not be taken through a million. Every
-# statement of ours finds its rows by an index.
+# Plans are cached and tables grow: a plan made for ten rows must not be used for a million. Every statement of the
+# store finds its rows by an index, so other plans are disabled.
 _SESSION: Final = """
 SELECT current_setting('fsync') = 'on', pg_is_in_recovery(),
   CASE WHEN current_setting('synchronous_commit') IN ('off', 'local')
@@ -22,45 +23,46 @@ SELECT current_setting('fsync') = 'on', pg_is_in_recovery(),
    WHERE $1 AND name IN ('jit', 'enable_seqscan', 'enable_mergejoin'))
 """
 _LIMIT_IDLING: Final = "SELECT set_config('idle_in_transaction_session_timeout', $1, false)"
+_RECONNECT: Final = Backoff(initial=0.1, maximum=3.2, jitter=0)
 _GRACE = 2.0
 _LONGEST = 2**31 - 1
 
 
-class Circuit:
-    """Remember that a server is away, so that those who ask meanwhile need not find out for themselves."""
+class CircuitBreaker:
+    """Fail calls at once while the server is known to be unreachable."""
 
     def __init__(self, where: str) -> None:
-        """Begin with a server that is there."""
+        """Start closed, that is, with calls passing."""
         self._where = where
         self._failures = 0
         self._retry_at = 0.0
         self._reason = ""
 
     def check(self) -> None:
-        """Raise `StoreUnavailable` if the server was away a moment ago."""
+        """Raise `StoreUnavailable` until the next attempt to connect is due."""
         wait = self._retry_at - asyncio.get_running_loop().time()
         if wait > 0:
             raise StoreUnavailable(
-                f"{self._where} is away ({self._reason}), it is tried again in {wait:.1f} s; nothing was stored"
+                f"{self._where} is unreachable ({self._reason}); next attempt in {wait:.1f} s; nothing was stored"
             )
 
     def failed(self, error: BaseException) -> None:
-        """Count a failure to connect; the next try comes 0.1 s later, then twice as late each time, up to 3.2 s."""
+        """Count a failure to connect; the next attempt is due in 0.1 s, then twice as late each time, up to 3.2 s."""
         self._failures += 1
         self._reason = type(error).__name__
-        self._retry_at = asyncio.get_running_loop().time() + 0.1 * 2 ** min(self._failures - 1, 5)
+        self._retry_at = asyncio.get_running_loop().time() + _RECONNECT.delay(self._failures)
 
-    def works(self) -> None:
-        """Forget all failures."""
+    def succeeded(self) -> None:
+        """Reset after a successful connection."""
         self._failures = 0
         self._retry_at = 0.0
 
 
 class Connections:
-    """Run operations on at most so many connections, each operation to its end even if its caller is cancelled.
+    """Run operations on a limited number of connections, each to its end even if its caller is cancelled.
 
-    A cancelled statement would make the driver ask the server to cancel whatever runs on that connection, and the
-    server may hear of it when the next caller's statement runs.
+    On cancellation the driver would ask the server to cancel whatever runs on that connection, and that request may
+    arrive when the next caller's statement runs.
     """
 
     def __init__(
@@ -69,19 +71,19 @@ class Connections:
         schema: str | None,
         size: int,
         timeout: float,
-        circuit: Circuit,
+        circuit: CircuitBreaker,
         ended: Callable[[], None] = lambda: None,
     ) -> None:
-        """Connect to nothing yet.
+        """Start without connections.
 
         Args:
             address: The database.
-            schema: Where unqualified names are looked up, quoted; None for connections that are for the statements of
-                users, with all settings as their role has them.
-            size: How many operations may run at once.
+            schema: The search path, as a quoted name; None for connections that run users' statements, with the
+                settings of the role.
+            size: How many operations may run concurrently.
             timeout: How long a statement may take, and how long to wait for a free connection, in seconds.
-            circuit: What is known of the server; shared by all that connect to it.
-            ended: Called when a connection has ended, whoever ended it.
+            circuit: The circuit breaker of the server, shared by all its connections.
+            ended: Called when a connection has ended, for any reason.
         """
         self._address = address
         self._schema = schema
@@ -95,12 +97,12 @@ class Connections:
         self._closed = False
 
     async def run(self, operation: Callable[[Connection], Awaitable[R]]) -> R:
-        """Call a function with a connection; those who wait for one are served in order.
+        """Call a function with a connection; waiting callers are served in order.
 
         Raises:
-            ConnectionLost: The connection broke meanwhile; what the operation did may have taken place.
-            StoreUnavailable: There was no connection to be had; nothing happened.
-            EventStoreError: What the driver raised, in our words; its transaction was rolled back.
+            ConnectionLost: The connection was lost during the operation, which may have been committed.
+            StoreUnavailable: No connection could be opened; nothing was stored.
+            EventStoreError: The translated error of the driver; the transaction was rolled back.
         """
         await self._wait_for_slot()
         task = asyncio.create_task(self._carry_out(operation))
@@ -110,14 +112,14 @@ class Connections:
 
     @asynccontextmanager
     async def borrow(self, lease: float) -> AsyncGenerator[Connection, None]:
-        """Lend a connection for statements of others; one whose borrower is cancelled, or whose state is unknown, ends.
+        """Lend a connection for users' statements; after a cancellation or in an unknown state it is terminated.
 
         Args:
-            lease: Seconds after which the server ends a transaction of which it hears nothing.
+            lease: Seconds after which the server ends an idle transaction.
 
         Raises:
-            StoreUnavailable: There was no connection to be had, or it was lost.
-            TransactionRolledBack: A statement failed for a reason that passes by itself.
+            StoreUnavailable: No connection could be opened, or it was lost.
+            TransactionRolledBack: A statement failed with a transient error.
         """
         await self._wait_for_slot()
         try:
@@ -126,12 +128,12 @@ class Connections:
                 await self._limit_idling(connection, lease)
                 yield connection
             except Exception as error:
-                if is_weather(error, connection):
+                if is_transient(error, connection):
                     connection.terminate()
                     raise translate(error, self._address.where) from error
                 raise
             except BaseException:
-                connection.terminate()  # nobody knows what it is in the middle of
+                connection.terminate()  # its state is unknown
                 raise
             finally:
                 self._give_back(connection)
@@ -143,7 +145,7 @@ class Connections:
 
         Raises:
             StoreUnavailable: The server cannot be reached, or is a replica.
-            StoreUnusable: It does not let us in, or keeps no promises.
+            StoreUnusable: It refuses the login, or commits on it would not be durable.
         """
         self._circuit.check()
         try:
@@ -158,11 +160,11 @@ class Connections:
             raise StoreUnavailable(
                 f"{self._address} cannot be reached ({type(error).__name__}); nothing was stored"
             ) from error
-        self._circuit.works()
+        self._circuit.succeeded()
         return connection
 
     async def close(self) -> None:
-        """Wait for what is running, then close all connections; those who still wait for one get none."""
+        """Wait for running operations, then close all connections; callers that still wait get an error."""
         self._closed = True
         if self._running:
             await asyncio.wait(self._running)
@@ -198,7 +200,7 @@ class Connections:
         self._running.discard(task)
         self._slots.release()
         if not task.cancelled():
-            task.exception()  # its caller may have been cancelled: nobody else looks at it then
+            task.exception()  # its caller may have been cancelled, so mark the exception as retrieved
 
     async def _carry_out(self, operation: Callable[[Connection], Awaitable[R]]) -> R:
         connection = await self._take()
@@ -212,7 +214,7 @@ class Connections:
         except EventStoreError:
             raise
         except BaseException:
-            connection.terminate()  # nobody knows what it is in the middle of
+            connection.terminate()  # its state is unknown
             raise
         finally:
             if not connection.is_closed():
@@ -226,16 +228,16 @@ class Connections:
         return await self.connect()
 
     async def _connect(self) -> Connection:
-        milliseconds = str(max(1, int(min(self._timeout * 1000, _LONGEST))))  # 0 would be no limit
+        milliseconds = str(max(1, int(min(self._timeout * 1000, _LONGEST))))  # 0 would mean no limit
         path = {} if self._schema is None else {"search_path": self._schema}
         connection = await connect(
             self._address.dsn,
             timeout=self._timeout,
-            command_timeout=self._timeout + _GRACE,  # the server gives up first, and then we know the outcome
+            command_timeout=self._timeout + _GRACE,  # the server times out first, and then the outcome is known
             settings={
                 "application_name": "eventree",
                 **path,
-                "default_transaction_isolation": "read committed",  # appends rest on it, whatever the role is given
+                "default_transaction_isolation": "read committed",  # appends depend on it, whatever the role's default
                 "statement_timeout": milliseconds,
                 "idle_in_transaction_session_timeout": milliseconds,
             },
@@ -253,11 +255,11 @@ class Connections:
         if is_replica:
             raise StoreUnavailable(f"{self._address} is a replica now; commands need the primary")
         if not syncs:
-            raise StoreUnusable(self._address.where, "its fsync is off, so a commit would not be durable; turn it on")
+            raise StoreUnusable(self._address.where, "its fsync is off, so commits would not be durable; turn it on")
 
 
 async def close(connection: Connection) -> None:
-    """Close a connection politely, or at least at once."""
+    """Close a connection gracefully if possible, else terminate it."""
     try:
         await connection.close(timeout=1.0)
     except DRIVER_ERRORS:

@@ -1,4 +1,4 @@
-"""What is used of asyncpg, typed, and the one place where its errors become ours."""
+"""Types for the parts of asyncpg in use, and the translation of its errors."""
 
 import configparser
 from collections.abc import Callable, Mapping
@@ -26,7 +26,7 @@ class Transaction(Protocol):
 
 
 class Connection(Protocol):
-    """A connection of asyncpg, as far as it is used here."""
+    """The methods of an asyncpg connection that are used here."""
 
     async def execute(self, query: str, *values: object) -> str: ...
     async def fetch(self, query: str, *values: object) -> list[Row]: ...
@@ -42,7 +42,7 @@ class Connection(Protocol):
 
 
 class ConnectionLost(StoreUnavailable):
-    """The connection broke while a statement was under way: it may have taken place."""
+    """The connection was lost during a statement, which may have been executed."""
 
 
 DRIVER_ERRORS: Final[tuple[type[Exception], ...]] = (
@@ -52,18 +52,18 @@ DRIVER_ERRORS: Final[tuple[type[Exception], ...]] = (
     OSError,  # a timeout too
     EOFError,
 )
-"""Whatever the driver raises."""
+"""Everything the driver raises."""
 
-# https://www.postgresql.org/docs/current/errcodes-appendix.html; the first that fits counts.
+# https://www.postgresql.org/docs/current/errcodes-appendix.html; the first match counts.
 _LOST = ("08", "57P")  # connection exceptions; shutdown, crash, starting up
 _AWAY = ("53300", "53200", "58030", "25006")  # too many connections, out of memory, I/O error, read-only (a failover)
 _BUSY = ("55P03", "57014", "40001", "40P01")  # lock not available, query cancelled, serialization failure, deadlock
 _CANCELLED = "57014"
 _FULL = ("53100",)
-_VALUES = "22"  # data exceptions, some of which are the driver's own
+_VALUES = "22"  # data exceptions, some of them the driver's own
 _NOT_ALLOWED = ("28", "3D", "3F", "42501", "XX001", "XX002")  # login, database, schema, privilege; corruption
 _MEANING: Final[tuple[tuple[tuple[str, ...], type[EventStoreError], str], ...]] = (
-    (_LOST, ConnectionLost, "was lost while it worked"),
+    (_LOST, ConnectionLost, "was lost during a statement"),
     (_AWAY, StoreUnavailable, "cannot work now; nothing was stored"),
     (_BUSY, StoreBusy, "was busy for too long; nothing was stored, try again"),
     (_FULL, StoreFull, "has a full disk; nothing was stored, free space and try again"),
@@ -71,15 +71,15 @@ _MEANING: Final[tuple[tuple[tuple[str, ...], type[EventStoreError], str], ...]] 
 
 
 def translate(error: Exception, where: str) -> EventStoreError:
-    """Return what an error of the driver means for a user of the store.
+    """Return the store error that an error of the driver amounts to.
 
-    What Postgres adds as details is dropped from the error itself, since it holds stored values; so is what it or the
-    driver says of values that are none.
+    Details are removed from the driver's error itself, since they contain stored values; so are messages about invalid
+    values.
     """
     if isinstance(error, asyncpg.ClientConfigurationError):
-        return StoreUnusable(where, f"{_named(error)}; look at the DSN, and at the files and variables of libpq")
+        return StoreUnusable(where, f"{_named(error)}; check the DSN, and the files and variables of libpq")
     if not isinstance(error, asyncpg.PostgresError):
-        return ConnectionLost(f"{where} was lost while it worked ({_named(error)})")
+        return ConnectionLost(f"{where} was lost during a statement ({_named(error)})")
     cast("Any", error).detail = None
     code = _code(error)
     if code.startswith(_VALUES):
@@ -92,10 +92,10 @@ def translate(error: Exception, where: str) -> EventStoreError:
     return TransactionFailed(f"{where} refused a statement ({_named(error)}); nothing was stored")
 
 
-def is_weather(error: Exception, connection: Connection) -> bool:
-    """Tell whether a statement that is not ours failed for a reason that passes by itself.
+def is_transient(error: Exception, connection: Connection) -> bool:
+    """Return whether a user's statement failed with a transient error.
 
-    One that was cancelled took too long, as it would again.
+    A cancelled statement is not transient: it took too long, and would again.
     """
     if isinstance(error, asyncpg.PostgresError):
         return _code(error).startswith((*_LOST, *_AWAY, *_BUSY, *_FULL)) and _code(error) != _CANCELLED
@@ -103,12 +103,12 @@ def is_weather(error: Exception, connection: Connection) -> bool:
 
 
 def violates(error: Exception, constraint: str) -> bool:
-    """Tell whether a statement failed on this constraint."""
+    """Return whether a statement violated this constraint."""
     return cast("Any", error).constraint_name == constraint if isinstance(error, asyncpg.PostgresError) else False
 
 
 def is_not_supported(error: Exception) -> bool:
-    """Tell whether the server does not know what it was asked for."""
+    """Return whether the server does not support a feature."""
     return isinstance(error, asyncpg.PostgresError) and _code(error).startswith("0A")
 
 
@@ -116,13 +116,13 @@ async def connect(dsn: str, *, timeout: float, command_timeout: float, settings:
     """Return a new connection.
 
     Args:
-        dsn: Where to.
+        dsn: The address.
         timeout: How long that may take, in seconds.
         command_timeout: How long each statement may take, in seconds.
-        settings: Of the session.
+        settings: The settings of the session.
 
     Raises:
-        ClientConfigurationError: The driver cannot make sense of the DSN, or of the files and variables of libpq.
+        ClientConfigurationError: The driver cannot parse the DSN, or the files and variables of libpq.
     """
     open_: Any = asyncpg.connect  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
     try:

@@ -1,4 +1,4 @@
-"""Hints between processes: NOTIFY after a commit, LISTEN for those of others; polling is the guarantee."""
+"""Commit hints between processes by NOTIFY and LISTEN; only polling is guaranteed."""
 
 import asyncio
 import contextlib
@@ -6,6 +6,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from contextvars import Context
 
+from eventree.backoff import Backoff
 from eventree.errors import EventStoreError, StoreUnavailable
 from eventree.stores.postgres.connections import close
 from eventree.stores.postgres.driver import DRIVER_ERRORS, Connection, is_not_supported
@@ -13,40 +14,42 @@ from eventree.stores.postgres.driver import DRIVER_ERRORS, Connection, is_not_su
 logger = logging.getLogger("eventree")
 
 _NOTIFY = "SELECT pg_notify($1, $2)"
-_PAUSE = 1.0
-_TOO_LONG = 20  # a position has 19 digits at most
+_RECONNECT = Backoff(initial=1.0, maximum=1.0, jitter=0)
+_TOO_LONG = 20  # a position has at most 19 digits
 
 
-class Hints:
-    """Tell other processes of commits and hear of theirs, on a connection of its own.
+class CommitNotifier:
+    """Announce commits to other processes and listen for theirs, on a separate connection.
 
-    Notifying is a transaction of its own after the append: inside of it, it would make all commits of the server wait
-    for each other. Commits that follow each other closely share one notification.
+    NOTIFY runs in its own transaction after the append: within the append it would serialize all commits of the server.
+    Commits in quick succession share one notification.
     """
 
-    def __init__(self, channel: str, connect: Callable[[], Awaitable[Connection]], tell: Callable[[int], None]) -> None:
-        """Connect to nothing yet.
+    def __init__(
+        self, channel: str, connect: Callable[[], Awaitable[Connection]], notify: Callable[[int], None]
+    ) -> None:
+        """Start to connect in the background.
 
         Args:
-            channel: The name of the channel, which only stores on the same schema share.
+            channel: The name of the channel, shared only by stores on the same schema.
             connect: Returns a new connection.
-            tell: Called with the newest position that others have committed.
+            notify: Called with the newest position committed by another process.
         """
         self._channel = channel
         self._connect = connect
-        self._tell = tell
-        self._newest = self._told = 0
+        self._notify = notify
+        self._newest = self._announced = 0
         self._wake = asyncio.Event()
-        # In a context of its own: it outlives whatever is being done where it was made.
-        self._task = asyncio.create_task(self._run(), name=f"hints of {channel}", context=Context())
+        # In a new context: the task outlives the work in whose context it was created.
+        self._task = asyncio.create_task(self._run(), name=f"notifier of {channel}", context=Context())
 
     def committed(self, position: int) -> None:
-        """Tell other processes of a position soon."""
+        """Announce a position to other processes soon."""
         self._newest = max(self._newest, position)
         self._wake.set()
 
     async def close(self) -> None:
-        """Stop listening; a hint that waits is sent by nobody, as others look by themselves."""
+        """Stop listening; a pending announcement is dropped, since other processes poll anyway."""
         self._task.cancel()
         await asyncio.wait([self._task])
 
@@ -55,14 +58,14 @@ class Hints:
             try:
                 await self._work()
             except StoreUnavailable:
-                await asyncio.sleep(_PAUSE)
+                await asyncio.sleep(_RECONNECT.delay(1))
             except EventStoreError as error:
-                logger.warning("no hints between processes, queries find new events by polling: %s", error)
+                logger.warning("no commit hints between processes, so queries find new events by polling: %s", error)
                 break
             except DRIVER_ERRORS as error:
                 if is_not_supported(error):
                     break
-                await asyncio.sleep(_PAUSE)
+                await asyncio.sleep(_RECONNECT.delay(1))
 
     async def _work(self) -> None:
         connection = await self._connect()
@@ -71,18 +74,18 @@ class Hints:
             own = connection.get_server_pid()
             await connection.add_listener(self._channel, lambda _, process, __, text: self._heard(process == own, text))
             while not connection.is_closed():
-                if self._newest == self._told:
+                if self._newest == self._announced:
                     await self._wake.wait()
                     self._wake.clear()
                 else:
                     newest = self._newest
                     await connection.execute(_NOTIFY, self._channel, str(newest))
-                    self._told = newest
+                    self._announced = newest
         finally:
             with contextlib.suppress(*DRIVER_ERRORS):
                 await close(connection)
 
     def _heard(self, is_own: bool, text: object) -> None:  # noqa: FBT001 - a callback
-        """Pass on what another process said; our own commits were told already."""
+        """Pass on a commit of another process; our own were announced directly."""
         if not is_own and isinstance(text, str) and len(text) < _TOO_LONG and text.isdecimal():
-            self._tell(int(text))
+            self._notify(int(text))

@@ -1,4 +1,4 @@
-"""The tables of the Postgres store, and how a schema is created, checked and migrated."""
+"""The schema of the Postgres store, and how it is created and checked."""
 
 import re
 from typing import Final
@@ -10,9 +10,9 @@ SCHEMA_VERSION: Final = 1
 
 _NAME = re.compile(r"[a-z_][a-z0-9_]{0,40}\Z")
 
-# `json`, not `jsonb`: NUL escapes and the order of keys survive. Ids compare by their bytes. A stream's row does not
-# hold the position of its last event: one statement cannot write a row twice, and the key of `events` finds it. The
-# rows that change all the time leave room in their pages, so that a change need not touch an index.
+# `json`, not `jsonb`, to preserve NUL escapes and the order of keys. Ids compare bytewise. A stream's row does not hold
+# the position of its last event: one statement cannot write a row twice, and the key of `events` finds it. Tables whose
+# rows change often leave free space in their pages, so that updates need not touch an index (HOT).
 _TABLES: Final = """
 CREATE TABLE head (
   id boolean PRIMARY KEY DEFAULT true CHECK (id),
@@ -58,7 +58,7 @@ CREATE TABLE checkpoints (
   name text COLLATE "C" NOT NULL,
   version int NOT NULL,
   position bigint NOT NULL CHECK (position >= 0),
-  fence bigint NOT NULL,
+  fencing_token bigint NOT NULL,
   owner text NOT NULL,
   lease_until timestamptz NOT NULL,
   skipped bigint NOT NULL DEFAULT 0,
@@ -107,10 +107,10 @@ WHERE c.relnamespace = to_regnamespace($1) AND c.relname = 'head' AND a.attname 
 
 
 def quoted(schema: str) -> str:
-    """Return the name of a schema as it may stand in SQL.
+    """Return the name of a schema, quoted for SQL.
 
     Raises:
-        InvalidArgument: It is not made of 1 to 41 of a to z, 0 to 9 and _, beginning with a letter or _.
+        InvalidArgument: It is not 1 to 41 of a to z, 0 to 9 and _, starting with a letter or _.
     """
     if not isinstance(schema, str) or not _NAME.match(schema):
         raise InvalidArgument("schema", f"must match [a-z_][a-z0-9_]{{0,40}}, got {schema!r}")
@@ -120,16 +120,16 @@ def quoted(schema: str) -> str:
 async def create_or_check(connection: Connection, schema: str, where: str) -> None:
     """Create the tables in a schema if they are missing, and check their version.
 
-    Processes that do so at once wait for each other: otherwise some would get errors out of the catalogue.
+    Processes that do so concurrently wait for each other: otherwise some would get errors from the system catalogue.
 
     Args:
-        connection: Looks unqualified names up in the schema.
+        connection: A connection whose search path is the schema.
         schema: Its name, quoted.
-        where: The database, for errors.
+        where: The database, for error messages.
 
     Raises:
         SchemaTooNew: A newer version of the library wrote them.
-        StoreUnusable: Tables of somebody else have these names, or the store is damaged.
+        StoreUnusable: There are tables of these names not created by eventree, or the store is damaged.
     """
     async with connection.transaction():
         await connection.execute("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", f"eventree {schema}")
@@ -139,7 +139,9 @@ async def create_or_check(connection: Connection, schema: str, where: str) -> No
             await connection.execute(_TABLES)
         elif not await connection.fetchval(_IS_HEAD_OURS, schema):
             names = ", ".join(sorted(name for (name,) in taken))
-            raise StoreUnusable(where, f"schema {schema} has {names} of somebody else; give another schema")
+            raise StoreUnusable(
+                where, f"schema {schema} already has tables not created by eventree ({names}); use another schema"
+            )
         version = await connection.fetchval(f"SELECT schema_version FROM {schema}.head")  # noqa: S608 - quoted
     if version is None:
         raise StoreUnusable(where, f"the table head of schema {schema} has lost its row; restore a backup")

@@ -1,4 +1,4 @@
-"""Transactions for projections: their rows and their checkpoint together, on connections of their own."""
+"""Transactions for projections, on separate connections: rows and checkpoint are committed together."""
 
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Concatenate, ParamSpec, TypeVar
 
 from eventree.errors import TransactionEnded, WouldDeadlock
-from eventree.stores.contract import NO_LEASE, Checkpoint, CheckpointUpdate, LeaseRequest
+from eventree.stores.checked import CheckedCheckpointWriter
+from eventree.stores.contract import Checkpoint, CheckpointUpdate, LeaseRequest
 from eventree.stores.postgres.checkpoints import CheckpointTable
 from eventree.stores.postgres.connections import Connections
 from eventree.stores.postgres.driver import DRIVER_ERRORS, Connection
@@ -18,7 +19,7 @@ R = TypeVar("R")
 
 @dataclass(slots=True)
 class _Mark:
-    """Tell those who were started inside of a transaction whether it is still open."""
+    """Shared by all tasks started within a transaction, to see whether it is still open."""
 
     is_open: bool = True
 
@@ -26,34 +27,32 @@ class _Mark:
 _inside: ContextVar[_Mark | None] = ContextVar("_inside", default=None)
 
 
-class Transaction:
-    """One transaction on a connection; see `StoreTransaction`.
+class Transaction(CheckedCheckpointWriter):
+    """A transaction on a connection; see `StoreTransaction`.
 
     Attributes:
-        connection: Where it is.
-        is_sound: Whether a statement of ours has worked in it, after which the library does nothing else.
+        connection: The connection.
+        is_sound: Whether a statement of the store has succeeded. The library makes it the last one, so that its success
+            proves that no earlier statement has failed.
     """
 
     is_contended = False
-    """Appends take turns on another row than projections do."""
+    """Projections and appends lock different rows."""
 
     def __init__(self, connection: Connection, checkpoints: CheckpointTable) -> None:
-        """Hold what is open."""
+        """Create it on an open transaction."""
         self.connection = connection
         self.is_sound = False
         self._checkpoints = checkpoints
 
-    async def claim_checkpoint(self, name: str, version: int, claim: LeaseRequest = NO_LEASE) -> Checkpoint:
-        """See `Checkpoints.claim_checkpoint`."""
-        return await self._run(self._checkpoints.claim, name, version, claim)
+    async def _claim_checkpoint(self, name: str, version: int, lease: LeaseRequest) -> Checkpoint:
+        return await self._run(self._checkpoints.claim, name, version, lease)
 
-    async def save_checkpoint(self, name: str, version: int, move: CheckpointUpdate) -> None:
-        """See `Checkpoints.save_checkpoint`."""
-        await self._run(self._checkpoints.move, name, version, move)
+    async def _save_checkpoint(self, name: str, version: int, update: CheckpointUpdate) -> None:
+        await self._run(self._checkpoints.save, name, version, update)
 
-    async def make_live(self, name: str, version: int, fence: int) -> bool:
-        """See `Checkpoints.make_live`."""
-        return await self._run(self._checkpoints.make_live, name, version, fence)
+    async def _make_live(self, name: str, version: int, fencing_token: int) -> bool:
+        return await self._run(self._checkpoints.make_live, name, version, fencing_token)
 
     async def _run(
         self, statement: Callable[Concatenate[Connection, P], Awaitable[R]], *args: P.args, **kwargs: P.kwargs
@@ -68,7 +67,7 @@ class Transaction:
 async def transaction(
     connections: Connections, checkpoints: CheckpointTable, lease: float
 ) -> AsyncGenerator[Transaction, None]:
-    """Begin a transaction on a free connection, and end it."""
+    """Begin a transaction on a free connection; commit it or roll it back."""
     outside = _inside.get()
     if outside is not None and outside.is_open:
         raise WouldDeadlock("a projection", "another transaction", "write on the projection's connection only")
@@ -77,7 +76,7 @@ async def transaction(
         try:
             await outer.start()
         except BaseException:
-            db.terminate()  # the driver believes that it is in a transaction
+            db.terminate()  # the driver believes it is in a transaction
             raise
         mark = _Mark()
         token = _inside.set(mark)
@@ -87,7 +86,7 @@ async def transaction(
             await _check_sound(transaction)
         except Exception:
             if not db.is_closed():
-                with suppress(*DRIVER_ERRORS):  # what was raised first counts
+                with suppress(*DRIVER_ERRORS):  # the first error counts
                     await outer.rollback()
             raise
         finally:
@@ -97,9 +96,9 @@ async def transaction(
 
 
 async def _check_sound(transaction: Transaction) -> None:
-    """Raise if COMMIT would roll back without a word: a statement has failed, and its error was swallowed.
+    """Raise if COMMIT would silently roll back, because a statement failed and its error was swallowed.
 
-    A statement of ours that comes last would have failed too, so only where there was none one is needed.
+    Any later statement fails too, so send one, unless a statement of the store has succeeded already.
     """
     _check_open(transaction.connection)
     if not transaction.is_sound:
@@ -109,6 +108,6 @@ async def _check_sound(transaction: Transaction) -> None:
 def _check_open(db: Connection) -> None:
     if not db.is_in_transaction():
         raise TransactionEnded(
-            "a projection has ended its transaction, so what it wrote before may stand without the checkpoint; "
-            "leave BEGIN, COMMIT and ROLLBACK to the library, and look at what was written"
+            "a projection has ended its transaction, so what it wrote may be committed without the checkpoint; "
+            "leave BEGIN, COMMIT and ROLLBACK to the library, and check the rows"
         )

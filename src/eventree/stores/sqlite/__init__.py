@@ -1,4 +1,4 @@
-"""The embedded store: one SQLite file in WAL mode, through aiosqlite."""
+"""The embedded store: one SQLite file in WAL mode, accessed through aiosqlite."""
 
 from eventree.stores.sqlite.store import SQLiteStore
 

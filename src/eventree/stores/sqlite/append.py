@@ -1,4 +1,4 @@
-"""The append as one function on the writer's thread: classify all requests, then write what is kept."""
+"""The append as one function on the writer's thread: classify all requests, then write the accepted ones."""
 
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
@@ -8,7 +8,7 @@ from itertools import chain
 from eventree.stores.clock import Clock, read_clock
 from eventree.stores.contract import Appended, AppendRequest, Conflict, DuplicateCommand, Outcome
 from eventree.stores.sqlite.connection import writing
-from eventree.stores.sqlite.read import as_json, head, to_micros
+from eventree.stores.sqlite.reads import as_json, head, to_micros
 
 _STREAMS = """
 SELECT stream, sequence, position FROM json_each(?) AS r
@@ -32,13 +32,13 @@ _NO_IDS: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """Hold what became of an append.
+class AppendResult:
+    """The result of an append.
 
     Attributes:
         outcomes: One per request, in order.
-        head: The position of the newest event that was stored, 0 if there is none.
-        recorded_at: When its events were stored, in microseconds after 1970, UTC.
+        head: The position of the newest event it stored, 0 if there is none.
+        recorded_at: When its events were stored, in microseconds since 1970, UTC.
     """
 
     outcomes: Sequence[Outcome]
@@ -46,15 +46,17 @@ class Answer:
     recorded_at: int
 
 
-def append(db: sqlite3.Connection, requests: Sequence[AppendRequest], busy_timeout: float, clock: Clock) -> Answer:
-    """Store what fits in one transaction."""
+def append(
+    db: sqlite3.Connection, requests: Sequence[AppendRequest], busy_timeout: float, clock: Clock
+) -> AppendResult:
+    """Store the requests that fit, in one transaction."""
     known: frozenset[str] = frozenset()
     while True:
         try:
             with writing(db, busy_timeout):
                 return _Append(db, requests, known, to_micros(read_clock(clock))).run()
         except sqlite3.IntegrityError:
-            # Ids are looked up only now, so that new commands pay for no read. Another error of that kind stays one.
+            # Ids are looked up only now, so that new commands need no read. Any other integrity error is raised.
             found = known_commands(db, (c.command_id for request in requests for c in request.commands))
             if found <= known:
                 raise
@@ -62,12 +64,12 @@ def append(db: sqlite3.Connection, requests: Sequence[AppendRequest], busy_timeo
 
 
 def known_commands(db: sqlite3.Connection, command_ids: Iterable[str]) -> set[str]:
-    """Return those of the ids that are recorded."""
+    """Return those ids that are recorded."""
     return {row[0] for row in db.execute(_KNOWN_COMMANDS, (as_json(list(command_ids)),))}
 
 
 class _Append:
-    """One attempt, inside a transaction that holds the write lock."""
+    """One attempt, within a transaction that holds the write lock."""
 
     def __init__(
         self, db: sqlite3.Connection, requests: Sequence[AppendRequest], known: frozenset[str], now: int
@@ -82,17 +84,17 @@ class _Append:
         self._events: list[Iterator[tuple[object, ...]]] = []
         self._commands: list[tuple[str, int, int, int]] = []
 
-    def run(self) -> Answer:
+    def run(self) -> AppendResult:
         keys = as_json([(request.aggregate_type, request.aggregate_id) for request in self._requests])
         rows = self._db.execute(_STREAMS, (keys,)).fetchall()
         outcomes = [self._classify(request, row) for request, row in zip(self._requests, rows, strict=True)]
         self._db.executemany(_PUT_STREAM, self._streams)
         self._db.executemany(_PUT_EVENT, chain.from_iterable(self._events))
         self._db.executemany(_PUT_COMMAND, self._commands)
-        return Answer(outcomes, self._position if self._position > self._head else 0, self._now)
+        return AppendResult(outcomes, self._position if self._position > self._head else 0, self._now)
 
     def _classify(self, request: AppendRequest, row: tuple[int | None, int | None, int | None]) -> Outcome:
-        """Judge one request and, if it is kept, put its rows down to be written."""
+        """Return the outcome of one request and, if it is accepted, collect its rows."""
         stream, sequence, position = row[0], row[1] or 0, row[2] or 0
         if sequence != request.expected_sequence:
             return Conflict(sequence)

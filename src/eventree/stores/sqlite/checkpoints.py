@@ -1,30 +1,30 @@
-"""How far queries have read: each a function on the writer's thread, inside a transaction of its own or of another."""
+"""Checkpoints: functions on the writer's thread, in a transaction of their own or (`_inside`) in an open one."""
 
 import sqlite3
 import time
 from datetime import timedelta
 
 from eventree.errors import CheckpointFenced, CheckpointHeld
-from eventree.stores.checkpoint import VersionRow, judge_make_live
 from eventree.stores.contract import Checkpoint, CheckpointUpdate, LeaseRequest, ParkedCommit, StoredCheckpoint
 from eventree.stores.sqlite.connection import writing
-from eventree.stores.sqlite.read import as_json, from_micros, to_micros
+from eventree.stores.sqlite.reads import as_json, from_micros, to_micros
+from eventree.stores.versions import VersionRow, judge_make_live
 
 _CLAIM = """
-INSERT INTO checkpoints (name, version, position, fence, owner, lease_until, live)
+INSERT INTO checkpoints (name, version, position, fencing_token, owner, lease_until, live)
 VALUES (?, ?, min(coalesce(?, (SELECT max(position) FROM events), 0),
                   coalesce((SELECT position FROM checkpoints WHERE name = ? AND live), 9223372036854775807)), 1, ?, ?,
         NOT EXISTS (SELECT 1 FROM checkpoints WHERE name = ?))
 ON CONFLICT (name, version) DO UPDATE
-SET fence = fence + 1, owner = excluded.owner, lease_until = excluded.lease_until
+SET fencing_token = fencing_token + 1, owner = excluded.owner, lease_until = excluded.lease_until
 WHERE lease_until <= ? OR owner = excluded.owner
-RETURNING position, fence
+RETURNING position, fencing_token
 """
 _HOLDER = "SELECT owner, lease_until FROM checkpoints WHERE name = ? AND version = ?"
-_MOVE = """
+_SAVE = """
 UPDATE checkpoints SET position = ?, skipped = skipped + ?, replay_until = coalesce(?, replay_until),
   lease_until = coalesce(?, lease_until)
-WHERE name = ? AND version = ? AND fence = ?
+WHERE name = ? AND version = ? AND fencing_token = ?
 """
 _PARK = """
 INSERT OR REPLACE INTO parked
@@ -32,14 +32,15 @@ INSERT OR REPLACE INTO parked
 VALUES (?, ?, ?, ?, ?, ?, ?, ?)
 """
 _UNPARK = "DELETE FROM parked WHERE name = ? AND version = ? AND position IN (SELECT value FROM json_each(?))"
-_RENEW = "UPDATE checkpoints SET lease_until = ? WHERE name = ? AND version = ? AND fence = ?"
-_VERSIONS = "SELECT version, position, fence, replay_until, live FROM checkpoints WHERE name = ?"
+_RENEW = "UPDATE checkpoints SET lease_until = ? WHERE name = ? AND version = ? AND fencing_token = ?"
+_VERSIONS = "SELECT version, position, fencing_token, replay_until, live FROM checkpoints WHERE name = ?"
 _RETIRE = """
-UPDATE checkpoints SET live = 0, fence = fence + 1, lease_until = 0 WHERE name = ? AND live AND version <> ?
+UPDATE checkpoints SET live = 0, fencing_token = fencing_token + 1, lease_until = 0
+WHERE name = ? AND live AND version <> ?
 """
 _MAKE_LIVE = "UPDATE checkpoints SET live = 1, replay_until = ? WHERE name = ? AND version = ?"
 _LOAD = """
-SELECT c.position, c.fence, c.owner,
+SELECT c.position, c.fencing_token, c.owner,
        (SELECT count(*) FROM parked p WHERE p.name = c.name AND p.version = c.version),
        c.skipped, c.replay_until, coalesce(live.version, 0), coalesce(live.position, 0)
 FROM checkpoints c LEFT JOIN checkpoints live ON live.name = c.name AND live.live WHERE c.name = ? AND c.version = ?
@@ -50,51 +51,59 @@ FROM parked WHERE name = ? AND version = ? AND position > ? ORDER BY position LI
 """
 
 
-def claim(db: sqlite3.Connection, name: str, version: int, claim: LeaseRequest, busy_timeout: float) -> Checkpoint:
-    """Take a checkpoint over; raises `CheckpointHeld`."""
+def claim(db: sqlite3.Connection, name: str, version: int, lease: LeaseRequest, busy_timeout: float) -> Checkpoint:
+    """Claim a checkpoint; raises `CheckpointHeld`."""
     with writing(db, busy_timeout):
-        return claim_inside(db, name, version, claim)
+        return claim_inside(db, name, version, lease)
 
 
-def claim_inside(db: sqlite3.Connection, name: str, version: int, claim: LeaseRequest) -> Checkpoint:
-    """Take a checkpoint over inside a transaction; raises `CheckpointHeld`."""
+def claim_inside(db: sqlite3.Connection, name: str, version: int, lease: LeaseRequest) -> Checkpoint:
+    """Claim a checkpoint within a transaction; raises `CheckpointHeld`."""
     now = _now()
-    until = now + _micros(claim.seconds)
-    row = db.execute(_CLAIM, (name, version, claim.start, name, claim.owner, until, name, now)).fetchone()
+    until = now + _micros(lease.seconds)
+    row = db.execute(_CLAIM, (name, version, lease.start, name, lease.owner, until, name, now)).fetchone()
     if row is None:
         owner, held_until = db.execute(_HOLDER, (name, version)).fetchone()
         raise CheckpointHeld(name, owner, (held_until - now) / 1e6)
     return Checkpoint(*row)
 
 
-def move(db: sqlite3.Connection, name: str, version: int, move: CheckpointUpdate, busy_timeout: float) -> None:
-    """Move a checkpoint with all that belongs to it; raises `CheckpointFenced`."""
+def save(db: sqlite3.Connection, name: str, version: int, update: CheckpointUpdate, busy_timeout: float) -> None:
+    """Apply an update to a checkpoint; raises `CheckpointFenced`."""
     with writing(db, busy_timeout):
-        move_inside(db, name, version, move)
+        save_inside(db, name, version, update)
 
 
-def move_inside(db: sqlite3.Connection, name: str, version: int, move: CheckpointUpdate) -> None:
-    """Move a checkpoint inside a transaction; raises `CheckpointFenced`."""
-    until = _now() + _micros(move.seconds) if move.seconds else None
-    replay_until = move.replay_until or None
-    values = (move.checkpoint.position, move.skipped, replay_until, until, name, version, move.checkpoint.fence)
-    if db.execute(_MOVE, values).rowcount != 1:
-        raise CheckpointFenced(name, move.checkpoint.fence)
-    if move.unpark:
-        db.execute(_UNPARK, (name, version, as_json(list(move.unpark))))
-    db.executemany(_PARK, [(name, version, *_columns(parked)) for parked in move.park])
+def save_inside(db: sqlite3.Connection, name: str, version: int, update: CheckpointUpdate) -> None:
+    """Apply an update to a checkpoint within a transaction; raises `CheckpointFenced`."""
+    until = _now() + _micros(update.seconds) if update.seconds else None
+    replay_until = update.replay_until or None
+    values = (
+        update.checkpoint.position,
+        update.skipped,
+        replay_until,
+        until,
+        name,
+        version,
+        update.checkpoint.fencing_token,
+    )
+    if db.execute(_SAVE, values).rowcount != 1:
+        raise CheckpointFenced(name, update.checkpoint.fencing_token)
+    if update.unpark:
+        db.execute(_UNPARK, (name, version, as_json(list(update.unpark))))
+    db.executemany(_PARK, [(name, version, *_columns(parked)) for parked in update.park])
 
 
-def make_live(db: sqlite3.Connection, name: str, version: int, fence: int, busy_timeout: float) -> bool:
-    """Let a version's results count; raises `CheckpointFenced`."""
+def make_live(db: sqlite3.Connection, name: str, version: int, fencing_token: int, busy_timeout: float) -> bool:
+    """Make a version the live one; raises `CheckpointFenced`."""
     with writing(db, busy_timeout):
-        return make_live_inside(db, name, version, fence)
+        return make_live_inside(db, name, version, fencing_token)
 
 
-def make_live_inside(db: sqlite3.Connection, name: str, version: int, fence: int) -> bool:
-    """Let a version's results count, inside a transaction; raises `CheckpointFenced`."""
+def make_live_inside(db: sqlite3.Connection, name: str, version: int, fencing_token: int) -> bool:
+    """Make a version the live one, within a transaction; raises `CheckpointFenced`."""
     rows = [VersionRow(*row) for row in db.execute(_VERSIONS, (name,))]
-    replay_until = judge_make_live(name, rows, version, fence)
+    replay_until = judge_make_live(name, rows, version, fencing_token)
     if replay_until is None:
         return False
     db.execute(_RETIRE, (name, version))
@@ -102,19 +111,21 @@ def make_live_inside(db: sqlite3.Connection, name: str, version: int, fence: int
     return True
 
 
-def renew(db: sqlite3.Connection, name: str, version: int, fence: int, seconds: float, busy_timeout: float) -> bool:
-    """Let a claim hold for so long from now on; return whether it is still the newest."""
+def renew(
+    db: sqlite3.Connection, name: str, version: int, fencing_token: int, seconds: float, busy_timeout: float
+) -> bool:
+    """Extend a lease; return whether the fencing token is still the newest."""
     with writing(db, busy_timeout):
-        return db.execute(_RENEW, (_now() + _micros(seconds), name, version, fence)).rowcount == 1
+        return db.execute(_RENEW, (_now() + _micros(seconds), name, version, fencing_token)).rowcount == 1
 
 
 def load(db: sqlite3.Connection, name: str, version: int) -> StoredCheckpoint | None:
-    """Return all that is stored of a checkpoint."""
+    """Return everything stored about a checkpoint."""
     row = db.execute(_LOAD, (name, version)).fetchone()
     if row is None:
         return None
-    position, fence, *rest = row
-    return StoredCheckpoint(Checkpoint(position, fence), *rest)
+    position, fencing_token, *rest = row
+    return StoredCheckpoint(Checkpoint(position, fencing_token), *rest)
 
 
 def load_parked(db: sqlite3.Connection, name: str, version: int, after: int, limit: int) -> list[ParkedCommit]:

@@ -1,4 +1,4 @@
-"""A connection that runs whole functions on its own thread, and the one place where SQLite's errors become ours."""
+"""A connection that runs whole functions on its own thread, and the translation of SQLite's errors."""
 
 import contextlib
 import random
@@ -30,17 +30,17 @@ _PRIMARY_CODE = 0xFF
 
 
 class Connection(aiosqlite.Connection):
-    """Run functions on the connection's thread: a transaction is one function, so no cancellation can split it."""
+    """Run functions on the connection's thread: a transaction is one function, so cancellation cannot split it."""
 
     def __init__(self, path: str) -> None:
-        """Make a connection in autocommit mode: transactions begin and end where we say so."""
+        """Create a connection in autocommit mode, so that transactions begin and end explicitly."""
         super().__init__(self._open_file, iter_chunk_size=64)
         self._path = path
         self._file: sqlite3.Connection | None = None
         self._wal = Wal(path)
 
     def _open_file(self) -> sqlite3.Connection:
-        # Kept here too: a task that is cancelled while it opens loses what this returns.
+        # Kept here too: a task cancelled while opening loses what this returns.
         self._file = sqlite3.connect(self._path, isolation_level=None, timeout=0.0, check_same_thread=False)
         return self._file
 
@@ -55,7 +55,7 @@ class Connection(aiosqlite.Connection):
         try:
             await connection
         except BaseException as error:
-            connection._thread.join(1.0)  # it was told to end and does so at once; it must not outlive the loop
+            connection._thread.join(1.0)  # it was told to end and does so at once; it must not outlive the event loop
             if connection._file is not None:
                 connection._file.close()
             if isinstance(error, sqlite3.Error):
@@ -69,7 +69,7 @@ class Connection(aiosqlite.Connection):
         """Call a function with the raw connection, on the connection's thread, in one hop.
 
         Raises:
-            EventStoreError: What SQLite raised, in our words.
+            EventStoreError: The translated error of SQLite.
         """
         execute: Callable[..., Awaitable[R]] = self._execute  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
         try:
@@ -87,11 +87,11 @@ class Connection(aiosqlite.Connection):
         try:
             return function(db, *args, **kwargs)
         finally:
-            self._wal.bound(db)
+            self._wal.limit_wal_size(db)
 
 
 def translate(error: sqlite3.Error, path: str) -> EventStoreError:
-    """Return what an error of SQLite means for a user of the store."""
+    """Return the store error that an error of SQLite amounts to."""
     code = primary_code(error)
     if code in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
         return StoreBusy(f"{path} is locked by another process; nothing was stored, try again")
@@ -106,10 +106,10 @@ def translate(error: sqlite3.Error, path: str) -> EventStoreError:
     return TransactionFailed(f"{path} refused a statement ({error}); nothing was stored")
 
 
-def when_free(db: sqlite3.Connection, statement: str, busy_timeout: float) -> sqlite3.Cursor:
-    """Execute a statement as soon as no other process holds a lock against it, within the timeout.
+def execute_when_unlocked(db: sqlite3.Connection, statement: str, busy_timeout: float) -> sqlite3.Cursor:
+    """Execute a statement, retrying while another process holds the lock, up to the timeout.
 
-    SQLite's own handler sleeps up to 100 ms at a time and starves, and is not asked for every statement.
+    SQLite's own busy handler sleeps up to 100 ms at a time and starves, and some statements never call it.
     """
     deadline = time.monotonic() + busy_timeout
     while True:
@@ -119,20 +119,20 @@ def when_free(db: sqlite3.Connection, statement: str, busy_timeout: float) -> sq
             busy = primary_code(error) == sqlite3.SQLITE_BUSY
             if not busy or time.monotonic() >= deadline:
                 raise
-            time.sleep(random.uniform(0.0003, 0.001))  # noqa: S311 - spreads waiters, guards nothing
+            time.sleep(random.uniform(0.0003, 0.001))  # noqa: S311 - jitter, not security
 
 
 @contextlib.contextmanager
 def writing(db: sqlite3.Connection, busy_timeout: float) -> Generator[None, None, None]:
     """Hold SQLite's write lock for one transaction: commit at the end, roll back if anything is raised."""
-    when_free(db, "BEGIN IMMEDIATE", busy_timeout)
+    execute_when_unlocked(db, "BEGIN IMMEDIATE", busy_timeout)
     with _ending(db):
         yield
 
 
 @contextlib.contextmanager
 def reading(db: sqlite3.Connection) -> Generator[None, None, None]:
-    """See the database as it is at one moment for several statements."""
+    """Let several statements read one snapshot of the database."""
     db.execute("BEGIN")
     with _ending(db):
         yield
@@ -153,19 +153,19 @@ def commit(db: sqlite3.Connection, statement: str = "COMMIT") -> None:
     """Commit a transaction.
 
     Raises:
-        CommitOutcomeUnknown: The disk failed meanwhile.
+        CommitOutcomeUnknown: The disk failed during the commit.
     """
     try:
         db.execute(statement)
     except sqlite3.OperationalError as error:
         if primary_code(error) != sqlite3.SQLITE_IOERR:
             raise
-        # What was written may be whole in the WAL although it could not be synced: the next recovery would find it.
+        # The transaction may be complete in the WAL although the sync failed: the next recovery would restore it.
         raise CommitOutcomeUnknown(
             f"the disk failed during the commit ({error}); send the command again with the same command_id"
         ) from error
 
 
 def primary_code(error: sqlite3.Error) -> int:
-    """Return what kind of error of SQLite it is."""
+    """Return the primary result code of an error of SQLite."""
     return int(getattr(error, "sqlite_errorcode", 0)) & _PRIMARY_CODE

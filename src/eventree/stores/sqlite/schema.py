@@ -1,10 +1,10 @@
-"""The tables of the SQLite store, and how a database is opened, checked and migrated."""
+"""The schema of the SQLite store, and how a database is opened and checked."""
 
 import sqlite3
 from typing import Final
 
 from eventree.errors import SchemaTooNew, StoreUnusable
-from eventree.stores.sqlite.connection import when_free, writing
+from eventree.stores.sqlite.connection import execute_when_unlocked, writing
 from eventree.stores.sqlite.wal import MAX_BYTES, warn_of_reset_bug
 
 SCHEMA_VERSION: Final = 1
@@ -13,8 +13,7 @@ _FULL = 2
 _OURS = {"eventree", "streams", "events", "commands", "checkpoints", "parked", "snapshots", "event_log"}
 
 # Integer stream keys make inserts 1.5 times faster than text keys. `length` of a text stops at NUL, so the limits are
-# checked on blobs. `owner` and `lease_until` of a checkpoint are for workers in several processes; `live` is set for
-# the version whose results count.
+# checked on blobs. `owner` and `lease_until` are the lease on a checkpoint; `live` marks the version in use.
 _TABLES = """
 CREATE TABLE eventree (
   id INTEGER PRIMARY KEY CHECK (id = 1),
@@ -60,7 +59,7 @@ CREATE TABLE checkpoints (
   name TEXT NOT NULL,
   version INTEGER NOT NULL,
   position INTEGER NOT NULL CHECK (position >= 0),
-  fence INTEGER NOT NULL,
+  fencing_token INTEGER NOT NULL,
   owner TEXT NOT NULL,
   lease_until INTEGER NOT NULL,
   skipped INTEGER NOT NULL DEFAULT 0,
@@ -103,16 +102,16 @@ CREATE VIEW event_log AS
 
 
 def open_writer(db: sqlite3.Connection, path: str, busy_timeout: float) -> None:
-    """Prepare the connection that writes, and the tables if they are missing.
+    """Configure the connection that writes, and create the tables if they are missing.
 
     Raises:
-        StoreUnusable: The database cannot be durable, or is somebody else's.
+        StoreUnusable: The database cannot be durable, or it has tables that eventree did not create.
         SchemaTooNew: A newer version of the library wrote it.
     """
     _wait_for_others(db, busy_timeout)
-    _check_owner(db, path)  # before anything is changed
-    db.execute("PRAGMA page_size = 16384")  # takes effect on a new file only; inserts are 1.2 times faster
-    mode = when_free(db, "PRAGMA journal_mode = WAL", busy_timeout).fetchone()[0]
+    _check_owner(db, path)  # before changing anything
+    db.execute("PRAGMA page_size = 16384")  # affects new files only; inserts are 1.2 times faster
+    mode = execute_when_unlocked(db, "PRAGMA journal_mode = WAL", busy_timeout).fetchone()[0]
     if mode != "wal":
         raise StoreUnusable(path, f"its journal mode is {mode} and cannot be WAL; use a file on a local disk")
     _require_full_durability(db, path)
@@ -121,30 +120,32 @@ def open_writer(db: sqlite3.Connection, path: str, busy_timeout: float) -> None:
         if not _check_owner(db, path):
             for statement in _statements(_TABLES):
                 db.execute(statement)
-        db.execute("UPDATE eventree SET schema_version = schema_version")  # a file that only reads shows itself now
-    _wait_for_others(db, 0)  # from now on we wait ourselves
+        db.execute("UPDATE eventree SET schema_version = schema_version")  # fails now if the file is read-only
+    _wait_for_others(db, 0)  # from now on, `execute_when_unlocked` waits
     warn_of_reset_bug(path)
 
 
-def open_projector(db: sqlite3.Connection, path: str) -> None:
-    """Prepare the connection on which projections write."""
+def open_projection_connection(db: sqlite3.Connection, path: str) -> None:
+    """Configure the connection on which projections write."""
     _wait_for_others(db, 0)
     _require_full_durability(db, path)
     db.execute(f"PRAGMA journal_size_limit = {MAX_BYTES}")
 
 
 def open_reader(db: sqlite3.Connection, busy_timeout: float) -> None:
-    """Prepare a connection that only reads."""
+    """Configure a connection that only reads."""
     _wait_for_others(db, busy_timeout)
     db.execute("PRAGMA query_only = ON")
-    db.execute("PRAGMA wal_autocheckpoint = 0")  # that is for the connection that writes
+    db.execute("PRAGMA wal_autocheckpoint = 0")  # the writer does that
 
 
 def _require_full_durability(db: sqlite3.Connection, path: str) -> None:
     db.execute("PRAGMA synchronous = FULL")
     level = db.execute("PRAGMA synchronous").fetchone()[0]
     if level < _FULL:
-        raise StoreUnusable(path, f"it refuses synchronous=FULL (it says {level}), so a commit would not be durable")
+        raise StoreUnusable(
+            path, f"it refuses synchronous=FULL (and stays at {level}), so commits would not be durable"
+        )
 
 
 def _wait_for_others(db: sqlite3.Connection, busy_timeout: float) -> None:
@@ -152,7 +153,7 @@ def _wait_for_others(db: sqlite3.Connection, busy_timeout: float) -> None:
 
 
 def _check_owner(db: sqlite3.Connection, path: str) -> bool:
-    """Return whether our tables are there; raise if they are somebody else's or a newer version's."""
+    """Return whether our tables exist; raise if they are not ours or of a newer version."""
     taken = _OURS & {row[0].lower() for row in db.execute("SELECT name FROM sqlite_schema")}
     if not taken:
         return False
@@ -163,14 +164,14 @@ def _check_owner(db: sqlite3.Connection, path: str) -> bool:
             raise
         row = None
     if row is None or not isinstance(row[0], int):
-        raise StoreUnusable(path, f"it has {', '.join(sorted(taken))} of somebody else; use a new file")
+        raise StoreUnusable(path, f"it has tables not created by eventree ({', '.join(sorted(taken))}); use a new file")
     if row[0] > SCHEMA_VERSION:
         raise SchemaTooNew(path, row[0], SCHEMA_VERSION)
     return True
 
 
 def _statements(script: str) -> list[str]:
-    """Split a script, since `executescript` would commit the transaction we are in."""
+    """Split a script into statements, since `executescript` would commit the open transaction."""
     statements: list[str] = []
     pending = ""
     for line in script.splitlines(keepends=True):

@@ -1,4 +1,4 @@
-"""The SQLite store: which function runs on which connection."""
+"""The SQLite store: maps each method to a function and the connection it runs on."""
 
 import asyncio
 import sqlite3
@@ -12,23 +12,9 @@ import aiosqlite
 
 from eventree.errors import InvalidArgument, StoreUnavailable
 from eventree.errors.arguments import check_positive
-from eventree.stores.checks import (
-    check_checkpoint,
-    check_command_ids,
-    check_fence,
-    check_lease_request,
-    check_log_read,
-    check_parked_read,
-    check_renewal,
-    check_requests,
-    check_snapshot_ids,
-    check_snapshots,
-    check_stream_reads,
-    check_update,
-)
+from eventree.stores.checked import CheckedStore
 from eventree.stores.clock import Clock, check_clock, utc_now
 from eventree.stores.contract import (
-    NO_LEASE,
     AppendRequest,
     Checkpoint,
     CheckpointUpdate,
@@ -39,19 +25,18 @@ from eventree.stores.contract import (
     RecordedCommand,
     StoredCheckpoint,
     StoredSnapshot,
+    StoreTransaction,
     StreamPage,
     StreamRead,
 )
 from eventree.stores.lifecycle import Lifecycle
-from eventree.stores.sqlite import checkpoints
-from eventree.stores.sqlite import read as queries
+from eventree.stores.listeners import CommitListeners
+from eventree.stores.sqlite import checkpoints, reads
 from eventree.stores.sqlite.append import append
 from eventree.stores.sqlite.connection import Connection, writing
 from eventree.stores.sqlite.schema import open_reader, open_writer
 from eventree.stores.sqlite.transactions import Transactions
 from eventree.stores.tail import Tail
-from eventree.stores.transaction import StoreTransaction
-from eventree.stores.watchers import Watchers
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -66,26 +51,26 @@ WHERE excluded.sequence >= snapshots.sequence
 """
 
 
-class SQLiteStore:
-    """Keep events in one SQLite file; see `EventStore` for what each method promises.
+class SQLiteStore(CheckedStore):
+    """An event store in one SQLite file; `EventStore` documents its methods.
 
-    WAL mode with `synchronous=FULL`, both read back: what is acknowledged survives a power failure. Everything that
-    writes goes through one connection, each transaction as one function on its thread; reads have their own. Any
-    number of processes of one machine may share the file; network file systems do not work.
+    It uses WAL mode with `synchronous=FULL`, and verifies both: what is acknowledged survives a power failure. All
+    writes go through one connection, each transaction as one function on its thread; reads use another one. Any number
+    of processes on one machine may share the file; network file systems do not work.
     """
 
     def __init__(self, path: str | PathLike[str], *, busy_timeout: float = 5.0, clock: Clock = utc_now) -> None:
-        """Name the file; nothing is opened yet.
+        """Create a closed store.
 
         Args:
-            path: The database file, created if it is missing. Its folder must exist.
+            path: The database file, created if it does not exist. Its directory must exist.
             busy_timeout: How long to wait for the write lock of another process, in seconds; default 5.
-            clock: For tests: says when events are stored, as an aware datetime; called on the thread that writes.
-                Default that of the computer, which leases go by in any case.
+            clock: For tests: returns the time of storage, as an aware datetime; called on the writer's thread. Default
+                the system clock. Leases always use the system clock.
 
         Raises:
-            InvalidArgument: The path is empty or an in-memory database, which is what `MemoryStore` is for; the clock
-                is no function, or, when events are stored, it returns no aware datetime.
+            InvalidArgument: The path is empty or names an in-memory database, for which there is `MemoryStore`; the
+                clock is not callable; or, when events are stored, it returns no aware datetime.
             NonPositiveArgument: The timeout is not positive.
         """
         self._path = fspath(path)
@@ -98,124 +83,95 @@ class SQLiteStore:
         self._reader: Connection | None = None
         self._turns = asyncio.Lock()
         self._transactions = Transactions(self._path, busy_timeout, self._turns)
-        self._tail = Tail()  # empty while nobody follows
-        self._watchers = Watchers(self._tail.clear)
+        self._tail = Tail()  # empty without listeners
+        self._listeners = CommitListeners(on_empty=self._tail.clear)
         self._lifecycle = Lifecycle(self._open, self._close)
 
     def __repr__(self) -> str:
         return f"<SQLiteStore {self._path!r} {'open' if self._lifecycle.is_open else 'closed'}>"
 
     async def __aenter__(self) -> Self:
-        """See `EventStore`; entering it again while it is open only counts."""
         await self._lifecycle.enter()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """See `EventStore`; the last one out closes the file."""
         await self._lifecycle.leave()
 
-    async def append(self, requests: Sequence[AppendRequest]) -> Sequence[Outcome]:
-        """See `EventStore.append`."""
-        check_requests(requests)
+    async def _append(self, requests: Sequence[AppendRequest]) -> Sequence[Outcome]:
         try:
-            answer = await self._write(append, requests, self._busy_timeout, self._clock)
+            result = await self._on_writer(append, requests, self._busy_timeout, self._clock)
         except BaseException:
-            self._tail.clear()  # there may be events that nobody here knows of
+            self._tail.clear()  # the append may have been committed all the same
             raise
-        if answer.head:
-            if self._watchers.are_there:
-                stored = zip(requests, answer.outcomes, strict=True)
-                self._tail.add(stored, queries.from_micros(answer.recorded_at))
-            self._watchers.tell(answer.head)
-        return answer.outcomes
+        if result.head:
+            if self._listeners:
+                stored = zip(requests, result.outcomes, strict=True)
+                self._tail.add(stored, reads.from_micros(result.recorded_at))
+            self._listeners.notify(result.head)
+        return result.outcomes
 
-    async def find_commands(self, command_ids: Collection[str]) -> Mapping[str, RecordedCommand]:
-        """See `EventStore.find_commands`."""
-        check_command_ids(command_ids)
-        return await self._read(queries.find_commands, command_ids)
+    async def _find_commands(self, command_ids: Collection[str]) -> Mapping[str, RecordedCommand]:
+        return await self._on_reader(reads.find_commands, command_ids)
 
-    async def read_streams(self, reads: Sequence[StreamRead]) -> Sequence[StreamPage]:
-        """See `EventStore.read_streams`."""
-        check_stream_reads(reads)
-        return await self._read(queries.read_streams, reads)
+    async def _read_streams(self, wanted: Sequence[StreamRead]) -> Sequence[StreamPage]:
+        return await self._on_reader(reads.read_streams, wanted)
 
-    async def read(self, after: int, limit: int, types: Collection[str] | None = None) -> LogPage:
-        """See `EventStore.read`."""
-        check_log_read(after, limit, types)
+    async def _read(self, after: int, limit: int, types: Collection[str] | None) -> LogPage:
         self._opened(self._reader)
         page = self._tail.read(after, limit, types)
         if page is not None:
             return page
-        found = await self._read(queries.read_log, after, limit, types)
-        return found.page() if isinstance(found, queries.RawPage) else found
+        found = await self._on_reader(reads.read_log, after, limit, types)
+        return found.page() if isinstance(found, reads.RawPage) else found
 
     async def head(self) -> int:
-        """See `EventStore.head`."""
-        return await self._read(queries.head)
+        """Return the position of the newest event."""
+        return await self._on_reader(reads.head)
 
     def watch(self, listener: Callable[[int], None]) -> Callable[[], None]:
-        """See `EventStore.watch`."""
-        return self._watchers.add(listener)
+        """Call a listener after each commit of this process; return a function that removes it."""
+        return self._listeners.add(listener)
 
-    async def claim_checkpoint(self, name: str, version: int, claim: LeaseRequest = NO_LEASE) -> Checkpoint:
-        """See `EventStore.claim_checkpoint`."""
-        check_lease_request(name, version, claim)
-        return await self._write(checkpoints.claim, name, version, claim, self._busy_timeout)
+    async def _claim_checkpoint(self, name: str, version: int, lease: LeaseRequest) -> Checkpoint:
+        return await self._on_writer(checkpoints.claim, name, version, lease, self._busy_timeout)
 
-    async def save_checkpoint(self, name: str, version: int, move: CheckpointUpdate) -> None:
-        """See `EventStore.save_checkpoint`."""
-        check_update(name, version, move)
-        await self._write(checkpoints.move, name, version, move, self._busy_timeout)
+    async def _save_checkpoint(self, name: str, version: int, update: CheckpointUpdate) -> None:
+        await self._on_writer(checkpoints.save, name, version, update, self._busy_timeout)
 
-    async def make_live(self, name: str, version: int, fence: int) -> bool:
-        """See `EventStore.make_live`."""
-        check_checkpoint(name, version)
-        check_fence(fence)
-        return await self._write(checkpoints.make_live, name, version, fence, self._busy_timeout)
+    async def _make_live(self, name: str, version: int, fencing_token: int) -> bool:
+        return await self._on_writer(checkpoints.make_live, name, version, fencing_token, self._busy_timeout)
 
-    async def renew_checkpoint(self, name: str, version: int, fence: int, seconds: float) -> bool:
-        """See `EventStore.renew_checkpoint`."""
-        check_renewal(name, version, fence, seconds)
-        return await self._write(checkpoints.renew, name, version, fence, seconds, self._busy_timeout)
+    async def _renew_checkpoint(self, name: str, version: int, fencing_token: int, seconds: float) -> bool:
+        return await self._on_writer(checkpoints.renew, name, version, fencing_token, seconds, self._busy_timeout)
 
-    async def load_checkpoint(self, name: str, version: int) -> StoredCheckpoint | None:
-        """See `EventStore.load_checkpoint`."""
-        check_checkpoint(name, version)
-        return await self._read(checkpoints.load, name, version)
+    async def _load_checkpoint(self, name: str, version: int) -> StoredCheckpoint | None:
+        return await self._on_reader(checkpoints.load, name, version)
 
-    async def load_parked(
-        self, name: str, version: int, *, after: int = 0, limit: int = 1_000
-    ) -> Sequence[ParkedCommit]:
-        """See `EventStore.load_parked`."""
-        check_parked_read(name, version, after, limit)
-        return await self._read(checkpoints.load_parked, name, version, after, limit)
+    async def _load_parked(self, name: str, version: int, *, after: int, limit: int) -> Sequence[ParkedCommit]:
+        return await self._on_reader(checkpoints.load_parked, name, version, after, limit)
 
     def transaction(self, lease: float = 5.0) -> AbstractAsyncContextManager[StoreTransaction[aiosqlite.Connection]]:
-        """See `TransactionalStore.transaction`."""
+        """Begin a transaction for a projection, see `TransactionalStore.transaction`; SQLite ignores the lease."""
         self._opened(self._writer)
         return self._transactions.open()
 
-    async def save_snapshots(self, snapshots: Sequence[StoredSnapshot]) -> None:
-        """See `EventStore.save_snapshots`."""
-        check_snapshots(snapshots)
-        await self._write(_save_snapshots, snapshots, self._busy_timeout)
+    async def _save_snapshots(self, snapshots: Sequence[StoredSnapshot]) -> None:
+        await self._on_writer(_put_snapshots, snapshots, self._busy_timeout)
 
-    async def load_snapshots(
+    async def _load_snapshots(
         self, aggregate_type: str, aggregate_ids: Sequence[str], state_version: str
     ) -> Mapping[str, StoredSnapshot]:
-        """See `EventStore.load_snapshots`."""
-        check_snapshot_ids(aggregate_type, aggregate_ids, state_version)
-        return await self._read(queries.load_snapshots, aggregate_type, aggregate_ids, state_version)
+        return await self._on_reader(reads.load_snapshots, aggregate_type, aggregate_ids, state_version)
 
     async def _open(self) -> None:
-        self._turns = asyncio.Lock()  # it belongs to one loop, a store to one after the other
+        self._turns = asyncio.Lock()  # a lock belongs to one loop, while a store may be used by several in turn
         self._transactions = Transactions(self._path, self._busy_timeout, self._turns)
         self._writer = await Connection.open(self._path)
-        await self._write(open_writer, self._path, self._busy_timeout)
+        await self._on_writer(open_writer, self._path, self._busy_timeout)
         self._reader = await Connection.open(self._path)
-        await self._read(open_reader, self._busy_timeout)
+        await self._on_reader(open_reader, self._busy_timeout)
 
     async def _close(self) -> None:
         reader, self._reader = self._reader, None
@@ -226,19 +182,19 @@ class SQLiteStore:
             finally:
                 if reader is not None:
                     await reader.close()
-        finally:  # the writer last: the last connection moves the WAL into the file
+        finally:  # the writer last: closing the last connection moves the WAL into the database file
             if writer is not None:
                 await writer.close()
             self._tail.clear()
 
-    async def _write(
+    async def _on_writer(
         self, function: Callable[Concatenate[sqlite3.Connection, P], R], *args: P.args, **kwargs: P.kwargs
     ) -> R:
-        self._transactions.refuse_inside("what the store writes outside of it")
+        self._transactions.refuse_inside("a write of the store outside of its transaction")
         async with self._turns:
             return await self._opened(self._writer).run(function, *args, **kwargs)
 
-    async def _read(
+    async def _on_reader(
         self, function: Callable[Concatenate[sqlite3.Connection, P], R], *args: P.args, **kwargs: P.kwargs
     ) -> R:
         return await self._opened(self._reader).run(function, *args, **kwargs)
@@ -249,7 +205,7 @@ class SQLiteStore:
         return connection
 
 
-def _save_snapshots(db: sqlite3.Connection, snapshots: Sequence[StoredSnapshot], busy_timeout: float) -> None:
+def _put_snapshots(db: sqlite3.Connection, snapshots: Sequence[StoredSnapshot], busy_timeout: float) -> None:
     with writing(db, busy_timeout):
         db.executemany(
             _PUT_SNAPSHOT,
@@ -260,7 +216,7 @@ def _save_snapshots(db: sqlite3.Connection, snapshots: Sequence[StoredSnapshot],
                     snapshot.state_type,
                     snapshot.payload,
                     snapshot.checksum,
-                    queries.to_micros(snapshot.taken_at),
+                    reads.to_micros(snapshot.taken_at),
                     snapshot.aggregate_type,
                     snapshot.aggregate_id,
                     snapshot.sequence,

@@ -1,4 +1,4 @@
-"""Transactions for projections: their rows and their checkpoint together, on a connection of their own."""
+"""Transactions for projections, on a separate connection: rows and checkpoint are committed together."""
 
 import asyncio
 import sqlite3
@@ -9,24 +9,25 @@ from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 from weakref import WeakSet
 
 from eventree.errors import EventStoreError, StoreUnavailable, TransactionEnded, TransactionRolledBack, WouldDeadlock
-from eventree.stores.contract import NO_LEASE, Checkpoint, CheckpointUpdate, LeaseRequest
+from eventree.stores.checked import CheckedCheckpointWriter
+from eventree.stores.contract import Checkpoint, CheckpointUpdate, LeaseRequest
 from eventree.stores.sqlite import checkpoints
-from eventree.stores.sqlite.connection import Connection, commit, primary_code, translate, when_free
-from eventree.stores.sqlite.read import head
-from eventree.stores.sqlite.schema import open_projector
+from eventree.stores.sqlite.connection import Connection, commit, execute_when_unlocked, primary_code, translate
+from eventree.stores.sqlite.reads import head
+from eventree.stores.sqlite.schema import open_projection_connection
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 MAX_GAP: Final = 0.05
-"""Seconds at most for which the lock is left to others between two transactions."""
+"""The longest pause between two transactions that leaves the lock to other writers, in seconds."""
 
-# SQLite keeps statements by their text, and one that is kept is not judged again: nobody else writes these.
+# SQLite caches statements by their text, and the authorizer does not see a cached one again: these texts are unique.
 _BEGIN: Final = "BEGIN IMMEDIATE -- a projection's transaction"
 _COMMIT: Final = "COMMIT -- a projection's transaction"
 _ROLLBACK: Final = "ROLLBACK -- a projection's transaction"
 
-# Some statements of others would outlive the transaction, or hide our tables from us.
+# Some statements of a projection would outlive the transaction, or hide our tables.
 _HARMLESS_PRAGMAS: Final = {
     *("table_info", "table_xinfo", "table_list", "index_info", "index_xinfo", "index_list"),
     *("foreign_key_list", "foreign_key_check", "defer_foreign_keys", "integrity_check", "quick_check"),
@@ -35,15 +36,15 @@ _HARMLESS_PRAGMAS: Final = {
 _inside: ContextVar[frozenset[object]] = ContextVar("_inside", default=frozenset())
 
 
-class Projector(Connection):
-    """A connection that is handed to projections: they can use it, but not end the transaction that it is in.
+class ProjectionConnection(Connection):
+    """A connection for projections: they can use it, but cannot end its transaction.
 
     Attributes:
-        transaction: What is open now: only who is in it may use the connection.
+        transaction: The open transaction; only code within it may use the connection.
     """
 
     def __init__(self, path: str) -> None:
-        """Open nothing yet."""
+        """Create a closed connection."""
         super().__init__(path)
         self.transaction: object | None = None
         self._cursors: WeakSet[sqlite3.Cursor] = WeakSet()
@@ -58,7 +59,7 @@ class Projector(Connection):
     def _authorize(self, action: int, name: str | None, value: str | None, place: str | None, *_: object) -> int:
         is_allowed = self._is_ours or not (
             action in {sqlite3.SQLITE_TRANSACTION, sqlite3.SQLITE_ATTACH}
-            or (place == "temp" and action == sqlite3.SQLITE_INSERT)  # into its schema: something is created
+            or (place == "temp" and action == sqlite3.SQLITE_INSERT)  # an insert into its schema creates something
             or (action == sqlite3.SQLITE_PRAGMA and value is not None and str(name).lower() not in _HARMLESS_PRAGMAS)
         )
         return sqlite3.SQLITE_OK if is_allowed else sqlite3.SQLITE_DENY
@@ -68,9 +69,9 @@ class Projector(Connection):
             return await super()._execute(fn, *args, **kwargs)  # type: ignore[no-untyped-call]  # pyright: ignore[reportUnknownMemberType]
         if self.transaction is None or self.transaction not in _inside.get():
             raise TransactionEnded("the transaction is over; use the connection only until the function returns")
-        return await super()._execute(self._call_of_others, fn, *args, **kwargs)  # type: ignore[no-untyped-call]  # pyright: ignore[reportUnknownMemberType]
+        return await super()._execute(self._call_for_projection, fn, *args, **kwargs)  # type: ignore[no-untyped-call]  # pyright: ignore[reportUnknownMemberType]
 
-    def _call_of_others(self, fn: Callable[..., Any], *args: object, **kwargs: object) -> Any:  # noqa: ANN401
+    def _call_for_projection(self, fn: Callable[..., Any], *args: object, **kwargs: object) -> Any:  # noqa: ANN401
         if self._file is not None:
             check_open(self._file)
         result = fn(*args, **kwargs)
@@ -86,43 +87,40 @@ class Projector(Connection):
         **kwargs: P.kwargs,
     ) -> R:
         self._is_ours = True
-        db.row_factory, db.text_factory = None, str  # a projection may have set them
+        db.row_factory, db.text_factory = None, str  # a projection may have changed them
         try:
             return super()._call(function, db, *args, **kwargs)
         finally:
             self._is_ours = False
 
     def close_cursors(self) -> None:
-        """Close what a projection has not read to its end: it would hold on to what the database was then."""
+        """Close cursors that a projection has not exhausted: they would keep an old snapshot open."""
         for cursor in list(self._cursors):
             cursor.close()
         self._cursors.clear()
 
     async def close(self) -> None:
-        """Close it, from outside of any transaction."""
+        """Close the connection, from outside of any transaction."""
         self._is_closing = True
         await super().close()
 
 
-class Transaction:
-    """One transaction on the projector; see `StoreTransaction`."""
+class Transaction(CheckedCheckpointWriter):
+    """A transaction on the projection connection; see `StoreTransaction`."""
 
-    def __init__(self, connection: Projector, *, is_contended: bool) -> None:
-        """Hold what is open."""
+    def __init__(self, connection: ProjectionConnection, *, is_contended: bool) -> None:
+        """Create it on an open transaction."""
         self.connection = connection
         self.is_contended = is_contended
 
-    async def claim_checkpoint(self, name: str, version: int, claim: LeaseRequest = NO_LEASE) -> Checkpoint:
-        """See `Checkpoints.claim_checkpoint`."""
-        return await self._run(checkpoints.claim_inside, name, version, claim)
+    async def _claim_checkpoint(self, name: str, version: int, lease: LeaseRequest) -> Checkpoint:
+        return await self._run(checkpoints.claim_inside, name, version, lease)
 
-    async def save_checkpoint(self, name: str, version: int, move: CheckpointUpdate) -> None:
-        """See `Checkpoints.save_checkpoint`."""
-        await self._run(checkpoints.move_inside, name, version, move)
+    async def _save_checkpoint(self, name: str, version: int, update: CheckpointUpdate) -> None:
+        await self._run(checkpoints.save_inside, name, version, update)
 
-    async def make_live(self, name: str, version: int, fence: int) -> bool:
-        """See `Checkpoints.make_live`."""
-        return await self._run(checkpoints.make_live_inside, name, version, fence)
+    async def _make_live(self, name: str, version: int, fencing_token: int) -> bool:
+        return await self._run(checkpoints.make_live_inside, name, version, fencing_token)
 
     async def _run(
         self, function: Callable[Concatenate[sqlite3.Connection, P], R], *args: P.args, **kwargs: P.kwargs
@@ -135,36 +133,36 @@ class Transaction:
 
 
 class Transactions:
-    """Give the write lock to projections, in turns with everything else that the store writes.
+    """Give the write lock to projections, in turns with the other writes of the store.
 
-    While others append, the lock is left to them after each transaction for as long as it was held, so that a
-    projection that catches up takes half of the time at most.
+    During appends, each transaction is followed by a pause as long as the transaction held the lock, so that a
+    projection that catches up takes at most half of the time.
     """
 
     def __init__(self, path: str, busy_timeout: float, turns: asyncio.Lock) -> None:
-        """Open nothing yet.
+        """Start without a connection.
 
         Args:
             path: The database.
             busy_timeout: How long to wait for other processes, in seconds.
-            turns: Held by whoever in this process writes.
+            turns: The lock of all writers in this process.
         """
         self._path = path
         self._busy_timeout = busy_timeout
         self._turns = turns
-        self._projector: Projector | None = None
+        self._projector: ProjectionConnection | None = None
         self._head: int | None = None
         self._free_until = 0.0
         self._is_closed = False
 
     def refuse_inside(self, awaited: str) -> None:
-        """Raise `WouldDeadlock` if the caller is in a transaction, whose end this would wait for."""
+        """Raise `WouldDeadlock` if the caller is within a transaction, which it would wait for."""
         if self._projector is not None and self._projector.transaction in _inside.get():
             raise WouldDeadlock("a projection", awaited, "write on the projection's connection only")
 
     @asynccontextmanager
     async def open(self) -> AsyncGenerator[Transaction, None]:
-        """Begin a transaction when it is its turn, and end it."""
+        """Begin a transaction when it is its turn; commit it or roll it back."""
         self.refuse_inside("another transaction")
         loop = asyncio.get_running_loop()
         gap = self._free_until - loop.time()
@@ -173,17 +171,17 @@ class Transactions:
         async with self._turns:
             began = loop.time()
             projector = await self._opened()
-            mark = object()
-            token = _inside.set(_inside.get() | {mark})
+            transaction = object()
+            token = _inside.set(_inside.get() | {transaction})
             is_contended = False
             try:
-                is_contended = await self._begin(projector, mark)
+                is_contended = await self._begin(projector, transaction)
                 yield Transaction(projector, is_contended=is_contended)
-                projector.transaction = None  # whoever is late must not write beside the commit
+                projector.transaction = None  # a late task must not write during the commit
                 self._head = await projector.run(_commit, projector)
             except BaseException as error:
                 await self._roll_back(projector)
-                self._weather(error)
+                self._raise_if_transient(error)
                 self._refuse_if_closed(error)
                 raise
             finally:
@@ -194,18 +192,18 @@ class Transactions:
                     self._free_until = now + min(now - began, MAX_GAP)
 
     async def close(self) -> None:
-        """Close the connection, if there is one; who still waits for a transaction gets none."""
+        """Close the connection, if there is one; callers that still wait for a transaction get an error."""
         self._is_closed = True
         projector, self._projector = self._projector, None
         if projector is not None:
             await projector.close()
 
-    async def _opened(self) -> Projector:
+    async def _opened(self) -> ProjectionConnection:
         self._refuse_if_closed()
         if self._projector is None:
-            projector = await Projector.open(self._path)
+            projector = await ProjectionConnection.open(self._path)
             try:
-                await projector.run(open_projector, self._path)
+                await projector.run(open_projection_connection, self._path)
                 self._refuse_if_closed()
             except BaseException:
                 await projector.close()
@@ -213,43 +211,45 @@ class Transactions:
             self._projector = projector
         return self._projector
 
-    async def _begin(self, projector: Projector, mark: object) -> bool:
-        """Take the write lock; return whether others have appended since the last transaction."""
+    async def _begin(self, projector: ProjectionConnection, transaction: object) -> bool:
+        """Take the write lock; return whether other writers have appended since the last transaction."""
         found = await projector.run(_begin, self._busy_timeout)
-        projector.transaction = mark
+        projector.transaction = transaction
         return self._head is not None and found != self._head
 
-    async def _roll_back(self, projector: Projector) -> None:
-        """Undo what was done; a connection that cannot is closed, which undoes it too."""
+    async def _roll_back(self, projector: ProjectionConnection) -> None:
+        """Roll back; if that fails, close the connection, which rolls back too."""
         projector.transaction = None
         try:
             await projector.run(_roll_back, projector)
-        except (EventStoreError, ValueError):  # ValueError: somebody closed it
+        except (EventStoreError, ValueError):  # ValueError: it was closed
             self._projector = None
             with suppress(EventStoreError, ValueError, sqlite3.Error):
                 await projector.close()
 
     def _refuse_if_closed(self, error: BaseException | None = None) -> None:
-        """Raise `StoreUnavailable` if the store was closed meanwhile, and in place of what the driver says then."""
+        """Raise `StoreUnavailable` if the store was closed, instead of the driver's error."""
         if self._is_closed and (error is None or isinstance(error, ValueError | sqlite3.ProgrammingError)):
             raise StoreUnavailable(f"{self._path} was closed; nothing was stored") from error
 
-    def _weather(self, error: BaseException) -> None:
-        """Raise what a statement of a projection failed with, if it was not the statement's fault."""
-        if isinstance(error, sqlite3.Error) and primary_code(error) != sqlite3.SQLITE_LOCKED:  # by its own cursor
+    def _raise_if_transient(self, error: BaseException) -> None:
+        """Raise the translated error of a projection's statement, if it is transient."""
+        if (
+            isinstance(error, sqlite3.Error) and primary_code(error) != sqlite3.SQLITE_LOCKED
+        ):  # locked by its own cursor
             ours = translate(error, self._path)
             if isinstance(ours, StoreUnavailable | TransactionRolledBack):
                 raise ours from error
 
 
 def _begin(db: sqlite3.Connection, busy_timeout: float) -> int:
-    """Take the write lock and return the newest position."""
-    when_free(db, _BEGIN, busy_timeout)
+    """Take the write lock and return the position of the newest event."""
+    execute_when_unlocked(db, _BEGIN, busy_timeout)
     return head(db)
 
 
-def _commit(db: sqlite3.Connection, projector: Projector) -> int:
-    """Commit and return the newest position at that moment."""
+def _commit(db: sqlite3.Connection, projector: ProjectionConnection) -> int:
+    """Commit, and return the position of the newest event at that moment."""
     check_open(db)
     projector.close_cursors()
     found = head(db)
@@ -257,13 +257,13 @@ def _commit(db: sqlite3.Connection, projector: Projector) -> int:
     return found
 
 
-def _roll_back(db: sqlite3.Connection, projector: Projector) -> None:
+def _roll_back(db: sqlite3.Connection, projector: ProjectionConnection) -> None:
     projector.close_cursors()
     if db.in_transaction:
         db.execute(_ROLLBACK)
 
 
 def check_open(db: sqlite3.Connection) -> None:
-    """Raise `TransactionEnded` if a statement has rolled the transaction back, as ON CONFLICT ROLLBACK does."""
+    """Raise `TransactionEnded` if a statement has rolled back the transaction, as ON CONFLICT ROLLBACK does."""
     if not db.in_transaction:
-        raise TransactionEnded("a statement has rolled the transaction back; let its error pass")
+        raise TransactionEnded("a statement has rolled back the transaction; do not swallow its error")

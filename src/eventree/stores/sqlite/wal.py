@@ -1,4 +1,4 @@
-"""The write-ahead log (WAL): kept from growing without bound, and a bug that SQLite had in it for long."""
+"""The write-ahead log (WAL): limit its size, and warn of a bug in older versions of SQLite."""
 
 import logging
 import os
@@ -9,28 +9,28 @@ from typing import Final
 logger = logging.getLogger("eventree")
 
 MAX_BYTES: Final = 64 * 1024 * 1024
-"""How long the WAL may become before something is done about it."""
+"""The size from which the WAL is truncated, in bytes."""
 
 _PATIENCE = 200
-"""Milliseconds to wait for readers; each only has to finish what it reads just now."""
+"""Milliseconds to wait for readers, each of which only has to finish its current read."""
 
 
 class Wal:
-    """Watch the WAL of a database, on the thread of a connection.
+    """Limit the WAL of a database, on the thread of a connection.
 
-    SQLite copies the WAL into the database at commits and then begins it again, but only in a moment in which nobody
-    reads: one long read, or short ones that overlap, let it grow for good. A checkpoint that waits for readers ends
-    the second; the first ends by itself, and `journal_size_limit` cuts the file then.
+    SQLite copies the WAL into the database at commits and then restarts it, but only while there are no readers: one
+    long read, or short reads that overlap, let it grow without bound. A checkpoint that waits for readers handles the
+    overlapping ones; a long read ends by itself, and `journal_size_limit` truncates the file then.
     """
 
     def __init__(self, path: str) -> None:
-        """Name the database."""
+        """Create the limit for a database, which need not exist yet."""
         self._file = f"{os.path.realpath(path)}-wal"  # SQLite follows links before it names the file
         self._changes = 0
         self._limit = MAX_BYTES
 
-    def bound(self, db: sqlite3.Connection) -> None:
-        """Shorten the WAL if the connection wrote and it has become too long; log once if that is not possible."""
+    def limit_wal_size(self, db: sqlite3.Connection) -> None:
+        """Truncate the WAL if the connection wrote and it is too large; log once if that is not possible."""
         if db.total_changes == self._changes or db.in_transaction:
             return
         self._changes = db.total_changes
@@ -40,11 +40,11 @@ class Wal:
         elif size > self._limit and not _truncate(db):
             if self._limit == MAX_BYTES:
                 logger.warning(
-                    "%s has grown to %d MiB, as somebody keeps reading the database; it is cut when they have ended",
+                    "%s has grown to %d MiB because of a long read; it is truncated once that read ends",
                     self._file,
                     size // 1024**2,
                 )
-            self._limit = size + MAX_BYTES  # commands wait meanwhile, so try rarely
+            self._limit = size + MAX_BYTES  # commands wait during a truncation, so retry rarely
 
     def _size(self) -> int:
         try:
@@ -54,11 +54,11 @@ class Wal:
 
 
 def _truncate(db: sqlite3.Connection) -> bool:
-    """Copy the whole WAL into the database and cut it; return whether readers let us."""
+    """Copy the whole WAL into the database and truncate it; return whether readers allowed it."""
     db.execute(f"PRAGMA busy_timeout = {_PATIENCE}")
     try:
         busy, _, _ = db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-    except sqlite3.Error:  # what was committed stays committed
+    except sqlite3.Error:  # commits are not affected
         return False
     else:
         return not busy
@@ -67,12 +67,12 @@ def _truncate(db: sqlite3.Connection) -> bool:
 
 
 def warn_of_reset_bug(path: str) -> None:
-    """Log a warning if this SQLite can damage a file that several processes write, and another one has it open."""
+    """Warn if this SQLite can corrupt a file written by several processes, and another process has it open."""
     others = _other_processes(path) if _has_reset_bug(sqlite3.sqlite_version_info) else set[int]()
     if others:
         logger.warning(
-            "%s is open in other processes too (%s), and SQLite %s can damage a file that several processes write at "
-            "the same instant (its WAL-reset bug); use SQLite 3.51.3 or newer, one process, or Postgres",
+            "%s is open in other processes too (%s), and SQLite %s can corrupt a file that several processes write at "
+            "the same instant (its WAL-reset bug); use SQLite 3.51.3 or newer, a single process, or Postgres",
             path,
             ", ".join(map(str, sorted(others))),
             sqlite3.sqlite_version,
@@ -80,14 +80,14 @@ def warn_of_reset_bug(path: str) -> None:
 
 
 def _has_reset_bug(version: tuple[int, ...]) -> bool:
-    """Tell whether a version is from before the fix in 3.51.3, which 3.50.7 and 3.44.6 have too."""
+    """Return whether a version lacks the fix of 3.51.3, which was backported to 3.50.7 and 3.44.6."""
     return version < (3, 51, 3) and not (3, 50, 7) <= version < (3, 51) and not (3, 44, 6) <= version < (3, 45)
 
 
 def _other_processes(path: str) -> set[int]:
-    """Return the processes that have the database open beside us, as far as the system tells: Linux does.
+    """Return the other processes that have the database open; only Linux can tell.
 
-    Every connection keeps a lock on the WAL's index. Asking for that lock would mean to open the file, and closing it
+    Every connection holds a lock on the WAL's index. Testing that lock would mean opening the file, and closing it
     again would drop the locks that SQLite itself holds in this process.
     """
     try:

@@ -1,4 +1,4 @@
-"""Every promise of `eventree.stores.contract` as a test: one file for each kind of promise."""
+"""Every promise of `eventree.stores.contract` as a test, one file per kind of promise."""
 
 from eventree.testing.suite.appends import AppendPromises
 from eventree.testing.suite.checkpoints import CheckpointPromises
@@ -26,9 +26,9 @@ class EventStoreSuite(
     LimitPromises,
     LifecyclePromises,
 ):
-    """Every promise about one store: what passes it, `EventSourcing` can stand on.
+    """Every promise about one store; any store that passes works with `EventSourcing`.
 
-    A subclass whose name begins with `Test` gives a fixture `store`, an empty store that is open. It needs pytest and
+    A subclass whose name begins with `Test` has a fixture `store`, an empty, open store. It needs pytest and
     pytest-asyncio, with `asyncio_mode = "auto"` or with the subclass marked `@pytest.mark.asyncio`:
 
         class TestMyStore(EventStoreSuite, SharedStoreSuite):
@@ -41,6 +41,6 @@ class EventStoreSuite(
                 async with new_store() as store:
                     yield store
 
-    `SharedStoreSuite` and its `new_store` are for stores whose data outlives the object. The first thing a method of a
-    store does is to call its check in `eventree.stores.checks`, which keeps all promises about limits.
+    `SharedStoreSuite` and its `new_store` are for stores whose data outlives the object. A store keeps the promises
+    about limits by deriving from `eventree.stores.CheckedStore`.
     """

@@ -17,31 +17,31 @@ class CheckpointPromises:
 
     async def test_a_saved_checkpoint_is_found_by_the_next_claim_with_a_higher_fence(self, store: EventStore) -> None:
         first = await store.claim_checkpoint("query", 1)
-        await store.save_checkpoint("query", 1, CheckpointUpdate(Checkpoint(7, first.fence)))
-        await store.save_checkpoint("query", 1, CheckpointUpdate(Checkpoint(9, first.fence)))
+        await store.save_checkpoint("query", 1, CheckpointUpdate(Checkpoint(7, first.fencing_token)))
+        await store.save_checkpoint("query", 1, CheckpointUpdate(Checkpoint(9, first.fencing_token)))
         second = await store.claim_checkpoint("query", 1)
-        assert second == Checkpoint(9, first.fence + 1)
-        assert await store.claim_checkpoint("query", 1) == Checkpoint(9, first.fence + 2)
+        assert second == Checkpoint(9, first.fencing_token + 1)
+        assert await store.claim_checkpoint("query", 1) == Checkpoint(9, first.fencing_token + 2)
 
     async def test_a_checkpoint_may_be_moved_back(self, store: EventStore) -> None:
         held = await store.claim_checkpoint("query", 1)
-        await store.save_checkpoint("query", 1, CheckpointUpdate(Checkpoint(9, held.fence)))
-        await store.save_checkpoint("query", 1, CheckpointUpdate(Checkpoint(2, held.fence)))
+        await store.save_checkpoint("query", 1, CheckpointUpdate(Checkpoint(9, held.fencing_token)))
+        await store.save_checkpoint("query", 1, CheckpointUpdate(Checkpoint(2, held.fencing_token)))
         assert (await store.claim_checkpoint("query", 1)).position == 2
 
     async def test_the_holder_of_an_old_fence_cannot_move_the_checkpoint(self, store: EventStore) -> None:
         old = await store.claim_checkpoint("query", 1)
         new = await store.claim_checkpoint("query", 1)
-        await store.save_checkpoint("query", 1, CheckpointUpdate(Checkpoint(5, new.fence)))
+        await store.save_checkpoint("query", 1, CheckpointUpdate(Checkpoint(5, new.fencing_token)))
         with pytest.raises(CheckpointFenced) as caught:
-            await store.save_checkpoint("query", 1, CheckpointUpdate(Checkpoint(8, old.fence)))
-        assert (caught.value.name, caught.value.fence) == ("query", old.fence)
+            await store.save_checkpoint("query", 1, CheckpointUpdate(Checkpoint(8, old.fencing_token)))
+        assert (caught.value.name, caught.value.fencing_token) == ("query", old.fencing_token)
         assert (await store.claim_checkpoint("query", 1)).position == 5
 
     async def test_a_fence_that_was_never_given_cannot_move_the_checkpoint(self, store: EventStore) -> None:
         held = await store.claim_checkpoint("query", 1)
         with pytest.raises(CheckpointFenced):
-            await store.save_checkpoint("query", 1, CheckpointUpdate(Checkpoint(8, held.fence + 1)))
+            await store.save_checkpoint("query", 1, CheckpointUpdate(Checkpoint(8, held.fencing_token + 1)))
         assert (await store.claim_checkpoint("query", 1)).position == 0
 
     async def test_a_checkpoint_that_was_never_claimed_cannot_be_moved(self, store: EventStore) -> None:
@@ -53,7 +53,7 @@ class CheckpointPromises:
         keys = [("query", 1), ("query", 2), ("Query", 1), ("quéry", 1), ("query ", 2**31 - 1)]
         for position, key in enumerate(keys, 3):
             held = await store.claim_checkpoint(*key)
-            await store.save_checkpoint(*key, CheckpointUpdate(Checkpoint(position, held.fence)))
+            await store.save_checkpoint(*key, CheckpointUpdate(Checkpoint(position, held.fencing_token)))
         assert [(await store.claim_checkpoint(*key)).position for key in keys] == [3, 4, 5, 6, 7]
 
     async def test_a_new_checkpoint_begins_where_it_is_asked_to(self, store: EventStore) -> None:
@@ -69,7 +69,7 @@ class CheckpointPromises:
             await store.claim_checkpoint("query", 1, LeaseRequest("two", 60))
         assert (caught.value.name, caught.value.owner) == ("query", "one")
         assert 50 < caught.value.seconds <= 60
-        await store.save_checkpoint("query", 1, CheckpointUpdate(Checkpoint(7, held.fence)))
+        await store.save_checkpoint("query", 1, CheckpointUpdate(Checkpoint(7, held.fencing_token)))
         with pytest.raises(CheckpointHeld):
             await store.claim_checkpoint("query", 1)
         assert (await store.claim_checkpoint("other", 1, LeaseRequest("two", 60))).position == 0
@@ -77,17 +77,19 @@ class CheckpointPromises:
     async def test_a_worker_takes_over_from_itself_at_once(self, store: EventStore) -> None:
         first = await store.claim_checkpoint("query", 1, LeaseRequest("one", 60))
         second = await store.claim_checkpoint("query", 1, LeaseRequest("one", 60))
-        assert second.fence == first.fence + 1
+        assert second.fencing_token == first.fencing_token + 1
 
     async def test_a_checkpoint_that_was_released_is_free_at_once(self, store: EventStore) -> None:
         held = await store.claim_checkpoint("query", 1, LeaseRequest("one", 60))
-        assert await store.renew_checkpoint("query", 1, held.fence, 0)
-        assert (await store.claim_checkpoint("query", 1, LeaseRequest("two", 60))).fence == held.fence + 1
+        assert await store.renew_checkpoint("query", 1, held.fencing_token, 0)
+        assert (
+            await store.claim_checkpoint("query", 1, LeaseRequest("two", 60))
+        ).fencing_token == held.fencing_token + 1
 
     async def test_only_its_holder_releases_a_checkpoint(self, store: EventStore) -> None:
         old = await store.claim_checkpoint("query", 1, LeaseRequest("one", 60))
         await store.claim_checkpoint("query", 1, LeaseRequest("one", 60))
-        assert not await store.renew_checkpoint("query", 1, old.fence, 0)
+        assert not await store.renew_checkpoint("query", 1, old.fencing_token, 0)
         assert not await store.renew_checkpoint("nobody's", 1, 1, 0)
         with pytest.raises(CheckpointHeld):
             await store.claim_checkpoint("query", 1, LeaseRequest("two", 60))
@@ -95,21 +97,21 @@ class CheckpointPromises:
     async def test_a_worker_that_is_not_heard_of_loses_its_checkpoint(self, store: EventStore) -> None:
         old = await store.claim_checkpoint("query", 1, LeaseRequest("one", 0.05))
         new = await _claimed(store, LeaseRequest("two", 60))
-        assert new.fence == old.fence + 1
+        assert new.fencing_token == old.fencing_token + 1
         with pytest.raises(CheckpointFenced):
-            await store.save_checkpoint("query", 1, CheckpointUpdate(Checkpoint(8, old.fence), 60))
+            await store.save_checkpoint("query", 1, CheckpointUpdate(Checkpoint(8, old.fencing_token), 60))
         assert await store.load_checkpoint("query", 1) == StoredCheckpoint(new, "two", 0, 0, 0, 1, 0)
 
     async def test_renewing_makes_a_claim_longer_and_moves_nothing(self, store: EventStore) -> None:
         held = await store.claim_checkpoint("query", 1, LeaseRequest("one", 0.0))
-        await store.save_checkpoint("query", 1, CheckpointUpdate(Checkpoint(7, held.fence)))
-        assert await store.renew_checkpoint("query", 1, held.fence, 60)
+        await store.save_checkpoint("query", 1, CheckpointUpdate(Checkpoint(7, held.fencing_token)))
+        assert await store.renew_checkpoint("query", 1, held.fencing_token, 60)
         with pytest.raises(CheckpointHeld) as caught:
             await store.claim_checkpoint("query", 1, LeaseRequest("two", 60))
         assert caught.value.seconds > 50
         stored = await store.load_checkpoint("query", 1)
         assert stored is not None
-        assert stored.checkpoint == Checkpoint(7, held.fence)
+        assert stored.checkpoint == Checkpoint(7, held.fencing_token)
 
     async def test_saving_makes_a_claim_longer(self, store: EventStore) -> None:
         held = await store.claim_checkpoint("query", 1, LeaseRequest("one", 0.0))
@@ -125,13 +127,17 @@ class CheckpointPromises:
     async def test_commits_are_parked_and_counted_with_the_checkpoint(self, store: EventStore) -> None:
         held = await store.claim_checkpoint("query", 1, LeaseRequest("one", 60))
         first, second, third = parked("a", 2, 3), parked("b", 5), parked("a", 9, 11, reason="")
-        await store.save_checkpoint("query", 1, CheckpointUpdate(Checkpoint(5, held.fence), park=[second, first]))
-        await store.save_checkpoint("query", 1, CheckpointUpdate(Checkpoint(11, held.fence), park=[third], skipped=2))
-        await store.save_checkpoint("query", 1, CheckpointUpdate(Checkpoint(12, held.fence), skipped=1))
+        await store.save_checkpoint(
+            "query", 1, CheckpointUpdate(Checkpoint(5, held.fencing_token), park=[second, first])
+        )
+        await store.save_checkpoint(
+            "query", 1, CheckpointUpdate(Checkpoint(11, held.fencing_token), park=[third], skipped=2)
+        )
+        await store.save_checkpoint("query", 1, CheckpointUpdate(Checkpoint(12, held.fencing_token), skipped=1))
         assert await store.load_parked("query", 1) == [first, second, third]
         assert await store.load_parked("query", 1, after=2, limit=1) == [second]
         assert await store.load_parked("query", 2) == []
-        stored = StoredCheckpoint(Checkpoint(12, held.fence), "one", 3, 3, 0, 1, 12)
+        stored = StoredCheckpoint(Checkpoint(12, held.fencing_token), "one", 3, 3, 0, 1, 12)
         assert await store.load_checkpoint("query", 1) == stored
 
     async def test_a_parked_commit_is_forgotten_or_replaced(self, store: EventStore) -> None:
@@ -154,47 +160,47 @@ class CheckpointPromises:
 
     async def test_a_reset_remembers_up_to_where_events_are_handled_again(self, store: EventStore) -> None:
         held = await store.claim_checkpoint("query", 1)
-        await store.save_checkpoint("query", 1, CheckpointUpdate(Checkpoint(0, held.fence), replay_until=9))
-        await store.save_checkpoint("query", 1, CheckpointUpdate(Checkpoint(4, held.fence)))
+        await store.save_checkpoint("query", 1, CheckpointUpdate(Checkpoint(0, held.fencing_token), replay_until=9))
+        await store.save_checkpoint("query", 1, CheckpointUpdate(Checkpoint(4, held.fencing_token)))
         stored = await store.load_checkpoint("query", 1)
-        assert stored == StoredCheckpoint(Checkpoint(4, held.fence), "worker", 0, 0, 9, 1, 4)
+        assert stored == StoredCheckpoint(Checkpoint(4, held.fencing_token), "worker", 0, 0, 9, 1, 4)
 
     async def test_the_first_version_is_live_and_a_newer_one_only_when_it_has_read_as_far(
         self, store: EventStore
     ) -> None:
         one = await store.claim_checkpoint("query", 1)
-        await store.save_checkpoint("query", 1, CheckpointUpdate(Checkpoint(7, one.fence)))
+        await store.save_checkpoint("query", 1, CheckpointUpdate(Checkpoint(7, one.fencing_token)))
         two = await store.claim_checkpoint("query", 2)
-        assert await store.make_live("query", 1, one.fence)
+        assert await store.make_live("query", 1, one.fencing_token)
         for position, is_live in ((0, False), (6, False), (7, True)):
-            await store.save_checkpoint("query", 2, CheckpointUpdate(Checkpoint(position, two.fence)))
-            assert await store.make_live("query", 2, two.fence) is is_live
+            await store.save_checkpoint("query", 2, CheckpointUpdate(Checkpoint(position, two.fencing_token)))
+            assert await store.make_live("query", 2, two.fencing_token) is is_live
             stored = await store.load_checkpoint("query", 2)
             rest = (7, 2, 7) if is_live else (0, 1, 7)
-            assert stored == StoredCheckpoint(Checkpoint(position, two.fence), "worker", 0, 0, *rest)
-        assert await store.make_live("query", 2, two.fence)
+            assert stored == StoredCheckpoint(Checkpoint(position, two.fencing_token), "worker", 0, 0, *rest)
+        assert await store.make_live("query", 2, two.fencing_token)
 
     async def test_the_version_that_was_live_is_fenced_and_never_comes_back(self, store: EventStore) -> None:
         one = await store.claim_checkpoint("query", 1, LeaseRequest("one", 60))
         two = await store.claim_checkpoint("query", 2)
         await store.claim_checkpoint("other", 1)
-        assert await store.make_live("query", 2, two.fence)
+        assert await store.make_live("query", 2, two.fencing_token)
         with pytest.raises(CheckpointFenced):
-            await store.save_checkpoint("query", 1, CheckpointUpdate(Checkpoint(8, one.fence)))
+            await store.save_checkpoint("query", 1, CheckpointUpdate(Checkpoint(8, one.fencing_token)))
         again = await store.claim_checkpoint("query", 1, LeaseRequest("another", 60))
-        await store.save_checkpoint("query", 1, CheckpointUpdate(Checkpoint(9, again.fence)))
-        assert not await store.make_live("query", 1, again.fence)
+        await store.save_checkpoint("query", 1, CheckpointUpdate(Checkpoint(9, again.fencing_token)))
+        assert not await store.make_live("query", 1, again.fencing_token)
         stored = await store.load_checkpoint("query", 1)
-        assert stored == StoredCheckpoint(Checkpoint(9, again.fence), "another", 0, 0, 0, 2, 0)
+        assert stored == StoredCheckpoint(Checkpoint(9, again.fencing_token), "another", 0, 0, 0, 2, 0)
         assert (await store.load_checkpoint("other", 1)) == StoredCheckpoint(Checkpoint(0, 1), "worker", 0, 0, 0, 1, 0)
 
     async def test_what_was_handled_before_a_reset_is_a_replay_for_the_next_version_too(
         self, store: EventStore
     ) -> None:
         one = await store.claim_checkpoint("query", 1)
-        await store.save_checkpoint("query", 1, CheckpointUpdate(Checkpoint(0, one.fence), replay_until=9))
+        await store.save_checkpoint("query", 1, CheckpointUpdate(Checkpoint(0, one.fencing_token), replay_until=9))
         two = await store.claim_checkpoint("query", 2)
-        assert await store.make_live("query", 2, two.fence)
+        assert await store.make_live("query", 2, two.fencing_token)
         assert await store.load_checkpoint("query", 2) == StoredCheckpoint(two, "worker", 0, 0, 9, 2, 0)
 
     @pytest.mark.parametrize("start", [None, 3, 2])
@@ -203,7 +209,7 @@ class CheckpointPromises:
     ) -> None:
         await append(store, request("a", events=3))
         one = await store.claim_checkpoint("query", 1)
-        await store.save_checkpoint("query", 1, CheckpointUpdate(Checkpoint(2, one.fence)))
+        await store.save_checkpoint("query", 1, CheckpointUpdate(Checkpoint(2, one.fencing_token)))
         assert (await store.claim_checkpoint("query", 2, LeaseRequest(start=start))).position == 2
         assert (await store.claim_checkpoint("query", 3, LeaseRequest(start=1))).position == 1
 
@@ -211,9 +217,9 @@ class CheckpointPromises:
         await store.claim_checkpoint("query", 1)
         old = await store.claim_checkpoint("query", 2)
         new = await store.claim_checkpoint("query", 2)
-        for fence in (old.fence, new.fence + 1):
+        for fencing_token in (old.fencing_token, new.fencing_token + 1):
             with pytest.raises(CheckpointFenced):
-                await store.make_live("query", 2, fence)
+                await store.make_live("query", 2, fencing_token)
         with pytest.raises(CheckpointFenced):
             await store.make_live("query", 3, 1)
         stored = await store.load_checkpoint("query", 2)
@@ -225,11 +231,11 @@ class CheckpointPromises:
         assert len({stored.live_version for stored in found if stored is not None}) == 1
 
 
-async def _claimed(store: EventStore, claim: LeaseRequest) -> Checkpoint:
+async def _claimed(store: EventStore, lease: LeaseRequest) -> Checkpoint:
     """Claim a checkpoint as soon as that is possible."""
     async with asyncio.timeout(10):
         while True:
             try:
-                return await store.claim_checkpoint("query", 1, claim)
+                return await store.claim_checkpoint("query", 1, lease)
             except CheckpointHeld as held:
                 await asyncio.sleep(held.seconds)

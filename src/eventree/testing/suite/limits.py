@@ -131,8 +131,8 @@ COUNTING: dict[str, tuple[str, int, int, Callable[[EventStore, int], Awaitable[o
         2**63 - 1,
         lambda store, number: store.save_checkpoint("query", 1, CheckpointUpdate(Checkpoint(number, 1))),
     ),
-    "a fence": (
-        "fence",
+    "a fencing token": (
+        "fencing_token",
         0,
         2**63 - 1,
         lambda store, number: store.save_checkpoint("query", 1, CheckpointUpdate(Checkpoint(0, number))),
@@ -161,7 +161,12 @@ COUNTING: dict[str, tuple[str, int, int, Callable[[EventStore, int], Awaitable[o
         2**31 - 1,
         lambda store, number: store.save_checkpoint("query", 1, CheckpointUpdate(Checkpoint(0, 1), skipped=number)),
     ),
-    "a fence to renew": ("fence", 0, 2**63 - 1, lambda store, number: store.renew_checkpoint("query", 1, number, 0)),
+    "a fencing token to renew": (
+        "fencing_token",
+        0,
+        2**63 - 1,
+        lambda store, number: store.renew_checkpoint("query", 1, number, 0),
+    ),
     "a version to load": ("version", 1, 2**31 - 1, lambda store, number: store.load_checkpoint("query", number)),
     "a position of parked commits": (
         "after",
@@ -281,7 +286,7 @@ class LimitPromises:
         assert await append(store, request("a", after=2**63 - 1)) == [Conflict(1)]
         assert await append(store, request("b", after=2**63 - 1, events=0)) == [Conflict(0)]
         held = await store.claim_checkpoint("query", 1)
-        await store.save_checkpoint("query", 1, CheckpointUpdate(Checkpoint(2**63 - 1, held.fence)))
+        await store.save_checkpoint("query", 1, CheckpointUpdate(Checkpoint(2**63 - 1, held.fencing_token)))
         assert (await store.claim_checkpoint("query", 1)).position == 2**63 - 1
         await store.save_snapshots([snapshot("a", 2**63 - 1)])
         assert await store.load_snapshots(TYPE, ["a"], "v1") == {}

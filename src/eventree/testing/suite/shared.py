@@ -38,12 +38,12 @@ class SharedStoreSuite:
             await append(store, request("a", events=3, commands=["c"]), request("b"))
             await store.save_snapshots([snapshot("a", 3)])
             held = await store.claim_checkpoint("query", 1)
-            await store.save_checkpoint("query", 1, CheckpointUpdate(Checkpoint(4, held.fence)))
+            await store.save_checkpoint("query", 1, CheckpointUpdate(Checkpoint(4, held.fencing_token)))
             before = await log(store), await store.find_commands(["c"]), await store.load_snapshots(TYPE, ["a"], "v1")
         async with new_store() as store:
             after = await log(store), await store.find_commands(["c"]), await store.load_snapshots(TYPE, ["a"], "v1")
             assert after == before
-            assert await store.claim_checkpoint("query", 1) == Checkpoint(4, held.fence + 1)
+            assert await store.claim_checkpoint("query", 1) == Checkpoint(4, held.fencing_token + 1)
             assert await append(store, request("b", after=1)) == [Appended(2, 5)]
 
     async def test_stores_that_open_empty_data_at_once_all_find_it_good(self, new_store: NewStore) -> None:
@@ -124,18 +124,18 @@ class SharedStoreSuite:
     async def test_a_checkpoint_claimed_by_the_other_is_fenced(self, new_store: NewStore) -> None:
         async with new_store() as one, new_store() as two:
             old = await one.claim_checkpoint("query", 1)
-            await one.save_checkpoint("query", 1, CheckpointUpdate(Checkpoint(3, old.fence)))
+            await one.save_checkpoint("query", 1, CheckpointUpdate(Checkpoint(3, old.fencing_token)))
             new = await two.claim_checkpoint("query", 1)
-            assert new == Checkpoint(3, old.fence + 1)
+            assert new == Checkpoint(3, old.fencing_token + 1)
             with pytest.raises(CheckpointFenced):
-                await one.save_checkpoint("query", 1, CheckpointUpdate(Checkpoint(9, old.fence)))
-            await two.save_checkpoint("query", 1, CheckpointUpdate(Checkpoint(5, new.fence)))
-            assert await one.claim_checkpoint("query", 1) == Checkpoint(5, new.fence + 1)
+                await one.save_checkpoint("query", 1, CheckpointUpdate(Checkpoint(9, old.fencing_token)))
+            await two.save_checkpoint("query", 1, CheckpointUpdate(Checkpoint(5, new.fencing_token)))
+            assert await one.claim_checkpoint("query", 1) == Checkpoint(5, new.fencing_token + 1)
 
     async def test_claims_that_race_all_get_fences_of_their_own(self, new_store: NewStore) -> None:
         async with asyncio.timeout(60), new_store() as one, new_store() as two:
             claims = await asyncio.gather(*(store.claim_checkpoint("query", 1) for store in [one, two] * 10))
-            assert len({claim.fence for claim in claims}) == 20
+            assert len({claim.fencing_token for claim in claims}) == 20
 
     async def test_the_newest_snapshot_of_both_is_kept(self, new_store: NewStore) -> None:
         async with new_store() as one, new_store() as two:

@@ -5,9 +5,8 @@ from typing import Any, TypeAlias
 
 import pytest
 
-from eventree.errors import CheckpointFenced, WouldDeadlock
-from eventree.stores.contract import Checkpoint, CheckpointUpdate, LeaseRequest
-from eventree.stores.transaction import StoreTransaction, TransactionalStore
+from eventree.errors import CheckpointFenced, InvalidArgument, WouldDeadlock
+from eventree.stores.contract import Checkpoint, CheckpointUpdate, LeaseRequest, StoreTransaction, TransactionalStore
 from eventree.testing.store_values import append, parked, request
 
 AnyTransaction: TypeAlias = StoreTransaction[Any]
@@ -25,7 +24,7 @@ class TransactionalStoreSuite:
         held = await _begin_table(store)
         async with store.transaction() as transaction:
             await _insert(transaction, 7)
-            move = CheckpointUpdate(Checkpoint(3, held.fence), park=[parked("a", 2)], skipped=1)
+            move = CheckpointUpdate(Checkpoint(3, held.fencing_token), park=[parked("a", 2)], skipped=1)
             await transaction.save_checkpoint("query", 1, move)
         assert await _numbers(store) == [7]
         stored = await store.load_checkpoint("query", 1)
@@ -38,7 +37,7 @@ class TransactionalStoreSuite:
             with pytest.raises(type(error)) as caught:
                 async with store.transaction() as transaction:
                     await _insert(transaction, 7)
-                    await transaction.save_checkpoint("query", 1, CheckpointUpdate(Checkpoint(3, held.fence)))
+                    await transaction.save_checkpoint("query", 1, CheckpointUpdate(Checkpoint(3, held.fencing_token)))
                     raise error
             assert caught.value is error
         assert await _numbers(store) == []
@@ -52,7 +51,7 @@ class TransactionalStoreSuite:
         with pytest.raises(CheckpointFenced):
             async with store.transaction() as transaction:
                 await _insert(transaction, 7)
-                await transaction.save_checkpoint("query", 1, CheckpointUpdate(Checkpoint(3, held.fence)))
+                await transaction.save_checkpoint("query", 1, CheckpointUpdate(Checkpoint(3, held.fencing_token)))
         assert await _numbers(store) == []
 
     async def test_a_task_that_is_cancelled_in_a_transaction_leaves_nothing_behind(self, store: AnyStore) -> None:
@@ -62,7 +61,7 @@ class TransactionalStoreSuite:
         async def stay() -> None:
             async with store.transaction() as transaction:
                 await _insert(transaction, 7)
-                await transaction.save_checkpoint("query", 1, CheckpointUpdate(Checkpoint(3, held.fence)))
+                await transaction.save_checkpoint("query", 1, CheckpointUpdate(Checkpoint(3, held.fencing_token)))
                 inside.set()
                 await asyncio.Event().wait()
 
@@ -96,18 +95,27 @@ class TransactionalStoreSuite:
         two = await store.claim_checkpoint("query", 2)
         with pytest.raises(ValueError, match="boom"):
             async with store.transaction() as transaction:
-                assert await transaction.make_live("query", 2, two.fence)
+                assert await transaction.make_live("query", 2, two.fencing_token)
                 raise ValueError("boom")
         stored = await store.load_checkpoint("query", 2)
         assert stored is not None
         assert stored.live_version == 1
         async with store.transaction() as transaction:
-            assert await transaction.make_live("query", 2, two.fence)
+            assert await transaction.make_live("query", 2, two.fencing_token)
             await _insert(transaction, 9)
         stored = await store.load_checkpoint("query", 2)
         assert stored is not None
         assert stored.live_version == 2
         assert await _numbers(store) == [9]
+
+    async def test_limits_hold_within_a_transaction_too(self, store: AnyStore) -> None:
+        async with store.transaction() as transaction:
+            with pytest.raises(InvalidArgument, match="name"):
+                await transaction.claim_checkpoint("", 1)
+            with pytest.raises(InvalidArgument, match="position"):
+                await transaction.save_checkpoint("query", 1, CheckpointUpdate(Checkpoint(-1, 1)))
+            with pytest.raises(InvalidArgument, match="fencing_token"):
+                await transaction.make_live("query", 1, -1)
 
     async def test_a_transaction_within_a_transaction_is_refused_at_once(self, store: AnyStore) -> None:
         async with asyncio.timeout(20), store.transaction():
@@ -122,7 +130,9 @@ class TransactionalStoreSuite:
             for number in range(20):
                 async with store.transaction() as transaction:
                     await _insert(transaction, number)
-                    await transaction.save_checkpoint("query", 1, CheckpointUpdate(Checkpoint(number, held.fence)))
+                    await transaction.save_checkpoint(
+                        "query", 1, CheckpointUpdate(Checkpoint(number, held.fencing_token))
+                    )
 
         async def write(id: str) -> None:
             for number in range(20):

@@ -1,0 +1,225 @@
+"""The base of every store of ours: public methods check their arguments once, then call the store's own code.
+
+The limits are the same for all stores, and reading what no store could keep is refused like storing it. Texts are UTF-8
+without lone surrogates or NUL, ids and names have 1 to 255 bytes.
+"""
+
+from abc import abstractmethod
+from collections.abc import Collection, Mapping, Sequence
+from uuid import UUID
+
+from eventree.domain.limits import MAX_METADATA_BYTES, MAX_PAYLOAD_BYTES, MAX_VERSION
+from eventree.errors import InvalidArgument
+from eventree.stores.checks import (
+    MAX_CHECKSUM,
+    MAX_NUMBER,
+    check_json,
+    check_name,
+    check_number,
+    check_reason,
+    check_seconds,
+    check_utc,
+)
+from eventree.stores.contract import (
+    NO_LEASE,
+    AppendRequest,
+    Checkpoint,
+    CheckpointUpdate,
+    CheckpointWriter,
+    EventStore,
+    LeaseRequest,
+    LogPage,
+    NewCommand,
+    NewEvent,
+    Outcome,
+    ParkedCommit,
+    RecordedCommand,
+    StoredCheckpoint,
+    StoredSnapshot,
+    StreamPage,
+    StreamRead,
+)
+
+
+class CheckedCheckpointWriter(CheckpointWriter):
+    """Check arguments for a store and for its transactions: implement the abstract methods below."""
+
+    async def claim_checkpoint(self, name: str, version: int, lease: LeaseRequest = NO_LEASE) -> Checkpoint:
+        _check_query(name, version)
+        check_name("owner", lease.owner)
+        check_seconds(lease.seconds)
+        if lease.start is not None:
+            check_number("start", lease.start, 0, MAX_NUMBER)
+        return await self._claim_checkpoint(name, version, lease)
+
+    async def save_checkpoint(self, name: str, version: int, update: CheckpointUpdate) -> None:
+        _check_query(name, version)
+        _check_update(update)
+        await self._save_checkpoint(name, version, update)
+
+    async def make_live(self, name: str, version: int, fencing_token: int) -> bool:
+        _check_query(name, version)
+        check_number("fencing_token", fencing_token, 0, MAX_NUMBER)
+        return await self._make_live(name, version, fencing_token)
+
+    @abstractmethod
+    async def _claim_checkpoint(self, name: str, version: int, lease: LeaseRequest) -> Checkpoint: ...
+    @abstractmethod
+    async def _save_checkpoint(self, name: str, version: int, update: CheckpointUpdate) -> None: ...
+    @abstractmethod
+    async def _make_live(self, name: str, version: int, fencing_token: int) -> bool: ...
+
+
+class CheckedStore(CheckedCheckpointWriter, EventStore):
+    """Check the arguments of every method of `EventStore`, each call once.
+
+    A subclass implements `_append` in place of `append`, and so on, may rely on what it is given, and adds `head`,
+    `watch` and the lifecycle, which have nothing to check. A store that does not derive from this class works too:
+    `EventSourcing` checks its arguments from outside.
+    """
+
+    async def append(self, requests: Sequence[AppendRequest]) -> Sequence[Outcome]:
+        for request in requests:
+            check_name("aggregate_type", request.aggregate_type)
+            check_name("aggregate_id", request.aggregate_id)
+            check_number("expected_sequence", request.expected_sequence, 0, MAX_NUMBER)
+            for event in request.events:
+                _check_event(event)
+            if request.commands:
+                _check_commands(request, request.commands)
+        if len(requests) > 1 and len({(one.aggregate_type, one.aggregate_id) for one in requests}) < len(requests):
+            raise InvalidArgument("requests", "must have at most one request per aggregate")
+        return await self._append(requests)
+
+    async def find_commands(self, command_ids: Collection[str]) -> Mapping[str, RecordedCommand]:
+        for command_id in command_ids:
+            check_name("command_id", command_id)
+        return await self._find_commands(command_ids)
+
+    async def read_streams(self, reads: Sequence[StreamRead]) -> Sequence[StreamPage]:
+        for read in reads:
+            check_name("aggregate_type", read.aggregate_type)
+            check_name("aggregate_id", read.aggregate_id)
+            check_number("after", read.after, 0, MAX_NUMBER)
+            check_number("limit", read.limit, 0, MAX_VERSION)
+        return await self._read_streams(reads)
+
+    async def read(self, after: int, limit: int, types: Collection[str] | None = None) -> LogPage:
+        check_number("after", after, 0, MAX_NUMBER)
+        check_number("limit", limit, 1, MAX_VERSION)
+        for aggregate_type in types or ():
+            check_name("types", aggregate_type)
+        return await self._read(after, limit, types)
+
+    async def renew_checkpoint(self, name: str, version: int, fencing_token: int, seconds: float) -> bool:
+        _check_query(name, version)
+        check_number("fencing_token", fencing_token, 0, MAX_NUMBER)
+        check_seconds(seconds)
+        return await self._renew_checkpoint(name, version, fencing_token, seconds)
+
+    async def load_checkpoint(self, name: str, version: int) -> StoredCheckpoint | None:
+        _check_query(name, version)
+        return await self._load_checkpoint(name, version)
+
+    async def load_parked(
+        self, name: str, version: int, *, after: int = 0, limit: int = 1_000
+    ) -> Sequence[ParkedCommit]:
+        _check_query(name, version)
+        check_number("after", after, 0, MAX_NUMBER)
+        check_number("limit", limit, 1, MAX_VERSION)
+        return await self._load_parked(name, version, after=after, limit=limit)
+
+    async def save_snapshots(self, snapshots: Sequence[StoredSnapshot]) -> None:
+        for snapshot in snapshots:
+            _check_snapshot(snapshot)
+        await self._save_snapshots(snapshots)
+
+    async def load_snapshots(
+        self, aggregate_type: str, aggregate_ids: Sequence[str], state_version: str
+    ) -> Mapping[str, StoredSnapshot]:
+        check_name("aggregate_type", aggregate_type)
+        check_name("state_version", state_version)
+        for aggregate_id in aggregate_ids:
+            check_name("aggregate_id", aggregate_id)
+        return await self._load_snapshots(aggregate_type, aggregate_ids, state_version)
+
+    @abstractmethod
+    async def _append(self, requests: Sequence[AppendRequest]) -> Sequence[Outcome]: ...
+    @abstractmethod
+    async def _find_commands(self, command_ids: Collection[str]) -> Mapping[str, RecordedCommand]: ...
+    @abstractmethod
+    async def _read_streams(self, reads: Sequence[StreamRead], /) -> Sequence[StreamPage]: ...
+    @abstractmethod
+    async def _read(self, after: int, limit: int, types: Collection[str] | None) -> LogPage: ...
+    @abstractmethod
+    async def _renew_checkpoint(self, name: str, version: int, fencing_token: int, seconds: float) -> bool: ...
+    @abstractmethod
+    async def _load_checkpoint(self, name: str, version: int) -> StoredCheckpoint | None: ...
+    @abstractmethod
+    async def _load_parked(self, name: str, version: int, *, after: int, limit: int) -> Sequence[ParkedCommit]: ...
+    @abstractmethod
+    async def _save_snapshots(self, snapshots: Sequence[StoredSnapshot]) -> None: ...
+    @abstractmethod
+    async def _load_snapshots(
+        self, aggregate_type: str, aggregate_ids: Sequence[str], state_version: str
+    ) -> Mapping[str, StoredSnapshot]: ...
+
+
+def _check_query(name: str, version: int) -> None:
+    check_name("name", name)
+    check_number("version", version, 1, MAX_VERSION)
+
+
+def _check_event(event: NewEvent) -> None:
+    check_name("event_type", event.event_type)
+    check_number("event_version", event.event_version, 1, MAX_VERSION)
+    check_json("payload", event.payload, MAX_PAYLOAD_BYTES)
+    check_json("metadata", event.metadata, MAX_METADATA_BYTES)
+    if not isinstance(event.commit_id, UUID):
+        raise InvalidArgument("commit_id", f"must be a UUID, got {type(event.commit_id).__name__}")
+
+
+def _check_commands(request: AppendRequest, commands: Sequence[NewCommand]) -> None:
+    first = request.expected_sequence + 1
+    last = min(request.expected_sequence + len(request.events), MAX_NUMBER - 1)
+    for command in commands:
+        check_name("command_id", command.command_id)
+        check_number("first_sequence", command.first_sequence, first, last + 1)
+        check_number("last_sequence", command.last_sequence, command.first_sequence - 1, last)
+    if len(commands) > 1 and len({command.command_id for command in commands}) < len(commands):
+        raise InvalidArgument("commands", "must have different command ids")
+
+
+def _check_update(update: CheckpointUpdate) -> None:
+    check_number("position", update.checkpoint.position, 0, MAX_NUMBER)
+    check_number("fencing_token", update.checkpoint.fencing_token, 0, MAX_NUMBER)
+    check_seconds(update.seconds)
+    check_number("skipped", update.skipped, 0, MAX_VERSION)
+    check_number("replay_until", update.replay_until, 0, MAX_NUMBER)
+    for position in update.unpark:
+        check_number("unpark", position, 1, MAX_NUMBER)
+    for parked in update.park:
+        _check_parked(parked)
+    positions = {parked.position for parked in update.park}
+    if len(positions) < len(update.park) or not positions.isdisjoint(update.unpark):
+        raise InvalidArgument("park", "must have at most one commit per position, and none that is also in unpark")
+
+
+def _check_parked(parked: ParkedCommit) -> None:
+    check_number("position", parked.position, 1, MAX_NUMBER)
+    check_number("last_position", parked.last_position, parked.position, MAX_NUMBER)
+    check_name("aggregate_type", parked.aggregate_type)
+    check_name("aggregate_id", parked.aggregate_id)
+    check_reason(parked.reason)
+    check_utc("parked_at", parked.parked_at)
+
+
+def _check_snapshot(snapshot: StoredSnapshot) -> None:
+    check_name("aggregate_type", snapshot.aggregate_type)
+    check_name("aggregate_id", snapshot.aggregate_id)
+    check_name("state_version", snapshot.state_version)
+    check_name("state_type", snapshot.state_type)
+    check_number("sequence", snapshot.sequence, 1, MAX_NUMBER)
+    check_json("payload", snapshot.payload, MAX_PAYLOAD_BYTES)
+    check_number("checksum", snapshot.checksum, 0, MAX_CHECKSUM)
+    check_utc("taken_at", snapshot.taken_at)

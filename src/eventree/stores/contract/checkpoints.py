@@ -1,0 +1,184 @@
+"""Checkpoints: how far a query has read, which worker holds its lease, and which commits it has parked."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final, Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """How far a query has read, and the token that allows moving it.
+
+    Attributes:
+        position: Every event up to here was handled; 0 at the beginning.
+        fencing_token: Increases with every claim; only the holder of the newest token may move the checkpoint.
+    """
+
+    position: int
+    fencing_token: int
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseRequest:
+    """A worker's request for the lease on a checkpoint.
+
+    Attributes:
+        owner: The name of the worker, 1 to 255 bytes; default "worker".
+        seconds: How long the lease lasts unless it is renewed, 0 to 86,400; default 0, which lets any other worker
+            take over at once.
+        start: The position after which a new checkpoint starts; None for the end of the log. Default 0, the beginning.
+    """
+
+    owner: str = "worker"
+    seconds: float = 0.0
+    start: int | None = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ParkedCommit:
+    """A commit that a query could not handle and set aside.
+
+    Attributes:
+        position: The position of its first event.
+        last_position: The position of its last event.
+        aggregate_type: The type of its aggregate.
+        aggregate_id: Its aggregate; later commits of it are parked behind this one, so that their order is kept.
+        reason: The failure of the handler, at most 4,000 bytes; empty if the commit waits behind another one.
+        parked_at: When it was parked, as aware UTC; for information only.
+    """
+
+    position: int
+    last_position: int
+    aggregate_type: str
+    aggregate_id: str
+    reason: str
+    parked_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointUpdate:
+    """Changes to a checkpoint, made in one transaction.
+
+    Attributes:
+        checkpoint: The new position, and the fencing token that allows the update.
+        seconds: How long the lease lasts from now on; default 0, which leaves it unchanged.
+        park: Commits to park, at most one per position; a commit already parked there is replaced.
+        unpark: The positions of parked commits to delete; none of those in `park`.
+        skipped: How many commits were skipped; default 0.
+        replay_until: The position up to which events are now handled again; default 0, which leaves it unchanged.
+    """
+
+    checkpoint: Checkpoint
+    seconds: float = 0.0
+    park: Sequence[ParkedCommit] = ()
+    unpark: Collection[int] = ()
+    skipped: int = 0
+    replay_until: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class StoredCheckpoint:
+    """A checkpoint with everything stored about it.
+
+    Attributes:
+        checkpoint: Its position and newest fencing token.
+        owner: The worker that claimed it last.
+        parked: How many commits are parked.
+        skipped: How many commits were skipped so far.
+        replay_until: The position up to which events were handled before the last reset; 0 without one.
+        live_version: The version of this query whose results are in use: the first one, until another goes live.
+        live_position: The position of the live version.
+    """
+
+    checkpoint: Checkpoint
+    owner: str
+    parked: int
+    skipped: int
+    replay_until: int
+    live_version: int
+    live_position: int
+
+
+NO_LEASE: Final = LeaseRequest()
+"""A claim without a lease: the next worker takes over at once."""
+
+
+class CheckpointWriter(Protocol):
+    """Claim and move checkpoints, each call in a transaction of its own or all within the one of a projection."""
+
+    async def claim_checkpoint(self, name: str, version: int, lease: LeaseRequest = NO_LEASE) -> Checkpoint:
+        """Claim a query's checkpoint, creating it if it does not exist; its fencing token increases by one.
+
+        The claim succeeds if the previous lease has expired by the store's clock or was released, or if it has the same
+        owner. The first version of a query is live from the beginning; a later one starts where the request says, but
+        not after the live version, so that no event is missed between them.
+
+        Args:
+            name: The query, 1 to 255 bytes.
+            version: From 1; each version has its own checkpoint.
+            lease: The worker, and how long its lease lasts.
+
+        Raises:
+            CheckpointHeld: Another worker holds a lease that has not expired.
+        """
+        ...
+
+    async def save_checkpoint(self, name: str, version: int, update: CheckpointUpdate) -> None:
+        """Move a checkpoint and apply everything else in the update, in one transaction.
+
+        Raises:
+            CheckpointFenced: Another worker has claimed it since; nothing was changed.
+        """
+        ...
+
+    async def make_live(self, name: str, version: int, fencing_token: int) -> bool:
+        """Make this version the live one, if it is newer than the live version and has read as far.
+
+        The version that was live before is fenced, so that it handles no more events. What it has handled, including
+        before a reset, is a replay for the new one: `replay_until` is set accordingly.
+
+        Returns:
+            Whether this version is live now.
+
+        Raises:
+            CheckpointFenced: Another worker has claimed this version since; nothing was changed.
+        """
+        ...
+
+
+class Checkpoints(CheckpointWriter, Protocol):
+    """Claim, move, renew and read checkpoints."""
+
+    async def renew_checkpoint(self, name: str, version: int, fencing_token: int, seconds: float) -> bool:
+        """Extend the lease on a checkpoint.
+
+        The position stays as it is, so a late renewal does no harm.
+
+        Args:
+            name: The query.
+            version: Its version.
+            fencing_token: The token of the worker that renews.
+            seconds: How long the lease lasts from now on, 0 to 86,400; 0 releases it.
+
+        Returns:
+            Whether the token is still the newest; if not, nothing was changed.
+        """
+        ...
+
+    async def load_checkpoint(self, name: str, version: int) -> StoredCheckpoint | None:
+        """Return everything stored about a checkpoint, or None if it does not exist."""
+        ...
+
+    async def load_parked(
+        self, name: str, version: int, *, after: int = 0, limit: int = 1_000
+    ) -> Sequence[ParkedCommit]:
+        """Return parked commits by position.
+
+        Args:
+            name: The query.
+            version: Its version.
+            after: Return commits with a higher position; default 0, all of them.
+            limit: The maximum number of commits, at least 1; default 1,000.
+        """
+        ...

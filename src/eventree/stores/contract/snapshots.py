@@ -1,0 +1,49 @@
+"""Snapshots: stored states of aggregates, which save reading their whole streams."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class StoredSnapshot:
+    """A snapshot of one aggregate.
+
+    Attributes:
+        aggregate_type: The type of the aggregate.
+        aggregate_id: The aggregate.
+        state_version: The version of the state's schema, 1 to 255 bytes; other versions are kept apart.
+        sequence: The sequence of the last event it includes.
+        state_type: The name of the state's class, 1 to 255 bytes.
+        payload: JSON text, at most 1 MiB. A store may refuse text that is not JSON.
+        checksum: A 32-bit checksum over the rest; a store keeps it and never verifies it.
+        taken_at: When it was taken, as aware UTC.
+    """
+
+    aggregate_type: str
+    aggregate_id: str
+    state_version: str
+    sequence: int
+    state_type: str
+    payload: str
+    checksum: int
+    taken_at: datetime
+
+
+class Snapshots(Protocol):
+    """Save and load snapshots."""
+
+    async def save_snapshots(self, snapshots: Sequence[StoredSnapshot]) -> None:
+        """Keep the newest snapshot per aggregate and state version; older ones are dropped.
+
+        A snapshot ahead of its aggregate, taken before an older backup was restored, is dropped too; one that was
+        stored before the restore is replaced by any that is not ahead.
+        """
+        ...
+
+    async def load_snapshots(
+        self, aggregate_type: str, aggregate_ids: Sequence[str], state_version: str
+    ) -> Mapping[str, StoredSnapshot]:
+        """Return snapshots by aggregate id, damaged ones included; aggregates without one are left out."""
+        ...

@@ -1,0 +1,37 @@
+"""An event store: all roles together, and its lifecycle."""
+
+from types import TracebackType
+from typing import Protocol, Self
+
+from eventree.stores.contract.checkpoints import Checkpoints
+from eventree.stores.contract.commands import CommandLog
+from eventree.stores.contract.log import EventLog
+from eventree.stores.contract.snapshots import Snapshots
+
+
+class EventStore(EventLog, CommandLog, Checkpoints, Snapshots, Protocol):
+    """Keep events, recorded commands, checkpoints and snapshots.
+
+    A store knows nothing of the classes behind the JSON text. It is an async context manager: before entry and after
+    exit its methods raise `StoreUnavailable`. Any number of tasks of one event loop may use it concurrently. Cancelling
+    a caller neither leaves a transaction open nor affects another caller; a cancelled append may still be committed.
+
+    Every method raises `InvalidArgument` for what no store could keep, when reading as well as when writing: see
+    `CheckedStore`. All texts are UTF-8, without lone surrogates or NUL.
+    """
+
+    async def __aenter__(self) -> Self:
+        """Open the store and create its schema if it is missing; each further entry only counts.
+
+        Raises:
+            StoreUnusable: The database cannot keep the promises of this contract.
+            SchemaTooNew: A newer version of the library wrote it.
+            StoreUnavailable: It cannot be reached.
+        """
+        ...
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Finish what is running and close the store; with several entries, the last exit does."""
+        ...

@@ -1,0 +1,243 @@
+"""A store around another store: to observe its calls, to let them fail, or to check their arguments."""
+
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from types import TracebackType
+from typing import Any, Literal, ParamSpec, Self, TypeAlias, TypeVar
+
+from eventree.stores.checked import CheckedCheckpointWriter, CheckedStore
+from eventree.stores.contract import (
+    NO_LEASE,
+    AppendRequest,
+    Checkpoint,
+    CheckpointUpdate,
+    EventStore,
+    LeaseRequest,
+    LogPage,
+    Outcome,
+    ParkedCommit,
+    RecordedCommand,
+    StoredCheckpoint,
+    StoredSnapshot,
+    StoreTransaction,
+    StreamPage,
+    StreamRead,
+)
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+AnyTransaction: TypeAlias = StoreTransaction[Any]
+"""A transaction on a connection of whatever driver the inner store uses."""
+
+ForwardedMethod: TypeAlias = Literal[
+    "append",
+    "find_commands",
+    "read_streams",
+    "read",
+    "head",
+    "claim_checkpoint",
+    "save_checkpoint",
+    "make_live",
+    "renew_checkpoint",
+    "load_checkpoint",
+    "load_parked",
+    "save_snapshots",
+    "load_snapshots",
+]
+"""The methods of an `EventStore` that are passed to `ForwardingStore.forward`: all coroutines."""
+
+
+class ForwardingStore(EventStore):
+    """Forward every call to an inner store; the base for stores that add something to another one.
+
+    Override `forward` to act on each call, `begin_transaction` to act on transactions, or a single method. A store that
+    times appends:
+
+        class Timed(ForwardingStore):
+            async def append(self, requests: Sequence[AppendRequest]) -> Sequence[Outcome]:
+                with timer:
+                    return await super().append(requests)
+
+    It is opened and closed together with the inner store, and has transactions if the inner store has them.
+
+    Attributes:
+        inner: The store that does the work.
+    """
+
+    def __init__(self, inner: EventStore) -> None:
+        """Wrap a store.
+
+        Args:
+            inner: Receives the calls.
+        """
+        self.inner = inner
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} around {self.inner!r}>"
+
+    async def forward(
+        self, method: ForwardedMethod, call: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Call the inner store.
+
+        Args:
+            method: The name of the method.
+            call: The method of the inner store.
+            args: Its arguments.
+            kwargs: Its keyword arguments.
+        """
+        return await call(*args, **kwargs)
+
+    def begin_transaction(self, lease: float = 5.0) -> AbstractAsyncContextManager[AnyTransaction]:
+        """Begin a transaction of the inner store, which has them; called as `transaction`."""
+        inner: Any = self.inner
+        transaction: AbstractAsyncContextManager[AnyTransaction] = inner.transaction(lease)
+        return transaction
+
+    @property
+    def has_transactions(self) -> bool:
+        """Whether the inner store has transactions."""
+        return callable(getattr(self.inner, "transaction", None))
+
+    @property
+    def transaction(self) -> Callable[..., AbstractAsyncContextManager[AnyTransaction]]:
+        """`TransactionalStore.transaction`; an attribute only if the inner store has it."""
+        if not self.has_transactions:
+            raise AttributeError(f"{self!r} has no transactions")
+        return self.begin_transaction
+
+    async def __aenter__(self) -> Self:
+        await self.inner.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.inner.__aexit__(kind, error, traceback)
+
+    async def append(self, requests: Sequence[AppendRequest]) -> Sequence[Outcome]:
+        return await self.forward("append", self.inner.append, requests)
+
+    async def find_commands(self, command_ids: Collection[str]) -> Mapping[str, RecordedCommand]:
+        return await self.forward("find_commands", self.inner.find_commands, command_ids)
+
+    async def read_streams(self, reads: Sequence[StreamRead]) -> Sequence[StreamPage]:
+        return await self.forward("read_streams", self.inner.read_streams, reads)
+
+    async def read(self, after: int, limit: int, types: Collection[str] | None = None) -> LogPage:
+        return await self.forward("read", self.inner.read, after, limit, types)
+
+    async def head(self) -> int:
+        return await self.forward("head", self.inner.head)
+
+    def watch(self, listener: Callable[[int], None]) -> Callable[[], None]:
+        return self.inner.watch(listener)
+
+    async def claim_checkpoint(self, name: str, version: int, lease: LeaseRequest = NO_LEASE) -> Checkpoint:
+        return await self.forward("claim_checkpoint", self.inner.claim_checkpoint, name, version, lease)
+
+    async def save_checkpoint(self, name: str, version: int, update: CheckpointUpdate) -> None:
+        await self.forward("save_checkpoint", self.inner.save_checkpoint, name, version, update)
+
+    async def make_live(self, name: str, version: int, fencing_token: int) -> bool:
+        return await self.forward("make_live", self.inner.make_live, name, version, fencing_token)
+
+    async def renew_checkpoint(self, name: str, version: int, fencing_token: int, seconds: float) -> bool:
+        renew = self.inner.renew_checkpoint
+        return await self.forward("renew_checkpoint", renew, name, version, fencing_token, seconds)
+
+    async def load_checkpoint(self, name: str, version: int) -> StoredCheckpoint | None:
+        return await self.forward("load_checkpoint", self.inner.load_checkpoint, name, version)
+
+    async def load_parked(
+        self, name: str, version: int, *, after: int = 0, limit: int = 1_000
+    ) -> Sequence[ParkedCommit]:
+        return await self.forward("load_parked", self.inner.load_parked, name, version, after=after, limit=limit)
+
+    async def save_snapshots(self, snapshots: Sequence[StoredSnapshot]) -> None:
+        await self.forward("save_snapshots", self.inner.save_snapshots, snapshots)
+
+    async def load_snapshots(
+        self, aggregate_type: str, aggregate_ids: Sequence[str], state_version: str
+    ) -> Mapping[str, StoredSnapshot]:
+        load = self.inner.load_snapshots
+        return await self.forward("load_snapshots", load, aggregate_type, aggregate_ids, state_version)
+
+
+def checked(store: EventStore) -> EventStore:
+    """Return a store whose arguments are checked exactly once: this one if it checks them, else one around it."""
+    inner = store
+    while not isinstance(inner, CheckedStore):
+        if not isinstance(inner, ForwardingStore):
+            return _CheckingStore(store)
+        inner = inner.inner
+    return store
+
+
+class _CheckingStore(CheckedStore, ForwardingStore):
+    """Check the arguments of a store that does not do so itself."""
+
+    def __repr__(self) -> str:
+        return repr(self.inner)
+
+    async def _append(self, requests: Sequence[AppendRequest]) -> Sequence[Outcome]:
+        return await self.inner.append(requests)
+
+    async def _find_commands(self, command_ids: Collection[str]) -> Mapping[str, RecordedCommand]:
+        return await self.inner.find_commands(command_ids)
+
+    async def _read_streams(self, reads: Sequence[StreamRead]) -> Sequence[StreamPage]:
+        return await self.inner.read_streams(reads)
+
+    async def _read(self, after: int, limit: int, types: Collection[str] | None) -> LogPage:
+        return await self.inner.read(after, limit, types)
+
+    async def _claim_checkpoint(self, name: str, version: int, lease: LeaseRequest) -> Checkpoint:
+        return await self.inner.claim_checkpoint(name, version, lease)
+
+    async def _save_checkpoint(self, name: str, version: int, update: CheckpointUpdate) -> None:
+        await self.inner.save_checkpoint(name, version, update)
+
+    async def _make_live(self, name: str, version: int, fencing_token: int) -> bool:
+        return await self.inner.make_live(name, version, fencing_token)
+
+    async def _renew_checkpoint(self, name: str, version: int, fencing_token: int, seconds: float) -> bool:
+        return await self.inner.renew_checkpoint(name, version, fencing_token, seconds)
+
+    async def _load_checkpoint(self, name: str, version: int) -> StoredCheckpoint | None:
+        return await self.inner.load_checkpoint(name, version)
+
+    async def _load_parked(self, name: str, version: int, *, after: int, limit: int) -> Sequence[ParkedCommit]:
+        return await self.inner.load_parked(name, version, after=after, limit=limit)
+
+    async def _save_snapshots(self, snapshots: Sequence[StoredSnapshot]) -> None:
+        await self.inner.save_snapshots(snapshots)
+
+    async def _load_snapshots(
+        self, aggregate_type: str, aggregate_ids: Sequence[str], state_version: str
+    ) -> Mapping[str, StoredSnapshot]:
+        return await self.inner.load_snapshots(aggregate_type, aggregate_ids, state_version)
+
+    @asynccontextmanager
+    async def begin_transaction(self, lease: float = 5.0) -> AsyncGenerator[AnyTransaction, None]:
+        async with super().begin_transaction(lease) as transaction:
+            yield _CheckingTransaction(transaction)
+
+
+class _CheckingTransaction(CheckedCheckpointWriter):
+    """Check the arguments of a transaction that does not do so itself."""
+
+    def __init__(self, inner: AnyTransaction) -> None:
+        self.connection = inner.connection
+        self.is_contended = inner.is_contended
+        self._inner = inner
+
+    async def _claim_checkpoint(self, name: str, version: int, lease: LeaseRequest) -> Checkpoint:
+        return await self._inner.claim_checkpoint(name, version, lease)
+
+    async def _save_checkpoint(self, name: str, version: int, update: CheckpointUpdate) -> None:
+        await self._inner.save_checkpoint(name, version, update)
+
+    async def _make_live(self, name: str, version: int, fencing_token: int) -> bool:
+        return await self._inner.make_live(name, version, fencing_token)

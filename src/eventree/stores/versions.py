@@ -1,0 +1,39 @@
+"""Decide whether a version of a query may go live, equally in all stores."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from eventree.errors import CheckpointFenced
+
+
+@dataclass(frozen=True, slots=True)
+class VersionRow:
+    """The state of one version of a query, as `judge_make_live` needs it."""
+
+    version: int
+    position: int
+    fencing_token: int
+    replay_until: int
+    is_live: bool
+
+
+def judge_make_live(name: str, rows: Sequence[VersionRow], version: int, fencing_token: int) -> int | None:
+    """Return the `replay_until` of a version that is live or may go live now; None if it may not.
+
+    Args:
+        name: The query.
+        rows: All its versions, locked by the caller.
+        version: The version that wants to go live.
+        fencing_token: The token of its worker.
+
+    Raises:
+        CheckpointFenced: Another worker has claimed this version since.
+    """
+    own = next((row for row in rows if row.version == version), None)
+    if own is None or own.fencing_token != fencing_token:
+        raise CheckpointFenced(name, fencing_token)
+    live = [row for row in rows if row.is_live]
+    if any(row.version > version or row.position > own.position for row in live):
+        return None
+    others = [row for row in live if row is not own]
+    return max([own.replay_until, *(max(row.position, row.replay_until) for row in others)])

@@ -1,0 +1,119 @@
+"""A store around a store: what it is given goes through unchanged, and arguments are checked exactly once."""
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from typing import Any, Self, cast
+
+import pytest
+
+from eventree import EventSourcing, EventStore, MemoryStore, SQLiteStore
+from eventree.stores.checks import check_json
+from eventree.stores.contract import AppendRequest, Conflict, Outcome
+from eventree.stores.forwarding import ForwardingStore, checked
+from eventree.testing import EventStoreSuite, FailingStore, TransactionalStoreSuite
+from eventree.testing.store_values import append, request
+from sourcing.ledger import add, entries, ledger
+
+
+class Foreign:
+    """A store of a user's own, which checks nothing: the code of one of ours, behind its checks."""
+
+    def __init__(self, inner: MemoryStore | SQLiteStore) -> None:
+        self._inner = inner
+
+    def __repr__(self) -> str:
+        return "<Foreign>"
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name if name in {"head", "watch"} else f"_{name}")
+
+    async def __aenter__(self) -> Self:
+        await self._inner.__aenter__()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._inner.__aexit__(None, None, None)
+
+
+class ForeignTransactional(Foreign):
+    def transaction(self, lease: float = 5.0) -> AbstractAsyncContextManager[Any]:
+        assert isinstance(self._inner, SQLiteStore)
+        return self._inner.transaction(lease)
+
+
+def foreign() -> EventStore:
+    return cast("EventStore", Foreign(MemoryStore()))
+
+
+class TestForwarding(EventStoreSuite):
+    @pytest.fixture
+    async def store(self) -> AsyncIterator[EventStore]:
+        async with ForwardingStore(MemoryStore()) as store:
+            yield store
+
+
+class TestChecking(EventStoreSuite):
+    @pytest.fixture
+    async def store(self) -> AsyncIterator[EventStore]:
+        async with checked(foreign()) as store:
+            yield store
+
+
+class TestCheckingTransactions(TransactionalStoreSuite):
+    @pytest.fixture
+    async def store(self, tmp_path: Path) -> AsyncIterator[EventStore]:
+        inner = cast("EventStore", ForeignTransactional(SQLiteStore(tmp_path / "events.db")))
+        async with checked(inner) as store:
+            yield store
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        MemoryStore,
+        lambda: FailingStore(MemoryStore()),
+        lambda: ForwardingStore(FailingStore(SQLiteStore("events.db"))),
+        lambda: checked(foreign()),
+        lambda: ForwardingStore(checked(foreign())),
+    ],
+)
+def test_a_store_whose_arguments_are_checked_stays_as_it_is(make: Callable[[], EventStore]) -> None:
+    store = make()
+    assert checked(store) is store
+
+
+@pytest.mark.parametrize("make", [foreign, lambda: ForwardingStore(foreign())])
+def test_another_one_is_checked_from_outside(make: Callable[[], EventStore]) -> None:
+    store = make()
+    around = checked(store)
+    assert around is not store
+    assert repr(around) == repr(store)
+    assert not hasattr(around, "transaction")
+
+
+async def test_a_command_is_checked_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[str] = []
+
+    def count(name: str, value: str, max_bytes: int) -> None:
+        seen.append(name)
+        check_json(name, value, max_bytes)
+
+    monkeypatch.setattr("eventree.stores.checked.check_json", count)
+    for make in (MemoryStore, FailingStore, foreign):
+        seen.clear()
+        async with make() as store, EventSourcing(ledger, store) as system:
+            (await system.execute("a", add(1))).unwrap()
+            assert await entries(system, "a") == [1]
+        assert seen == ["payload", "metadata"]
+
+
+async def test_a_store_can_change_one_method() -> None:
+    class Twice(ForwardingStore):
+        async def append(self, requests: Sequence[AppendRequest]) -> Sequence[Outcome]:
+            await super().append(requests)
+            return await super().append(requests)
+
+    async with Twice(MemoryStore()) as store:
+        assert repr(store) == "<Twice around <MemoryStore with 0 events>>"
+        assert await append(store, request("a")) == [Conflict(1)]
