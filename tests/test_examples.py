@@ -139,7 +139,7 @@ def test_actors_work_without_any_event_sourcing() -> None:
     assert "! Reject: no picture is 0 pixels wide" in lines
     assert lines[-6:-2] == [
         "workers [one_for_one, 1 of 3 restarts in 5 s]",
-        "├── resizer running, 1 restart, last crash ZeroDivisionError, at work on Resize",
+        "├── resizer running, 1 restart, last crash ZeroDivisionError, handling Resize",
         "└── sessions running [one_for_one, 0 of 3 restarts in 5 s]",
         "    └── ann running",
     ]

@@ -45,7 +45,8 @@ def test_the_python_blocks_run_in_order_as_one_program(tmp_path: Path) -> None:
     )
     assert result.returncode == 0, result.stderr
     assert result.stderr.splitlines()[0] == (
-        "supervisor counters: child 'counter' (incarnation 1) crash at work on int, restarting it (1 of 3 restarts)"
+        "supervisor counters: child 'counter' (incarnation 1) crashed while handling int; "
+        "restarting it (1 of 3 restarts)"
     )
     assert result.stderr.count("supervisor") == 1
     first = [

@@ -10,15 +10,15 @@ from eventree.errors.arguments import check_positive
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Backoff:
-    """Say how long to wait before the next try: longer each time, with a random part so that crowds spread out.
+    """Define the delay before each retry: exponential, with jitter so that many clients do not retry together.
 
     Attributes:
-        initial: The wait before the second try, in seconds; default 0.1.
-        maximum: The longest wait, in seconds; default 30.
-        factor: How much longer each wait is than the one before; default 2.
+        initial: The delay after the first failure, in seconds; default 0.1.
+        maximum: The longest delay, before jitter, in seconds; default 30.
+        factor: The ratio of each delay to the one before; default 2.
         jitter: The random part, from 0 (none) to 1 (up to double); default 0.2.
-        reset_after: How long all must go well until failures are counted from 0 again, in seconds; default half of
-            `initial` and `maximum` together (Pekko's rule).
+        reset_after: Seconds without a failure after which failures are counted from 0 again; default the mean of
+            `initial` and `maximum` (Pekko's rule).
     """
 
     initial: float = 0.1
@@ -28,7 +28,7 @@ class Backoff:
     reset_after: float | None = None
 
     def __post_init__(self) -> None:
-        """Refuse values that would not wait or not end."""
+        """Validate the values."""
         for name in ("initial", "maximum", "factor"):
             check_positive(name, getattr(self, name))
         if not 0 <= self.jitter <= 1:
@@ -37,19 +37,19 @@ class Backoff:
             check_positive("reset_after", self.reset_after)
 
     @property
-    def calm(self) -> float:
-        """How long all must go well until failures are counted from 0 again, in seconds."""
+    def effective_reset_after(self) -> float:
+        """Seconds without a failure after which failures are counted from 0 again."""
         return (self.initial + self.maximum) / 2 if self.reset_after is None else self.reset_after
 
     def delay(self, failures: int, *, spread: Callable[[], float] = random.random) -> float:
-        """Return how long to wait after a number of failures in a row.
+        """Return the delay after a number of consecutive failures.
 
         Args:
-            failures: How many tries failed since the last success, from 1.
-            spread: Gives the random part, from 0 to 1.
+            failures: The number of failures since the last success, from 1.
+            spread: Returns the random part, from 0 to 1.
 
         Returns:
-            Seconds, at most `maximum` and its jitter.
+            Seconds, at most `maximum` plus its jitter.
         """
         try:
             wait = min(self.initial * self.factor ** (failures - 1), self.maximum)

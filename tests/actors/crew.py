@@ -170,4 +170,4 @@ async def idle(supervisor: Supervisor) -> None:
     """Return once the supervisor has dealt with every end of a child that it was told of."""
     await ticks()
     ref = supervisor.children.address
-    await until(lambda: supervisor._jobs.idle and (ref is None or not ref.mailbox._control))
+    await until(lambda: supervisor._operations.idle and (ref is None or not ref.mailbox._control))

@@ -23,7 +23,7 @@ from eventree import (
     Supervisor,
     UnexpectedCancellation,
 )
-from eventree.actors.actor.mailbox import TURNS
+from eventree.actors.actor.mailbox import BATCHES_PER_TURN
 
 
 class Recorder(Actor[str, str]):
@@ -171,7 +171,7 @@ async def test_answers_kept_for_ever_are_not_held_in_memory_once_given() -> None
             await waiting
             it.kept.clear()
         assert await it.ref.ask("last") == "last by 1"
-        assert it.ref.mailbox._in_work == []
+        assert it.ref.mailbox._in_progress == []
 
 
 async def test_an_actor_can_end_by_its_own_wish(crew: Crew) -> None:
@@ -337,4 +337,4 @@ async def test_an_actor_with_a_backlog_gives_way_to_other_tasks(crew: Crew, max_
         while len(ref.mailbox):
             turns += 1
             await asyncio.sleep(0)
-    assert turns >= 900 / (TURNS * max_batch)
+    assert turns >= 900 / (BATCHES_PER_TURN * max_batch)

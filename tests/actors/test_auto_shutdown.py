@@ -95,7 +95,7 @@ async def test_a_chain_of_significant_branches_ends_from_below(crew: Crew) -> No
 
 
 async def test_what_makes_no_sense_is_refused(crew: Crew) -> None:
-    with pytest.raises(InvalidArgument, match="significant: a permanent child never ends"):
+    with pytest.raises(InvalidArgument, match="significant: a permanent child is always restarted"):
         crew.spec("a", significant=True)
     significant = crew.spec("a", restart=Restart.TRANSIENT, significant=True)
     with pytest.raises(InvalidArgument, match="auto_shutdown is NEVER"):

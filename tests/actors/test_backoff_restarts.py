@@ -64,7 +64,7 @@ async def test_terminating_it_ends_the_wait(crew: Crew) -> None:
         await supervisor.terminate_child("a")
         with pytest.raises(ActorStopped):
             await waiting
-        assert supervisor.children.find("a").timer is None
+        assert supervisor.children.find("a")._restart_timer is None
         await supervisor.restart_child("a")
         assert await crew.ask("a", "hello") == "hello by 2"
 
@@ -73,9 +73,9 @@ async def test_a_tree_stops_at_once_while_a_child_waits_for_its_restart(crew: Cr
     async with asyncio.timeout(5):
         async with Supervisor([patient(crew, "a", LONG)]) as supervisor:
             await crew.crash("a")
-            await until(lambda: supervisor.children.find("a").timer is not None)
+            await until(lambda: supervisor.children.find("a")._restart_timer is not None)
         assert crew.refs["a"].status is Status.STOPPED
-        assert [child.timer for child in supervisor.children] == [None]
+        assert [child._restart_timer for child in supervisor.children] == [None]
 
 
 async def test_slow_crashes_count_until_it_has_run_well_for_a_while(crew: Crew) -> None:
@@ -95,7 +95,7 @@ async def test_slow_crashes_count_until_it_has_run_well_for_a_while(crew: Crew) 
 
 async def test_a_child_that_crashes_while_it_is_to_be_terminated_is_not_restarted(crew: Crew) -> None:
     async with Supervisor(crew.specs("a")) as supervisor:
-        async with supervisor.children.find("a").lane:  # so that it crashes before it is its turn to be stopped
+        async with supervisor.children.find("a").lock:  # so that it crashes before it is its turn to be stopped
             terminating = asyncio.ensure_future(supervisor.terminate_child("a"))
             await ticks()
             await crew.crash("a")

@@ -26,7 +26,7 @@ async def test_a_stop_without_draining_leaves_what_waits(crew: Crew) -> None:
     async with asyncio.timeout(5), Supervisor(crew.specs("a")) as supervisor:
         asked = [crew.refs["a"].ask_nowait(message) for message in ("wait", "x")]
         await until(lambda: "a wait" in crew.log)
-        crew.refs["a"].mailbox.stop_wish.add_done_callback(lambda _: crew.gate.set())
+        crew.refs["a"].mailbox.stop_requested.add_done_callback(lambda _: crew.gate.set())
         await supervisor.stop()
         ends = await asyncio.gather(*asked, return_exceptions=True)
         assert ends[0] == "wait by 1"

@@ -77,7 +77,7 @@ async def test_what_an_actor_lets_go_when_somebody_kills_it_has_its_limit_and_no
     ref: ActorRef[str, None] = ActorRef("slow")
     async with asyncio.timeout(5), Supervisor([ChildSpec(id="slow", start=Slow, ref=ref)], kill_grace=0.02):
         asking = ref.ask_nowait("go")
-        await until(lambda: bool(ref.mailbox.in_work))
+        await until(lambda: bool(ref.mailbox.in_progress))
         assert ref.task is not None
         ref.task.cancel()
         with pytest.raises(ActorCrashed):
@@ -148,7 +148,7 @@ async def test_a_kill_waits_for_what_is_below_and_reports_what_does_not_end(crew
             if way != "deadline":
                 stopping = asyncio.ensure_future(top.stop())
                 await until(lambda: crew.refs["stuck"].status is Status.STOPPING)
-                top.hurry()
+                top.cancel_now()
                 await stopping
         if terminating is not None:
             await asyncio.gather(terminating, return_exceptions=True)
@@ -511,9 +511,9 @@ async def test_the_log_of_a_crash_loop_is_about_the_crash(crew: Crew, caplog: py
             crew.init["a"] = fail
             await crew.crash("a")
             await forever()
-    assert [record.getMessage().rpartition(", ")[2] for record in caplog.records] == [
+    assert [record.getMessage().rpartition("; ")[2] for record in caplog.records] == [
         "restarting it (1 of 3 restarts)",
         "restarting it (2 of 3 restarts)",
         "restarting it (3 of 3 restarts) (2 times so far)",
-        "that is too often (3 times so far)",
+        "restart intensity exceeded (3 times so far)",
     ]

@@ -131,7 +131,7 @@ async def test_a_crash_is_one_record_with_all_that_helps_and_no_content(caplog: 
     assert record.name == "eventree"
     assert record.levelno == logging.ERROR
     assert record.getMessage() == (
-        "supervisor shop: child 'till' (incarnation 1) crash at work on Order, restarting it (1 of 3 restarts)"
+        "supervisor shop: child 'till' (incarnation 1) crashed while handling Order; restarting it (1 of 3 restarts)"
     )
     assert record.exc_info is not None
     assert isinstance(record.exc_info[1], Boom)

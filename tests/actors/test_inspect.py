@@ -121,7 +121,7 @@ async def test_messages_from_another_thread_arrive_in_order(crew: Crew) -> None:
 async def test_an_idle_loop_is_woken_by_another_thread(crew: Crew) -> None:
     async with Supervisor(crew.specs("a")):
         arrived = asyncio.get_running_loop().create_future()
-        crew.refs["a"].mailbox.order(lambda _: arrived.set_result(None))
+        crew.refs["a"].mailbox.call_in_actor(lambda _: arrived.set_result(None))
         await arrived
         thread = threading.Timer(0.05, crew.refs["a"].tell_threadsafe, ["stop"])
         async with asyncio.timeout(5), crew.refs["a"].monitor() as sightings:
@@ -146,7 +146,7 @@ async def test_a_message_from_another_thread_without_room_is_logged_by_its_type(
         await asyncio.to_thread(crew.refs["a"].tell_threadsafe, "secret")
         await ticks()
     (record,) = (record for record in caplog.records if "thread" in record.getMessage())
-    assert record.getMessage().startswith("a str from another thread is lost: the mailbox of actor 'a'")
+    assert record.getMessage().startswith("lost a str sent from another thread: the mailbox of actor 'a'")
     assert "secret" not in caplog.text
 
 
@@ -157,7 +157,7 @@ async def test_who_waits_for_an_actor_that_is_never_done_gets_a_timeout_and_chan
     async with Supervisor(crew.specs("a")):
         crew.refs["a"].tell("wait")
         await until(lambda: "a wait" in crew.log)
-        with pytest.raises(ActorTimeout, match=f"{operation} had no answer after 0.01 s"):
+        with pytest.raises(ActorTimeout, match=f"{operation} timed out after 0.01 s"):
             await (
                 crew.refs["a"].suspend(timeout=0.01)
                 if operation == "suspend"

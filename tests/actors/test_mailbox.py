@@ -7,7 +7,7 @@ import pytest
 
 from actors.crew import Boom, ticks
 from eventree import ActorCrashed, ActorStopped, MailboxFull, MailboxSpec, Request
-from eventree.actors.actor.mailbox import TURNS, Mailbox
+from eventree.actors.actor.mailbox import BATCHES_PER_TURN, Mailbox
 
 Box = Mailbox[str, str]
 
@@ -187,8 +187,8 @@ async def test_a_reader_cancelled_as_a_request_arrives_loses_nothing() -> None:
 
 async def test_the_wish_to_stop_comes_before_requests_that_wait() -> None:
     mailbox = opened(messages="ab")
-    mailbox.ask_to_stop()
-    mailbox.ask_to_stop()
+    mailbox.request_stop()
+    mailbox.request_stop()
     assert not await mailbox.wait()
     assert len(mailbox) == 2
 
@@ -197,14 +197,14 @@ async def test_the_wish_to_stop_wakes_an_idle_reader() -> None:
     mailbox = opened()
     reading = asyncio.ensure_future(mailbox.wait())
     await ticks(2)
-    mailbox.ask_to_stop()
+    mailbox.request_stop()
     async with asyncio.timeout(1):
         assert not await reading
 
 
 async def test_a_mailbox_opened_again_has_forgotten_the_wish_to_stop_and_kept_its_requests() -> None:
     mailbox = opened(messages="a")
-    mailbox.ask_to_stop()
+    mailbox.request_stop()
     mailbox.open()
     assert await mailbox.wait()
     assert take(mailbox) == ["a"]
@@ -214,15 +214,15 @@ async def test_a_reader_with_a_backlog_lets_other_tasks_run() -> None:
     mailbox = opened(messages="ab")
     ran: list[bool] = []
     asyncio.get_running_loop().call_soon(ran.append, True)
-    for _ in range(TURNS):
+    for _ in range(BATCHES_PER_TURN):
         await mailbox.wait()
     assert ran == [True]
 
 
 async def test_closing_answers_what_waits_and_what_is_in_work() -> None:
     mailbox = opened()
-    (in_work, first), (waiting, second) = asked("a"), asked("b")
-    mailbox.put_nowait(in_work)
+    (in_progress, first), (waiting, second) = asked("a"), asked("b")
+    mailbox.put_nowait(in_progress)
     mailbox.take(1)
     mailbox.put_nowait(waiting)
     mailbox.close()
@@ -239,7 +239,7 @@ async def test_only_what_is_in_work_and_unanswered_fails_with_a_crash() -> None:
     mailbox.take(2)
     pairs[0][0].reply("done")
     error = ActorCrashed("owner", Boom())
-    mailbox.fail_in_work(error)
+    mailbox.fail_in_progress(error)
     assert pairs[0][1].result() == "done"
     assert pairs[1][1].exception() is error
     assert not pairs[2][1].done()

@@ -3,35 +3,35 @@
 import asyncio
 
 from actors.crew import Crew, forever, idle
-from eventree import Down, ExitKind, ExitReason, Restart, Restarted, Sighting, Supervisor
+from eventree import Down, ExitKind, ExitReason, MonitorEvent, Restart, Restarted, Supervisor
 
 
-def kinds(sightings: list[Sighting]) -> list[tuple[str, int | ExitKind]]:
+def kinds(events: list[MonitorEvent]) -> list[tuple[str, int | ExitKind]]:
     return [
         ("restarted", seen.incarnation) if isinstance(seen, Restarted) else ("down", seen.reason.kind)
-        for seen in sightings
+        for seen in events
     ]
 
 
 async def test_each_restart_and_the_end_are_seen(crew: Crew) -> None:
-    seen: list[Sighting] = []
-    async with asyncio.timeout(5), Supervisor(crew.specs("a")) as supervisor, crew.refs["a"].monitor() as sightings:
+    seen: list[MonitorEvent] = []
+    async with asyncio.timeout(5), Supervisor(crew.specs("a")) as supervisor, crew.refs["a"].monitor() as events:
         for _ in range(2):
             await crew.crash("a")
-            seen.append(await anext(sightings))
+            seen.append(await anext(events))
         await supervisor.terminate_child("a")
-        seen.extend([sighting async for sighting in sightings])
+        seen.extend([event async for event in events])
     assert kinds(seen) == [("restarted", 2), ("restarted", 3), ("down", ExitKind.SHUTDOWN)]
     assert isinstance(seen[0], Restarted)
     assert seen[0].reason.kind is ExitKind.CRASH
 
 
 async def test_restarts_that_nobody_has_read_are_one(crew: Crew) -> None:
-    async with asyncio.timeout(5), Supervisor(crew.specs("a")) as supervisor, crew.refs["a"].monitor() as sightings:
+    async with asyncio.timeout(5), Supervisor(crew.specs("a")) as supervisor, crew.refs["a"].monitor() as events:
         for _ in range(3):
             await crew.crash("a")
             await idle(supervisor)
-        assert kinds([await anext(sightings)]) == [("restarted", 4)]
+        assert kinds([await anext(events)]) == [("restarted", 4)]
 
 
 async def test_who_watches_a_dead_actor_knows_at_once(crew: Crew) -> None:
@@ -40,12 +40,12 @@ async def test_who_watches_a_dead_actor_knows_at_once(crew: Crew) -> None:
             await crew.crash("a")
             async with crew.refs["a"].monitor() as one, crew.refs["a"].monitor() as other:
                 assert kinds([s async for s in one]) == kinds([s async for s in other]) == [("down", ExitKind.CRASH)]
-        async with crew.refs["b"].monitor() as sightings:
-            assert [sighting async for sighting in sightings] == [Down(ExitReason(ExitKind.SHUTDOWN))]
+        async with crew.refs["b"].monitor() as events:
+            assert [event async for event in events] == [Down(ExitReason(ExitKind.SHUTDOWN))]
         unknown = crew.spec("never started").ref
         assert unknown is not None
-        async with unknown.monitor() as sightings:
-            assert [sighting async for sighting in sightings] == [Down(ExitReason(ExitKind.SHUTDOWN))]
+        async with unknown.monitor() as events:
+            assert [event async for event in events] == [Down(ExitReason(ExitKind.SHUTDOWN))]
 
 
 async def test_who_waits_for_news_can_be_cancelled_and_hears_nothing_afterwards(crew: Crew) -> None:
@@ -64,4 +64,4 @@ async def test_who_waits_for_news_can_be_cancelled_and_hears_nothing_afterwards(
         await crew.crash("a")
         await idle(supervisor)
         assert watching.cancelled()
-        assert not monitor._seen
+        assert not monitor._events

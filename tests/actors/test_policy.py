@@ -134,7 +134,7 @@ def test_a_backoff_refuses_a_jitter_out_of_range(jitter: float) -> None:
 
 
 def test_a_child_is_described_by_a_factory_not_by_an_actor() -> None:
-    with pytest.raises(InvalidArgument, match="start: must be a function that makes a new actor"):
+    with pytest.raises(InvalidArgument, match="start: must be a function that returns a new actor"):
         ChildSpec(id="a", start=Actor[str, str]())  # type: ignore[arg-type]
 
 

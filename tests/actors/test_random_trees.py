@@ -172,8 +172,8 @@ class Wood:
 
     def is_settled(self, supervisor: Supervisor) -> bool:
         boxes = [child.ref.mailbox for child in supervisor.children if not child.is_supervisor]
-        is_quiet = supervisor._jobs.idle and not any(len(box) or box.in_work for box in boxes)
-        return is_quiet and all(child.running == child.wanted for child in supervisor.children)
+        is_quiet = supervisor._operations.idle and not any(len(box) or box.in_progress for box in boxes)
+        return is_quiet and all(child.running == child.should_run for child in supervisor.children)
 
 
 class Leaf(Actor[Message, int]):
@@ -233,7 +233,7 @@ async def grow(seed: int, factory: Any) -> None:
     assert not asyncio.all_tasks() - {asyncio.current_task()}
     assert not unseen
     assert [
-        ref for ref in wood.refs if ref.status is not Status.STOPPED or len(ref.mailbox) or ref.mailbox.in_work
+        ref for ref in wood.refs if ref.status is not Status.STOPPED or len(ref.mailbox) or ref.mailbox.in_progress
     ] == []
     assert max(wood.handled.values(), default=1) == 1
 

@@ -24,7 +24,7 @@ def ids(supervisor: Supervisor) -> list[object]:
 async def give_up(crew: Crew, name: str, supervisor: Supervisor, top: Supervisor) -> None:
     """Let a child crash until its supervisor gives up, and wait until that runs again."""
     started = top.which_children()[0].incarnation
-    for _ in range(supervisor.children.flags.max_restarts + 1):
+    for _ in range(supervisor.children.options.max_restarts + 1):
         await crew.crash(name)
         await idle(supervisor)
     await until(lambda: top.which_children()[0].incarnation == started + 1)
@@ -87,7 +87,7 @@ async def test_a_pool_begins_empty_after_its_restart_and_serves_the_same_handle(
         assert ids(pool) == []
         for name in ("b", "c"):
             assert await (await pool.get_or_start(name)).ask("hello") == f"hello by {crew.refs[name].incarnation}"
-        assert pool.children.flags.max_children == 2
+        assert pool.children.options.max_children == 2
 
 
 async def test_a_tree_that_was_left_can_be_entered_again(crew: Crew) -> None:
@@ -105,7 +105,7 @@ async def test_a_tree_that_was_left_can_be_entered_again(crew: Crew) -> None:
 async def test_one_object_cannot_run_twice_at_the_same_time(crew: Crew) -> None:
     supervisor = Supervisor(crew.specs("a"), name="one")
     async with supervisor:
-        with pytest.raises(AlreadyStarted, match="'one' runs already"):
+        with pytest.raises(AlreadyStarted, match="'one' is already running"):
             async with supervisor:
                 pytest.fail("the body must not run")
         with pytest.raises(ChildStartError) as caught:
@@ -127,5 +127,5 @@ async def test_a_factory_that_gives_an_actor_that_ran_before_is_refused(crew: Cr
     failed = caught.value.crashes[-1]
     assert isinstance(failed, ChildStartError)
     assert isinstance(failed.__cause__, InvalidArgument)
-    assert "must make a new Worker" in str(failed)
+    assert "must return a new Worker" in str(failed)
     assert crew.refs["a"].incarnation == 1

@@ -102,7 +102,7 @@ async def test_terminating_a_child_answers_what_waits_for_it(crew: Crew) -> None
         working = crew.refs["a"].ask_nowait("wait")
         waiting = crew.refs["a"].ask_nowait("queued")
         await ticks()
-        crew.refs["a"].mailbox.stop_wish.add_done_callback(lambda _: crew.gate.set())
+        crew.refs["a"].mailbox.stop_requested.add_done_callback(lambda _: crew.gate.set())
         await supervisor.terminate_child("a")
         assert await working == "wait by 1"
         with pytest.raises(ActorStopped):

@@ -93,7 +93,7 @@ async def test_the_supervisor_remembers_and_logs_what_a_child_crashed_with(
     assert child.last_crash is not None
     assert "Boom" in "".join(child.last_crash.format())
     assert [record.message for record in caplog.records] == [
-        "supervisor boss: child 'a' (incarnation 1) crash at work on str, restarting it (1 of 3 restarts)"
+        "supervisor boss: child 'a' (incarnation 1) crashed while handling str; restarting it (1 of 3 restarts)"
     ]
     assert caplog.records[0].exc_info is not None
     assert isinstance(caplog.records[0].exc_info[1], Boom)

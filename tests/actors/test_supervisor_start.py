@@ -75,7 +75,7 @@ async def test_a_tree_that_did_not_start_can_be_entered_again(crew: Crew) -> Non
 
 async def test_a_child_that_takes_too_long_to_start_is_cancelled(crew: Crew) -> None:
     crew.init["b"] = crew.gate.wait
-    with pytest.raises(ChildStartError, match=r"ActorTimeout: start had no answer after 0\.01 s"):
+    with pytest.raises(ChildStartError, match=r"ActorTimeout: start timed out after 0\.01 s"):
         async with Supervisor([crew.spec("a"), crew.spec("b", start_timeout=0.01)]):
             pass
     assert crew.tasks["b"].done()
@@ -106,7 +106,7 @@ async def test_a_start_that_swallows_its_cancellation_is_left_behind(
     async with Supervisor(kill_grace=0.01) as supervisor, asyncio.timeout(5):
         with caplog.at_level(logging.ERROR, "eventree"), pytest.raises(ChildStartError):
             await supervisor.start_child(crew.spec("a", start_timeout=0.01))
-    assert "actor 'a' does not end although it was cancelled; it is left behind" in caplog.text
+    assert "actor 'a' ignored its cancellation and was abandoned" in caplog.text
     crew.gate.set()
     await crew.tasks["a"]
 
@@ -137,7 +137,7 @@ async def test_a_start_that_ends_too_late_leaves_the_next_one_alone(
 
 
 async def test_a_factory_that_makes_the_same_kind_of_thing_but_no_actor_is_refused() -> None:
-    with pytest.raises(ChildStartError, match="must make a new Actor, made str"):
+    with pytest.raises(ChildStartError, match="must return a new Actor, returned str"):
         async with Supervisor([ChildSpec(id="a", start=lambda: "actor")]):  # type: ignore[arg-type, return-value]
             pass
 
@@ -161,7 +161,7 @@ async def test_a_factory_that_is_a_coroutine_function_is_refused(crew: Crew) -> 
         with pytest.raises(ChildStartError) as caught:
             await supervisor.start_child(ChildSpec(id="a", start=make))  # type: ignore[arg-type]
     assert isinstance(caught.value.__cause__, InvalidArgument)
-    assert "made coroutine" in str(caught.value)
+    assert "returned coroutine" in str(caught.value)
 
 
 async def test_two_children_cannot_have_one_id(crew: Crew) -> None:
@@ -173,7 +173,7 @@ async def test_two_children_cannot_have_one_id(crew: Crew) -> None:
 async def test_two_children_cannot_answer_to_one_reference(crew: Crew) -> None:
     twin = ChildSpec(id="twin", start=lambda: Worker("twin", crew), ref=crew.refs.setdefault("a", ActorRef("a")))
     async with Supervisor(crew.specs("a")) as supervisor:
-        with pytest.raises(ChildStartError, match="AlreadyStarted: 'a' runs already"):
+        with pytest.raises(ChildStartError, match="AlreadyStarted: 'a' is already running"):
             await supervisor.start_child(twin)
         assert await crew.ask("a", "hello") == "hello by 1"
 

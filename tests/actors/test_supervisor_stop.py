@@ -62,7 +62,7 @@ async def test_a_child_finishes_the_message_in_work_and_leaves_those_that_wait(c
         working = crew.refs["a"].ask_nowait("wait")
         waiting = crew.refs["a"].ask_nowait("queued")
         await until(lambda: "a wait" in crew.log)
-        crew.refs["a"].mailbox.stop_wish.add_done_callback(lambda _: crew.gate.set())
+        crew.refs["a"].mailbox.stop_requested.add_done_callback(lambda _: crew.gate.set())
     assert await working == "wait by 1"
     with pytest.raises(ActorStopped):
         await waiting
@@ -109,9 +109,9 @@ async def test_a_task_that_swallows_its_cancellation_is_left_behind_and_the_stop
     with caplog.at_level(logging.ERROR, "eventree"):
         async with asyncio.timeout(5), Supervisor([crew.spec("a"), clinger], kill_grace=0.01):
             clinging = ref.ask_nowait("cling")
-            await until(lambda: bool(ref.mailbox._in_work))
+            await until(lambda: bool(ref.mailbox._in_progress))
     assert [record.message for record in caplog.records] == [
-        "actor 'clinger' does not end although it was cancelled; it is left behind"
+        "actor 'clinger' ignored its cancellation and was abandoned"
     ]
     assert crew.log[-1] == "a down shutdown"
     assert not crew.tasks["clinger"].done()
@@ -128,7 +128,7 @@ async def test_one_left_behind_takes_no_message_from_its_next_incarnation(
     spec = ChildSpec(id="clinger", start=lambda: Clinger(crew), shutdown=BRUTAL_KILL, ref=ref)
     async with asyncio.timeout(5), Supervisor([spec], kill_grace=0.01) as supervisor:
         ref.tell("cling")
-        await until(lambda: bool(ref.mailbox._in_work))
+        await until(lambda: bool(ref.mailbox._in_progress))
         orphan = crew.tasks["clinger"]
         await supervisor.terminate_child("clinger")
         await supervisor.restart_child("clinger")
@@ -238,7 +238,7 @@ async def test_calls_that_wait_for_a_supervisor_that_stops_are_answered(crew: Cr
         async with Supervisor(crew.specs("a")) as supervisor:
             stopping = asyncio.ensure_future(supervisor.terminate_child("a"))
             calls = [asyncio.ensure_future(supervisor.restart_child("a")) for _ in range(3)]
-            await until(lambda: len(supervisor._jobs._tasks) == 2)
+            await until(lambda: len(supervisor._operations._tasks) == 2)
             asyncio.get_running_loop().call_soon(asyncio.get_running_loop().call_soon, crew.gate.set)
         ends = await asyncio.gather(*calls, return_exceptions=True)
         await stopping

@@ -112,7 +112,7 @@ async def test_messages_for_siblings_wait_through_a_group_restart(crew: Crew) ->
     async with Supervisor(crew.specs("a", "b", "c"), strategy=ONE_FOR_ALL):
         working = crew.refs["c"].ask_nowait("wait")
         waiting = [crew.refs["c"].ask_nowait(f"queued {n}") for n in range(3)]
-        crew.refs["c"].mailbox.stop_wish.add_done_callback(lambda _: crew.gate.set())
+        crew.refs["c"].mailbox.stop_requested.add_done_callback(lambda _: crew.gate.set())
         await crew.crash("b")
         assert await working == "wait by 1"
         assert [await answer for answer in waiting] == [f"queued {n} by 2" for n in range(3)]

@@ -28,7 +28,7 @@ async def test_a_picture_shows_names_status_restarts_crashes_work_and_backlog(cr
         crew.gate.set()
     assert picture == (
         "shop [one_for_one, 2 of 3 restarts in 5 s]\n"
-        "├── mail running, 2 restarts, last crash Boom, at work on str, 2 queued\n"
+        "├── mail running, 2 restarts, last crash Boom, handling str, 2 queued\n"
         "├── stock running, suspended\n"
         "├── clerks running [rest_for_one, 1 of 3 restarts in 5 s]\n"
         "│   ├── till running, 1 restart, last crash Boom\n"

@@ -284,7 +284,7 @@ async def test_a_stop_finishes_what_is_in_work_and_answers_what_waits(store: Fai
         waiting = [asyncio.ensure_future(system.execute("a", add(2))) for _ in range(3)]
         many = asyncio.ensure_future(system.execute_many([("b", add(3)), ("b", add(4))]))
         await asyncio.sleep(0)
-        system._tree.commands.mailbox.stop_wish.add_done_callback(lambda _: gate.open())
+        system._tree.commands.mailbox.stop_requested.add_done_callback(lambda _: gate.open())
     assert isinstance(await working, Ok)
     assert [type(error_of(await each)) for each in waiting] == [ActorStopped] * 3
     assert [type(error_of(answer)) for answer in await many] == [ActorStopped] * 2

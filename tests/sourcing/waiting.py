@@ -38,5 +38,5 @@ async def written(system: LedgerSystem, count: int) -> None:
 async def nothing_to_write(system: LedgerSystem) -> None:
     """Wait until it is known of every snapshot that fell due what became of it."""
     async with asyncio.timeout(10):
-        while (writer := await system._tree._writer.inspect()).queued or writer.in_work:  # noqa: ASYNC110
+        while (writer := await system._tree._writer.inspect()).queued or writer.in_progress:  # noqa: ASYNC110
             await asyncio.sleep(0)

@@ -202,7 +202,7 @@ async def test_it_waits_without_asking_again_and_again() -> None:
         mailbox = system._tree.commands.mailbox
         for _ in range(50):
             await asyncio.sleep(0)
-            orders.append(len(mailbox.orders))
+            orders.append(len(mailbox._calls))
         assert orders[-10:] == [1] * 10
         gate.open()
         await settling
@@ -341,7 +341,7 @@ async def test_a_system_that_stops_meanwhile_is_told_and_the_loop_goes_on(drain:
                 system.execute_nowait("a", add(1))
             await gate.reached()
             stopping = asyncio.ensure_future(tree.stop(drain=drain))
-            await system._tree.commands.mailbox.stop_wish
+            await system._tree.commands.mailbox.stop_requested
             settling = asyncio.ensure_future(settled(system))
             await turns()
             assert settling.done() is drain  # nothing new is accepted

@@ -2,7 +2,7 @@
 
 from eventree.actors.actor.actor import Actor, ActorContext, Ignore, Reject, StopActor
 from eventree.actors.actor.mailbox import MailboxSpec
-from eventree.actors.actor.monitor import Down, Monitor, Restarted, Sighting
+from eventree.actors.actor.monitor import Down, Monitor, MonitorEvent, Restarted
 from eventree.actors.actor.ref import ActorRef
 from eventree.actors.actor.request import Request
 from eventree.actors.events import (
@@ -45,11 +45,11 @@ __all__ = [
     "Ignore",
     "MailboxSpec",
     "Monitor",
+    "MonitorEvent",
     "Reject",
     "Request",
     "Restart",
     "Restarted",
-    "Sighting",
     "Status",
     "StopActor",
     "Strategy",

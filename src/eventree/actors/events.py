@@ -1,4 +1,4 @@
-"""What happens in a tree, as values: for metrics, tests and alarms."""
+"""Events of a supervision tree, as values: for metrics, tests and alerts."""
 
 from collections.abc import Hashable
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from eventree.actors.exits import ExitReason
 
 @dataclass(frozen=True, slots=True)
 class ChildStarted:
-    """A child runs.
+    """A child has started.
 
     Attributes:
         supervisor: The name of its supervisor.
@@ -24,14 +24,14 @@ class ChildStarted:
 
 @dataclass(frozen=True, slots=True)
 class ChildEnded:
-    """A child ended by itself, or could not be started again.
+    """A child exited without being asked to, or could not be restarted.
 
     Attributes:
         supervisor: The name of its supervisor.
         child: Its id.
-        incarnation: The number of the start that ended.
-        reason: Why it ended.
-        restarting: Whether it is started again.
+        incarnation: The incarnation that exited.
+        reason: Why it exited.
+        restarting: Whether it is restarted.
     """
 
     supervisor: str
@@ -43,12 +43,12 @@ class ChildEnded:
 
 @dataclass(frozen=True, slots=True)
 class ChildAbandoned:
-    """A task did not end although it was cancelled, and is left behind; it can do no more with its mailbox.
+    """A child's task ignored its cancellation and was abandoned; it has no more access to its mailbox.
 
     Attributes:
         supervisor: The name of its supervisor.
-        child: The id of the child it was.
-        incarnation: The number of its start.
+        child: The id of the child.
+        incarnation: The incarnation that was abandoned.
     """
 
     supervisor: str
@@ -58,11 +58,11 @@ class ChildAbandoned:
 
 @dataclass(frozen=True, slots=True)
 class SupervisorGaveUp:
-    """More children crashed than a supervisor allows.
+    """A supervisor exceeded its restart intensity.
 
     Attributes:
         supervisor: Its name.
-        error: What it raises, with the crashes that led here.
+        error: The error it raises, with the crashes that led to it.
     """
 
     supervisor: str
@@ -71,10 +71,10 @@ class SupervisorGaveUp:
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """A message that nobody waited for was dropped: its actor stopped, or had no room and drops by choice.
+    """A message sent without asking for an answer was dropped: its actor stopped, or its mailbox overflowed.
 
     Attributes:
-        supervisor: The name of the supervisor of the actor.
+        supervisor: The name of the actor's supervisor.
         actor: The id of the actor.
         message_type: The name of the message's class.
         reason: Why it was dropped.
@@ -88,10 +88,10 @@ class DeadLetter:
 
 @dataclass(frozen=True, slots=True)
 class AskAbandoned:
-    """A message was skipped, since whoever asked had given up before the actor came to it.
+    """A message was skipped because its sender had given up waiting before the actor took it up.
 
     Attributes:
-        supervisor: The name of the supervisor of the actor.
+        supervisor: The name of the actor's supervisor.
         actor: The id of the actor.
         message_type: The name of the message's class.
     """

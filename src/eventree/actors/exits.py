@@ -1,4 +1,4 @@
-"""How an actor ended."""
+"""Exit reasons: how and why an actor exited."""
 
 from dataclasses import dataclass
 from enum import Enum
@@ -10,25 +10,25 @@ ErrorT = TypeVar("ErrorT", bound=BaseException)
 
 
 class ExitKind(Enum):
-    """How an actor ended."""
+    """How an actor exited."""
 
     NORMAL = "normal"
-    """By its own wish: it raised `StopActor`, or `Ignore` in its `init`."""
+    """By its own decision: it raised `StopActor`, or `Ignore` in its `init`."""
     SHUTDOWN = "shutdown"
-    """It was asked to stop, or it is a supervisor whose significant children have ended."""
+    """It was asked to stop, or it is a supervisor whose significant children have exited."""
     CRASH = "crash"
-    """An exception left it."""
+    """It raised an exception."""
     KILLED = "killed"
-    """Its task was cancelled, by its supervisor at the end of its patience or by anybody else."""
+    """Its task was cancelled, by its supervisor after the shutdown time or by other code."""
 
 
 @dataclass(frozen=True, slots=True)
 class ExitReason:
-    """Say how an actor ended and, for a crash, with what.
+    """Why an actor exited.
 
     Attributes:
-        kind: How it ended.
-        error: The exception of a crash; None for any other end.
+        kind: How it exited.
+        error: The exception of a crash; None for any other exit.
     """
 
     kind: ExitKind
@@ -36,25 +36,25 @@ class ExitReason:
 
     @property
     def abnormal(self) -> bool:
-        """Whether a transient child is restarted after this end."""
+        """Whether a transient child is restarted after this exit."""
         return self.kind in {ExitKind.CRASH, ExitKind.KILLED}
 
 
-def wish_to_exit(error: BaseException | None) -> BaseException | None:
-    """Return the `SystemExit` or `KeyboardInterrupt` that an error is, contains as a group, or failed a start with."""
+def exit_request(error: BaseException | None) -> BaseException | None:
+    """Return the SystemExit or KeyboardInterrupt that an error is, contains as a group, or has as a start's cause."""
     if isinstance(error, SystemExit | KeyboardInterrupt):
         return error
     if isinstance(error, ChildStartError):
-        return wish_to_exit(error.__cause__)
+        return exit_request(error.__cause__)
     parts: tuple[BaseException, ...] = getattr(error, "exceptions", ())  # of an ExceptionGroup
-    return next((wish for part in parts if (wish := wish_to_exit(part)) is not None), None)
+    return next((request for part in parts if (request := exit_request(part)) is not None), None)
 
 
-def only(group: BaseExceptionGroup[BaseException], kind: type[ErrorT]) -> ErrorT | None:
-    """Return the first error of a kind out of a group that has no other; None if it has."""
+def sole_error(group: BaseExceptionGroup[BaseException], kind: type[ErrorT]) -> ErrorT | None:
+    """Return the first error of a group if all its errors are of one kind, else None."""
     found: ErrorT | None = None
     for error in group.exceptions:
-        each = error if isinstance(error, kind) else only(error, kind) if _is_group(error) else None
+        each = error if isinstance(error, kind) else sole_error(error, kind) if _is_group(error) else None
         if each is None:
             return None
         found = found or each

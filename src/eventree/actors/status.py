@@ -1,4 +1,4 @@
-"""What an actor is doing, and what its supervisor knows about it."""
+"""Descriptions of running actors and children."""
 
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from traceback import TracebackException
 
 
 class Status(Enum):
-    """What the actor behind a reference is doing."""
+    """The state of the actor behind a reference."""
 
     STOPPED = "stopped"
     """It was never started, or was stopped for good."""
@@ -16,7 +16,7 @@ class Status(Enum):
     RUNNING = "running"
     """It handles messages."""
     RESTARTING = "restarting"
-    """It ended and its supervisor starts it again; messages wait in its mailbox."""
+    """It exited and its supervisor restarts it; messages wait in its mailbox."""
     STOPPING = "stopping"
     """It was asked to stop."""
 
@@ -26,23 +26,23 @@ class ActorInfo:
     """Describe an actor at one moment.
 
     Attributes:
-        id: Its name.
-        status: What it is doing.
+        id: Its id.
+        status: Its status.
         incarnation: How often it was started.
-        queued: How many messages wait.
-        in_work: The types of the messages it works on.
-        suspended: Whether messages wait until it is resumed.
+        queued: The number of messages in its mailbox.
+        in_progress: The types of the messages it is handling.
+        suspended: Whether it handles no messages until it is resumed.
         handled: How many messages it has taken up, over all its incarnations.
-        skipped: How many it has not, because whoever asked had given up before.
-        late: How many it was still working on when the time of whoever asked was over.
-        state: The attributes of its instance, if they were asked for and it runs; a copy, with the actor's own values.
+        skipped: How many messages it skipped because their senders had given up waiting.
+        late: How many messages it was still handling when the sender's timeout expired.
+        state: The attributes of its instance, if requested and running; a shallow copy.
     """
 
     id: Hashable
     status: Status
     incarnation: int
     queued: int
-    in_work: tuple[str, ...]
+    in_progress: tuple[str, ...]
     suspended: bool
     handled: int = 0
     skipped: int = 0
@@ -55,12 +55,12 @@ class ChildInfo:
     """Describe a child of a running supervisor.
 
     Attributes:
-        id: Its name among its siblings.
-        status: What it is doing.
-        incarnation: The number of its present start.
-        restarts: How often its supervisor started it again, tries that failed included.
-        last_crash: What it crashed with the last time, None if it never did; without the frames, which would keep the
-            state of the actor that crashed.
+        id: Its id among its siblings.
+        status: Its status.
+        incarnation: The number of its current start.
+        restarts: How often its supervisor restarted it, failed attempts included.
+        last_crash: Its last crash, None if it never crashed; without the stack frames, which would keep the state of
+            the crashed actor alive.
     """
 
     id: Hashable

@@ -9,131 +9,129 @@ Outcome = Literal["not_started", "unknown"]
 
 
 class ActorError(EventreeError):
-    """A message could not be handled by its actor."""
+    """An actor could not handle a message."""
 
 
 _AFTER_TIMEOUT: dict[Outcome | None, str] = {
-    None: "ask again, or wait longer",
-    "not_started": "it was never taken up and nothing happened",
-    "unknown": "it may still complete, so send it again only with the same command_id",
+    None: "retry, or use a longer timeout",
+    "not_started": "the message was not taken up, so nothing happened",
+    "unknown": "it may still complete, so retry only with the same command_id",
 }
 
 
 class ActorTimeout(ActorError, TimeoutError):
-    """No answer came in time.
+    """An actor did not answer in time.
 
     Attributes:
-        operation: What was asked.
-        seconds: How long the caller was willing to wait.
-        outcome: `"not_started"`: the message was never taken up and is skipped, so nothing happened. `"unknown"`: it
-            was in work and may still complete; sending it again is safe with the same `command_id`. None: it only
-            reads, so asking again is always safe.
+        operation: The name of the operation.
+        seconds: The timeout.
+        outcome: `"not_started"`: the message was not taken up and will be skipped, so nothing happened. `"unknown"`: it
+            was in progress and may still complete; a retry is safe with the same `command_id`. None: the operation
+            only reads, so a retry is always safe.
     """
 
     def __init__(self, operation: str, seconds: float, outcome: Outcome | None = None) -> None:
-        super().__init__(f"{operation} had no answer after {seconds:g} s; {_AFTER_TIMEOUT[outcome]}")
+        super().__init__(f"{operation} timed out after {seconds:g} s; {_AFTER_TIMEOUT[outcome]}")
         self.operation = operation
         self.seconds = seconds
         self.outcome = outcome
 
 
 class ActorStopped(ActorError):
-    """The actor is not running and will not come back by itself; the message was not taken up.
+    """The actor is not running and will not be restarted; the message was not taken up.
 
     Handling: start the actor, or the supervisor or `EventSourcing` that owns it.
     """
 
     def __init__(self, actor: Hashable) -> None:
-        super().__init__(f"actor {actor!r} is not running; start it, or what owns it, and send the message again")
+        super().__init__(f"actor {actor!r} is not running; start it, or its supervisor, and send the message again")
         self.actor = actor
 
 
 class ActorCrashed(ActorError):
-    """The actor crashed while it worked on this message; its supervisor restarts it.
+    """The actor crashed while handling this message; its supervisor restarts it.
 
-    The message is not tried again and may or may not have had its effect. `__cause__` has what crashed the actor.
-    Handling: a command with a `command_id` can safely be sent again.
+    The message is not retried and may or may not have had its effect. `__cause__` is the exception that crashed the
+    actor. Handling: a command with a `command_id` can safely be sent again.
     """
 
     def __init__(self, actor: Hashable, cause: BaseException | None) -> None:
         what = "was killed" if cause is None else f"crashed with {type(cause).__name__}"
         super().__init__(
-            f"actor {actor!r} {what} while it worked on this message; "
-            "send it again only if doing it twice is harmless or it has a command_id"
+            f"actor {actor!r} {what} while handling this message; "
+            "send it again only if it is idempotent or has a command_id"
         )
         self.actor = actor
         self.__cause__ = cause
 
 
 class MailboxFull(ActorError):
-    """There was no room in the actor's mailbox (in time); the message was not taken up.
+    """The actor's mailbox is full, or was until the timeout; the message was not taken up.
 
-    Handling: slow down, or wait longer for room.
+    Handling: send more slowly, or use a longer timeout.
     """
 
     def __init__(self, actor: Hashable, size: int) -> None:
-        super().__init__(f"the mailbox of actor {actor!r} holds {size} messages and is full; send more slowly")
+        super().__init__(f"the mailbox of actor {actor!r} is full with {size} messages; send more slowly")
         self.actor = actor
         self.size = size
 
 
 class AskCycle(ActorError):
-    """An actor asked one that waits for its own answer, directly or through others; nothing was sent.
+    """An actor asked one that waits for its answer, directly or through others; nothing was sent.
 
-    Both would have waited until one of them lost its patience. Handling: `tell` instead, or ask from a task beside.
+    Both would have waited until a timeout. Handling: `tell` instead, or ask from a separate task.
 
     Attributes:
-        actors: Who waits for whom, from the one that asked.
+        actors: The ids of the actors in the cycle, from the one that asked.
     """
 
     def __init__(self, actors: Sequence[Hashable]) -> None:
-        super().__init__(f"{' waits for '.join(map(repr, actors))}: nobody would ever answer; tell instead of asking")
+        super().__init__(f"{' waits for '.join(map(repr, actors))}, a cycle without an answer; use tell instead of ask")
         self.actors = tuple(actors)
 
 
 class UnexpectedCancellation(ActorError):
-    """An actor awaited something that was cancelled, though nobody wanted the actor to stop; it crashed.
+    """An actor crashed because something it awaited was cancelled, although the actor itself was not.
 
-    Handling: find out who cancels what it awaits, or catch `CancelledError` around just that.
+    Handling: find what cancels it, or catch `CancelledError` around that await.
     """
 
     def __init__(self, actor: Hashable) -> None:
-        super().__init__(f"actor {actor!r} awaited something that somebody cancelled; catch that where it is awaited")
+        super().__init__(f"actor {actor!r} awaited something that was cancelled; catch CancelledError at that await")
         self.actor = actor
 
 
 class HandlerTimeout(ActorError):
-    """An actor worked longer on a message than its `handler_timeout` allows, and crashed.
+    """An actor took longer than its `handler_timeout` to handle a message, and crashed.
 
-    Handling: find out what its `receive` waits for, or allow it more.
+    Handling: find out what its `receive` waits for, or raise the limit.
     """
 
     def __init__(self, actor: Hashable, seconds: float) -> None:
-        super().__init__(
-            f"actor {actor!r} was not done within its handler_timeout of {seconds:g} s; see what it awaits"
-        )
+        super().__init__(f"actor {actor!r} exceeded its handler_timeout of {seconds:g} s; check what it awaits")
         self.actor = actor
         self.seconds = seconds
 
 
 class StaleIncarnation(ActorError):
-    """An actor went on although it was replaced or stopped, and must have no effect any more.
+    """An actor kept running after it was replaced or stopped, and must have no more effects.
 
-    Its task did not end when it was cancelled and was left behind. Handling: do not swallow `CancelledError`.
+    Its task ignored its cancellation and was abandoned. Handling: do not swallow `CancelledError`.
     """
 
     def __init__(self, actor: Hashable, incarnation: int) -> None:
-        super().__init__(f"incarnation {incarnation} of actor {actor!r} is over; let its CancelledError pass next time")
+        super().__init__(f"incarnation {incarnation} of actor {actor!r} is stale; do not swallow CancelledError")
         self.actor = actor
         self.incarnation = incarnation
 
 
 class SupervisorError(EventreeError):
-    """A supervisor could not do what was asked."""
+    """A supervisor could not perform an operation."""
 
 
 class ChildStartError(SupervisorError):
-    """A child could not be started; the children started before it were stopped again. `__cause__` says why."""
+    """A child could not be started; children started with it before were stopped again. `__cause__` is the reason."""
 
     def __init__(self, child: Hashable, cause: BaseException | None) -> None:
         why = "was killed" if cause is None else error_text(cause)
@@ -143,63 +141,63 @@ class ChildStartError(SupervisorError):
 
 
 class ChildAlreadyExists(SupervisorError):
-    """The supervisor has a child with this id already. Handling: give every child an id of its own.
+    """The supervisor already has a child with this id. Handling: use a unique id for every child.
 
-    If that child is stopped, `restart_child` starts it again, and `delete_child` makes room for another.
+    If that child is stopped, `restart_child` starts it again, and `delete_child` frees its id.
     """
 
     def __init__(self, child: Hashable) -> None:
-        super().__init__(f"there is a child {child!r} already; give every child an id of its own")
+        super().__init__(f"child {child!r} already exists; use a unique id for every child")
         self.child = child
 
 
 class AlreadyStarted(SupervisorError):
-    """Something runs already under this reference, or this very supervisor does. Handling: make another one."""
+    """This supervisor, or an actor under this reference, is already running. Handling: create another one."""
 
     def __init__(self, actor: Hashable) -> None:
-        super().__init__(f"{actor!r} runs already; make another supervisor or reference for a second one")
+        super().__init__(f"{actor!r} is already running; create another supervisor or reference for a second one")
         self.actor = actor
 
 
 class ChildRunning(SupervisorError):
-    """The child runs, so it can neither be started nor deleted. Handling: `terminate_child` first."""
+    """The child is running, so it can be neither started nor deleted. Handling: `terminate_child` first."""
 
     def __init__(self, child: Hashable) -> None:
-        super().__init__(f"child {child!r} is running; terminate_child() it first")
+        super().__init__(f"child {child!r} is running; call terminate_child() first")
         self.child = child
 
 
 class ChildRestarting(SupervisorError):
-    """The child is just being started or restarted. Handling: wait until it runs, or `terminate_child` it."""
+    """The child is being started or restarted. Handling: wait until it runs, or `terminate_child` it."""
 
     def __init__(self, child: Hashable) -> None:
-        super().__init__(f"child {child!r} is being restarted; wait until it runs, or terminate_child() it")
+        super().__init__(f"child {child!r} is being restarted; wait until it runs, or call terminate_child()")
         self.child = child
 
 
 class TooManyChildren(SupervisorError):
-    """The supervisor has as many children as it may have. Handling: terminate some, or allow it more."""
+    """The supervisor has `max_children` children. Handling: terminate some, or raise the limit."""
 
     def __init__(self, supervisor: str, max_children: int) -> None:
-        super().__init__(f"supervisor {supervisor!r} has {max_children} children, its max_children; terminate some")
+        super().__init__(f"supervisor {supervisor!r} has reached its max_children of {max_children}; terminate some")
         self.supervisor = supervisor
         self.max_children = max_children
 
 
 class WouldDeadlock(EventreeError):
-    """Somebody wanted to wait for what cannot end before it goes on itself; nothing was done.
+    """A caller would have waited for something that cannot finish before the caller does; nothing was done.
 
-    An actor that waits for the end of what it is part of: raise `StopActor` to end oneself, or let somebody outside of
-    that subtree stop it. A projection that waits for a command, or for a query: its own transaction holds what they
-    need; read and write on its connection only, and send commands from a `Query`.
+    An actor waited for the end of itself or an ancestor: raise `StopActor` to stop it, or stop it from outside that
+    subtree. A projection waited for a command or a query: its own transaction holds the lock they need. Read and write
+    on its connection only, and send commands from a `Query`.
 
     Attributes:
-        caller: Who wanted to wait.
-        awaited: What it wanted to wait for.
+        caller: The id of the caller.
+        awaited: The id of what it would have waited for.
     """
 
     def __init__(self, caller: Hashable, awaited: Hashable, remedy: str) -> None:
-        super().__init__(f"{caller!r} cannot wait for {awaited!r}, which cannot end before it; {remedy}")
+        super().__init__(f"{caller!r} cannot wait for {awaited!r}, which cannot finish first; {remedy}")
         self.caller = caller
         self.awaited = awaited
 
@@ -208,20 +206,20 @@ class ChildNotFound(SupervisorError):
     """The supervisor has no child with this id."""
 
     def __init__(self, child: Hashable) -> None:
-        super().__init__(f"there is no child {child!r}; which_children() lists them all")
+        super().__init__(f"there is no child {child!r}; which_children() lists all children")
         self.child = child
 
 
 class RestartIntensityExceeded(SupervisorError):
-    """Children crashed more often than the supervisor allows, so it stopped them all and gave up.
+    """Children crashed more often than the restart intensity allows, so the supervisor stopped them and gave up.
 
-    Handling: the crashes are bugs; `crashes` and `__cause__` have them.
+    Handling: fix the bugs behind the crashes; see `crashes` and `__cause__`.
 
     Attributes:
         supervisor: Its name.
         max_restarts: How many restarts are allowed within `max_seconds`.
         max_seconds: The length of the window, in seconds.
-        crashes: The errors that led here, oldest first.
+        crashes: The errors behind the restarts, oldest first.
     """
 
     def __init__(
@@ -234,6 +232,6 @@ class RestartIntensityExceeded(SupervisorError):
         last = type_name(self.crashes[-1] if self.crashes else None)
         super().__init__(
             f"supervisor {supervisor!r} gave up: more than {max_restarts} restarts in {max_seconds:g} s; "
-            f"fix what crashes its children (last: {last})"
+            f"fix the crashes of its children (last: {last})"
         )
         self.__cause__ = self.crashes[-1] if self.crashes else None

@@ -163,7 +163,7 @@ class Tree(Generic[StateT, CommandT, EventT, ErrorT]):
                 info = await ref.inspect(state=True, timeout=timeout)  # answered once the batch in progress is done
                 if info.state is None:
                     raise ActorStopped(ref.id)
-                is_busy = bool(info.queued or info.in_work)
+                is_busy = bool(info.queued or info.in_progress)
         return await self._store.head()
 
     def _refs(self) -> list[ActorRef[Never, object]]:

@@ -82,9 +82,9 @@ def _behind(trees: Sequence[AnyTree], heads: Sequence[int]) -> list[tuple[QueryH
 def _waiting(trees: Sequence[AnyTree]) -> list[str]:
     mailboxes = [(ref.id, ref.mailbox) for tree in trees for ref in tree.workers]
     return [
-        f"{id} ({len(mailbox)} waiting)" + (f" with {len(mailbox.in_work)} in work" if mailbox.in_work else "")
+        f"{id} ({len(mailbox)} waiting)" + (f" with {len(mailbox.in_progress)} in work" if mailbox.in_progress else "")
         for id, mailbox in mailboxes
-        if len(mailbox) or mailbox.in_work
+        if len(mailbox) or mailbox.in_progress
     ]
 
 

@@ -80,7 +80,7 @@ async def test_code_change_simple(crew: Crew) -> None:
         assert pool.tree() == "dynamic supervisor [one_for_one, 0 of 7 restarts in 70 s]\n└── a running"
         with pytest.raises(InvalidArgument):
             pool.reconfigure(max_restarts=-1)
-        assert pool.children.flags.max_restarts == 7
+        assert pool.children.options.max_restarts == 7
 
 
 async def test_code_change_simple_refuses_more_children_than_a_pool_may_have(crew: Crew) -> None:
@@ -88,7 +88,7 @@ async def test_code_change_simple_refuses_more_children_than_a_pool_may_have(cre
         await pool.get_or_start("a")
         with pytest.raises(TooManyChildren):
             pool.reconfigure(crew.specs("a", "b", "c"), max_restarts=7)
-        assert pool.children.flags.max_restarts == 3
+        assert pool.children.options.max_restarts == 3
         pool.reconfigure(crew.specs("a", "b"))
         assert len(pool.which_children()) == 2
 

@@ -92,14 +92,14 @@ async def test_hanging_restart_loop_simple(crew: Crew) -> None:
 
 
 async def test_format_log_1(crew: Crew, caplog: pytest.LogCaptureFixture) -> None:
-    """A report says who, which start, how it ended, at work on what, and what follows; the traceback comes along."""
+    """A report says who, which start, how it ended, handling what, and what follows; the traceback comes along."""
     async with Supervisor(crew.specs("a"), name="shop", clock=Clock()) as supervisor:
         await crew.crash("a")
         await idle(supervisor)
     (record,) = caplog.records
     assert (record.levelno, record.name) == (logging.ERROR, "eventree")
     assert record.getMessage() == (
-        "supervisor shop: child 'a' (incarnation 1) crash at work on str, restarting it (1 of 3 restarts)"
+        "supervisor shop: child 'a' (incarnation 1) crashed while handling str; restarting it (1 of 3 restarts)"
     )
     assert record.exc_info is not None
     assert isinstance(record.exc_info[1], Boom)
@@ -114,8 +114,8 @@ async def test_format_log_2(crew: Crew, caplog: pytest.LogCaptureFixture) -> Non
             crew.refs["a"].tell(secret)
         await idle(supervisor)
     crash, lost = (record.getMessage() for record in caplog.records)
-    assert crash == "supervisor supervisor: child 'a' (incarnation 1) crash at work on str, not restarting it"
-    assert lost.startswith("500 waiting str to actor 'a' lost: actor 'a' is not running")
+    assert crash == "supervisor supervisor: child 'a' (incarnation 1) crashed while handling str; not restarting it"
+    assert lost.startswith("lost 500 str queued for actor 'a': actor 'a' is not running")
     assert len(lost) < 200
     assert "4111" not in caplog.text
 

@@ -1,4 +1,4 @@
-"""What an actor is: what its author writes, and what it is told about itself."""
+"""The base class of actors, and what an actor is told about itself."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 from eventree.actors.actor.ref import ActorRef
 from eventree.actors.actor.request import Request
 from eventree.actors.events import SupervisorEvent
-from eventree.actors.exits import ExitKind, ExitReason, only
+from eventree.actors.exits import ExitKind, ExitReason, sole_error
 from eventree.errors import StaleIncarnation
 from eventree.values import subscriptable
 
@@ -16,17 +16,17 @@ ReplyT_co = TypeVar("ReplyT_co", covariant=True)
 
 
 class StopActor(Exception):
-    """Raise it in `receive` to end the actor normally; a message in work is answered with `ActorStopped`."""
+    """Raise it in `receive` to stop the actor normally; the current message is answered with `ActorStopped`."""
 
     kind = ExitKind.NORMAL
 
 
 class Ignore(Exception):
-    """Raise it in `init` not to run after all: the start succeeds, and no actor is there (OTP's `ignore`)."""
+    """Raise it in `init` to not run after all: the start succeeds, but no actor runs (OTP's `ignore`)."""
 
 
 class Reject(Exception):
-    """Raise it in `receive` to refuse the message: whoever asked gets it as it is, and the actor lives on."""
+    """Raise it in `receive` to refuse the message: the sender gets this exception, and the actor keeps running."""
 
 
 @subscriptable
@@ -35,10 +35,10 @@ class ActorContext(Generic[MessageT_contra, ReplyT_co]):
     """What an actor knows about itself.
 
     Attributes:
-        ref: Its own address.
+        ref: Its own reference.
         incarnation: The number of this start, from 1.
-        handler_timeout: How long it may work on a message, in seconds; None for as long as it takes.
-        emit: For the runtime: called with what happens below a supervisor.
+        handler_timeout: Seconds it may take to handle a message; None for no limit.
+        emit: For the runtime: receives the events of the tree below a supervisor.
     """
 
     ref: ActorRef[MessageT_contra, ReplyT_co]
@@ -48,57 +48,60 @@ class ActorContext(Generic[MessageT_contra, ReplyT_co]):
 
     @property
     def is_current(self) -> bool:
-        """Whether this incarnation is not over: it was neither replaced nor left behind because it would not end."""
+        """Whether this incarnation is the live one: it was neither replaced nor abandoned."""
         return self.incarnation == self.ref.incarnation and self.ref.task is not None
 
     def check_current(self) -> None:
-        """Refuse to go on for an incarnation that is over; call it before an effect that must not come from two.
+        """Raise if this incarnation is not the live one; call it before an effect that two must not both have.
 
         Raises:
-            StaleIncarnation: It was left behind because it would not end when it was cancelled.
+            StaleIncarnation: It was abandoned because it ignored its cancellation.
         """
         if not self.is_current:
             raise StaleIncarnation(self.ref.id, self.incarnation)
 
 
 class Actor(Generic[MessageT_contra, ReplyT_co]):
-    """Handle messages one at a time, in a task of its own, under a supervisor.
+    """Handle messages one at a time, in its own task, under a supervisor.
 
-    Subclass it and override `receive`. State lives in the instance; a restart makes a new instance, so a crash leaves
-    nothing behind. An actor that wants all that is waiting sets `max_batch` and overrides `receive_batch`.
+    Subclass it and override `receive`. State lives in the instance; a restart creates a new instance, so that no state
+    survives a crash. An actor that handles messages in batches sets `max_batch` and overrides `receive_batch`.
     """
 
     default_shutdown: float = 5.0
-    """Seconds it may take to stop where its `ChildSpec` says nothing (OTP's default for a worker)."""
+    """Seconds it may take to stop unless its `ChildSpec` says otherwise (OTP's default for a worker)."""
 
     max_batch: int = 1
-    """How many requests `receive_batch` gets at most."""
+    """The maximum number of requests passed to `receive_batch`."""
 
-    starts_anew: ClassVar[bool] = False
-    """Whether one instance may be started again, because its `init` leaves nothing of what was before."""
+    reusable: ClassVar[bool] = False
+    """Whether the same instance may be started again, because its `init` resets all state."""
+
+    is_supervisor: ClassVar[bool] = False
+    """For the runtime: whether it supervises others."""
 
     async def init(self, ctx: ActorContext[MessageT_contra, ReplyT_co]) -> None:
         """Prepare to receive; runs in the actor's task before the first message.
 
-        The actor counts as started once this returns, and whoever starts it waits for that. If it raises, the start
-        has failed.
+        The actor counts as started once this returns, and its supervisor waits for that. If it raises, the start has
+        failed.
         """
 
     async def receive(self, message: MessageT_contra, ctx: ActorContext[MessageT_contra, ReplyT_co]) -> ReplyT_co:
-        """Handle one message and return the answer for whoever asked.
+        """Handle one message and return the answer for its sender.
 
-        An exception crashes the actor: whoever asked gets `ActorCrashed` and the supervisor decides about a restart.
-        `Reject` and `StopActor` do not.
+        An exception crashes the actor: the sender gets `ActorCrashed` and the supervisor decides about a restart.
+        `Reject` and `StopActor` do not crash it.
         """
         raise NotImplementedError(f"{type(self).__name__} must override receive or receive_batch")
 
     async def receive_batch(
         self, requests: Sequence[Request[MessageT_contra, ReplyT_co]], ctx: ActorContext[MessageT_contra, ReplyT_co]
     ) -> None:
-        """Handle the requests that wait, at most `max_batch`, and answer each with its `reply` or `fail`.
+        """Handle queued requests, at most `max_batch`, and answer each with its `reply` or `fail`.
 
-        A request may also be kept and answered later. What is not answered at a crash, the loop answers. What the
-        sender carried is there inside of `with request.carrying()`.
+        A request may also be kept and answered later. After a crash the runtime answers the unanswered ones. The
+        message context of the sender is available inside `with request.carrying()`.
         """
         for request in requests:
             try:
@@ -108,30 +111,30 @@ class Actor(Generic[MessageT_contra, ReplyT_co]):
                     with request.carrying():
                         request.reply(await self.receive(request.message, ctx))
             except (Reject, BaseExceptionGroup) as error:
-                refuse(request, error)
+                reject_or_raise(request, error)
 
     async def on_stop(self, reason: ExitReason) -> None:
         """Clean up after the last message; runs in the actor's task, within its `shutdown` time.
 
-        It also runs after a crash, with the same limit, but not when the task was cancelled. An exception here is a
-        crash, and `on_kill` runs then too.
+        It also runs after a crash, with the same limit, but not when the task was cancelled. If it raises, that is a
+        crash, and `on_kill` runs too.
         """
 
     async def on_kill(self) -> None:
-        """Let go of what must not outlive the actor; runs in its task when that was cancelled, or `on_stop` failed.
+        """Release resources that must not outlive the actor; runs in its task after a cancellation or failed `on_stop`.
 
-        There is the `kill_grace` of its supervisor for it; a further cancellation cuts it short.
+        It may take the `kill_grace` of the supervisor; a further cancellation interrupts it.
         """
 
     @property
     def kill_time(self) -> float:
-        """How long `on_kill` may take beyond that, in seconds, because it waits for others itself."""
+        """Seconds that `on_kill` may take in addition, because it waits for other actors itself."""
         return 0.0
 
 
-def refuse(request: Request[Any, Any], error: Reject | BaseExceptionGroup[BaseException]) -> None:
-    """Answer a request with the refusal that an error is, or holds as a group; raise it if it is anything else."""
-    refusal = error if isinstance(error, Reject) else only(error, Reject)
-    if refusal is None:
+def reject_or_raise(request: Request[Any, Any], error: Reject | BaseExceptionGroup[BaseException]) -> None:
+    """Answer a request with the `Reject` that an error is, or contains as a group; raise any other error."""
+    rejection = error if isinstance(error, Reject) else sole_error(error, Reject)
+    if rejection is None:
         raise error
-    request.fail(refusal)
+    request.fail(rejection)

@@ -1,4 +1,4 @@
-"""Waits that would wait for themselves: an actor that wants something of its own supervisor."""
+"""Detect calls that would wait for themselves: an actor that waits for its own supervisor."""
 
 from collections.abc import Iterator
 from typing import Never
@@ -7,25 +7,26 @@ from eventree.actors.actor.ref import ActorRef, current_actor
 from eventree.actors.status import Status
 from eventree.errors import WouldDeadlock
 
-_REMEDY = "raise StopActor to end oneself, or let somebody outside of it do it"
+_REMEDY = "raise StopActor to stop the actor itself, or make the call from outside that subtree"
 
 
 def refuse_to_wait_for(stopped: ActorRef[Never, object] | None) -> None:
-    """Raise `WouldDeadlock` if the actor that is to be stopped is the caller, or above it."""
-    for caller, above in _caller_and_all_above():
-        if above is stopped:
-            raise WouldDeadlock(caller.id, above.id, _REMEDY)
+    """Raise `WouldDeadlock` if the actor that is to be stopped is the caller, or an ancestor of it."""
+    for caller, ancestor in _caller_and_ancestors():
+        if ancestor is stopped:
+            raise WouldDeadlock(caller.id, ancestor.id, _REMEDY)
 
 
 def refuse_to_wait_in_start_below(supervisor: ActorRef[Never, object] | None) -> None:
-    """Raise `WouldDeadlock` if the caller is in the start of a child of this supervisor, which starts one by one."""
-    for caller, above in _caller_and_all_above():
-        if supervisor is not None and above.parent is supervisor and above.status is Status.STARTING:
+    """Raise `WouldDeadlock` if the caller is part of a child that this supervisor is starting, one at a time."""
+    for caller, ancestor in _caller_and_ancestors():
+        if supervisor is not None and ancestor.parent is supervisor and ancestor.status is Status.STARTING:
             raise WouldDeadlock(caller.id, supervisor.id, _REMEDY)
 
 
-def _caller_and_all_above() -> Iterator[tuple[ActorRef[Never, object], ActorRef[Never, object]]]:
-    caller = above = current_actor()
-    while caller is not None and above is not None:
-        yield caller, above
-        above = above.parent
+def _caller_and_ancestors() -> Iterator[tuple[ActorRef[Never, object], ActorRef[Never, object]]]:
+    """Yield the calling actor together with itself and each of its ancestors."""
+    caller = ancestor = current_actor()
+    while caller is not None and ancestor is not None:
+        yield caller, ancestor
+        ancestor = ancestor.parent

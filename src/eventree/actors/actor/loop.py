@@ -1,4 +1,4 @@
-"""The loop that every actor runs: init, receive, on_stop."""
+"""The loop of every actor: init, receive, on_stop."""
 
 import asyncio
 import logging
@@ -8,10 +8,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from eventree.actors.actor.actor import Actor, ActorContext, Ignore, Reject, StopActor, refuse
+from eventree.actors.actor.actor import Actor, ActorContext, Ignore, Reject, StopActor, reject_or_raise
 from eventree.actors.actor.ref import CURRENT, ActorRef
 from eventree.actors.actor.request import CARRIED, Request
-from eventree.actors.exits import ExitKind, ExitReason, only
+from eventree.actors.exits import ExitKind, ExitReason, sole_error
 from eventree.actors.status import Status
 from eventree.errors import ActorCrashed, ActorError, ActorStopped, HandlerTimeout, UnexpectedCancellation
 
@@ -24,12 +24,12 @@ _KILLED = ExitReason(ExitKind.KILLED)
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
-    """Say how long the end of an actor may take where nobody outside keeps the time, in seconds.
+class StopTimeouts:
+    """Limit the clean-up of an actor that exits without a supervisor timing it, in seconds.
 
     Attributes:
-        stop: For `on_stop`; `math.inf` for as long as it takes.
-        kill: For `on_kill`, beside what the actor waits for itself.
+        stop: The limit for `on_stop`; `math.inf` for none.
+        kill: The limit for `on_kill`, in addition to the actor's own `kill_time`.
     """
 
     stop: float
@@ -40,66 +40,66 @@ async def run_actor(
     actor: Actor[MessageT, ReplyT],
     ctx: ActorContext[MessageT, ReplyT],
     started: "asyncio.Future[None]",
-    patience: Patience,
+    timeouts: StopTimeouts,
 ) -> ExitReason:
-    """Run one incarnation of an actor to its end.
+    """Run one incarnation of an actor until it exits.
 
-    Nothing ever leaves this coroutine but its result, so that a supervisor reads every end in one way, and neither
-    SystemExit nor KeyboardInterrupt tears the event loop down from inside a child.
+    This coroutine never raises, so that a supervisor reads every exit in the same way, and neither SystemExit nor
+    KeyboardInterrupt stops the event loop from inside a child.
 
     Args:
-        actor: A new one.
-        ctx: What it is told about itself.
-        started: Done when `init` has returned; cancelled by whoever will not wait for that any more.
-        patience: How long its end may take.
+        actor: A new actor.
+        ctx: Its context.
+        started: Done when `init` has returned; cancelled by the supervisor when the start timed out.
+        timeouts: Limits of the clean-up.
 
     Returns:
-        Why it ended.
+        Why it exited.
     """
     CURRENT.set(ctx.ref)
-    CARRIED.set(None)  # a task begins with what was there where it was made, and the actor outlives that
+    CARRIED.set(None)  # a task inherits the context of its creator, which the actor outlives
     ctx.ref.task = asyncio.current_task()
     try:
         await actor.init(ctx)
     except Ignore:
         return ExitReason(ExitKind.NORMAL)
     except asyncio.CancelledError:
-        return await _killed(actor, ctx, patience) if _is_cancelled() else _crash(UnexpectedCancellation(ctx.ref.id))
-    except BaseException as error:  # noqa: BLE001 - every end of a child is a result for its supervisor
+        return await _killed(actor, ctx, timeouts) if _is_cancelled() else _crash(UnexpectedCancellation(ctx.ref.id))
+    except BaseException as error:  # noqa: BLE001 - every exit of a child is a result for its supervisor
         return _crash(error)
     if started.cancelled():
-        await _until_cancelled()  # the start was given up while `init` would not end, and whoever did kills us
-        return await _killed(actor, ctx, patience)
+        await _until_cancelled()  # the start timed out; the supervisor cancels this task
+        return await _killed(actor, ctx, timeouts)
     ctx.ref.status = Status.RUNNING
     started.set_result(None)
-    reason = await _end(actor, ctx, await _receive_until_the_end(actor, ctx), patience)
+    reason = await _clean_up(actor, ctx, await _receive_until_exit(actor, ctx), timeouts)
     if ctx.is_current:
-        ctx.ref.mailbox.fail_in_work(_answer_after(ctx.ref, reason))
+        ctx.ref.mailbox.fail_in_progress(_answer_after(ctx.ref, reason))
     return reason
 
 
-async def _receive_until_the_end(actor: Actor[MessageT, ReplyT], ctx: ActorContext[MessageT, ReplyT]) -> ExitReason:
+async def _receive_until_exit(actor: Actor[MessageT, ReplyT], ctx: ActorContext[MessageT, ReplyT]) -> ExitReason:
     try:
         return await _receive(actor, ctx)
     except asyncio.CancelledError:
         return _KILLED if _is_cancelled() else _crash(UnexpectedCancellation(ctx.ref.id))
-    except BaseException as error:  # noqa: BLE001 - every end of a child is a result for its supervisor
+    except BaseException as error:  # noqa: BLE001 - every exit of a child is a result for its supervisor
         return _crash(error)
 
 
-async def _end(
-    actor: Actor[MessageT, ReplyT], ctx: ActorContext[MessageT, ReplyT], reason: ExitReason, patience: Patience
+async def _clean_up(
+    actor: Actor[MessageT, ReplyT], ctx: ActorContext[MessageT, ReplyT], reason: ExitReason, timeouts: StopTimeouts
 ) -> ExitReason:
-    """Let the actor clean up; what goes wrong with that is its end, unless it crashed before."""
+    """Let the actor clean up; a failure of that becomes its exit reason, unless it crashed before."""
     if reason.abnormal and ctx.is_current:
-        ctx.ref.mailbox.fail_in_work(ActorCrashed(ctx.ref.id, reason.error))
+        ctx.ref.mailbox.fail_in_progress(ActorCrashed(ctx.ref.id, reason.error))
     if reason.kind is ExitKind.KILLED:
-        return await _killed(actor, ctx, patience)
-    is_asked = ctx.ref.mailbox.stop_wish.done()  # whoever asked keeps the time
-    failure = await _failure_of(actor.on_stop(reason), ctx, math.inf if is_asked else patience.stop)
+        return await _killed(actor, ctx, timeouts)
+    is_timed = ctx.ref.mailbox.stop_requested.done()  # by the supervisor that requested the stop
+    failure = await _failure_of(actor.on_stop(reason), ctx, math.inf if is_timed else timeouts.stop)
     if failure is None:
         return reason
-    killed = await _killed(actor, ctx, patience)
+    killed = await _killed(actor, ctx, timeouts)
     if reason.error is None:
         return killed if failure.kind is ExitKind.KILLED else failure
     if failure.error is not None:
@@ -108,16 +108,16 @@ async def _end(
 
 
 async def _killed(
-    actor: Actor[MessageT, ReplyT], ctx: ActorContext[MessageT, ReplyT], patience: Patience
+    actor: Actor[MessageT, ReplyT], ctx: ActorContext[MessageT, ReplyT], timeouts: StopTimeouts
 ) -> ExitReason:
-    is_watched = ctx.ref.status in {Status.STOPPING, Status.STOPPED}  # whoever kills it keeps the time
-    seconds = math.inf if is_watched else patience.kill + actor.kill_time
+    is_timed = ctx.ref.status in {Status.STOPPING, Status.STOPPED}  # by the supervisor that kills it
+    seconds = math.inf if is_timed else timeouts.kill + actor.kill_time
     failure = await _failure_of(actor.on_kill(), ctx, seconds)
     return _KILLED if failure is None else ExitReason(ExitKind.KILLED, failure.error)
 
 
 async def _until_cancelled() -> None:
-    """Wait for a cancellation that has not come yet, or let one strike here that is under way."""
+    """Wait for a cancellation that has not arrived yet, or receive one that is pending."""
     with suppress(asyncio.CancelledError):
         await (asyncio.sleep(0) if _is_cancelled() else asyncio.get_running_loop().create_future())
 
@@ -125,38 +125,38 @@ async def _until_cancelled() -> None:
 async def _failure_of(
     clean_up: Coroutine[Any, Any, None], ctx: ActorContext[MessageT, ReplyT], seconds: float
 ) -> ExitReason | None:
-    """Run a hook within its time; return how it failed, None if it did not."""
+    """Run a clean-up hook within its time limit; return how it failed, None if it succeeded."""
     try:
         async with asyncio.timeout(None if seconds == math.inf else seconds):
             await clean_up
     except asyncio.CancelledError:
         return _KILLED if _is_cancelled() else _crash(UnexpectedCancellation(ctx.ref.id))
-    except BaseException as error:  # noqa: BLE001 - every end of a child is a result for its supervisor
+    except BaseException as error:  # noqa: BLE001 - every exit of a child is a result for its supervisor
         return _crash(error)
     return None
 
 
 async def _receive(actor: Actor[MessageT, ReplyT], ctx: ActorContext[MessageT, ReplyT]) -> ExitReason:
     one_by_one = actor.max_batch == 1 and type(actor).receive_batch is Actor[Any, Any].receive_batch
-    handle_waiting = _handle_each if one_by_one and ctx.handler_timeout is None else _handle_batches
+    handle_queued = _handle_each if one_by_one and ctx.handler_timeout is None else _handle_batches
     mailbox = ctx.ref.mailbox
     try:
         while True:
-            await handle_waiting(actor, ctx)
+            await handle_queued(actor, ctx)
             if not (ctx.is_current and await mailbox.wait()):
                 break
-            mailbox.carry_out_orders(actor)
+            mailbox.run_calls(actor)
     except StopActor as stop:
         return ExitReason(stop.kind)
     except BaseExceptionGroup as group:
-        if (wish := only(group, StopActor)) is None:
+        if (stop_actor := sole_error(group, StopActor)) is None:
             raise
-        return ExitReason(wish.kind)
+        return ExitReason(stop_actor.kind)
     return ExitReason(ExitKind.SHUTDOWN)
 
 
 async def _handle_batches(actor: Actor[MessageT, ReplyT], ctx: ActorContext[MessageT, ReplyT]) -> None:
-    """Handle what waits until there is nothing more, or it is time to look around."""
+    """Handle batches until the mailbox is empty or has something else to do first."""
     limit, seconds = actor.max_batch, ctx.handler_timeout
     while ctx.is_current and (batch := ctx.ref.mailbox.take(limit)):
         if seconds is None:
@@ -166,7 +166,7 @@ async def _handle_batches(actor: Actor[MessageT, ReplyT], ctx: ActorContext[Mess
 
 
 async def _handle_each(actor: Actor[MessageT, ReplyT], ctx: ActorContext[MessageT, ReplyT]) -> None:
-    """Do as `Actor.receive_batch` for one after the other, which saves a list and a coroutine for each."""
+    """Do the same as `Actor.receive_batch` without a list and a coroutine per message."""
     ref, incarnation = ctx.ref, ctx.incarnation
     mailbox, receive = ref.mailbox, actor.receive
     while ref.incarnation == incarnation and (request := mailbox.take_one()) is not None:
@@ -177,7 +177,7 @@ async def _handle_each(actor: Actor[MessageT, ReplyT], ctx: ActorContext[Message
                 with request.carrying():
                     request.reply(await receive(request.message, ctx))
         except (Reject, BaseExceptionGroup) as error:
-            refuse(request, error)
+            reject_or_raise(request, error)
 
 
 async def _receive_in_time(
@@ -205,6 +205,6 @@ def _crash(error: BaseException) -> ExitReason:
 
 
 def _is_cancelled() -> bool:
-    """Tell whether somebody cancelled the actor, or it only awaited what somebody cancelled."""
+    """Return whether the actor's own task was cancelled, not just something that it awaits."""
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0

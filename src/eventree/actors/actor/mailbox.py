@@ -1,4 +1,4 @@
-"""A bounded `asyncio.Queue` of requests with a control lane; it outlives the actor that reads it."""
+"""A bounded `asyncio.Queue` of requests with a control queue; it outlives the incarnations of its actor."""
 
 import asyncio
 from collections import deque
@@ -15,24 +15,24 @@ ReplyT = TypeVar("ReplyT")
 
 OnDropped: TypeAlias = Callable[[Sequence[Request[Any, Any]], ActorError | None], None]
 
-TURNS = 32
-"""How many batches an actor may handle without giving way to other tasks."""
+BATCHES_PER_TURN = 32
+"""How many batches an actor may handle before it yields to other tasks."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MailboxSpec:
-    """Say how many messages may wait for an actor, and what becomes of those that cannot.
+    """Define how many messages an actor's mailbox holds, and what happens when it is full.
 
     Attributes:
-        maxsize: How many messages wait at most; default 1,000.
-        overflow: What `tell` and `ask_nowait` do when there is no room. `"raise"`: `MailboxFull`, the default.
-            `"drop_new"`: the message is dropped. `"drop_old"`: the oldest one is. Whoever waits for the answer to a
-            dropped message gets `MailboxFull`; a message that nobody waits for is a dead letter. `send` and `ask` wait
-            for room with `"raise"` only.
-        on_restart: What becomes of waiting messages when the actor crashed: `"keep"`, the default, or `"discard"`,
-            which answers them with `ActorStopped`.
-        dead_letters: Whether messages are reported that nobody waits for and that are lost; default yes. No for mere
-            hints.
+        maxsize: The maximum number of queued messages; default 1,000.
+        overflow: What `tell` and `ask_nowait` do when the mailbox is full. `"raise"`, the default: raise `MailboxFull`.
+            `"drop_new"`: drop the message. `"drop_old"`: drop the oldest one. The sender of a dropped message gets
+            `MailboxFull` if it asked; otherwise the message is a dead letter. `send` and `ask` wait for room, but only
+            with `"raise"`.
+        on_restart: What happens to queued messages when the actor crashed. `"keep"`, the default, or `"discard"`:
+            answer them with `ActorStopped`.
+        dead_letters: Whether lost messages whose sender did not ask are reported; default True. Use False for messages
+            that are only hints.
     """
 
     maxsize: int = 1_000
@@ -41,7 +41,7 @@ class MailboxSpec:
     dead_letters: bool = True
 
     def __post_init__(self) -> None:
-        """Refuse what is no mailbox."""
+        """Validate the options."""
         check_count("maxsize", self.maxsize)
         if self.overflow not in {"raise", "drop_new", "drop_old"}:
             raise InvalidArgument("overflow", f"must be 'raise', 'drop_new' or 'drop_old', got {self.overflow!r}")
@@ -50,56 +50,54 @@ class MailboxSpec:
 
 
 class Mailbox(Generic[MessageT, ReplyT]):
-    """Keep the requests for an actor, in the order they came, across its restarts.
+    """Queue the requests for an actor in the order they came, across its restarts.
 
     The queue only stores. The bound, and waiting for messages and for room, are the mailbox's own: a reader never holds
-    an item that a cancellation could lose between the queue and its hands, and closing wakes everyone, on Python 3.11
-    too.
+    an item that a cancellation could lose between the queue and its caller, and closing wakes every waiter, on Python
+    3.11 too.
 
     Attributes:
-        on_dropped: Called with messages that nobody will handle: those nobody waited for, and why; or, with None, those
-            whose senders have given up.
-        orders: What the runtime wants of the actor's task between two messages, before any message.
-        suspended: Whether messages have to wait; the control lane goes on.
-        down: Whether nobody reads it until the next incarnation.
-        loop: The loop of its actor; None before it was first opened.
-        crashed_on: The types of the messages that were last left without an answer.
-        drain_until: Until when, in the loop's time, what waits may be handled before a stop; None for not at all.
+        on_dropped: Called with messages that will not be handled: dead letters and the reason, or, with None, messages
+            whose senders have given up waiting.
+        suspended: Whether messages have to wait; control messages are still handled.
+        down: Whether the actor is between two incarnations, so that nothing is read.
+        loop: The actor's event loop; None before the mailbox was first opened.
+        drain_until: Deadline, in loop time, for handling queued messages before a stop; None for not at all.
         handled: How many messages were taken up.
-        skipped: How many were not, because whoever asked had given up.
-        late: How many were still in work when the time of whoever asked was over.
+        skipped: How many messages were skipped because their senders had given up waiting.
+        late: How many messages were still in progress when the sender's timeout expired.
     """
 
     def __init__(self, owner: Hashable, spec: MailboxSpec) -> None:
-        """Make a closed mailbox.
+        """Create a closed mailbox.
 
         Args:
-            owner: Names the actor in errors.
-            spec: How much it holds.
+            owner: The actor's id, for errors.
+            spec: Its size and overflow policy.
         """
         self._owner = owner
         self._spec = spec
         self._queue: asyncio.Queue[Request[MessageT, ReplyT]] = asyncio.Queue()
-        self._size = 0  # counted here, where asking the queue would cost more than all else
-        self._control: deque[Request[MessageT, ReplyT]] | None = None  # made when needed, as most never need it
+        self._size = 0  # counted here, because `qsize` would cost more than all the rest
+        self._control: deque[Request[MessageT, ReplyT]] | None = None  # created on first use
         self._writers: deque[asyncio.Future[None]] | None = None
-        self._in_work: list[Request[MessageT, ReplyT]] = []
+        self._in_progress: list[Request[MessageT, ReplyT]] = []
         self._reader: asyncio.Future[None] | None = None
-        self._stopping: asyncio.Future[None] | None = None
-        self._turns = TURNS
+        self._stop_requested: asyncio.Future[None] | None = None
+        self._batches_left = BATCHES_PER_TURN
         self._open = False
         self._accepts = False
-        self.crashed_on: tuple[str, ...] = ()
+        self._crashed_on: tuple[str, ...] = ()
+        self._calls: list[Callable[[Any], None]] = []
         self.drain_until: float | None = None
         self.on_dropped: OnDropped = _ignore
-        self.orders: list[Callable[[Any], None]] = []
         self.suspended = False
         self.down = False
         self.loop: asyncio.AbstractEventLoop | None = None
         self.handled = self.skipped = self.late = 0
 
     def __len__(self) -> int:
-        """Return how many requests wait."""
+        """Return the number of queued requests."""
         return self._size
 
     @property
@@ -109,13 +107,13 @@ class Mailbox(Generic[MessageT, ReplyT]):
 
     @property
     def has_room(self) -> bool:
-        """Whether a request that is added now will wait in it, and nothing is refused or dropped for it."""
+        """Whether a request can be added now without refusing or dropping any."""
         return self._accepts and self._size < self._spec.maxsize
 
     @property
-    def in_work(self) -> tuple[str, ...]:
-        """The types of the messages that were taken up and are not answered."""
-        return tuple(type(request.message).__name__ for request in self._in_work)
+    def in_progress(self) -> tuple[str, ...]:
+        """The types of the messages that were taken up and are not answered yet."""
+        return tuple(type(request.message).__name__ for request in self._in_progress)
 
     # --- senders
 
@@ -140,23 +138,24 @@ class Mailbox(Generic[MessageT, ReplyT]):
         """Add a request as soon as there is room.
 
         Args:
-            request: What to add.
-            sender_stops: Done once its sender is to stop, if that is an actor which waits for no answer.
+            request: The request to add.
+            sender_stops: Done once the sender is to stop, for a sending actor that asks for no answer.
 
         Raises:
-            ActorStopped: The mailbox closed meanwhile; or nobody reads it, and the sender is to stop.
+            ActorStopped: The mailbox was closed meanwhile; or its actor is between two incarnations and the sender is
+                to stop.
         """
         stops = sender_stops or request.asker_stops
         while self._accepts and self._size >= self._spec.maxsize and self._spec.overflow == "raise":
-            if self._is_in_vain(stops):
+            if self._would_block_stop(stops):
                 break
             await self._room()
-        if self._is_in_vain(stops):
+        if self._would_block_stop(stops):
             raise ActorStopped(self._owner)
         self.put_nowait(request)
 
     async def _room(self) -> None:
-        """Wait until there is room, or none any more for good."""
+        """Wait until there is room or the mailbox is closed."""
         if self._writers is None:
             self._writers = deque()
         room = asyncio.get_running_loop().create_future()
@@ -168,23 +167,23 @@ class Mailbox(Generic[MessageT, ReplyT]):
             raise
 
     def put_control(self, request: Request[MessageT, ReplyT]) -> None:
-        """Add a request that is read before all others and needs no room; ignored when the mailbox is closed."""
+        """Add a control request, which is handled before all others and needs no room; ignored if it is closed."""
         if self._open:
             if self._control is None:
                 self._control = deque()
             self._control.append(request)
             self._wake_reader()
 
-    def order(self, order: Callable[[Any], None]) -> None:
-        """Have a function called with the actor, in its task, between two messages.
+    def call_in_actor(self, call: Callable[[Any], None]) -> None:
+        """Call a function with the actor, in its task, between two messages.
 
         Raises:
             ActorStopped: The mailbox is closed.
         """
         if not self._open:
             raise ActorStopped(self._owner)
-        self.orders.append(order)
-        self._turns = 0
+        self._calls.append(call)
+        self._batches_left = 0
         self._wake_reader()
 
     def _overflow(self, request: Request[MessageT, ReplyT]) -> None:
@@ -200,54 +199,54 @@ class Mailbox(Generic[MessageT, ReplyT]):
     # --- the reader
 
     async def wait(self) -> bool:
-        """Wait for a request or for the wish to stop; return False for the wish, which comes first.
+        """Wait for a request or a stop request; return False for a stop request, which takes precedence.
 
-        Gives way to other tasks now and then even when there is no need to wait: an actor with a backlog must not keep
-        the loop.
+        Yields to other tasks even if nothing has to be waited for, so that an actor with a backlog does not block the
+        event loop.
         """
         if self._has_work():
             await asyncio.sleep(0)
-        while not (self._has_work() or self.stop_wish.done()):
+        while not (self._has_work() or self.stop_requested.done()):
             self._reader = asyncio.get_running_loop().create_future()
             try:
                 await self._reader
             finally:
                 self._reader = None
-        self._turns = TURNS
-        return not self.stop_wish.done() or (self.drain_until is not None and self._has_work())
+        self._batches_left = BATCHES_PER_TURN
+        return not self.stop_requested.done() or (self.drain_until is not None and self._has_work())
 
     def take(self, limit: int) -> list[Request[MessageT, ReplyT]]:
-        """Take up at most `limit` requests, leaving out those whose senders gave up; never waits.
+        """Take up at most `limit` requests, skipping those whose senders gave up waiting; never waits.
 
-        Control requests come one at a time, before all others. Nothing is taken between a `wait` that is due and the
-        `wait`: when there is an order or a wish to stop, or when it is the turn of other tasks.
+        Control requests come one at a time, before all others. Returns nothing when the reader must `wait` first: a
+        stop or a call was requested, or other tasks must run.
 
-        What was taken before counts as done if it is answered; the rest was kept by the actor, to be answered later.
+        Requests taken before are finished if they were answered; the actor has kept the others to answer them later.
         """
-        kept = [request for request in self._in_work if not request.answered]
+        kept = [request for request in self._in_progress if not request.answered]
         batch: list[Request[MessageT, ReplyT]] = []
-        if self._turns > 0:
-            self._turns -= 1
+        if self._batches_left > 0:
+            self._batches_left -= 1
             if self._control:
                 batch.append(self._control.popleft())
             elif not self.suspended:
                 while len(batch) < limit and (request := self._take_waiting()) is not None:
                     batch.append(request)
         self.handled += len(batch)
-        self._in_work = kept + batch if kept else batch
+        self._in_progress = kept + batch if kept else batch
         return batch
 
     def take_one(self) -> Request[MessageT, ReplyT] | None:
-        """Take up one request as `take` does, for an actor that keeps none; its predecessor is done."""
-        if self._turns <= 0 or self._control or self.suspended:
-            self._in_work = []
+        """Take up one request like `take`, for an actor that answers each request before the next."""
+        if self._batches_left <= 0 or self._control or self.suspended:
+            self._in_progress = []
             return next(iter(self.take(1)), None)
-        self._turns -= 1
+        self._batches_left -= 1
         request = self._take_waiting()
         if request is None:
-            self._in_work = []
+            self._in_progress = []
         else:
-            self._in_work = [request]
+            self._in_progress = [request]
             self.handled += 1
         return request
 
@@ -268,29 +267,38 @@ class Mailbox(Generic[MessageT, ReplyT]):
             self.on_dropped([request], None)
         return None
 
-    def fail_in_work(self, error: ActorError) -> None:
-        """Answer all that was taken up and not answered yet with an error."""
-        self.crashed_on = self.in_work or self.crashed_on
-        for request in self._in_work:
+    def fail_in_progress(self, error: ActorError) -> None:
+        """Answer every request that was taken up and not answered yet with an error."""
+        self._crashed_on = self.in_progress or self._crashed_on
+        for request in self._in_progress:
             request.fail(error)
-        self._in_work = []
+        self._in_progress = []
 
-    def carry_out_orders(self, actor: object | None) -> None:
-        """Do what the runtime wants of the actor, or of nobody if there is none any more."""
-        while self.orders:
-            self.orders.pop(0)(actor)
+    def count_late(self, request: Request[Any, Any]) -> None:
+        """Count a request whose sender's timeout expired, if the actor has taken it up."""
+        self.late += request.taken
+
+    def take_crashed_on(self) -> tuple[str, ...]:
+        """Return the types of the messages that the last crash left unanswered, and forget them."""
+        messages, self._crashed_on = self._crashed_on, ()
+        return messages
+
+    def run_calls(self, actor: object | None) -> None:
+        """Run the functions passed to `call_in_actor`, with None if there is no actor any more."""
+        while self._calls:
+            self._calls.pop(0)(actor)
 
     def suspend(self) -> None:
-        """Let requests wait from now on; the control lane goes on."""
+        """Stop taking up requests; control requests are still handled."""
         self.suspended = True
 
     def resume(self) -> None:
-        """Let requests be taken up again."""
+        """Take up requests again."""
         self.suspended = False
         self._wake_reader()
 
     def _has_work(self) -> bool:
-        return bool(self._control or self.orders or (self._size and not self.suspended))
+        return bool(self._control or self._calls or (self._size and not self.suspended))
 
     def _make_room(self, writers: "deque[asyncio.Future[None]]") -> None:
         for _ in range(min(len(writers), self._spec.maxsize - self._size)):
@@ -299,75 +307,75 @@ class Mailbox(Generic[MessageT, ReplyT]):
     # --- the supervisor
 
     @property
-    def stop_wish(self) -> "asyncio.Future[None]":
-        """Done once the actor was asked to stop."""
-        if self._stopping is None:
-            self._stopping = asyncio.get_running_loop().create_future()
-        return self._stopping
+    def stop_requested(self) -> "asyncio.Future[None]":
+        """Done once the actor has been asked to stop."""
+        if self._stop_requested is None:
+            self._stop_requested = asyncio.get_running_loop().create_future()
+        return self._stop_requested
 
-    def ask_to_stop(self, *, drain_until: float | None = None) -> None:
-        """Let the reader know that it is to stop before the next request, or after the last that waits now."""
+    def request_stop(self, *, drain_until: float | None = None) -> None:
+        """Ask the reader to stop before the next request or, with a deadline, after the requests queued now."""
         self.drain_until = drain_until
         self._accepts = self._open and drain_until is None
-        self._turns = 0
+        self._batches_left = 0
         self._wake_writers()
-        if not self.stop_wish.done():
-            self.stop_wish.set_result(None)
+        if not self.stop_requested.done():
+            self.stop_requested.set_result(None)
         self._wake_reader()
 
     def go_down(self) -> None:
-        """Take note that nobody reads until the next incarnation."""
+        """Record that nothing is read until the next incarnation."""
         self.down = True
-        self.release()
+        self.fail_stopping_senders()
 
-    def release(self) -> None:
-        """If nobody reads, refuse the requests of actors that are to stop: they may have to stop first.
+    def fail_stopping_senders(self) -> None:
+        """Between two incarnations, refuse the requests of actors that are to stop.
 
-        A supervisor that restarts a group stops all of it before it starts any, so that an actor that waited for the
-        next incarnation of a sibling would wait for itself.
+        A supervisor stops a whole group before it starts any of it again, so an actor that waited for the next
+        incarnation of a sibling while it is to stop would block its own restart.
         """
         if not self.down:
             return
         for _ in range(self._size):
             request = self._queue.get_nowait()
-            if self._is_in_vain(request.asker_stops):
+            if self._would_block_stop(request.asker_stops):
                 self._size -= 1
                 request.fail(ActorStopped(self._owner))
             else:
                 self._queue.put_nowait(request)
         self._wake_writers()
 
-    def _is_in_vain(self, sender_stops: "asyncio.Future[None] | None") -> bool:
+    def _would_block_stop(self, sender_stops: "asyncio.Future[None] | None") -> bool:
         return self.down and sender_stops is not None and sender_stops.done()
 
     def open(self) -> None:
-        """Accept requests; also forgets an earlier wish to stop."""
+        """Accept requests and forget an earlier stop request."""
         self._open = self._accepts = True
         self.loop = asyncio.get_running_loop()
         self.down = False
-        self._turns = TURNS
+        self._batches_left = BATCHES_PER_TURN
         self.drain_until = None
-        self._stopping = None
+        self._stop_requested = None
 
     def discard(self) -> None:
-        """Drop what waits, if the mailbox was made to do so at a restart."""
+        """Drop the queued requests if the spec says so for a restart."""
         if self._spec.on_restart == "discard":
             self._empty()
             if self._writers:
                 self._make_room(self._writers)
 
     def close(self) -> None:
-        """Refuse requests from now on and answer everyone who waits with `ActorStopped`."""
+        """Refuse requests from now on and answer all pending ones with `ActorStopped`."""
         self._open = self._accepts = False
         self._empty()
         error = ActorStopped(self._owner)
         while self._control:
             self._control.popleft().fail(error)
-        self.carry_out_orders(None)
+        self.run_calls(None)
         self.suspended = False
-        self.fail_in_work(error)
+        self.fail_in_progress(error)
         self._wake_writers()
-        self.on_dropped = _ignore  # whoever holds on to the address must not hold on to what ran behind it
+        self.on_dropped = _ignore  # a reference held elsewhere must not keep the supervisor alive
 
     def _empty(self) -> None:
         waiting = [self._queue.get_nowait() for _ in range(self._size)]
@@ -376,7 +384,7 @@ class Mailbox(Generic[MessageT, ReplyT]):
             self._drop(waiting, ActorStopped(self._owner))
 
     def _drop(self, requests: Sequence[Request[MessageT, ReplyT]], error: ActorError) -> None:
-        """Answer those who wait; tell of the messages nobody waits for, which would be lost without a trace."""
+        """Answer the senders that asked; report the other messages, which would be lost silently."""
         unanswered = [request for request in requests if not request.abandoned]
         for request in unanswered:
             request.fail(error)
@@ -393,7 +401,7 @@ class Mailbox(Generic[MessageT, ReplyT]):
             _wake(self._writers.popleft())
 
     def _give_up_room(self, room: "asyncio.Future[None]", writers: "deque[asyncio.Future[None]]") -> None:
-        """Hand the room on that a cancelled writer was just given, so that the next writer does not sleep on."""
+        """Pass the room that a cancelled writer was just given on to the next writer."""
         if room in writers:
             writers.remove(room)
         elif writers:
@@ -406,4 +414,4 @@ def _wake(waiter: "asyncio.Future[None]") -> None:
 
 
 def _ignore(_: Sequence[Request[Any, Any]], __: ActorError | None) -> None:
-    """Let dropped messages go, where nobody owns the mailbox."""
+    """Ignore dropped messages of a mailbox without an owner."""

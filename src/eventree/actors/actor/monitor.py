@@ -1,4 +1,4 @@
-"""Watching an actor from outside: every restart, and its end for good."""
+"""Monitors: watch an actor's restarts and its final exit from outside."""
 
 import asyncio
 from collections import deque
@@ -11,11 +11,11 @@ from eventree.actors.exits import ExitKind, ExitReason
 
 @dataclass(frozen=True, slots=True)
 class Restarted:
-    """The actor ended and runs again.
+    """The actor exited and is running again.
 
     Attributes:
         incarnation: The number of its new start.
-        reason: Why the one before ended.
+        reason: Why the previous incarnation exited.
     """
 
     incarnation: int
@@ -24,109 +24,109 @@ class Restarted:
 
 @dataclass(frozen=True, slots=True)
 class Down:
-    """The actor ended and does not come back by itself.
+    """The actor exited and will not be restarted.
 
     Attributes:
-        reason: Why it ended; only the kind of the end, without the error, for whoever began to watch after it.
+        reason: Why it exited; only the kind, without the error, for a monitor that was created afterwards.
     """
 
     reason: ExitReason
 
 
-Sighting: TypeAlias = Restarted | Down
+MonitorEvent: TypeAlias = Restarted | Down
 
 
 class Monitors:
-    """Remember who watches an actor, and how it ended."""
+    """Hold the monitors of an actor and its last exit reason."""
 
     def __init__(self) -> None:
-        """Begin with an actor that was never started, and nobody who watches."""
-        self._watching: list[Monitor] = []
+        """Begin with an actor that was never started, and no monitor."""
+        self._monitors: list[Monitor] = []
         self._reason = ExitReason(ExitKind.SHUTDOWN)
         self._starts = 0
         self._is_down = True
 
     def starting(self) -> None:
-        """Note that the actor is about to run."""
+        """Record that the actor is about to run."""
         if self._is_down:
             self._starts = 0
             self._is_down = False
 
     def started(self, incarnation: int) -> None:
-        """Note that the actor runs."""
+        """Record that the actor runs; notify the monitors if this is a restart."""
         self._starts += 1
         if self._starts > 1:
-            for monitor in self._watching:
-                monitor.tell(Restarted(incarnation, self._reason))
-        self._reason = ExitReason(ExitKind.SHUTDOWN)  # an exception would keep all that its frames refer to
+            for monitor in self._monitors:
+                monitor.notify(Restarted(incarnation, self._reason))
+        self._reason = ExitReason(ExitKind.SHUTDOWN)  # an exception would keep everything alive its frames refer to
 
     def ended(self, reason: ExitReason) -> None:
-        """Note that an incarnation ended; nobody is told before it is known how it goes on."""
+        """Record that an incarnation exited; monitors are notified once it is known whether it is restarted."""
         self._reason = reason
 
     def down(self) -> None:
-        """Note that the actor is stopped for good."""
+        """Record that the actor has stopped for good; notify the monitors."""
         if not self._is_down:
             self._is_down = True
-            for monitor in self._watching:
-                monitor.tell(Down(self._reason))
+            for monitor in self._monitors:
+                monitor.notify(Down(self._reason))
             self._reason = ExitReason(self._reason.kind)
 
     def add(self, monitor: "Monitor") -> None:
-        """Tell a monitor from now on; at once if the actor is down."""
-        self._watching.append(monitor)
+        """Notify a monitor from now on; at once if the actor is down."""
+        self._monitors.append(monitor)
         if self._is_down:
-            monitor.tell(Down(self._reason))
+            monitor.notify(Down(self._reason))
 
     def remove(self, monitor: "Monitor") -> None:
-        """Tell a monitor nothing more."""
-        self._watching.remove(monitor)
+        """Notify a monitor no more."""
+        self._monitors.remove(monitor)
 
 
 class Monitor:
-    """Iterate over what becomes of an actor, inside `async with`; the last thing is `Down`.
+    """Iterate over the restarts of an actor inside `async with`; the last event is `Down`.
 
-    Restarts that nobody has read yet are one: the newest counts.
+    Restarts that were not read yet are merged: only the newest is kept.
     """
 
     def __init__(self, monitors: Monitors) -> None:
-        """Watch nothing until it is entered."""
+        """Create an inactive monitor."""
         self._monitors = monitors
-        self._seen: deque[Sighting] = deque()
-        self._news = asyncio.Event()
-        self._over = False
+        self._events: deque[MonitorEvent] = deque()
+        self._has_events = asyncio.Event()
+        self._is_over = False
 
     async def __aenter__(self) -> Self:
-        """Begin to watch."""
+        """Start monitoring."""
         self._monitors.add(self)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Watch no more."""
+        """Stop monitoring."""
         self._monitors.remove(self)
 
     def __aiter__(self) -> Self:
-        """Iterate over what is seen from entry on."""
+        """Iterate over the events from entry on."""
         return self
 
-    async def __anext__(self) -> Sighting:
-        """Wait for the next thing that happens to the actor."""
-        if self._over:
+    async def __anext__(self) -> MonitorEvent:
+        """Wait for the next event."""
+        if self._is_over:
             raise StopAsyncIteration
-        while not self._seen:
-            self._news.clear()
-            await self._news.wait()
-        sighting = self._seen.popleft()
-        self._over = isinstance(sighting, Down)
-        return sighting
+        while not self._events:
+            self._has_events.clear()
+            await self._has_events.wait()
+        event = self._events.popleft()
+        self._is_over = isinstance(event, Down)
+        return event
 
-    def tell(self, sighting: Sighting) -> None:
-        """Show it to whoever iterates; after `Down` there is nothing more to see."""
-        if self._over or (self._seen and isinstance(self._seen[-1], Down)):
+    def notify(self, event: MonitorEvent) -> None:
+        """Add an event; nothing follows after `Down`."""
+        if self._is_over or (self._events and isinstance(self._events[-1], Down)):
             return
-        if isinstance(sighting, Restarted) and self._seen and isinstance(self._seen[-1], Restarted):
-            self._seen.pop()
-        self._seen.append(sighting)
-        self._news.set()
+        if isinstance(event, Restarted) and self._events and isinstance(self._events[-1], Restarted):
+            self._events.pop()
+        self._events.append(event)
+        self._has_events.set()

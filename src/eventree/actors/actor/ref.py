@@ -1,4 +1,4 @@
-"""The address of an actor: what others hold to send it messages, valid across its restarts."""
+"""References to actors: send messages through them; valid across restarts."""
 
 import asyncio
 import logging
@@ -22,29 +22,29 @@ T = TypeVar("T")
 
 
 class ActorRef(Generic[MessageT_contra, ReplyT_co]):
-    """Send messages to an actor, whichever incarnation of it is running.
+    """Send messages to an actor, in whichever incarnation.
 
-    Messages of one sender arrive in order, one actor handles one at a time. What waits in the mailbox survives a
-    restart; what was in work at a crash is answered with `ActorCrashed`; everything is answered when it stops.
+    Messages from one sender arrive in order, and the actor handles one at a time. Queued messages survive a restart.
+    A message in progress at a crash is answered with `ActorCrashed`, and every pending message when the actor stops.
 
     Attributes:
-        id: Names the actor.
-        incarnation: How often it was started; 0 before the first time.
-        status: What it is doing.
-        mailbox: For the runtime: what waits for it.
-        monitors: For the runtime: who watches it.
+        id: The actor's id.
+        incarnation: How often it was started; 0 before the first start.
+        status: Its status.
+        mailbox: For the runtime: its mailbox.
+        monitors: For the runtime: its monitors.
         parent: For the runtime: its supervisor, None at the root.
-        task: For the runtime: the task of its present incarnation.
+        task: For the runtime: the task of its current incarnation.
         waits_for: For the runtime: the actor whose answer its task awaits.
-        waits_on: For the runtime: the answers it awaits there.
+        waits_on: For the runtime: the answers it awaits from there.
     """
 
     def __init__(self, id: Hashable, *, mailbox: MailboxSpec | None = None) -> None:
-        """Make the address of an actor that is not started yet.
+        """Create a reference to an actor that is not started yet.
 
         Args:
-            id: Names the actor in errors and logs.
-            mailbox: How many messages may wait, and what becomes of more; default 1,000, then `MailboxFull`.
+            id: The actor's id in errors and logs.
+            mailbox: The size and overflow policy of its mailbox; default 1,000 messages, then `MailboxFull`.
         """
         self.id = id
         self.incarnation = 0
@@ -60,16 +60,16 @@ class ActorRef(Generic[MessageT_contra, ReplyT_co]):
         return f"<ActorRef {self.id!r} {self.status.value}, incarnation {self.incarnation}, {len(self.mailbox)} queued>"
 
     def tell(self, message: MessageT_contra) -> None:
-        """Hand over a message without waiting for anything.
+        """Send a message without waiting.
 
         Raises:
             ActorStopped: The actor is not running.
-            MailboxFull: There is no room.
+            MailboxFull: The mailbox is full.
         """
         self.mailbox.put_nowait(Request(message))
 
     def tell_threadsafe(self, message: MessageT_contra) -> None:
-        """Hand over a message from another thread; if it cannot be taken there is a log line.
+        """Send a message from another thread; a message that is refused later is logged.
 
         Raises:
             ActorStopped: The actor is not running.
@@ -83,18 +83,18 @@ class ActorRef(Generic[MessageT_contra, ReplyT_co]):
         try:
             self.tell(message)
         except ActorError as error:
-            logger.warning("a %s from another thread is lost: %s", type(message).__name__, error)
+            logger.warning("lost a %s sent from another thread: %s", type(message).__name__, error)
 
     async def send(self, message: MessageT_contra, *, timeout: float | None = None) -> None:
-        """Hand over a message, waiting for room in the mailbox.
+        """Send a message, waiting for room in the mailbox.
 
         Args:
-            message: What to send.
-            timeout: How long to wait for room, in seconds; default without limit.
+            message: The message to send.
+            timeout: How long to wait for room, in seconds; default unlimited.
 
         Raises:
-            ActorStopped: The actor is not running, or stopped while we waited.
-            MailboxFull: There was no room in time; at once for an actor that sends to itself.
+            ActorStopped: The actor is not running, or stopped during the wait.
+            MailboxFull: There was no room in time; raised at once for an actor that sends to itself.
         """
         if timeout is not None:
             check_positive("timeout", timeout)
@@ -107,13 +107,13 @@ class ActorRef(Generic[MessageT_contra, ReplyT_co]):
             await self._send(Request(message), asker, timeout)
 
     def ask_nowait(self, message: MessageT_contra) -> "asyncio.Future[ReplyT_co]":
-        """Hand over a message and return the future that will hold its answer; without a timeout.
+        """Send a message and return the future of its answer, without a timeout.
 
-        Nothing looks for rings here: an actor that awaits its own answer waits until it is stopped.
+        Cycles are not detected here: an actor that awaits its own answer waits until it is stopped.
 
         Raises:
             ActorStopped: The actor is not running.
-            MailboxFull: There is no room.
+            MailboxFull: The mailbox is full.
         """
         answer: asyncio.Future[ReplyT_co] = asyncio.get_running_loop().create_future()
         self.mailbox.put_nowait(Request(message, answer))
@@ -123,18 +123,18 @@ class ActorRef(Generic[MessageT_contra, ReplyT_co]):
         """Send a message and wait for its answer.
 
         Args:
-            message: What to send.
+            message: The message to send.
             timeout: How long to wait, for room and answer together, in seconds; default 5.
-            operation: What to call it in an `ActorTimeout`; default the name of the message's class.
+            operation: The name for an `ActorTimeout`; default the name of the message's class.
 
         Returns:
-            What `receive` returned for it.
+            The return value of `receive`.
 
         Raises:
             ActorTimeout: No answer in time; its `outcome` says whether the message was taken up.
-            ActorCrashed: The actor crashed while it worked on it.
-            ActorStopped: The actor is not running; or it is being restarted while the actor that asks is to stop.
-            AskCycle: It waits for an answer of the actor that asks.
+            ActorCrashed: The actor crashed while handling it.
+            ActorStopped: The actor is not running; or it is being restarted while the asking actor is to stop.
+            AskCycle: The actor waits for an answer from the asking actor.
             MailboxFull: There was no room in time.
         """
         check_positive("timeout", timeout)
@@ -160,10 +160,10 @@ class ActorRef(Generic[MessageT_contra, ReplyT_co]):
     async def ask_many(
         self, messages: Iterable[MessageT_contra], *, timeout: float = 5.0, operation: str | None = None
     ) -> list[ReplyT_co | BaseException]:
-        """Send messages and wait for all answers: cheaper than one `ask` each.
+        """Send messages and wait for all answers; cheaper than one `ask` each.
 
         Args:
-            messages: What to send, in order.
+            messages: The messages to send, in order.
             timeout: How long to wait for all of them together, in seconds; default 5.
             operation: As for `ask`.
 
@@ -171,7 +171,7 @@ class ActorRef(Generic[MessageT_contra, ReplyT_co]):
             For each message its answer, or the error that `ask` would raise.
 
         Raises:
-            AskCycle: The actor waits for an answer of the actor that asks; nothing was sent.
+            AskCycle: The actor waits for an answer from the asking actor; nothing was sent.
         """
         check_positive("timeout", timeout)
         loop = asyncio.get_running_loop()
@@ -198,17 +198,17 @@ class ActorRef(Generic[MessageT_contra, ReplyT_co]):
                 answer.cancel()
 
     def monitor(self) -> Monitor:
-        """Watch the actor: `async with ref.monitor() as sightings: async for sighting in sightings: ...`.
+        """Monitor the actor: `async with ref.monitor() as events: async for event in events: ...`.
 
-        Each restart is a `Restarted`; the last thing, at once if it does not run, is `Down`.
+        Each restart is a `Restarted`; the last event, immediate if the actor does not run, is `Down`.
         """
         return Monitor(self.monitors)
 
     async def inspect(self, *, state: bool = False, timeout: float = 5.0) -> ActorInfo:
-        """Return what the actor is doing, however much waits for it.
+        """Describe the actor, without waiting for its queued messages.
 
         Args:
-            state: Whether to return the attributes of its instance too; waits until its present message is done.
+            state: Whether to include the attributes of its instance; waits until the current message is handled.
             timeout: How long to wait for that, in seconds; default 5.
 
         Raises:
@@ -217,14 +217,14 @@ class ActorRef(Generic[MessageT_contra, ReplyT_co]):
         found: Mapping[str, object] | None = None
         if state and self.mailbox.is_open:
             with suppress(ActorStopped):
-                found = await self._order(_attributes, "inspect", timeout)
+                found = await self._call_in_actor(_attributes, "inspect", timeout)
         mailbox = self.mailbox
         return ActorInfo(
             id=self.id,
             status=self.status,
             incarnation=self.incarnation,
             queued=len(mailbox),
-            in_work=mailbox.in_work,
+            in_progress=mailbox.in_progress,
             suspended=mailbox.suspended,
             handled=mailbox.handled,
             skipped=mailbox.skipped,
@@ -233,36 +233,36 @@ class ActorRef(Generic[MessageT_contra, ReplyT_co]):
         )
 
     async def suspend(self, *, timeout: float = 5.0) -> None:
-        """Let messages wait until `resume`; returns once the present one is done. It can still be stopped.
+        """Handle no messages until `resume`; returns once the current one is handled. It can still be stopped.
 
         Args:
             timeout: How long to wait for that, in seconds; default 5.
 
         Raises:
             ActorStopped: The actor is not running.
-            ActorTimeout: It was not done in time, and goes on with what waits.
+            ActorTimeout: The current message took longer; the actor is not suspended.
         """
-        await self._order(lambda _: self.mailbox.suspend(), "suspend", timeout)
+        await self._call_in_actor(lambda _: self.mailbox.suspend(), "suspend", timeout)
 
     def resume(self) -> None:
-        """Let the actor handle messages again."""
+        """Handle messages again."""
         self.mailbox.resume()
 
-    async def _order(self, order: "Callable[[Any], T]", operation: str, timeout: float) -> T:
+    async def _call_in_actor(self, function: "Callable[[Any], T]", operation: str, timeout: float) -> T:
         check_positive("timeout", timeout)
         done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
 
-        def carry_out(actor: object | None) -> None:
+        def call(actor: object | None) -> None:
             if actor is None and not done.done():
                 done.set_exception(ActorStopped(self.id))
             if not done.done():
-                done.set_result(order(actor))
+                done.set_result(function(actor))
 
-        self.mailbox.order(carry_out)
+        self.mailbox.call_in_actor(call)
         try:
             await asyncio.wait({done}, timeout=timeout)
         finally:
-            done.cancel()  # who gave up has nothing carried out any more
+            done.cancel()  # after a timeout the function must not be called any more
         if done.cancelled():
             raise ActorTimeout(operation, timeout)
         return done.result()
@@ -270,9 +270,9 @@ class ActorRef(Generic[MessageT_contra, ReplyT_co]):
     def _await_as(
         self, asker: "ActorRef[Never, object]", answers: "Sequence[asyncio.Future[Any]]"
     ) -> "asyncio.Future[None]":
-        """Take note that an actor waits for this one; return what is done when that actor is to stop."""
+        """Record that an actor waits for this one; return the future that is done once that actor is to stop."""
         self._refuse_cycle(asker)
-        stops = asker.mailbox.stop_wish
+        stops = asker.mailbox.stop_requested
         if self.mailbox.down and stops.done():
             raise ActorStopped(self.id)
         asker.waits_for, asker.waits_on = self, answers
@@ -283,7 +283,7 @@ class ActorRef(Generic[MessageT_contra, ReplyT_co]):
         while waiting[-1] is not asker:
             following = waiting[-1].waits_for
             is_answered = waiting[-1] is not asker and all(answer.done() for answer in waiting[-1].waits_on)
-            if following is None or is_answered:  # it has its answer, though its task has had no turn since
+            if following is None or is_answered:  # it has its answer, but its task has not run since
                 return
             waiting.append(following)
         raise AskCycle([each.id for each in waiting])
@@ -291,12 +291,12 @@ class ActorRef(Generic[MessageT_contra, ReplyT_co]):
     def _expire(self, requests: "Sequence[Request[Any, Never]]", operation: str | None, seconds: float) -> None:
         for request in requests:
             if not request.answered:
-                self.mailbox.late += request.taken
+                self.mailbox.count_late(request)
                 name = operation or type(request.message).__name__
                 request.fail(ActorTimeout(name, seconds, "unknown" if request.taken else "not_started"))
 
     async def _put_or_fail(self, request: "Request[MessageT_contra, ReplyT_co]", deadline: float) -> None:
-        """Hand a request over or answer it with why that did not work."""
+        """Send a request, or answer it with the error."""
         try:
             if self.mailbox.down and request.asker_stops is not None and request.asker_stops.done():
                 raise ActorStopped(self.id)
@@ -313,7 +313,7 @@ class ActorRef(Generic[MessageT_contra, ReplyT_co]):
         asker: "ActorRef[Never, object] | None",
         timeout: float | None,
     ) -> None:
-        """Wait for room; an actor that does so is known to wait for this one."""
+        """Wait for room; a sending actor is recorded as waiting for this one."""
         if asker is None:
             await self._put(request, timeout)
             return
@@ -338,7 +338,7 @@ class ActorRef(Generic[MessageT_contra, ReplyT_co]):
 
 
 CURRENT: Final[ContextVar["ActorRef[Never, object] | None"]] = ContextVar("CURRENT", default=None)
-"""The actor in whose task, or in a task made by it, the code runs."""
+"""The actor in whose task, or in a task created by it, the code runs."""
 
 
 def _attributes(actor: object) -> Mapping[str, object]:
@@ -346,6 +346,6 @@ def _attributes(actor: object) -> Mapping[str, object]:
 
 
 def current_actor() -> "ActorRef[Never, object] | None":
-    """Return the actor whose own task runs; None anywhere else, in tasks made by an actor too."""
+    """Return the actor whose own task is running; None anywhere else, also in tasks created by an actor."""
     ref = CURRENT.get()
     return ref if ref is not None and ref.task is asyncio.current_task() else None

@@ -1,4 +1,4 @@
-"""A message on its way to an actor, with the answer on its way back."""
+"""A message to an actor, with the future for its answer."""
 
 import asyncio
 from collections.abc import Generator
@@ -12,31 +12,31 @@ MessageT_co = TypeVar("MessageT_co", covariant=True)
 ReplyT_contra = TypeVar("ReplyT_contra", contravariant=True)
 
 CARRIED: Final[ContextVar[object]] = ContextVar("CARRIED", default=None)
-"""What goes along with every message that is sent, and is there again where it is handled; None for nothing."""
+"""The message context: sent along with every message and restored where it is handled; None for nothing."""
 
 
 @contextmanager
 def carrying(value: object) -> Generator[None, None, None]:
-    """Let messages that are sent inside carry a value."""
+    """Send a value along with every message that is sent inside."""
     token = CARRIED.set(value)
     try:
         yield
     finally:
-        with suppress(ValueError):  # a generator may be closed in a context of somebody else, where nothing was set
+        with suppress(ValueError):  # a generator may be closed in another context, where the variable was not set
             CARRIED.reset(token)
 
 
 class Request(
     Struct, Generic[MessageT_co, ReplyT_contra], eq=False
-):  # a Struct is made twice as fast as any other class
-    """Carry one message to an actor and, if the sender asked, its answer back.
+):  # a Struct is created twice as fast as any other class
+    """A message to an actor and, if the sender asked, its answer.
 
     Attributes:
         message: What was sent.
         answer: For the runtime: what the sender awaits; None if it did not ask.
-        asker_stops: For the runtime: done once the sender is asked to stop; None if it is no actor.
-        taken: For the runtime: whether an actor has taken it up.
-        carried: What its sender carried, such as the ids of what it worked on; see `carrying`.
+        asker_stops: For the runtime: done once the sending actor is asked to stop; None if no actor asked.
+        taken: For the runtime: whether the actor has taken it up.
+        carried: The message context of its sender, such as correlation ids; see `carrying`.
     """
 
     message: MessageT_co
@@ -46,22 +46,22 @@ class Request(
     carried: object = field(default_factory=CARRIED.get)
 
     def __repr__(self) -> str:
-        return f"<Request {type(self.message).__name__}>"  # what was sent is nobody else's business
+        return f"<Request {type(self.message).__name__}>"  # its content may be confidential
 
     def reply(self, value: ReplyT_contra) -> None:
-        """Answer the sender; does nothing where nobody waits (any more)."""
+        """Answer the sender; does nothing if the sender does not wait (any more)."""
         if self.answer is not None and not self.answer.done():
             self.answer.set_result(value)
 
     def fail(self, error: BaseException) -> None:
-        """Answer the sender with an error; does nothing where nobody waits (any more)."""
+        """Answer the sender with an error; does nothing if the sender does not wait (any more)."""
         if self.answer is not None and not self.answer.done():
             self.answer.set_exception(error)
 
     def carrying(self) -> AbstractContextManager[None]:
-        """Carry on what the sender carried: `with request.carrying(): ...`, in a `receive_batch` of your own.
+        """Restore the sender's message context in your own `receive_batch`: `with request.carrying(): ...`.
 
-        Around `receive` this is done for you.
+        For `receive` the runtime does this.
         """
         return carrying(self.carried)
 
@@ -72,10 +72,10 @@ class Request(
 
     @property
     def answered(self) -> bool:
-        """Whether nobody waits for an answer: it was given, the sender gave up, or never asked for one."""
+        """Whether no answer is awaited: it was given, or the sender gave up or never asked for one."""
         return self.answer is None or self.answer.done()
 
     @property
     def abandoned(self) -> bool:
-        """Whether the sender asked and then gave up waiting, or has its answer."""
+        """Whether the sender asked and either gave up waiting or has its answer."""
         return self.answer is not None and self.answer.done()

@@ -1,4 +1,4 @@
-"""What the log says of crashes: once each, never a message's content, and no storms."""
+"""The log of crashes and lost messages: rate-limited, and never with the content of a message."""
 
 import logging
 from collections import Counter
@@ -6,63 +6,67 @@ from collections.abc import Hashable, Iterable
 from typing import Any
 
 from eventree.actors.actor.request import Request
-from eventree.actors.exits import ExitReason
+from eventree.actors.exits import ExitKind, ExitReason
 
 logger = logging.getLogger("eventree")
 
 FULL_REPORTS = 10
-"""After so many reports alike of a child, only those whose number is a power of two are written; after so many crashes
-of any children at the same line of code, they are written without the traceback."""
+"""After this many equal entries for one child, only those whose number is a power of two are written; after this many
+crashes at the same line of code, of any children, entries are written without the traceback."""
 
 
-class Reports:
-    """Write the log of one supervisor."""
+class CrashLog:
+    """Log the crashes and lost messages of one supervisor's children."""
 
     def __init__(self, supervisor: str) -> None:
-        """Begin without any repetition to remember."""
-        self._supervisor = supervisor
-        self._seen: dict[Hashable, Counter[str]] = {}
-        self._tracebacks: Counter[tuple[str, str, int]] = Counter()
-
-    def ended(
-        self, child: Hashable, incarnation: int, reason: ExitReason, *, messages: tuple[str, ...], what_next: str
-    ) -> None:
-        """Report an abnormal end of a child.
+        """Create a log with no entries counted.
 
         Args:
-            child: Its id.
-            incarnation: The number of the start that ended.
-            reason: Why it ended.
-            messages: The types of the messages it had in work.
-            what_next: What becomes of it.
+            supervisor: The supervisor's name.
+        """
+        self._supervisor = supervisor
+        self._counts: dict[Hashable, Counter[str]] = {}
+        self._tracebacks: Counter[tuple[str, str, int]] = Counter()
+
+    def child_exited(
+        self, child: Hashable, incarnation: int, reason: ExitReason, *, messages: tuple[str, ...], what_next: str
+    ) -> None:
+        """Log an abnormal exit.
+
+        Args:
+            child: The id of the child.
+            incarnation: The incarnation that exited.
+            reason: Why it exited.
+            messages: The types of the messages it was handling.
+            what_next: How the supervisor reacts.
         """
         count = self._count(child, type(reason.error).__name__)
         if not count:
             return
         logger.error(
-            "supervisor %s: child %r (incarnation %d) %s%s, %s%s",
+            "supervisor %s: child %r (incarnation %d) %s%s; %s%s",
             self._supervisor,
             child,
             incarnation,
-            reason.kind.value,
-            f" at work on {_listed(messages)}" if messages else "",
+            "was killed" if reason.kind is ExitKind.KILLED else "crashed",
+            f" while handling {_counted(messages)}" if messages else "",
             what_next,
             "" if count == 1 else f" ({count} times so far)",
-            exc_info=reason.error if self._is_news(reason.error) else None,
+            exc_info=reason.error if self._needs_traceback(reason.error) else None,
         )
 
     def dead_letters(self, actor: Hashable, letters: Iterable[Request[Any, Any]], why: Exception) -> None:
-        """Report messages that are lost, one line for all of a kind."""
+        """Log messages that are lost, one line per message type."""
         for message_type, lost in Counter(type(letter.message).__name__ for letter in letters).items():
             if self._count(actor, message_type):
-                logger.warning("%d waiting %s to actor %r lost: %s", lost, message_type, actor, why)
+                logger.warning("lost %d %s queued for actor %r: %s", lost, message_type, actor, why)
 
     def forget(self, child: Hashable) -> None:
-        """Forget what was reported of a child that is no more."""
-        self._seen.pop(child, None)
+        """Drop the counts of a child that was removed."""
+        self._counts.pop(child, None)
 
-    def _is_news(self, error: BaseException | None) -> bool:
-        """Return whether to write the traceback: not again and again where many children crash at the same place."""
+    def _needs_traceback(self, error: BaseException | None) -> bool:
+        """Return whether to write the traceback; many crashes at the same line write it only a few times."""
         if error is None:
             return False
         place = _place_of(error)
@@ -70,15 +74,15 @@ class Reports:
         return self._tracebacks[place] <= FULL_REPORTS
 
     def _count(self, child: Hashable, what: str) -> int:
-        """Return how often this happened, 0 if it happens too often to be written again."""
-        seen = self._seen.setdefault(child, Counter())
-        seen[what] += 1
-        count = seen[what]
+        """Count an entry and return the count; return 0 if the entry is to be suppressed."""
+        counts = self._counts.setdefault(child, Counter())
+        counts[what] += 1
+        count = counts[what]
         return count if count <= FULL_REPORTS or count & (count - 1) == 0 else 0
 
 
 def _place_of(error: BaseException) -> tuple[str, str, int]:
-    """Return what an error is and where it was raised."""
+    """Return the type of an error, and the file and line where it was raised."""
     traceback = error.__traceback__
     while traceback is not None and traceback.tb_next is not None:
         traceback = traceback.tb_next
@@ -87,6 +91,6 @@ def _place_of(error: BaseException) -> tuple[str, str, int]:
     return type(error).__name__, traceback.tb_frame.f_code.co_filename, traceback.tb_lineno
 
 
-def _listed(messages: tuple[str, ...]) -> str:
+def _counted(messages: tuple[str, ...]) -> str:
     counts = Counter(messages)
     return ", ".join(name if count == 1 else f"{count} {name}" for name, count in counts.items())

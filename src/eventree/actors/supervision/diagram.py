@@ -1,4 +1,4 @@
-"""What a running tree looks like: counted, and drawn as text."""
+"""A running tree in figures and as a text diagram."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,11 +10,11 @@ from eventree.actors.supervision.messages import AnyChild
 
 @dataclass(frozen=True, slots=True)
 class ChildCounts:
-    """Count the children of a supervisor.
+    """The number of children of a supervisor.
 
     Attributes:
-        specs: All, stopped ones too.
-        active: Those that run.
+        specs: All children, stopped ones included.
+        active: Those that are running.
         supervisors: Those that are, or last were, supervisors.
         workers: All others.
     """
@@ -32,17 +32,17 @@ def count(children: Children) -> ChildCounts:
     return ChildCounts(len(children), active, supervisors, len(children) - supervisors)
 
 
-def picture(root: Children) -> str:
-    """Draw a tree: names, what they are doing, how often they were restarted, how many messages wait."""
-    return "\n".join([f"{root.name} {_rules(root)}", *_lines(root, "")])
+def draw(root: Children) -> str:
+    """Draw a tree: names, statuses, restarts and queue lengths."""
+    return "\n".join([f"{root.name} {_options(root)}", *_lines(root, "")])
 
 
 def _lines(children: Children, indent: str) -> Iterator[str]:
     last = len(children)
     for number, child in enumerate(children, 1):
         branch, below = ("└── ", "    ") if number == last else ("├── ", "│   ")
-        grandchildren = children_of(child)
-        yield f"{indent}{branch}{_describe(child)}{'' if grandchildren is None else f' {_rules(grandchildren)}'}"
+        grandchildren = _children_of(child)
+        yield f"{indent}{branch}{_describe(child)}{'' if grandchildren is None else f' {_options(grandchildren)}'}"
         if grandchildren is not None:
             yield from _lines(grandchildren, indent + below)
 
@@ -54,8 +54,8 @@ def _describe(child: AnyChild) -> str:
         parts.append(f"{child.restarts} restart{'s' if child.restarts > 1 else ''}")
     if child.last_crash is not None:
         parts.append(f"last crash {_type_of(child.last_crash)}")
-    if ref.mailbox.in_work and not child.is_supervisor:
-        parts.append(f"at work on {', '.join(sorted(set(ref.mailbox.in_work)))}")
+    if ref.mailbox.in_progress and not child.is_supervisor:
+        parts.append(f"handling {', '.join(sorted(set(ref.mailbox.in_progress)))}")
     if len(ref.mailbox):
         parts.append(f"{len(ref.mailbox)} queued")
     if ref.mailbox.suspended:
@@ -64,18 +64,18 @@ def _describe(child: AnyChild) -> str:
 
 
 def _type_of(crash: TracebackException) -> str:
-    """Return the type of an exception; its message may hold what nobody should see."""
+    """Return the type of an exception without its message, which may hold confidential data."""
     return "".join(crash.format_exception_only()).partition(":")[0].strip().rpartition(".")[2]
 
 
-def _rules(children: Children) -> str:
-    flags = children.flags
-    restarts = f"{children.restarts.recent} of {flags.max_restarts} restarts in {flags.max_seconds:g} s"
+def _options(children: Children) -> str:
+    options = children.options
+    restarts = f"{children.restarts.recent} of {options.max_restarts} restarts in {options.max_seconds:g} s"
     abandoned = f", {children.abandoned} abandoned" if children.abandoned else ""
-    return f"[{flags.strategy.value}, {restarts}{abandoned}]"
+    return f"[{options.strategy.value}, {restarts}{abandoned}]"
 
 
-def children_of(child: AnyChild) -> Children | None:
-    """Return the children of a child, None if it is no supervisor or does not run."""
+def _children_of(child: AnyChild) -> Children | None:
+    """Return the children of a running supervisor, None for any other child."""
     children: object = getattr(child.actor, "children", None)
     return children if isinstance(children, Children) else None

@@ -1,4 +1,4 @@
-"""A supervisor whose children are all made from one template, by key, when they are first needed."""
+"""A supervisor that creates its children from one template, by key, on first use."""
 
 import time
 from collections.abc import Callable, Hashable
@@ -17,14 +17,14 @@ ReplyT = TypeVar("ReplyT")
 
 
 class DynamicSupervisor(Supervisor, Generic[KeyT, MessageT, ReplyT]):
-    """Keep one child per key, each started by the first caller who wants it.
+    """Supervise one child per key, started by the first caller that needs it.
 
-    A child that ends is restarted alone; one that is not restarted, or was terminated, is forgotten, so that nothing
-    is kept for it. All are stopped at the same time, since none depends on another.
+    A child that exits is restarted alone; one that is not restarted, or was terminated, is removed, so that nothing is
+    kept for it. All children are stopped concurrently, since they do not depend on each other.
     """
 
-    stops_at_once = True
-    forgets_ended = True
+    stops_concurrently = True
+    forgets_stopped = True
 
     def __init__(  # noqa: PLR0913 - as for `Supervisor`
         self,
@@ -42,16 +42,16 @@ class DynamicSupervisor(Supervisor, Generic[KeyT, MessageT, ReplyT]):
         """Describe the children.
 
         Args:
-            template: Makes the spec for a key; its `id` must be the same for the same key.
-            max_children: How many there may be at a time, those that are being restarted too; default any number.
-            max_concurrent_restarts: How many are restarted at the same time when many crash at once, so that what they
-                load does not come all at once; default 50 (Pekko's `max-concurrent-recoveries`).
+            template: Returns the spec for a key; its `id` must be the same for the same key.
+            max_children: The maximum number of children, those being restarted included; default no limit.
+            max_concurrent_restarts: How many children are restarted at the same time when many crash at once, so that
+                they do not all load their state together; default 50 (Pekko's `max-concurrent-recoveries`).
             max_restarts: As for `Supervisor`.
             max_seconds: As for `Supervisor`.
-            name: Names the supervisor in errors and logs.
+            name: The supervisor's name in errors and logs.
             on_event: As for `Supervisor`.
             kill_grace: As for `Supervisor`.
-            clock: Returns the time in seconds; for tests.
+            clock: Returns a monotonic time in seconds; for tests.
         """
         super().__init__(
             max_restarts=max_restarts,
@@ -61,18 +61,18 @@ class DynamicSupervisor(Supervisor, Generic[KeyT, MessageT, ReplyT]):
             kill_grace=kill_grace,
             clock=clock,
         )
-        self.children.flags = replace(
-            self.children.flags, max_children=max_children, max_concurrent_restarts=max_concurrent_restarts
-        )
+        options = self.children.options
+        limits = replace(options, max_children=max_children, max_concurrent_restarts=max_concurrent_restarts)
+        self.children.reconfigure(limits, ())
         self._template = template
 
     async def get_or_start(self, key: KeyT) -> ActorRef[MessageT, ReplyT]:
-        """Return the child for a key, started if it is not there; however many callers, it is started once.
+        """Return the child for a key; start it if necessary, once for any number of concurrent callers.
 
-        A child that is just being restarted is there: messages wait for it.
+        A child that is being restarted counts as started: messages wait in its mailbox.
 
         Raises:
             ChildStartError: It did not start.
-            TooManyChildren: There are `max_children`, and none for this key.
+            TooManyChildren: There are `max_children` already, and none for this key.
         """
         return cast("ActorRef[MessageT, ReplyT]", await self._call(GetOrStart(self._template(key))))

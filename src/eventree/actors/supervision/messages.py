@@ -1,4 +1,4 @@
-"""What a supervisor is told: by its callers, and by its own children and jobs."""
+"""The messages a supervisor receives: calls from its users, notifications from its children and operations."""
 
 from collections.abc import Hashable
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ class StartChild:
 
 @dataclass(frozen=True, slots=True)
 class GetOrStart:
-    """Return a child, added or started if need be."""
+    """Return a child; add and start it if necessary."""
 
     spec: AnySpec
 
@@ -43,33 +43,33 @@ class RestartChild:
 
 @dataclass(frozen=True, slots=True)
 class ChildExited:
-    """A child ended by itself.
+    """A child exited without being asked to.
 
     Attributes:
-        child: Which one.
-        reason: How.
-        is_known: Whether it was reported already, when a restart of its group was due that did not take place.
+        child: The child.
+        reason: Why it exited.
+        is_reported: Whether the exit was already logged and emitted, when it was deferred to a group restart.
     """
 
     child: AnyChild
     reason: ExitReason
-    is_known: bool = False
+    is_reported: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class RestartFailed:
-    """A child could not be started again. It comes back as a message, so that others come between (OTP-9549)."""
+    """A restart failed. It is retried by way of a message, so that other messages are handled between (OTP-9549)."""
 
     child: AnyChild
     error: ChildStartError
 
 
 @dataclass(frozen=True, slots=True)
-class JobFailed:
-    """A job raised what it never should: the supervisor crashes with it."""
+class OperationFailed:
+    """An operation raised an unexpected error; the supervisor crashes with it."""
 
     error: BaseException
 
 
-CallerOrder: TypeAlias = StartChild | GetOrStart | TerminateChild | RestartChild
-SupervisorMessage: TypeAlias = CallerOrder | ChildExited | RestartFailed | JobFailed
+SupervisorCall: TypeAlias = StartChild | GetOrStart | TerminateChild | RestartChild
+SupervisorMessage: TypeAlias = SupervisorCall | ChildExited | RestartFailed | OperationFailed

@@ -1,4 +1,4 @@
-"""What a supervisor does beside listening: starts, stops and restarts, each in a task of its own."""
+"""The operations of a supervisor: starts, stops and restarts, each in its own task."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Coroutine
@@ -6,169 +6,169 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcon
 from typing import Any
 
 from eventree.actors.actor.request import Request
-from eventree.actors.exits import wish_to_exit
+from eventree.actors.exits import exit_request
 from eventree.actors.supervision.children import Children
 from eventree.actors.supervision.messages import (
     AnyChild,
     AnySpec,
-    CallerOrder,
     GetOrStart,
-    JobFailed,
+    OperationFailed,
     RestartChild,
     StartChild,
+    SupervisorCall,
     SupervisorMessage,
     TerminateChild,
 )
-from eventree.actors.supervision.options import Strategy
 from eventree.errors import ActorStopped, ChildStartError, EventreeError, UnexpectedCancellation
 
 
-class Lanes:
-    """Let jobs on the same child, or on all, take turns in the order they came."""
+class ChildLocks:
+    """Lock one child or all children of a supervisor; waiters get the lock in the order they came."""
 
     def __init__(self) -> None:
-        """Begin with all lanes free."""
+        """Begin with all locks free."""
         self._entrance = asyncio.Lock()
-        self._inside = 0
-        self._empty = asyncio.Event()
-        self._empty.set()
+        self._holders = 0
+        self._none_held = asyncio.Event()
+        self._none_held.set()
 
     @asynccontextmanager
-    async def of(self, child: AnyChild) -> AsyncGenerator[None, None]:
-        """Wait for the lane of one child, and hold it."""
+    async def one(self, child: AnyChild) -> AsyncGenerator[None, None]:
+        """Hold the lock of one child."""
         async with self._entrance:
-            self._inside += 1
-            self._empty.clear()
+            self._holders += 1
+            self._none_held.clear()
         try:
-            async with child.lane:
+            async with child.lock:
                 yield
         finally:
-            self._inside -= 1
-            if not self._inside:
-                self._empty.set()
+            self._holders -= 1
+            if not self._holders:
+                self._none_held.set()
 
     @asynccontextmanager
-    async def of_all(self) -> AsyncGenerator[None, None]:
-        """Wait for the lanes of all children, and hold them."""
+    async def all(self) -> AsyncGenerator[None, None]:
+        """Hold the locks of all children."""
         async with self._entrance:
-            await self._empty.wait()
+            await self._none_held.wait()
             yield
 
 
-class Jobs:
-    """Carry out what takes time, so that the supervisor hears of other children meanwhile.
+class Operations:
+    """Run slow operations in tasks, so that the supervisor stays responsive to its other children.
 
-    Jobs on the same child take turns, in the order they came; where children depend on each other, all jobs do.
+    Operations on the same child run one at a time, in the order they came; if a restart may affect siblings, all
+    operations do.
     """
 
     def __init__(self, children: Children) -> None:
-        """Begin without any.
+        """Begin without any operation.
 
         Args:
-            children: Whom they concern.
+            children: The children to operate on.
         """
         self._children = children
-        self._lanes = Lanes()
+        self._locks = ChildLocks()
         self._tasks: set[asyncio.Task[BaseException | None]] = set()
-        self._over: asyncio.Future[None] | None = None
-        self._turns: AbstractAsyncContextManager[object] | None = None
+        self._starts_refused: asyncio.Future[None] | None = None
+        self._restart_slots: AbstractAsyncContextManager[object] | None = None
         self._is_cancelled = False
 
     @property
-    def over(self) -> "asyncio.Future[None]":
-        """Done once no child is to start any more."""
-        if self._over is None:
-            self._over = asyncio.get_running_loop().create_future()
-        return self._over
+    def starts_refused(self) -> "asyncio.Future[None]":
+        """Done once no child is to be started any more."""
+        if self._starts_refused is None:
+            self._starts_refused = asyncio.get_running_loop().create_future()
+        return self._starts_refused
 
     @property
     def idle(self) -> bool:
-        """Whether nothing is under way."""
+        """Whether no operation is in progress."""
         return not self._tasks
 
-    def carry_out(self, order: CallerOrder, request: Request[SupervisorMessage, object]) -> None:
-        """Begin with what a caller wants; the request gets the answer when it is done.
+    def call(self, call: SupervisorCall, request: Request[SupervisorMessage, object]) -> None:
+        """Begin the operation a caller asked for; its result answers the request.
 
         Raises:
-            SupervisorError: It cannot be done.
+            SupervisorError: It is not possible in the current state.
         """
         if request.abandoned:
             return
         children = self._children
-        match order:
+        match call:
             case StartChild(spec):
-                self._start_first(children.add(spec), request)
+                self._add_and_start(spec, request)
             case GetOrStart(spec):
                 self._get_or_start(spec, request)
             case RestartChild(id):
-                child = children.find_ended(id)
-                child.wanted = True
-                self._begin(child, self._start_again(child), request)
+                child = children.find_stopped(id)
+                child.mark_for_start()
+                self._begin(child, self._start_stopped(child), request)
             case TerminateChild(id):
                 self._terminate(children.find(id), request)
 
     def restart(self, child: AnyChild, delay: float | None) -> None:
-        """Restart a child and its group after so many seconds; None for not at all."""
+        """Restart a child and its group after a delay in seconds; do nothing for None."""
         if delay is None:
             return
-        child.cancel_timer()
         if delay:
-            loop = asyncio.get_running_loop()
-            child.timer = loop.call_later(delay, self.restart, child, 0.0)
+            child.schedule_restart(delay, lambda: self.restart(child, 0.0))
         else:
-            self._begin(child, self._restart(child), turns=self._restart_turns())
+            child.cancel_restart()
+            self._begin(child, self._restart(child), slots=self._slots_for_restarts())
 
-    def give_up(self) -> None:
-        """Let no child start any more; a start that is under way is given up."""
-        if not self.over.done():
-            self.over.set_result(None)
+    def refuse_starts(self) -> None:
+        """Start no child any more, and abort the starts in progress."""
+        if not self.starts_refused.done():
+            self.starts_refused.set_result(None)
         for child in self._children:
-            child.cancel_timer()
+            child.cancel_restart()
 
     async def finished(self) -> None:
-        """Wait until nothing is under way."""
+        """Wait until no operation is in progress."""
         while self._tasks:
             await asyncio.wait(self._tasks)
 
     def cancel(self) -> None:
-        """Cancel what is under way."""
+        """Cancel the operations in progress."""
         self._is_cancelled = True
         for task in self._tasks:
             task.cancel()
 
-    # --- the jobs
+    # --- the operations
 
-    def _start_first(self, child: AnyChild, request: Request[SupervisorMessage, object]) -> None:
-        child.is_new = True
+    def _add_and_start(self, spec: AnySpec, request: Request[SupervisorMessage, object]) -> None:
+        child = self._children.add(spec)
+        child.mark_for_start(first=True)
         self._begin(child, self._start_new(child), request)
 
     def _terminate(self, child: AnyChild, request: Request[SupervisorMessage, object]) -> None:
-        waited = child.timer is not None
-        child.dismiss()
-        if waited:
-            self.restart(child, 0.0)  # those of its group that wait for it go on without it
+        had_scheduled_restart = child.cancel_restart()
+        child.mark_terminated()
+        if had_scheduled_restart:
+            self.restart(child, 0.0)  # siblings that were stopped for its restart are started without it
         self._begin(child, self._children.stop(child), request)
 
     def _get_or_start(self, spec: AnySpec, request: Request[SupervisorMessage, object]) -> None:
         children = self._children
         if spec.id not in children:
-            self._start_first(children.add(spec), request)
+            self._add_and_start(spec, request)
             return
         child = children.find(spec.id)
-        runs = (child.running and not child.starting) or children.restarts.is_restarting(child)
-        if child.wanted and runs:
+        is_available = (child.running and not child.starting) or children.restarts.is_restarting(child)
+        if child.should_run and is_available:
             request.reply(child.ref)
-        elif child.wanted or child.running or child.stopping:
-            self._begin(child, self._look_again(child, request))
+        elif child.should_run or child.running or child.stopping:
+            self._begin(child, self._get_after_change(child, request))
         else:
-            child.wanted = True
-            self._begin(child, self._start_again(child), request)
+            child.mark_for_start()
+            self._begin(child, self._start_stopped(child), request)
 
-    async def _look_again(self, child: AnyChild, request: Request[SupervisorMessage, object]) -> None:
-        """Answer once a start or a stop that was under way is over; a start that failed has failed for all."""
+    async def _get_after_change(self, child: AnyChild, request: Request[SupervisorMessage, object]) -> None:
+        """Answer once the start or stop in progress has finished; all callers share the failure of a start."""
         if not self._children.has(child) and child.start_failure is not None:
             request.fail(ChildStartError(child.spec.id, child.start_failure))
-        elif child.wanted and child.running:
+        elif child.should_run and child.running:
             request.reply(child.ref)
         else:
             self._tell_supervisor(request)
@@ -180,7 +180,7 @@ class Jobs:
             self._children.remove(child)
             raise
 
-    async def _start_again(self, child: AnyChild) -> object:
+    async def _start_stopped(self, child: AnyChild) -> object:
         try:
             return await self._start(child)
         except ChildStartError:
@@ -189,25 +189,25 @@ class Jobs:
             raise
 
     async def _start(self, child: AnyChild) -> object:
-        if self.over.done():
+        if self.starts_refused.done():
             raise ActorStopped(self._children.name)
-        if not (child.wanted and self._children.has(child)):
+        if not (child.should_run and self._children.has(child)):
             raise ChildStartError(child.spec.id, child.start_failure or ActorStopped(child.spec.id))
         if not child.running:
-            await self._children.start(child, self.over)
+            await self._children.start(child, self.starts_refused)
         return child.ref
 
     async def _restart(self, child: AnyChild) -> None:
-        failed = await self._children.restarts.restart(child, self.over)
+        failed = await self._children.restarts.restart(child, self.starts_refused)
         if failed is not None:
             self._tell_supervisor(Request(failed))
 
-    def _restart_turns(self) -> AbstractAsyncContextManager[object]:
-        """Return what lets as many restarts go on at a time as may."""
-        if self._turns is None:
-            limit = self._children.flags.max_concurrent_restarts
-            self._turns = nullcontext() if limit is None else asyncio.Semaphore(limit)
-        return self._turns
+    def _slots_for_restarts(self) -> AbstractAsyncContextManager[object]:
+        """Return the semaphore that limits how many restarts run at the same time."""
+        if self._restart_slots is None:
+            limit = self._children.options.max_concurrent_restarts
+            self._restart_slots = nullcontext() if limit is None else asyncio.Semaphore(limit)
+        return self._restart_slots
 
     # --- their tasks
 
@@ -217,47 +217,47 @@ class Jobs:
         work: Coroutine[Any, Any, object],
         request: Request[SupervisorMessage, object] | None = None,
         *,
-        turns: AbstractAsyncContextManager[object] | None = None,
+        slots: AbstractAsyncContextManager[object] | None = None,
     ) -> None:
-        together = self._children.flags.strategy is not Strategy.ONE_FOR_ONE
-        lane = self._lanes.of_all() if together else self._lanes.of(child)
-        # First its turn, then the lane: whoever waits for a turn leaves the lane to whoever stops the child.
-        running = _carry_out(work, request, turns or nullcontext(), lane)
+        takes_all = self._children.options.strategy.restarts_siblings
+        lock = self._locks.all() if takes_all else self._locks.one(child)
+        # The slot comes before the lock: a restart that waits for a slot must not keep the child from being stopped.
+        running = _run(work, request, slots or nullcontext(), lock)
         task = asyncio.get_running_loop().create_task(running)
         self._tasks.add(task)
-        task.add_done_callback(self._ended)
+        task.add_done_callback(self._on_done)
 
-    def _ended(self, task: "asyncio.Task[BaseException | None]") -> None:
+    def _on_done(self, task: "asyncio.Task[BaseException | None]") -> None:
         self._tasks.discard(task)
         error = UnexpectedCancellation(self._children.name) if task.cancelled() else task.result()
         if error is not None and not (task.cancelled() and self._is_cancelled):
-            self._tell_supervisor(Request(JobFailed(error)))
+            self._tell_supervisor(Request(OperationFailed(error)))
 
     def _tell_supervisor(self, request: Request[SupervisorMessage, object]) -> None:
         if self._children.address is not None:
             self._children.address.mailbox.put_control(request)
 
 
-async def _carry_out(
+async def _run(
     work: Coroutine[Any, Any, object],
     request: Request[SupervisorMessage, object] | None,
-    turns: AbstractAsyncContextManager[object],
-    lane: AbstractAsyncContextManager[object],
+    slots: AbstractAsyncContextManager[object],
+    lock: AbstractAsyncContextManager[object],
 ) -> BaseException | None:
-    """Do the work and answer whoever wanted it.
+    """Run an operation and answer its request.
 
     Returns:
-        What the supervisor is to crash with: an error that nobody waits for, or a wish to leave the program, which
-        would tear the event loop down if it left this task.
+        The error with which the supervisor is to crash: one that answers no request, or a SystemExit or
+        KeyboardInterrupt, which would stop the event loop if this task raised it.
     """
     try:
-        async with turns, lane:
+        async with slots, lock:
             answer = await work
     except EventreeError as error:
         if request is None:
             return error
         request.fail(error)
-        return wish_to_exit(error)
+        return exit_request(error)
     except asyncio.CancelledError:
         raise
     except BaseException as error:  # noqa: BLE001 - it crashes the supervisor instead

@@ -1,4 +1,4 @@
-"""The options of a supervisor and its children: pure values, with the words and rules of OTP's `supervisor`."""
+"""The options of a supervisor and its children: pure values, with the terms and rules of OTP's `supervisor`."""
 
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
@@ -11,49 +11,58 @@ from eventree.errors.arguments import check_count, check_positive
 
 
 class Restart(Enum):
-    """When a child that ended is started again."""
+    """When a child that exited is restarted."""
 
     PERMANENT = "permanent"
     """Always."""
     TRANSIENT = "transient"
-    """Only after an abnormal end: a crash or a kill."""
+    """Only after an abnormal exit: a crash or a kill."""
     TEMPORARY = "temporary"
-    """Never; its place in the tree is forgotten."""
+    """Never; the child is removed from its supervisor."""
 
 
 class Strategy(Enum):
-    """Which children are restarted when one of them ends."""
+    """Which children are restarted when one of them exits."""
 
     ONE_FOR_ONE = "one_for_one"
-    """Only that one."""
+    """Only that child."""
     ONE_FOR_ALL = "one_for_all"
-    """All: the others are stopped in reverse order, then all are started in order."""
+    """All children: the others are stopped in reverse order, then all are started in order."""
     REST_FOR_ONE = "rest_for_one"
-    """That one and all that were started after it."""
+    """That child and every child started after it."""
+
+    @property
+    def restarts_siblings(self) -> bool:
+        """Whether the restart of one child may stop and start others, so that all operations must take turns."""
+        match self:
+            case Strategy.ONE_FOR_ONE:
+                return False
+            case Strategy.ONE_FOR_ALL | Strategy.REST_FOR_ONE:
+                return True
 
 
 class AutoShutdown(Enum):
-    """Whether a supervisor ends when its significant children have ended by themselves."""
+    """Whether a supervisor shuts down when its significant children have exited by themselves."""
 
     NEVER = "never"
-    """It goes on."""
+    """It keeps running."""
     ANY_SIGNIFICANT = "any_significant"
-    """It ends with the first of them."""
+    """It shuts down with the first of them."""
     ALL_SIGNIFICANT = "all_significant"
-    """It ends with the last of them."""
+    """It shuts down with the last of them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Flags:
-    """Say when a supervisor restarts which children, and when it ends itself (OTP's supervisor flags).
+class SupervisorOptions:
+    """Define which children a supervisor restarts, how often, and when it shuts down (OTP's supervisor flags).
 
     Attributes:
-        strategy: Which children are restarted when one ends.
+        strategy: Which children are restarted when one exits.
         max_restarts: How many restarts are allowed within `max_seconds`.
         max_seconds: The length of that window, in seconds.
-        auto_shutdown: Whether it ends with its significant children.
-        max_children: How many there may be at a time; None for any number.
-        max_concurrent_restarts: How many of them are restarted at the same time; None for any number.
+        auto_shutdown: Whether it shuts down with its significant children.
+        max_children: The maximum number of children; None for no limit.
+        max_concurrent_restarts: How many restarts may run at the same time; None for no limit.
     """
 
     strategy: Strategy = Strategy.ONE_FOR_ONE
@@ -64,7 +73,7 @@ class Flags:
     max_concurrent_restarts: int | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what is no rule."""
+        """Validate the options."""
         if not isinstance(self.strategy, Strategy):
             raise InvalidArgument("strategy", f"must be a Strategy, got {self.strategy!r}")
         if not isinstance(self.auto_shutdown, AutoShutdown):
@@ -78,7 +87,7 @@ class Flags:
 
 
 def is_restarted(restart: Restart, reason: ExitReason) -> bool:
-    """Return whether a child that ended for this reason is started again."""
+    """Return whether a child that exited for this reason is restarted."""
     return restart is Restart.PERMANENT or (restart is Restart.TRANSIENT and reason.abnormal)
 
 
@@ -86,9 +95,9 @@ def restart_group(strategy: Strategy, children: Iterable[Hashable], failed: Hash
     """Return the ids of the children to restart, in start order.
 
     Args:
-        strategy: The supervisor's.
+        strategy: The supervisor's strategy.
         children: The ids of all children in start order.
-        failed: The one that ended.
+        failed: The id of the child that exited.
     """
     match strategy:
         case Strategy.ONE_FOR_ONE:

@@ -1,4 +1,4 @@
-"""What a supervisor does about the ends of its children: who is restarted, when, and with whom."""
+"""How a supervisor reacts to the exits of its children: which are restarted, when, and with which siblings."""
 
 import asyncio
 from collections.abc import Callable, Collection, Hashable, Iterator, Sequence
@@ -6,25 +6,32 @@ from typing import Protocol
 
 from eventree.actors.actor.actor import StopActor
 from eventree.actors.events import ChildEnded, SupervisorEvent
-from eventree.actors.exits import ExitKind, ExitReason, wish_to_exit
-from eventree.actors.supervision.crash_log import Reports
-from eventree.actors.supervision.intensity import RestartBudget
+from eventree.actors.exits import ExitKind, ExitReason, exit_request
+from eventree.actors.supervision.crash_log import CrashLog
+from eventree.actors.supervision.intensity import RestartIntensity
 from eventree.actors.supervision.messages import AnyChild, RestartFailed
-from eventree.actors.supervision.options import AutoShutdown, Flags, Restart, Strategy, is_restarted, restart_group
+from eventree.actors.supervision.options import (
+    AutoShutdown,
+    Restart,
+    Strategy,
+    SupervisorOptions,
+    is_restarted,
+    restart_group,
+)
 from eventree.errors import ChildStartError
 
 
-class SignificantEnd(StopActor):
-    """The supervisor ends because its significant children have."""
+class AutoShutdownTriggered(StopActor):
+    """The supervisor shuts down because its significant children have exited."""
 
     kind = ExitKind.SHUTDOWN
 
 
 class Siblings(Protocol):
-    """The children of one supervisor, as far as restarts concern them."""
+    """The children of one supervisor, as far as restarts need them."""
 
     name: str
-    flags: Flags
+    options: SupervisorOptions
     emit: Callable[[SupervisorEvent], None]
 
     def __iter__(self) -> Iterator[AnyChild]:
@@ -33,201 +40,205 @@ class Siblings(Protocol):
 
     @property
     def ids(self) -> Collection[Hashable]:
-        """The ids of all, in start order."""
+        """The ids of all children, in start order."""
         ...
 
     def find(self, id: Hashable) -> AnyChild:
-        """Return a child by its id."""
+        """Return the child with this id."""
         ...
 
     def has(self, child: AnyChild) -> bool:
-        """Return whether it is one of these."""
+        """Return whether this child has not been removed."""
         ...
 
     def retire(self, child: AnyChild) -> None:
-        """Leave a child stopped; a temporary one is forgotten."""
+        """Leave a child stopped; remove it if it is temporary."""
         ...
 
-    async def start(self, child: AnyChild, give_up: "asyncio.Future[None]") -> None:
+    async def start(self, child: AnyChild, stop_requested: "asyncio.Future[None]") -> None:
         """Start a child; raises `ChildStartError`."""
         ...
 
-    def child_exited(self, child: AnyChild, reason: ExitReason, *, is_known: bool = False) -> None:
-        """Let the supervisor hear of an end."""
+    def child_exited(self, child: AnyChild, reason: ExitReason, *, is_reported: bool = False) -> None:
+        """Tell the supervisor of an exit."""
         ...
 
 
 class Restarts:
-    """Decide at once what follows from an end, and carry it out when its turn has come."""
+    """Decide immediately what follows from an exit; restart the group later, in its turn."""
 
-    def __init__(self, children: Siblings, reports: Reports, clock: Callable[[], float]) -> None:
-        """Begin with all restarts to come.
+    def __init__(self, children: Siblings, crash_log: CrashLog, clock: Callable[[], float]) -> None:
+        """Begin with no restart pending or counted.
 
         Args:
-            children: Whom they concern.
-            reports: Writes the log.
-            clock: Returns the time in seconds.
+            children: The children of the supervisor.
+            crash_log: Where abnormal exits are logged.
+            clock: Returns a monotonic time in seconds.
         """
         self._children = children
-        self._reports = reports
-        self._budget = RestartBudget(children.name, children.flags, clock)
-        self._due: dict[Hashable, AnyChild] = {}  # whose end led to a restart that is not over
-        self._left: set[AnyChild] = set()  # who ended meanwhile
+        self._crash_log = crash_log
+        self._intensity = RestartIntensity(children.name, children.options, clock)
+        self._pending: dict[Hashable, AnyChild] = {}  # children whose exit led to a restart that has not finished
+        self._deferred: set[AnyChild] = set()  # children that exited while a restart of their group was pending
 
-    def change(self, flags: Flags) -> None:
-        """Go by new rules, which `children` have already."""
-        self._budget.change(flags)
-        self.look_after_the_left()
+    def reconfigure(self, options: SupervisorOptions) -> None:
+        """Apply new options, which `children` has already."""
+        self._intensity.reconfigure(options)
+        self.handle_deferred_exits()
 
     def started(self, child: AnyChild) -> None:
-        """Note that a child runs."""
-        self._budget.started(child)
+        """Record that a child has started."""
+        self._intensity.started(child)
 
     def is_restarting(self, child: AnyChild) -> bool:
-        """Return whether a restart of it is due, or of a group that it belongs to."""
-        match self._children.flags.strategy:
+        """Return whether a restart of this child is pending, alone or with its group."""
+        match self._children.options.strategy:
             case Strategy.ONE_FOR_ONE:
-                return child.spec.id in self._due
+                return child.spec.id in self._pending
             case Strategy.ONE_FOR_ALL:
-                return bool(self._due)
+                return bool(self._pending)
             case Strategy.REST_FOR_ONE:
-                return any(child.spec.id in self._group(failed) for failed in self._due.values())
+                return any(child.spec.id in self._group(failed) for failed in self._pending.values())
 
     @property
     def recent(self) -> int:
-        """How many restarts count against the supervisor at the moment."""
-        return self._budget.recent
+        """The number of restarts that count against the intensity now."""
+        return self._intensity.recent
 
     def _group(self, failed: AnyChild) -> Sequence[Hashable]:
-        """Return the ids of those to restart; of all where the failed one is gone, whoever waited for it."""
+        """Return the ids to restart: all if the failed child was removed, as any may be waiting for that restart."""
         if not self._children.has(failed):
             return list(self._children.ids)
-        return restart_group(self._children.flags.strategy, self._children.ids, failed.spec.id)
+        return restart_group(self._children.options.strategy, self._children.ids, failed.spec.id)
 
-    # --- what a child's end leads to, decided at once
+    # --- decisions
 
-    def exited(self, child: AnyChild, reason: ExitReason, *, is_known: bool = False) -> float | None:
-        """Decide what follows from an end of a child.
+    def on_exit(self, child: AnyChild, reason: ExitReason, *, is_reported: bool = False) -> float | None:
+        """Decide what follows from the exit of a child.
 
         Args:
-            child: Which one.
-            reason: How it ended.
-            is_known: Whether that was reported already.
+            child: The child that exited.
+            reason: Why it exited.
+            is_reported: Whether the exit was already logged and emitted.
 
         Returns:
-            After how many seconds to restart it; None if it is not restarted, or somebody else sees to it: it was
-            stopped or replaced meanwhile, or a restart of its group is due.
+            The delay before its restart in seconds. None if no restart is to be scheduled: it is not restarted, it was
+            stopped or started again meanwhile, or a restart of its group is pending anyway.
 
         Raises:
-            RestartIntensityExceeded: Too many restarts.
-            SignificantEnd: The supervisor is to end too.
+            RestartIntensityExceeded: This would be one restart too many.
+            AutoShutdownTriggered: The supervisor is to shut down too.
         """
-        if not self._children.has(child) or child.running or not child.wanted:
+        if not self._children.has(child) or child.running or not child.should_run:
             return None
         if self.is_restarting(child):
-            child.left = reason
-            self._left.add(child)
-            if not is_known:
-                self._tell(child, reason, "restarting it with its group", restarting=True)
+            child.defer_exit(reason)
+            self._deferred.add(child)
+            if not is_reported:
+                self._report(child, reason, "restarting it with its group", restarting=True)
             return None
-        return self._decide(child, reason, is_known=is_known)
+        return self._decide(child, reason, is_reported=is_reported)
 
-    def restart_failed(self, child: AnyChild, error: ChildStartError) -> float | None:
-        """Decide what follows from a restart that failed; see `exited`."""
-        if child.running or not child.wanted or not self._children.has(child):
-            return 0.0  # it is not to be restarted any more, and the rest of its group need not wait for it
+    def on_failed_restart(self, child: AnyChild, error: ChildStartError) -> float | None:
+        """Decide what follows from a restart that failed; see `on_exit`."""
+        if child.running or not child.should_run or not self._children.has(child):
+            return 0.0  # it is not restarted any more, but the rest of its group must be
         delay = self._decide(child, ExitReason(ExitKind.CRASH, error))
         return 0.0 if delay is None else delay
 
-    def _decide(self, child: AnyChild, reason: ExitReason, *, is_known: bool = False) -> float | None:
-        if (wish := wish_to_exit(reason.error)) is not None:
-            raise wish
+    def _decide(self, child: AnyChild, reason: ExitReason, *, is_reported: bool = False) -> float | None:
+        if (request := exit_request(reason.error)) is not None:
+            raise request
         restarted = is_restarted(child.spec.restart, reason)
-        delay = self._budget.admit(child, reason) if restarted else None
-        if not is_known:
-            self._tell(child, reason, self._next(child, delay, restarted=restarted), restarting=restarted)
+        delay = self._intensity.admit(child, reason) if restarted else None
+        if not is_reported:
+            self._report(child, reason, self._next_step(child, delay, restarted=restarted), restarting=restarted)
         if delay is not None:
             child.ref.mailbox.discard()
-            self._due[child.spec.id] = child
+            self._pending[child.spec.id] = child
             return delay
         if restarted:
-            raise self._budget.exceeded_by(child)
+            raise self._intensity.exceeded_by(child)
         self._children.retire(child)
-        self._end_with(child)
+        self._check_auto_shutdown(child)
         return None
 
-    def _next(self, child: AnyChild, delay: float | None, *, restarted: bool) -> str:
+    def _next_step(self, child: AnyChild, delay: float | None, *, restarted: bool) -> str:
         if not restarted:
             return "not restarting it"
         if delay is None:
-            return "that is too often"
-        return f"restarting it ({self._budget.used_by(child)} of {self._children.flags.max_restarts} restarts)"
+            return "restart intensity exceeded"
+        return f"restarting it ({self._intensity.count_for(child)} of {self._children.options.max_restarts} restarts)"
 
-    def _tell(self, child: AnyChild, reason: ExitReason, what_next: str, *, restarting: bool) -> None:
-        """Tell listeners and the log of an end."""
-        self._children.emit(ChildEnded(self._children.name, child.spec.id, child.ref.incarnation, reason, restarting))
+    def _report(self, child: AnyChild, reason: ExitReason, what_next: str, *, restarting: bool) -> None:
+        """Emit an exit, and log it if it was abnormal."""
+        incarnation = child.ref.incarnation
+        self._children.emit(ChildEnded(self._children.name, child.spec.id, incarnation, reason, restarting))
         if reason.abnormal:
-            messages, child.ref.mailbox.crashed_on = child.ref.mailbox.crashed_on, ()
-            self._reports.ended(child.spec.id, child.ref.incarnation, reason, messages=messages, what_next=what_next)
+            messages = child.ref.mailbox.take_crashed_on()
+            self._crash_log.child_exited(child.spec.id, incarnation, reason, messages=messages, what_next=what_next)
 
-    def _end_with(self, child: AnyChild) -> None:
+    def _check_auto_shutdown(self, child: AnyChild) -> None:
         if not child.spec.significant:
             return
-        rule = self._children.flags.auto_shutdown
-        others = any(other.wanted for other in self._children if other.spec.significant)
+        rule = self._children.options.auto_shutdown
+        others = any(other.should_run for other in self._children if other.spec.significant)
         if rule is AutoShutdown.ANY_SIGNIFICANT or (rule is AutoShutdown.ALL_SIGNIFICANT and not others):
-            raise SignificantEnd
+            raise AutoShutdownTriggered
 
-    # --- what takes time
+    # --- the restart itself
 
-    async def restart(self, failed: AnyChild, give_up: "asyncio.Future[None]") -> RestartFailed | None:
-        """Stop the failed child's group in reverse order and start it in order; temporary siblings are dropped.
+    async def restart(self, failed: AnyChild, stop_requested: "asyncio.Future[None]") -> RestartFailed | None:
+        """Stop the failed child's group in reverse order and start it in order; temporary siblings are removed.
 
-        If the failed one is not to run any more, only those of its group are started that were stopped before.
+        If the failed child is not to run any more, only start the siblings that were stopped with it earlier.
 
         Returns:
-            What failed, so that it can be tried again.
+            The start that failed, to be retried; None if all succeeded.
         """
         group = [self._children.find(id) for id in self._group(failed)]
-        stuck: RestartFailed | None = None
+        failure: RestartFailed | None = None
         try:
-            if failed.wanted and not failed.running and self._children.has(failed):
-                await self._halt(group, failed)
-            stuck = await self._start_halted(group, give_up)
+            if failed.should_run and not failed.running and self._children.has(failed):
+                await self._stop_group(group, failed)
+            failure = await self._start_group(group, stop_requested)
         finally:
-            self._due.pop(failed.spec.id, None)
-            if stuck is not None:
-                self._due[stuck.child.spec.id] = stuck.child
-            self.look_after_the_left()
-        return stuck
+            self._pending.pop(failed.spec.id, None)
+            if failure is not None:
+                self._pending[failure.child.spec.id] = failure.child
+            self.handle_deferred_exits()
+        return failure
 
-    async def _halt(self, group: Sequence[AnyChild], failed: AnyChild) -> None:
-        dropped = {child for child in group if child is not failed and child.spec.restart is Restart.TEMPORARY}
+    async def _stop_group(self, group: Sequence[AnyChild], failed: AnyChild) -> None:
+        removed = {child for child in group if child is not failed and child.spec.restart is Restart.TEMPORARY}
         for child in group:
-            child.halted = child not in dropped and not child.is_new
+            child.mark_stopped_with_group(starts_again=child not in removed)
         for child in reversed(group):
             await child.stop()
-            if child in dropped:
+            if child in removed:
                 self._children.retire(child)
 
-    async def _start_halted(self, group: Sequence[AnyChild], give_up: "asyncio.Future[None]") -> RestartFailed | None:
+    async def _start_group(
+        self, group: Sequence[AnyChild], stop_requested: "asyncio.Future[None]"
+    ) -> RestartFailed | None:
         for child in group:
-            if not (self._children.has(child) and child.halted):
+            if not (self._children.has(child) and child.stopped_with_group):
                 continue
-            child.restarts += 1
+            child.count_restart()
             try:
-                await self._children.start(child, give_up)
+                await self._children.start(child, stop_requested)
             except ChildStartError as error:
-                if child.wanted:  # else it was terminated meanwhile, and the others go on without it
+                if child.should_run:  # otherwise it was terminated meanwhile, and the others start without it
                     return RestartFailed(child, error)
         return None
 
-    def look_after_the_left(self) -> None:
-        """See to those whose end was left to a restart of their group that did not take place."""
-        for child in list(self._left):
-            if child.left is None:
-                self._left.discard(child)
+    def handle_deferred_exits(self) -> None:
+        """Send each exit back to the supervisor that was deferred to a group restart which did not start the child."""
+        for child in list(self._deferred):
+            if not child.has_deferred_exit:
+                self._deferred.discard(child)
             elif not self.is_restarting(child):
-                self._left.discard(child)
-                reason, child.left = child.left, None
-                self._children.child_exited(child, reason, is_known=True)
+                self._deferred.discard(child)
+                reason = child.take_deferred_exit()
+                if reason is not None:
+                    self._children.child_exited(child, reason, is_reported=True)

@@ -1,4 +1,4 @@
-"""Run a tree as a whole program: until it ends, or somebody sends a signal."""
+"""Run a supervisor as a whole program: until it exits or a signal arrives."""
 
 import asyncio
 import signal
@@ -14,28 +14,28 @@ from eventree.errors import ActorStopped, ChildStartError
 async def run(
     supervisor: Supervisor, *, signals: Iterable[int] = (signal.SIGINT, signal.SIGTERM), drain: bool = False
 ) -> ExitReason:
-    """Start a tree and wait until it ends.
+    """Start a supervision tree and wait until it exits.
 
-    The first signal stops it in order, a second one at once. Only for programs that own their signals; inside a web
-    server, use `async with supervisor` and leave signals to the server.
+    The first signal stops the tree in order, the second one at once. Use this only in programs that own their signals;
+    inside a web server, use `async with supervisor` and leave the signals to the server.
 
     Args:
         supervisor: The root of the tree.
-        signals: Which signals to handle, in the main thread; default SIGINT (Ctrl-C) and SIGTERM.
-        drain: Whether a first signal lets the actors handle what waits for them; default not.
+        signals: The signals to handle, in the main thread; default SIGINT (Ctrl-C) and SIGTERM.
+        drain: Whether the actors process their queued messages after the first signal; default False.
 
     Returns:
-        Why it ended.
+        Why the tree exited.
 
     Raises:
-        RestartIntensityExceeded: It gave up.
-        ChildStartError: It did not start.
+        RestartIntensityExceeded: The supervisor gave up.
+        ChildStartError: A child did not start.
     """
     stops: list[asyncio.Task[None]] = []
 
     def stop() -> None:
         if stops:
-            supervisor.hurry()
+            supervisor.cancel_now()
         else:
             stops.append(asyncio.ensure_future(supervisor.stop(drain=drain)))
 
@@ -45,7 +45,7 @@ async def run(
             async with supervisor:
                 reason = await supervisor.wait()
         except (ActorStopped, ChildStartError) as error:
-            if not (stops and _was_stopped(error)):  # else the signal came while it started
+            if not (stops and _was_stopped(error)):  # otherwise the signal came during the start
                 raise
         finally:
             await asyncio.gather(*stops, return_exceptions=True)
@@ -62,12 +62,12 @@ def _was_stopped(error: BaseException | None) -> bool:
 def _handled(signals: Iterable[int], handle: Callable[[], None]) -> Generator[None, None, None]:
     loop = asyncio.get_running_loop()
 
-    def in_the_loop(_: int, __: FrameType | None) -> None:
+    def call_in_loop(_: int, __: FrameType | None) -> None:
         loop.call_soon_threadsafe(handle)
 
-    before = {number: signal.signal(number, in_the_loop) for number in signals}
+    previous = {number: signal.signal(number, call_in_loop) for number in signals}
     try:
         yield
     finally:
-        for number, handler in before.items():
+        for number, handler in previous.items():
             signal.signal(number, handler)

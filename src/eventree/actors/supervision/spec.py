@@ -1,4 +1,4 @@
-"""What a supervisor is told about a child: a value, made before anything runs."""
+"""The specification of a child: a value, created before anything runs."""
 
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
@@ -26,22 +26,22 @@ class ChildSpec(Generic[MessageT_contra, ReplyT_co]):
     """Describe one child of a supervisor.
 
     Attributes:
-        id: Names the child among its siblings.
-        start: Makes a new actor for every start, so that a restart means a fresh state; never an actor itself.
-        restart: When it is started again; default always.
-        shutdown: How long it may take to stop, in seconds, before it is cancelled. Default: 5 for an actor, without
-            limit for a supervisor (whose children have limits of their own). `BRUTAL_KILL` cancels at once.
-        start_timeout: How long its `init` may take, in seconds; default 30.
-        handler_timeout: How long it may work on one message, or batch, in seconds, before it is cancelled and crashes
-            with `HandlerTimeout`; default as long as it takes. It ends a wait, not a loop that never awaits: nothing
-            but asyncio's debug mode shows what keeps the event loop from all others.
-        significant: Whether its end by itself may end its supervisor, by the supervisor's `auto_shutdown`; not for a
-            permanent child, which never ends.
-        backoff: How long to wait before each restart; default not at all. With it the child's crashes count against
-            `max_restarts` of its supervisor until it has run well for `reset_after`, however slowly they come.
-        mailbox: How many messages may wait for it; default 1,000.
-        ref: The reference it answers to; default a new one. Give one to hold it before the child is started; its own
-            mailbox counts then.
+        id: Identifies the child among its siblings.
+        start: Creates a new actor for every start, so that a restart begins with fresh state; a factory, not an actor.
+        restart: When the child is restarted; default always.
+        shutdown: Seconds it may take to stop before it is cancelled. Default: 5 for an actor, unlimited for a
+            supervisor, whose children have limits of their own. `BRUTAL_KILL` cancels at once.
+        start_timeout: Seconds its `init` may take; default 30.
+        handler_timeout: Seconds it may take to handle one message, or batch, before it is cancelled and crashes with
+            `HandlerTimeout`; default no limit. It interrupts only code that awaits. A handler that blocks the event
+            loop is not interrupted; asyncio's debug mode reports those.
+        significant: Whether its exit may shut down its supervisor, depending on the supervisor's `auto_shutdown`. Not
+            for a permanent child, which is always restarted.
+        backoff: The delay before each restart; default none. With a backoff, its crashes count against the
+            supervisor's `max_restarts` until it has run without one for `reset_after`, however far apart they are.
+        mailbox: The size and overflow policy of its mailbox; default 1,000 messages.
+        ref: Its reference; default a new one. Pass one to use it before the child is started; the reference's own
+            mailbox then replaces `mailbox`.
     """
 
     id: Hashable
@@ -56,13 +56,13 @@ class ChildSpec(Generic[MessageT_contra, ReplyT_co]):
     ref: ActorRef[MessageT_contra, ReplyT_co] | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what could never start or stop."""
+        """Validate the spec."""
         try:
             hash(self.id)
         except TypeError as error:
             raise InvalidArgument("id", f"must be hashable, got {type(self.id).__name__} ({error})") from None
         if not callable(self.start):
-            raise InvalidArgument("start", f"must be a function that makes a new actor, got {self.start!r}")
+            raise InvalidArgument("start", f"must be a function that returns a new actor, got {self.start!r}")
         if self.shutdown is not None and not self.shutdown >= 0:
             raise InvalidArgument("shutdown", f"must be 0 or more seconds, got {self.shutdown!r}")
         check_positive("start_timeout", self.start_timeout)
@@ -71,4 +71,4 @@ class ChildSpec(Generic[MessageT_contra, ReplyT_co]):
         if not isinstance(self.restart, Restart):
             raise InvalidArgument("restart", f"must be a Restart, got {self.restart!r}")
         if self.significant and self.restart is Restart.PERMANENT:
-            raise InvalidArgument("significant", "a permanent child never ends by itself; make it transient")
+            raise InvalidArgument("significant", "a permanent child is always restarted; make it transient")
