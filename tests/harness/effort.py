@@ -1,6 +1,7 @@
 """How much the tests try: a little in every run, all of it with `--slow`."""
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import cast
 
 import pytest
@@ -22,6 +23,15 @@ def load_profile(number: int) -> None:
 def examples() -> int:
     """Return how many examples the profile allows, for tests that draw seeds without Hypothesis."""
     return settings().max_examples
+
+
+def prefer_memory(items: list[pytest.Item], folder: Path) -> None:
+    """Mark tests in a folder as slow where their `store` is not in memory, unless they are marked as `durable`."""
+    for item in items:
+        params: dict[str, object] = getattr(getattr(item, "callspec", None), "params", {})
+        in_memory = params.get("store", "memory") == "memory"
+        if not in_memory and item.path.is_relative_to(folder) and not item.get_closest_marker("durable"):
+            item.add_marker("slow")
 
 
 def leave_out_slow_tests(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -24,6 +24,7 @@ def query(seen: Seen, lease: float = 60.0) -> Query[object]:
     return Query("q", seen, poll_interval=0.01, lease=lease)  # type: ignore[arg-type]
 
 
+@pytest.mark.durable
 async def test_of_two_workers_one_works_the_other_sees_how_far_and_takes_over_when_it_stops(store: EventStore) -> None:
     old, new = Seen(), Seen()
     async with EventSourcing(ledger, store, queries=[query(new, lease=0.3)]) as second:
@@ -69,6 +70,7 @@ async def test_a_worker_that_waits_to_try_again_keeps_its_query(store: EventStor
             assert await store.load_checkpoint("q", 1) == before
 
 
+@pytest.mark.durable
 async def test_a_restarted_actor_takes_over_from_itself_at_once(store: EventStore) -> None:
     seen = Seen()
     async with EventSourcing(ledger, store, queries=[query(seen)]) as system:
@@ -80,6 +82,7 @@ async def test_a_restarted_actor_takes_over_from_itself_at_once(store: EventStor
         await seen.reaches(1)
 
 
+@pytest.mark.durable
 async def test_a_worker_whose_query_was_taken_claims_it_again_and_goes_on_where_the_checkpoint_is(
     store: EventStore, caplog: pytest.LogCaptureFixture
 ) -> None:
