@@ -1,15 +1,17 @@
 """What all tests share: their options and limits, and the Postgres server, started when the first test asks for it."""
 
+import gc
 import os
 import sys
 from collections.abc import Callable, Generator, Iterator, Mapping
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from harness import processes
+from harness import effort, processes
 from harness.bounded_loop import BoundedLoop
 from servers.postgres import PostgresServer, find_binaries, running_server, running_servers
 
@@ -20,15 +22,43 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--faults", choices=["short", "long"], default="short", help="how long processes are killed in tests/faults"
     )
+    parser.addoption("--slow", action="store_true", help="run slow tests too, and random ones with more examples")
     parser.addoption(
         "--limit", type=float, default=300.0, help="seconds that a test may take, and each of its fixtures"
     )
+
+
+# --- how much is tried
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not config.getoption("slow"):
+        effort.leave_out_slow_tests(config, items)
+
+
+def pytest_collection_finish() -> None:
+    """Keep what was collected out of the collections of garbage that many tests force: each would look at all of it."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    effort.note_of_worker(node.config, getattr(node, "workeroutput", {}))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    for line in effort.summary(config):
+        terminalreporter.write_line(line)
 
 
 # --- one test that hangs, or leaves something running, fails alone
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    number = os.environ.get("EVENTREE_EXAMPLES") or (effort.MANY if config.getoption("slow") else effort.FEW)
+    effort.load_profile(int(number))
     processes.adopt_orphans()
     if not config.getvalue("timeout"):  # of pytest-timeout: the outer net, for what blocks the loop itself
         config.option.timeout = 2 * config.getoption("limit") + 60

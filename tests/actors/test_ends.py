@@ -140,7 +140,7 @@ async def test_a_kill_waits_for_what_is_below_and_reports_what_does_not_end(crew
     branch = ChildSpec(id="inner", start=lambda: inner, shutdown=0.01 if way == "deadline" else None)
     terminating: asyncio.Future[None] | None = None
     async with asyncio.timeout(5):
-        async with Supervisor([branch], name="top", kill_grace=0.01, on_event=events.append) as top:
+        async with Supervisor([branch], name="top", kill_grace=2, on_event=events.append) as top:
             crew.on_stop = {"late": crew.gate.wait, "stuck": lambda: cling(crew.gate)}
             if way == "terminated before":
                 terminating = asyncio.ensure_future(inner.terminate_child("stuck"))

@@ -6,7 +6,6 @@ Each seed is a tree of its own; there are five times `EVENTREE_EXAMPLES`.
 import asyncio
 import gc
 import logging
-import os
 import random
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator
@@ -36,8 +35,9 @@ from eventree import (
     Strategy,
     Supervisor,
 )
+from harness.effort import examples
 
-SEEDS = 5 * int(os.environ.get("EVENTREE_EXAMPLES", "60"))
+SEEDS = 5 * examples()
 ENDS: dict[str, type[Exception]] = {"crash": Boom, "stop": StopActor, "reject": Reject}
 MESSAGES = ["echo", "echo", "ask", "many", "kill", *ENDS]
 Message = tuple[int, str]
@@ -245,6 +245,7 @@ def quiet() -> Iterator[None]:
     logging.disable(logging.NOTSET)
 
 
+@pytest.mark.random
 @pytest.mark.usefixtures("quiet")
 @pytest.mark.parametrize("factory", ["default", "eager"])
 def test_whatever_happens_to_a_tree_every_caller_is_answered_and_nothing_is_left(factory: str) -> None:

@@ -3,7 +3,6 @@
 `EVENTREE_EXAMPLES` says how many values of each type are tried.
 """
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, make_dataclass
 from datetime import UTC, date, datetime, time, timedelta, timezone
@@ -22,8 +21,9 @@ from hypothesis import strategies as st
 from typing_extensions import TypedDict  # before Python 3.12 pydantic does not take the one of typing
 
 from eventree.domain.codec import Codec
+from harness.effort import examples
 
-EXAMPLES = int(os.environ.get("EVENTREE_EXAMPLES", "60"))
+EXAMPLES = examples()
 
 
 class Color(Enum):
@@ -161,6 +161,7 @@ def made_of(cls: type[Any], value: Any) -> Any:
     return cls(value=value)
 
 
+@pytest.mark.random
 @pytest.mark.parametrize("cls", CLASSES)
 @pytest.mark.parametrize("name", [*TYPES, *TAGGED])
 def test_what_is_encoded_comes_back_as_it_was(name: str, cls: str) -> None:

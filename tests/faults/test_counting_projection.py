@@ -70,6 +70,7 @@ async def is_done(child: Child, patience: float) -> bool:
         return False
 
 
+@pytest.mark.slow
 async def test_a_counting_projection_that_is_killed_miscounts_nothing(
     address: str, effort: int, report: Callable[[str], None]
 ) -> None:
@@ -116,6 +117,7 @@ async def until_all_is_counted(store: EventStore) -> int:
     return await store.head()
 
 
+@pytest.mark.slow
 async def test_an_owner_that_is_frozen_past_its_lease_counts_nothing_twice(
     address: str, effort: int, report: Callable[[str], None]
 ) -> None:

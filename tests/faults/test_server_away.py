@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Callable
 from time import monotonic
 
+import pytest
+
 from eventree import CommitOutcomeUnknown, Err, EventSourcing, Ok, PostgresStore, Query, QueryStatus, StoreUnavailable
 from servers.postgres import PostgresServer
 from sourcing.ledger import Added, Command, Ledger, add, entries, ledger
@@ -12,6 +14,7 @@ from sourcing.reading import Seen
 System = EventSourcing[Ledger, Command, Added, str]
 
 
+@pytest.mark.slow
 async def test_a_server_that_is_away_restarts_nothing_and_work_goes_on_when_it_returns(
     postgres_server: PostgresServer, postgres_dsn: str, effort: int, report: Callable[[str], None]
 ) -> None:

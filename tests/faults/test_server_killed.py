@@ -5,6 +5,8 @@ import random
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from faults.fleet import Fleet
 from faults.verdict import verdict
 from servers.postgres import PostgresServer
@@ -12,6 +14,7 @@ from servers.postgres import PostgresServer
 NAMES = ("first", "second")
 
 
+@pytest.mark.slow
 async def test_a_killed_server_loses_nothing_acknowledged_and_repeats_nothing(
     postgres_server: PostgresServer, postgres_dsn: str, tmp_path: Path, effort: int, report: Callable[[str], None]
 ) -> None:

@@ -35,6 +35,7 @@ async def kill_and_replace(fleet: Fleet, kills: int) -> None:
     await fleet.finish()
 
 
+@pytest.mark.slow
 async def test_killed_processes_lose_nothing_acknowledged_and_repeat_nothing(
     address: str, tmp_path: Path, effort: int, report: Callable[[str], None]
 ) -> None:

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from eventree import InvalidArgument
 from eventree.stores.postgres import PostgresStore
 from eventree.stores.postgres.address import parse
+from harness.effort import examples
 
 SECRET = "c4nary"  # noqa: S105 - shall never be seen
 
@@ -232,7 +233,8 @@ port= 5432 %40 %2C %3A %00 u [ ] \ ; = % .
 _RESTS = st.lists(st.sampled_from(_PIECES.split()), max_size=12).map("".join)
 
 
-@settings(max_examples=1_500, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@pytest.mark.random
+@settings(max_examples=25 * examples(), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(_RESTS)
 def test_no_remote_host_is_smuggled_past_the_check(rest: str) -> None:
     dsn = f"postgresql://{rest}"
@@ -243,7 +245,8 @@ def test_no_remote_host_is_smuggled_past_the_check(rest: str) -> None:
     assert is_safe(dsn)
 
 
-@settings(max_examples=1_500, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@pytest.mark.random
+@settings(max_examples=25 * examples(), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(_RESTS)
 def test_what_passes_the_check_is_understood_by_the_driver(rest: str) -> None:
     dsn = f"postgresql://{rest}"

@@ -87,6 +87,7 @@ def assert_kept(kept: Sequence[Kept], events: Sequence[RecordedEvent]) -> None:
     assert max(ids.values()) == 1
 
 
+@pytest.mark.slow
 async def test_nobody_ever_sees_a_hole_and_every_answer_is_true(postgres_dsn: str) -> None:
     async with AsyncExitStack() as stack:
         stores = [await stack.enter_async_context(PostgresStore(postgres_dsn)) for _ in range(3)]

@@ -20,9 +20,19 @@ from typing import IO, TypedDict
 from uuid import uuid4
 
 _READY = "database system is ready to accept connections"
-_SCHEMAS = (
-    "SELECT nspname FROM pg_namespace WHERE nspname !~ '^pg_' AND nspname NOT IN ('information_schema', 'public')"
-)
+_EMPTY = """
+DO $$
+DECLARE schema name;
+BEGIN
+    PERFORM pg_terminate_backend(pid) FROM pg_stat_activity
+    WHERE pid <> pg_backend_pid() AND datname = current_database();
+    FOR schema IN
+        SELECT nspname FROM pg_namespace WHERE nspname !~ '^pg_' AND nspname NOT IN ('information_schema', 'public')
+    LOOP
+        EXECUTE format('DROP SCHEMA %I CASCADE', schema);
+    END LOOP;
+END $$
+"""
 _PATIENCE = 120.0
 _RUNNING: set["PostgresServer"] = set()
 _PORTS = range(15_000, 32_000)  # below those that clients get: a client that retries could end up connected to itself
@@ -179,10 +189,7 @@ class PostgresServer:
         """Return the DSN of one database, emptied of what others left in it: that is cheaper than a new one."""
         if self._shared is None:
             self._shared = self.new_database()
-        others = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()"
-        self.execute(f"{others} AND datname = current_database()", self._shared)
-        for (schema,) in self.execute(_SCHEMAS, self._shared):
-            self.execute(f'DROP SCHEMA "{schema}" CASCADE', self._shared)
+        self.execute(_EMPTY, self._shared)  # one connection for all of it: to connect costs more than to drop
         return self._shared
 
     def drop_database(self, dsn: str) -> None:

@@ -1,4 +1,9 @@
-"""The stores under the tests of the sourcing layer."""
+"""The stores under the tests of the sourcing layer.
+
+The suite of promises proves that all stores answer alike, so that these tests need one only: the one in memory. Those
+that are about restarts, transactions, several stores on one log or several processes run on SQLite too (`durable`, or
+the fixture `place`); with `--slow` all do, since its awaits take time and let other tasks come in between.
+"""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -6,6 +11,11 @@ from pathlib import Path
 import pytest
 
 from eventree import EventStore, MemoryStore, SQLiteStore
+from harness import effort
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    effort.prefer_memory(items, Path(__file__).parent)
 
 
 @pytest.fixture(params=["memory", "sqlite"])

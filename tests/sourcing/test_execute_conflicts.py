@@ -47,6 +47,7 @@ def only_if_many(state: Ledger) -> Ok[list[Added]] | Err[str]:
     return Ok([]) if len(state.entries) > 50 else Err("few")
 
 
+@pytest.mark.durable
 @either_apply
 async def test_a_command_is_decided_again_when_another_system_wrote_in_between(
     store: EventStore, kind: LedgerType
@@ -132,6 +133,7 @@ async def test_a_command_that_always_loses_is_a_conflict_and_nothing_of_it_is_st
         assert (await system.execute("a", add(1), command_id="c")).unwrap().sequence == 9
 
 
+@pytest.mark.durable
 async def test_two_systems_that_write_at_once_lose_and_repeat_nothing(store: EventStore) -> None:
     async with EventSourcing(ledger, store) as one, EventSourcing(ledger, store) as other:
         got = await asyncio.gather(*(system.execute("a", add_length) for _ in range(50) for system in (one, other)))

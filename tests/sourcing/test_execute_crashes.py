@@ -72,6 +72,7 @@ async def still_running(system: LedgerSystem) -> bool:
     return (await system.system_stats()).actor_restarts == 0
 
 
+@pytest.mark.durable
 @either_apply
 @pytest.mark.parametrize(("bug", "error"), BUGS, ids=NAMES)
 async def test_a_bug_is_the_answer_to_its_command_only(

@@ -29,6 +29,7 @@ def only_once(state: Ledger) -> Ok[list[Added]] | Err[str]:
     return Err("twice") if state.entries else Ok([Added(1)])
 
 
+@pytest.mark.durable
 async def test_a_retry_is_answered_with_the_first_commit(system: LedgerSystem) -> None:
     first = await system.execute("a", add(1, 2), command_id="c")
     await system.execute("b", add(9))
@@ -38,6 +39,7 @@ async def test_a_retry_is_answered_with_the_first_commit(system: LedgerSystem) -
     assert await entries(system, "a") == [1, 2, 3]
 
 
+@pytest.mark.durable
 async def test_a_retry_after_a_restart_is_answered_with_the_first_commit(store: EventStore) -> None:
     async with EventSourcing(ledger, store) as system:
         first = await system.execute("a", add(1), command_id="c")
@@ -57,6 +59,7 @@ async def test_a_retry_that_would_fail_now_is_answered_with_the_first_commit(
     assert await system.execute("a", only_once, command_id="d") == Err(DomainError("twice"))
 
 
+@pytest.mark.durable
 async def test_an_empty_decision_is_remembered_too(system: LedgerSystem) -> None:
     unborn = await system.execute("a", add(), command_id="c0")
     await system.execute("a", add(5))
@@ -69,6 +72,7 @@ async def test_an_empty_decision_is_remembered_too(system: LedgerSystem) -> None
     assert await entries(system, "a") == [5, 6]
 
 
+@pytest.mark.durable
 async def test_one_id_twice_in_one_batch_is_one_command(system: LedgerSystem) -> None:
     commands = [("a", add(1)), ("a", add(1)), ("a", add(2)), ("b", add(3))]
     got = await system.execute_many(commands, command_ids=["c", "c", None, "d"])

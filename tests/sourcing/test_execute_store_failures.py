@@ -318,8 +318,8 @@ async def test_what_waits_while_a_batch_commits_is_the_next_batch(
 
 
 async def test_a_batch_is_bounded_in_bytes(system: LedgerSystem, recording: RecordingStore) -> None:
-    digits = int("9" * 4_000)
-    got = await system.execute_many([(f"a{number}", add(*[digits] * 100)) for number in range(64)])
+    digits = int("9" * 1_000)
+    got = await system.execute_many([(f"a{number}", add(*[digits] * 400)) for number in range(64)])
     assert all(isinstance(answer, Ok) for answer in got)
     largest = max(
         sum(len(event.payload) for request in call for event in request.events) for call in recording.appended

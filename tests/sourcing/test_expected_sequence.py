@@ -92,6 +92,7 @@ async def test_of_many_who_saw_the_same_sequence_one_wins(system: LedgerSystem) 
     assert await entries(system, "a") == [0]
 
 
+@pytest.mark.durable
 async def test_of_many_who_write_in_two_systems_one_wins(store: EventStore) -> None:
     async with EventSourcing(ledger, store) as one, EventSourcing(ledger, store) as other:
         for round in range(20):

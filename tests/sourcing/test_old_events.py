@@ -97,6 +97,7 @@ async def put(store: EventStore, type_: str, version: int, payload: str) -> None
     await store.append([AppendRequest("account", "b", 0, [event])])
 
 
+@pytest.mark.durable
 async def test_what_was_stored_is_upcast_where_it_is_loaded(store: EventStore) -> None:
     await filled(store)
     async with EventSourcing(account, store) as system:

@@ -54,6 +54,7 @@ async def test_workers_share_a_query_and_keep_the_order_of_each_aggregate(store:
         assert seen.amounts[-1] == ("a1", [99])
 
 
+@pytest.mark.durable
 async def test_processes_share_the_workers_of_a_query(store: EventStore) -> None:
     one, two = Slow(), Slow()
     async with EventSourcing(ledger, store, queries=[split(one)]) as first:

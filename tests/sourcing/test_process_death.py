@@ -8,12 +8,15 @@ import sqlite3
 import sys
 from pathlib import Path
 
+import pytest
+
 import sourcing.victim
 from eventree import EventSourcing, SQLiteStore
+from harness import effort
 from sourcing.ledger import Ledger, ledger
 
-COUNT = 2_000
-KILLS = 6
+KILLS = max(2, effort.examples() // 10)
+COUNT = 330 * KILLS
 
 
 async def run_victim(folder: Path, acknowledged: set[int], *, kill_after: int | None) -> int:
@@ -58,6 +61,7 @@ def check(folder: Path, acknowledged: set[int]) -> list[tuple[int, int]]:
     return [(position, number) for position, number, _ in rows]
 
 
+@pytest.mark.random
 async def test_a_killed_process_loses_nothing_it_acknowledged_and_repeats_nothing(tmp_path: Path) -> None:
     chance = random.Random(7)  # noqa: S311
     acknowledged: set[int] = set()

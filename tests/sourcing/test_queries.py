@@ -27,6 +27,7 @@ from sourcing.ledger import Added, Ledger, add, apply, crash, handle, ledger
 from sourcing.reading import Events, Seen, before, query
 
 
+@pytest.mark.durable
 async def test_a_query_gets_each_commit_once_in_order_with_all_its_events(store: EventStore) -> None:
     seen = Seen()
     async with EventSourcing(ledger, store, queries=[query("q", seen)]) as system:
@@ -63,6 +64,7 @@ async def test_a_handler_may_be_sync_or_async(store: EventStore) -> None:
     assert plain.amounts == awaited.amounts == [("a", [1])]
 
 
+@pytest.mark.durable
 async def test_nothing_comes_twice_and_nothing_is_lost_after_a_clean_stop(store: EventStore) -> None:
     seen = Seen()
     system = EventSourcing(ledger, store, queries=[query("q", seen)])
@@ -77,6 +79,7 @@ async def test_nothing_comes_twice_and_nothing_is_lost_after_a_clean_stop(store:
     assert seen.amounts == [("a", [number]) for number in range(4)]
 
 
+@pytest.mark.durable
 @pytest.mark.parametrize("stop_at", [0, 1, 7])
 async def test_a_stop_in_the_middle_of_a_backlog_loses_and_repeats_nothing(store: EventStore, stop_at: int) -> None:
     async with EventSourcing(ledger, store) as system:
@@ -93,6 +96,7 @@ async def test_a_stop_in_the_middle_of_a_backlog_loses_and_repeats_nothing(store
     assert seen.amounts == [("a", [number]) for number in range(20)]
 
 
+@pytest.mark.durable
 async def test_a_query_catches_up_over_more_than_two_pages(store: EventStore) -> None:
     async with EventSourcing(ledger, store) as system:
         await system.execute_many([(f"a{number % 5}", add(number, number)) for number in range(700)])
@@ -105,6 +109,7 @@ async def test_a_query_catches_up_over_more_than_two_pages(store: EventStore) ->
     assert {len(events) for _, events in seen.commits} == {2}
 
 
+@pytest.mark.durable
 async def test_events_of_another_system_on_the_same_store_arrive(store: EventStore) -> None:
     seen = Seen()
     patient = Query("q", seen, poll_interval=1_000)
@@ -297,6 +302,7 @@ async def test_a_hint_that_comes_too_late_is_no_dead_letter(
     assert "lost" not in caplog.text
 
 
+@pytest.mark.durable
 async def test_a_crash_repeats_at_most_five_hundred_positions_of_what_was_handled_fast(
     store: EventStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -116,6 +116,7 @@ async def test_a_handler_that_always_raises_stops_visibly_and_alone(store: Event
     assert good.amounts == [("a", [1]), ("a", [2])]
 
 
+@pytest.mark.durable
 async def test_a_query_that_stopped_goes_on_at_its_checkpoint_when_the_system_starts_again(store: EventStore) -> None:
     seen = Seen()
 
@@ -136,6 +137,7 @@ async def test_a_query_that_stopped_goes_on_at_its_checkpoint_when_the_system_st
     assert seen.amounts == [("a", [number]) for number in range(4)]
 
 
+@pytest.mark.durable
 async def test_a_query_whose_task_is_cancelled_is_restarted_and_loses_nothing(store: EventStore) -> None:
     seen, dies = Seen(), Times(2, Suicide())
     async with EventSourcing(ledger, store, queries=[query("q", before(seen, dies))]) as system:

@@ -34,6 +34,7 @@ async def is_full(handle: QueryHandle, caplog: pytest.LogCaptureFixture) -> None
     assert [record.levelname for record in told] == ["ERROR"]
 
 
+@pytest.mark.durable
 async def test_fewer_may_be_parked_after_a_restart_and_order_is_kept_all_the_same(
     store: EventStore, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -136,6 +137,7 @@ async def test_a_projection_with_parked_commits_handles_what_is_good_before_it_s
     assert await totals(place) == {"b": (1, 1), "c": (2, 2)}
 
 
+@pytest.mark.durable
 async def test_parked_commits_are_retried_beside_the_lease_however_long_a_handler_takes(store: EventStore) -> None:
     is_broken = True
     entered, free = asyncio.Event(), asyncio.Event()

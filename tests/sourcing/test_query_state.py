@@ -7,7 +7,7 @@ from math import inf
 from uuid import UUID
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eventree import Backoff, InvalidArgument, LogRolledBack, QueryStatus, QuerySuperseded, StoreUnavailable
@@ -501,6 +501,7 @@ class Machine:
                 return state.delivered(Delivered(last.position, self.now), self.now)
 
 
+@settings(max_examples=300)
 @given(
     choices=st.lists(st.integers(0, 1_000), min_size=20, max_size=200),
     policy=st.sampled_from(FailurePolicy),

@@ -44,6 +44,7 @@ async def test_a_query_that_is_paused_handles_nothing_until_it_is_resumed(store:
         assert (system.query("q").status, seen.amounts) == (RUNNING, [("a", [1]), ("a", [2])])
 
 
+@pytest.mark.durable
 async def test_a_pause_outlives_a_crash_of_the_actor(store: EventStore, monkeypatch: pytest.MonkeyPatch) -> None:
     def crash(*_: object, **__: object) -> None:
         raise Boom
@@ -117,6 +118,7 @@ async def test_a_reset_hands_everything_over_again_and_says_so(store: EventStore
     assert [context.is_replay for context in seen.contexts] == [False, False, True, True, False]
 
 
+@pytest.mark.durable
 async def test_a_replay_goes_on_being_one_after_a_restart(store: EventStore) -> None:
     seen = Contexts()
     async with EventSourcing(ledger, store, queries=[patient(seen)]) as system:
@@ -179,6 +181,7 @@ async def test_a_query_with_too_much_parked_stops(store: EventStore) -> None:
         assert [amounts for id, amounts in seen.amounts if id == "a"] == [[1], [5], [7], [8]]
 
 
+@pytest.mark.durable
 async def test_what_another_process_works_on_cannot_be_steered_from_here(store: EventStore) -> None:
     async with (
         EventSourcing(ledger, store, queries=[patient(Contexts())]) as first,

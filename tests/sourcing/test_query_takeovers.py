@@ -104,6 +104,7 @@ async def test_a_paused_query_keeps_its_lease(meanwhile: Callable[[FailingStore,
     assert (paused.amounts, other.amounts) == ([("a", [1])], [])
 
 
+@pytest.mark.durable
 async def test_a_worker_that_stopped_gives_its_lease_up_at_once(store: EventStore) -> None:
     stuck, other = Contexts(), Seen()
     stuck.poison.add(1)
@@ -116,6 +117,7 @@ async def test_a_worker_that_stopped_gives_its_lease_up_at_once(store: EventStor
     assert (stuck.amounts, other.amounts) == ([("a", [0])], [("a", [1]), ("a", [2])])
 
 
+@pytest.mark.durable
 async def test_a_worker_that_is_resumed_hands_nothing_over_that_another_has_handled(store: EventStore) -> None:
     stuck, other = Contexts(), Seen()
     stuck.poison.add(1)

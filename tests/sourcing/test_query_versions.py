@@ -5,6 +5,8 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
+import pytest
+
 from eventree import EventSourcing, EventStore, Ok, Projection, QueryStatus, SQLiteStore
 from sourcing.ledger import Added, add, ledger
 from sourcing.reading import Contexts, Events, Seen, before, patient
@@ -17,6 +19,7 @@ HINTS_ONLY = 3600.0
 """An interval that is never over in a test: such a query looks at the log when it is told to."""
 
 
+@pytest.mark.durable
 async def test_an_idle_old_version_hands_nothing_over_after_a_newer_one_went_live(store: EventStore) -> None:
     old, new = Contexts(), Contexts()
     idle = patient(old, poll_interval=HINTS_ONLY, lease=HINTS_ONLY)

@@ -5,7 +5,6 @@ Each seed is a world of its own; `EVENTREE_EXAMPLES` says how many there are.
 
 import asyncio
 import logging
-import os
 import random
 from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
@@ -15,6 +14,7 @@ import pytest
 
 from eventree import EventSourcing, EventStore, MemoryStore, QueryStatus
 from eventree.sourcing.queries import state
+from harness.effort import examples
 from servers.postgres import PostgresServer
 from sourcing.ledger import add, ledger
 from sourcing.reading import AT_ONCE, Contexts, Events, before, patient
@@ -22,14 +22,14 @@ from sourcing.teller import open_store
 from sourcing.waiting import becomes, until
 from sourcing.worlds import ProjectionWorld, QueryWorld
 
-EXAMPLES = int(os.environ.get("EVENTREE_EXAMPLES", "60"))
+EXAMPLES = examples()
 AT_A_TIME = 12
 """Worlds that share an event loop."""
 
 ON_A_SERVER = 4
 """The same on one server, which has not room for many connections."""
 
-pytestmark = pytest.mark.usefixtures("quiet")
+pytestmark = [pytest.mark.random, pytest.mark.usefixtures("quiet")]
 
 
 @pytest.fixture
@@ -95,7 +95,7 @@ async def test_a_projection_on_postgres_counts_every_event_exactly_once(postgres
         finally:
             postgres_server.drop_database(place)
 
-    await in_many_worlds(live, EXAMPLES // 15, ON_A_SERVER)
+    await in_many_worlds(live, max(1, EXAMPLES // 15), ON_A_SERVER)
 
 
 async def race(seed: int, store: EventStore) -> None:

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -16,12 +15,13 @@ from hypothesis import strategies as st
 
 from eventree import Commit, DomainError, Err, EventSourcing, MemoryStore, Ok, Result, SnapshotConfig, SystemStats
 from eventree.sourcing.snapshots.codec import SnapshotCodec
+from harness.effort import examples
 from sourcing.clock import Clock
 from sourcing.damage import AnyStore, Change, damage, damage_signed, opened
 from sourcing.ledger import Added, Boom, Ledger, LedgerSystem, LedgerType, add, ledger, ledger_in_place
 from sourcing.waiting import nothing_to_write
 
-EXAMPLES = int(os.environ.get("EVENTREE_EXAMPLES", "60"))
+EXAMPLES = examples()
 IDS = "abc"
 EXPECTED = ["written", "ignored", "used", "due by events", "due by cost", "Ok", "Err", "conflict"]
 
@@ -267,9 +267,11 @@ def quiet() -> Iterator[None]:
     logging.disable(logging.NOTSET)
 
 
+@pytest.mark.random
 def test_with_snapshots_in_memory_all_is_as_if_there_were_none() -> None:
     run_examples(lambda: "", EXAMPLES)
 
 
+@pytest.mark.random
 def test_with_snapshots_on_sqlite_all_is_as_if_there_were_none(tmp_path: Path) -> None:
-    run_examples(lambda: str(tmp_path / f"{uuid4().hex}.db"), EXAMPLES // 4)
+    run_examples(lambda: str(tmp_path / f"{uuid4().hex}.db"), max(1, EXAMPLES // 4))

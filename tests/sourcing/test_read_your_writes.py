@@ -28,6 +28,7 @@ def slow(gate: asyncio.Event) -> Callable[[str, Events], Awaitable[None]]:
     return wait
 
 
+@pytest.mark.durable
 async def test_the_queries_that_are_waited_for_have_handled_it_and_the_others_need_not(store: EventStore) -> None:
     gate = asyncio.Event()
     first, second, late = Seen(), Seen(), Seen()

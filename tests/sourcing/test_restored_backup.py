@@ -124,6 +124,7 @@ async def stops(handle: QueryHandle, known: int, found: int, caplog: pytest.LogC
     assert [record.levelname for record in caplog.records if "query q stopped" in record.getMessage()] == ["ERROR"]
 
 
+@pytest.mark.durable
 async def test_a_checkpoint_in_front_of_the_log_stops_its_query_until_it_has_a_new_version(
     file: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -148,6 +149,7 @@ async def test_a_checkpoint_in_front_of_the_log_stops_its_query_until_it_has_a_n
     assert seen.amounts == [("a", [1])]
 
 
+@pytest.mark.durable
 @pytest.mark.parametrize("count", [0, 1, 25])
 @pytest.mark.parametrize("kind", [ledger, ledger_in_place], ids=["pure", "in_place"])
 async def test_a_snapshot_from_a_lost_future_is_ignored(store: EventStore, count: int, kind: LedgerType) -> None:
@@ -167,6 +169,7 @@ async def test_a_snapshot_from_a_lost_future_is_ignored(store: EventStore, count
         assert (commit.events, commit.sequence, commit.position) == ((Added(count),), count + 1, count + 1)
 
 
+@pytest.mark.durable
 async def test_a_snapshot_from_a_lost_future_is_not_believed_when_its_aggregate_has_grown(store: EventStore) -> None:
     future = SnapshotCodec(ledger).encode("a", Ledger([77] * 3), 3)
     async with EventSourcing(ledger, store) as system:

@@ -4,9 +4,9 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from eventree.actors import Request
 
 from eventree import CommandIdReused, Commit, ConcurrencyConflict, DomainError, Err, HandlerCrashed, LogRolledBack, Ok
+from eventree.actors import Request
 from eventree.sourcing.commands import decide as decide_module
 from eventree.sourcing.commands.decide import (
     AggregateBatch,

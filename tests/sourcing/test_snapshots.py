@@ -81,6 +81,7 @@ async def test_a_batch_that_jumps_over_the_frequency_is_snapshot_once(store: Eve
         assert (await system.system_stats()).snapshots_written == 1
 
 
+@pytest.mark.durable
 @pytest.mark.parametrize("kind", [ledger, ledger_in_place], ids=["pure", "in_place"])
 async def test_a_snapshot_that_a_crash_prevented_is_taken_with_the_next_commit(
     store: EventStore, kind: LedgerType
@@ -142,6 +143,7 @@ async def test_an_aggregate_that_grew_without_snapshots_gets_one_with_its_next_c
         assert snapshot.sequence == 15
 
 
+@pytest.mark.durable
 @pytest.mark.parametrize("count", [9, 10, 20, 25])
 async def test_a_load_from_a_snapshot_equals_a_full_replay(store: EventStore, count: int) -> None:
     await filled(store, count)
@@ -179,6 +181,7 @@ def apply_doubled(ledger: Ledger, event: Added) -> Ledger:
 doubled: LedgerType = AggregateType("ledger", handle=handle, apply=apply_doubled, empty_state=Ledger, state_version=2)
 
 
+@pytest.mark.durable
 async def test_a_snapshot_of_another_version_of_the_state_is_not_even_found(store: EventStore) -> None:
     await filled(store)
     async with system_on(store, doubled) as system:

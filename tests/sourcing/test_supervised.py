@@ -71,6 +71,7 @@ async def test_two_systems_of_one_type_cannot_be_children_of_one_supervisor_by_a
         Supervisor([system.child_spec() for system in systems])
 
 
+@pytest.mark.durable
 async def test_a_system_stays_valid_when_its_whole_tree_is_restarted(store: EventStore) -> None:
     seen = Seen()
     system = EventSourcing(ledger, store, queries=[query("q", seen)], snapshots=SnapshotConfig(frequency=2))

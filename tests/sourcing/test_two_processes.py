@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from contextlib import AsyncExitStack
 
 import msgspec
+import pytest
 
 from bank import BankEvent, CustomerDepositedCash, CustomerWithdrewCash, OpenAccount, bank_account
 from eventree import EventEnvelope, EventSourcing, EventStore
@@ -56,6 +57,7 @@ def changes(events: Sequence[EventEnvelope[BankEvent]]) -> list[int]:
     return found
 
 
+@pytest.mark.slow
 async def test_no_covered_withdrawal_is_refused_and_no_other_one_is_paid(place: str) -> None:
     async with open_store(place) as store, EventSourcing(bank_account, store) as bank:
         got = [answer for each in await work("serve", place, store, bank, 300) for answer in each]

@@ -184,6 +184,7 @@ async def test_a_cancelled_caller_harms_no_other(file: Path) -> None:
         await assert_no_open_transaction(store, file)
 
 
+@pytest.mark.slow
 async def test_a_killed_process_loses_nothing_that_was_acknowledged(file: Path) -> None:
     acknowledged: set[tuple[str, int]] = set()
     for kill in range(8):

@@ -2,7 +2,6 @@
 
 import asyncio
 import itertools
-import os
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 from uuid import UUID, uuid4
 
+import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from msgspec import structs
@@ -32,11 +32,12 @@ from eventree.stores.contract import (
     StreamRead,
 )
 from eventree.testing.store_values import parked
+from harness.effort import examples
 
 NOON = datetime(2024, 2, 29, 12, tzinfo=UTC)
 COMMAND_IDS = [f"c{number}" for number in range(12)]
 GOOD_IDS = ["a", "1", '"é\n😀', "é" * 127 + "x"]
-EXAMPLES = int(os.environ.get("EVENTREE_EXAMPLES", "60"))
+EXAMPLES = examples()
 TYPES, STATE_VERSIONS = ["x", "ÿ"], ["v1", "v2"]
 EXPECTED = ["Appended", "Conflict", "DuplicateCommand", "InvalidArgument", "LogRolledBack", "CheckpointFenced"]
 EXPECTED += ["CheckpointHeld", "load_parked", "load_checkpoint"]
@@ -258,11 +259,13 @@ def run_examples(make: Callable[[], EventStore]) -> None:
     assert not [kind for kind in EXPECTED if not kinds[kind]], "the scripts never come to these, so they show little"
 
 
+@pytest.mark.random
 def test_the_sqlite_store_answers_what_the_memory_store_answers() -> None:
     with tempfile.TemporaryDirectory() as folder:
         run_examples(lambda: SQLiteStore(Path(folder) / f"{uuid4().hex}.db"))
 
 
+@pytest.mark.random
 def test_the_postgres_store_answers_what_the_memory_store_answers(postgres_dsn: str) -> None:
     from eventree.stores.postgres import PostgresStore  # noqa: PLC0415 - its driver is an extra
 

@@ -1,7 +1,6 @@
 """Whoever reads through a store with a tail sees what a store without one reads, whatever happened before."""
 
 import asyncio
-import os
 import tempfile
 from collections.abc import Callable
 from contextlib import suppress
@@ -18,9 +17,10 @@ from eventree.stores import SQLiteStore, pages, tail
 from eventree.stores.contract import AppendRequest, NewEvent, RecordedEvent
 from eventree.stores.sqlite import reads as sqlite_reads
 from eventree.testing.store_values import append, log, request, stream
+from harness.effort import examples
 from stores.followers import AnyStore, counted, tail_of
 
-EXAMPLES = int(os.environ.get("EVENTREE_EXAMPLES", "60"))
+EXAMPLES = examples()
 MAX_EVENTS, MAX_BYTES, MAX_PAGE = 20, 1_200, 600
 TYPES = ["x", "y", "z"]
 
@@ -171,6 +171,7 @@ def check(make: Callable[[], Callable[[], AnyStore]], examples: int) -> None:
     every_script()
 
 
+@pytest.mark.random
 def test_the_tail_of_sqlite_cannot_be_told_from_the_database() -> None:
     with tempfile.TemporaryDirectory() as folder:
 
@@ -181,6 +182,7 @@ def test_the_tail_of_sqlite_cannot_be_told_from_the_database() -> None:
         check(on_a_new_file, EXAMPLES)
 
 
+@pytest.mark.random
 def test_the_tail_of_postgres_cannot_be_told_from_the_database(
     postgres_dsn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

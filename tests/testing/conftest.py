@@ -1,4 +1,7 @@
-"""The stores under the tests of the testing kit."""
+"""The stores under the tests of the testing kit: the one in memory, and the others where a test is `durable`.
+
+The suite of promises proves that they answer alike; with `--slow` all these tests run on all of them.
+"""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -6,7 +9,12 @@ from pathlib import Path
 import pytest
 
 from eventree import EventStore, MemoryStore
+from harness import effort
 from sourcing.teller import open_store
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    effort.prefer_memory(items, Path(__file__).parent)
 
 
 @pytest.fixture(params=["memory", "sqlite", "postgres"])
