@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeAlias
 
 import pytest
 from msgspec import structs
@@ -32,7 +32,10 @@ from eventree.stores.contract import (
     StreamPage,
     StreamRead,
 )
+from eventree.stores.pages import is_wanted
 from eventree.testing import EventStoreSuite
+
+Types: TypeAlias = Collection[str] | None
 
 
 class ForgetsToCheckTheSequence(MemoryStore):
@@ -96,30 +99,34 @@ class StopsAtTheFirstRefusedRequest(MemoryStore):
 
 
 class EndsAPageInsideACommit(MemoryStore):
-    async def read(self, after: int, limit: int, types: Collection[str] | None = None) -> LogPage:
-        page = await super().read(after, limit, types)
+    async def _read(self, after: int, limit: int, types: Types, event_types: Types) -> LogPage:
+        page = await super()._read(after, limit, types, event_types)
         end = min(page.position, after + limit)
         return LogPage(end, [event for event in page.events if event.position <= end], page.more)
 
 
 class ReadsAllTypes(MemoryStore):
-    async def read(self, after: int, limit: int, types: Collection[str] | None = None) -> LogPage:
-        return await super().read(after, limit)
+    async def _read(self, after: int, limit: int, types: Types, event_types: Types) -> LogPage:
+        return await super()._read(after, limit, None, event_types)
 
 
 class WaitsInFrontOfARolledBackLog(MemoryStore):
-    async def read(self, after: int, limit: int, types: Collection[str] | None = None) -> LogPage:
-        return LogPage(after, (), more=False) if after > len(self._log) else await super().read(after, limit, types)
+    async def _read(self, after: int, limit: int, types: Types, event_types: Types) -> LogPage:
+        return (
+            LogPage(after, (), more=False)
+            if after > len(self._log)
+            else await super()._read(after, limit, types, event_types)
+        )
 
 
 class NeverSaysThatTheLogGoesOn(MemoryStore):
-    async def read(self, after: int, limit: int, types: Collection[str] | None = None) -> LogPage:
-        return replace(await super().read(after, limit, types), more=False)
+    async def _read(self, after: int, limit: int, types: Types, event_types: Types) -> LogPage:
+        return replace(await super()._read(after, limit, types, event_types), more=False)
 
 
 class AlwaysSaysThatTheLogGoesOn(MemoryStore):
-    async def read(self, after: int, limit: int, types: Collection[str] | None = None) -> LogPage:
-        return replace(await super().read(after, limit, types), more=True)
+    async def _read(self, after: int, limit: int, types: Types, event_types: Types) -> LogPage:
+        return replace(await super()._read(after, limit, types, event_types), more=True)
 
 
 class CutsPagesElsewhere(MemoryStore):
@@ -130,12 +137,12 @@ class CutsPagesElsewhere(MemoryStore):
     def _size(self, event: RecordedEvent) -> int:
         return len(event.payload.encode()) + len(event.metadata.encode())
 
-    async def read(self, after: int, limit: int, types: Collection[str] | None = None) -> LogPage:
-        await super().read(after, limit, types)
+    async def _read(self, after: int, limit: int, types: Types, event_types: Types) -> LogPage:
+        await super()._read(after, limit, types, event_types)
         end, size, events = after, 0, list[RecordedEvent]()
         while end < min(after + limit, len(self._log)):
-            commit = await super().read(end, 1)
-            wanted = [event for event in commit.events if types is None or event.aggregate_type in types]
+            commit = await super()._read(end, 1, None, None)
+            wanted = [event for event in commit.events if is_wanted(event, types, event_types)]
             size += sum(map(self._size, self._counted(wanted, commit.events)))
             if size > self.most and end > self._cut_from(after):
                 break
@@ -182,8 +189,8 @@ class HasNoPageForALargeCommit(CutsPagesElsewhere):
 
 
 class EndsALargePageInsideACommit(MemoryStore):
-    async def read(self, after: int, limit: int, types: Collection[str] | None = None) -> LogPage:
-        page = await super().read(after, limit, types)
+    async def _read(self, after: int, limit: int, types: Types, event_types: Types) -> LogPage:
+        page = await super()._read(after, limit, types, event_types)
         sizes = itertools.accumulate(len(event.payload) + len(event.metadata) for event in page.events)
         events = [event for event, size in zip(page.events, sizes, strict=True) if size <= MAX_PAGE_BYTES]
         end = page.position if len(events) == len(page.events) else events[-1].position
