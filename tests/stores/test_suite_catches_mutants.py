@@ -17,6 +17,7 @@ from eventree.stores import MemoryStore
 from eventree.stores.contract import (
     MAX_PAGE_BYTES,
     NO_LEASE,
+    AggregateSummary,
     Appended,
     AppendRequest,
     Checkpoint,
@@ -26,6 +27,7 @@ from eventree.stores.contract import (
     LeaseRequest,
     LogPage,
     Outcome,
+    QuerySummary,
     RecordedCommand,
     RecordedEvent,
     StoredSnapshot,
@@ -195,6 +197,119 @@ class EndsALargePageInsideACommit(MemoryStore):
         events = [event for event, size in zip(page.events, sizes, strict=True) if size <= MAX_PAGE_BYTES]
         end = page.position if len(events) == len(page.events) else events[-1].position
         return LogPage(end, events, page.more)
+
+
+class ReadsAllEventTypes(MemoryStore):
+    async def _read(self, after: int, limit: int, types: Types, event_types: Types) -> LogPage:
+        return await super()._read(after, limit, types, None)
+
+
+class ReadsBackwardsOldestFirst(MemoryStore):
+    async def _read_backwards(self, before: int, limit: int, types: Types, event_types: Types) -> LogPage:
+        page = await super()._read_backwards(before, limit, types, event_types)
+        return replace(page, events=[*reversed(page.events)])
+
+
+class EndsAPageInsideACommitBackwards(MemoryStore):
+    async def _read_backwards(self, before: int, limit: int, types: Types, event_types: Types) -> LogPage:
+        page = await super()._read_backwards(before, limit, types, event_types)
+        end = max(page.position, min(before, len(self._log) + 1) - limit)
+        return LogPage(end, [event for event in page.events if event.position >= end], page.more)
+
+
+class ReadsBackwardsWithoutFilters(MemoryStore):
+    async def _read_backwards(self, before: int, limit: int, types: Types, event_types: Types) -> LogPage:
+        return await super()._read_backwards(before, limit, None, None)
+
+
+class ReadsBackwardsFromTheVeryPosition(MemoryStore):
+    async def _read_backwards(self, before: int, limit: int, types: Types, event_types: Types) -> LogPage:
+        return await super()._read_backwards(before + 1, limit, types, event_types)
+
+
+class ReadsBackwardsPagesOfAnySize(MemoryStore):
+    async def _read_backwards(self, before: int, limit: int, types: Types, event_types: Types) -> LogPage:
+        page = await super()._read_backwards(before, limit, types, event_types)
+        while page.more and min(before, len(self._log) + 1) - page.position < limit:
+            rest = await super()._read_backwards(page.position, 1, types, event_types)
+            page = LogPage(rest.position, [*page.events, *rest.events], rest.more)
+        return page
+
+
+class NeverSaysThatThereIsMoreBefore(MemoryStore):
+    async def _read_backwards(self, before: int, limit: int, types: Types, event_types: Types) -> LogPage:
+        return replace(await super()._read_backwards(before, limit, types, event_types), more=False)
+
+
+class ReadsStreamsBeyondTheirBound(MemoryStore):
+    def _read_stream(self, read: StreamRead) -> StreamPage:
+        return super()._read_stream(replace(read, up_to=None))
+
+
+class ReadsStreamsBeyondAPosition(MemoryStore):
+    def _read_stream(self, read: StreamRead) -> StreamPage:
+        return super()._read_stream(replace(read, up_to_position=None))
+
+
+class SaysThatABoundIsTheEndOfAStream(MemoryStore):
+    def _read_stream(self, read: StreamRead) -> StreamPage:
+        page = super()._read_stream(read)
+        return page if read.up_to is None else replace(page, sequence=min(page.sequence, read.up_to))
+
+
+class ListsAggregatesInTheOrderOfTheirCreation(MemoryStore):
+    async def _list_aggregates(
+        self, aggregate_type: str | None, after: tuple[str, str], limit: int
+    ) -> Sequence[AggregateSummary]:
+        listed = await super()._list_aggregates(aggregate_type, after, limit)
+        return sorted(listed, key=lambda one: [*self._streams].index(one.key))
+
+
+class ListsAggregatesAsPeopleSortThem(MemoryStore):
+    async def _list_aggregates(
+        self, aggregate_type: str | None, after: tuple[str, str], limit: int
+    ) -> Sequence[AggregateSummary]:
+        listed = await super()._list_aggregates(aggregate_type, after, limit)
+        return sorted(listed, key=lambda one: (one.aggregate_type.lower(), one.aggregate_id.lower()))
+
+
+class ListsAggregatesOfAllTypes(MemoryStore):
+    async def _list_aggregates(
+        self, aggregate_type: str | None, after: tuple[str, str], limit: int
+    ) -> Sequence[AggregateSummary]:
+        return await super()._list_aggregates(None, after, limit)
+
+
+class RepeatsTheLastAggregateOfThePageBefore(MemoryStore):
+    async def _list_aggregates(
+        self, aggregate_type: str | None, after: tuple[str, str], limit: int
+    ) -> Sequence[AggregateSummary]:
+        return await super()._list_aggregates(aggregate_type, (after[0], after[1][:-1]), limit)
+
+
+class ListsTypesAsOftenAsTheyHaveAggregates(MemoryStore):
+    async def list_aggregate_types(self) -> Sequence[str]:
+        return sorted(aggregate_type for aggregate_type, _ in self._streams)
+
+
+class ListsLiveVersionsOnly(MemoryStore):
+    async def list_queries(self) -> Sequence[QuerySummary]:
+        return [query for query in await super().list_queries() if query.is_live]
+
+
+class ListsLeasesThatWereReleased(MemoryStore):
+    async def list_queries(self) -> Sequence[QuerySummary]:
+        return [replace(query, lease_seconds=query.lease_seconds or 1.0) for query in await super().list_queries()]
+
+
+class CountsNothingParkedInLists(MemoryStore):
+    async def list_queries(self) -> Sequence[QuerySummary]:
+        return [replace(query, parked=0) for query in await super().list_queries()]
+
+
+class TakesAnyListener(MemoryStore):
+    def watch(self, listener: Callable[[int], None]) -> Callable[[], None]:
+        return self._watch(listener)
 
 
 class ReadsStreamsOneEventLate(MemoryStore):

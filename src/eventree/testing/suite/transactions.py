@@ -117,6 +117,12 @@ class TransactionalStoreSuite:
             with pytest.raises(InvalidArgument, match="fencing_token"):
                 await transaction.make_live("query", 1, -1)
 
+    @pytest.mark.parametrize("lease", [0, -1, 86_401, float("nan"), float("inf"), True, "5", None])
+    async def test_a_lease_out_of_range_is_refused(self, store: AnyStore, lease: Any) -> None:
+        with pytest.raises(InvalidArgument, match="lease"):
+            async with store.transaction(lease):
+                pass
+
     async def test_a_transaction_within_a_transaction_is_refused_at_once(self, store: AnyStore) -> None:
         async with asyncio.timeout(20), store.transaction():
             with pytest.raises(WouldDeadlock):
