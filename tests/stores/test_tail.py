@@ -216,6 +216,20 @@ async def test_who_follows_live_reads_nothing_from_the_database(
         assert reads.after == [63]
 
 
+async def test_a_reader_that_does_not_follow_always_asks_the_database(
+    new_store: Callable[[], AnyStore], reads: Reads
+) -> None:
+    async with new_store() as store, new_store() as other:
+        store.watch(lambda _: None)
+        await append(store, request("a"))
+        await append(other, request("b"))
+        live, page = await store.read(0, 10, live=True), await store.read(0, 10)
+        assert (live.position, live.more) == (1, False)
+        assert (page.position, page.more) == (2, False)
+        assert (await store.read(0, 1)).more
+        assert reads.after == [0, 0]
+
+
 async def test_a_store_that_nobody_watches_keeps_nothing(new_store: Callable[[], AnyStore], reads: Reads) -> None:
     async with new_store() as store:
         await append(store, request("a"))

@@ -118,7 +118,7 @@ class TransactionalStoreSuite:
                 await transaction.make_live("query", 1, -1)
 
     @pytest.mark.parametrize("lease", [0, -1, 86_401, float("nan"), float("inf"), True, "5", None])
-    async def test_a_lease_out_of_range_is_refused(self, store: AnyStore, lease: Any) -> None:
+    async def test_a_lease_out_of_range_is_refused(self, store: AnyStore, lease: float) -> None:
         with pytest.raises(InvalidArgument, match="lease"):
             async with store.transaction(lease):
                 pass
