@@ -1,6 +1,7 @@
 """A SQLite store that is opened only for reading: it shows everything, and changes nothing."""
 
 import asyncio
+import os
 import sqlite3
 from collections.abc import Awaitable, Callable
 from contextlib import closing
@@ -61,11 +62,11 @@ async def test_it_sees_what_others_store_meanwhile(file: Path) -> None:
 
 @pytest.mark.parametrize("write", WRITES)
 async def test_what_would_write_is_refused(file: Path, write: str) -> None:
-    before = file.read_bytes()
+    before = await asyncio.to_thread(file.read_bytes)
     async with SQLiteStore(file, read_only=True) as store:
         with pytest.raises(StoreReadOnly):
             await WRITES[write](store)
-    assert file.read_bytes() == before
+    assert await asyncio.to_thread(file.read_bytes) == before
 
 
 async def test_it_has_no_transactions(file: Path) -> None:
@@ -75,17 +76,19 @@ async def test_it_has_no_transactions(file: Path) -> None:
 
 
 async def test_sqlite_would_refuse_too(file: Path) -> None:
+    def write(db: sqlite3.Connection) -> None:
+        db.execute("PRAGMA query_only = OFF")
+        db.execute("DELETE FROM parked")
+
     async with SQLiteStore(file, read_only=True) as store:
         with pytest.raises(StoreUnusable, match="readonly"):
-            await store._on_reader(
-                lambda db: db.execute("PRAGMA query_only = OFF; ") and db.execute("DELETE FROM parked")
-            )
+            await store._on_reader(write)
 
 
 async def test_a_file_that_does_not_exist_is_not_created(tmp_path: Path) -> None:
     with pytest.raises(StoreUnusable, match="no such file"):
         await SQLiteStore(tmp_path / "events.db", read_only=True).__aenter__()
-    assert await asyncio.to_thread(list, tmp_path.iterdir()) == []
+    assert await asyncio.to_thread(os.listdir, tmp_path) == []
 
 
 async def test_tables_that_do_not_exist_are_not_created(tmp_path: Path) -> None:

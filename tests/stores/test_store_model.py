@@ -219,6 +219,8 @@ def comparable(value: object) -> object:
             return replace(value, events=[structs.replace(event, recorded_at=NOON) for event in value.events])
         case QuerySummary():
             return replace(value, lease_seconds=round(value.lease_seconds, -2))
+        case str():
+            return value
         case Mapping():
             return dict(value)
         case Sequence():
