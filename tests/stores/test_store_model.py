@@ -238,7 +238,7 @@ async def compare(other: EventStore, script: Sequence[Call]) -> Counter[str]:
     kinds: Counter[str] = Counter()
     heard: tuple[list[int], list[int]] = ([], [])
     numbers = (itertools.count(1), itertools.count(1))
-    async with asyncio.timeout(60), MemoryStore() as memory, other:
+    async with asyncio.timeout(120), MemoryStore() as memory, other:
         memory.watch(heard[0].append)
         other.watch(heard[1].append)
         for name, args in [*script, *ENDS]:
@@ -291,4 +291,5 @@ def test_the_sqlite_store_answers_what_the_memory_store_answers() -> None:
 def test_the_postgres_store_answers_what_the_memory_store_answers(postgres_dsn: str) -> None:
     from eventree.stores.postgres import PostgresStore  # noqa: PLC0415 - its driver is an extra
 
-    run_examples(lambda: PostgresStore(postgres_dsn, schema=f"s{uuid4().hex}", notify=False))
+    # A loaded machine may need more than the default of 10 s for a statement, and that would be another answer.
+    run_examples(lambda: PostgresStore(postgres_dsn, schema=f"s{uuid4().hex}", timeout=60, notify=False))
