@@ -83,13 +83,15 @@ async def _receive_until_exit(actor: Actor[MessageT, ReplyT], ctx: ActorContext[
     receive = _receive_each if one_by_one and ctx.handler_timeout is None else _receive_batches
     try:
         await receive(actor, ctx)
+    except StopActor as stop:
+        return ExitReason(stop.kind)
+    except BaseExceptionGroup as group:
+        stop_actor = sole_error(group, StopActor)
+        return _crash(group) if stop_actor is None else ExitReason(stop_actor.kind)
     except asyncio.CancelledError:
         return _KILLED if _is_cancelled() else _crash(UnexpectedCancellation(ctx.ref.id))
     except BaseException as error:  # noqa: BLE001 - every exit of a child is a result for its supervisor
-        stop = error if isinstance(error, StopActor) else None
-        if isinstance(error, BaseExceptionGroup):
-            stop = sole_error(error, StopActor)
-        return _crash(error) if stop is None else ExitReason(stop.kind)
+        return _crash(error)
     return ExitReason(ExitKind.SHUTDOWN)
 
 
