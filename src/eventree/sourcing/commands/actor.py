@@ -28,6 +28,7 @@ from eventree.sourcing.commands.load import AggregateLoader, CachedAggregate
 from eventree.sourcing.commands.requests import CommandEnvelope, CommandResult
 from eventree.sourcing.snapshots.scheduler import SnapshotScheduler
 from eventree.sourcing.statistics import Counters
+from eventree.stores.checked import CheckedStore
 from eventree.stores.contract import Conflict, EventStore, RecordedCommand
 
 StateT = TypeVar("StateT")
@@ -124,7 +125,8 @@ class EventSourcingActor(
             return batch.deferred, False
         ctx.check_current()  # an abandoned actor must not append: its callers have been told that it is gone
         appends = list(batch.aggregates.values())
-        outcomes = await self._store.append([each.to_append() for each in appends])
+        append = CheckedStore.unchecked_append(self._store)  # `make_request` and the codec have checked it all
+        outcomes = await append([each.to_append() for each in appends])
         met_conflict = False
         steps: list[Step[StateT, CommandT, EventT, ErrorT]] = []
         for each, outcome in zip(appends, outcomes, strict=True):
