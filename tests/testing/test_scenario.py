@@ -126,7 +126,7 @@ TWO_OUT = CustomerWithdrewCash(Decimal(2), Decimal(3))
         (
             lambda story: story.then_error(BankError.UNOPENED),
             (
-                "the command was accepted, but expected was the refusal "
+                "expected the command to be refused, but it was accepted: "
                 "<BankError.UNOPENED: 'CANT_OPERATE_ON_UNOPENED_ACCOUNT'>"
             ),
         ),
@@ -158,7 +158,7 @@ REFUSED = """
         (
             lambda story: story.then(OPENED, FIVE_IN),
             (
-                "the command was refused, which was not expected: "
+                "expected the command to be accepted, but it was refused: "
                 "<BankError.UNOPENED: 'CANT_OPERATE_ON_UNOPENED_ACCOUNT'>\n"
                 "  expected AccountOpened(account_id='a')\n"
                 "  expected CustomerDepositedCash(amount=Decimal('5'), balance=Decimal('5'))"
@@ -167,18 +167,18 @@ REFUSED = """
         (
             lambda story: story.then(),
             (
-                "the command was refused, which was not expected: "
+                "expected the command to be accepted, but it was refused: "
                 "<BankError.UNOPENED: 'CANT_OPERATE_ON_UNOPENED_ACCOUNT'>\n  expected nothing"
             ),
         ),
         (
             lambda story: story.then_error(BankError.OVERDRAFT),
             (
-                "the refusal: expected <BankError.OVERDRAFT: 'CANT_WITHDRAW_MORE_THAN_CURRENT_BALANCE'>, "
+                "the reason: expected <BankError.OVERDRAFT: 'CANT_WITHDRAW_MORE_THAN_CURRENT_BALANCE'>, "
                 "got <BankError.UNOPENED: 'CANT_OPERATE_ON_UNOPENED_ACCOUNT'>"
             ),
         ),
-        (lambda story: story.then_error("no"), "the refusal: expected 'no', got <BankError.UNOPENED"),
+        (lambda story: story.then_error("no"), "the reason: expected 'no', got <BankError.UNOPENED"),
     ],
 )
 def test_a_refused_command_that_was_expected_to_do_otherwise_tells_what_differs_and_how_it_came(
@@ -214,7 +214,7 @@ def test_of_a_long_story_the_end_is_told_and_of_many_differences_the_first() -> 
     assert lines[19:22] == [
         "event 20, Added.amount: expected 69, got 19",
         "… and 30 more differences",
-        "  …        131 steps before",
+        "  …        131 earlier steps",
     ]
     assert lines[22:] == [f"  got      Added(amount={number})" for number in range(30, 50)]
 
@@ -230,7 +230,7 @@ def test_a_failure_ends_where_the_test_expects_something() -> None:
 
 @pytest.mark.parametrize("expect", [lambda story: story.then(), lambda story: story.then_error(BankError.OVERDRAFT)])
 def test_an_expectation_needs_a_command(expect: Callable[[BankScenario], object]) -> None:
-    with pytest.raises(AssertionError, match=r"needs a when\(\)"):
+    with pytest.raises(AssertionError, match=r"call when\(\) first"):
         expect(scenario(bank_account))
 
 
@@ -307,7 +307,7 @@ def changes(state: Ledger) -> Result[Sequence[Added], str]:
 def test_a_handle_that_changes_the_state_it_was_given_fails_the_scenario(kind: LedgerType) -> None:
     text = failure_of(lambda: scenario(kind).given(Added(1)).when(changes))
     assert text.splitlines()[:2] == [
-        "handle has changed the state that it was given, which only apply may do",
+        "handle changed the state it was given; return events from handle, and change the state in apply",
         "  the state, Ledger.entries[1] was not expected: 7",
     ]
 
@@ -403,5 +403,5 @@ def test_a_command_that_raised_leaves_nothing_of_the_one_before_to_be_expected()
     story = scenario(ledger).when(add(1))
     with pytest.raises(Boom):
         story.when(crash)
-    with pytest.raises(AssertionError, match=r"needs a when\(\)"):
+    with pytest.raises(AssertionError, match=r"call when\(\) first"):
         story.then(Added(1))
