@@ -1,4 +1,4 @@
-"""What differs is told part by part, briefly, whatever the values are."""
+"""Differences are shown part by part and briefly, for values of any kind."""
 
 from dataclasses import dataclass
 from decimal import Decimal
@@ -94,7 +94,7 @@ PEN, INK = Line("pen", Decimal(1)), Line("ink", Decimal(2))
         ),
     ],
 )
-def test_each_part_that_differs_is_told(expected: object, got: object, lines: list[str]) -> None:
+def test_each_part_that_differs_has_a_line(expected: object, got: object, lines: list[str]) -> None:
     assert differences("x", expected, got) == lines
 
 
@@ -112,13 +112,11 @@ def test_each_part_that_differs_is_told(expected: object, got: object, lines: li
         ([1, 2, 3], [1, 5, 6, 3], ["event 2: expected 2, got 5", "event 3 was not expected: 6"]),
     ],
 )
-def test_values_are_compared_one_by_one_and_what_is_alike_around_is_left_out(
-    expected: list[Any], got: list[Any], lines: list[str]
-) -> None:
+def test_equal_values_at_both_ends_are_skipped(expected: list[Any], got: list[Any], lines: list[str]) -> None:
     assert differences_in_order("event", expected, got) == lines
 
 
-def test_of_long_values_that_differ_the_place_is_shown_where_they_do() -> None:
+def test_long_values_are_shown_around_the_first_difference() -> None:
     [line] = differences("x", "a" * 1_000 + "b" + "c" * 1_000, "a" * 1_000 + "d" + "c" * 1_000)
     assert len(line) < 2 * MAX_SHOWN + 100
     assert "aabcc" in line

@@ -1,4 +1,4 @@
-"""Given, when, then: a scenario passes where the domain does what it says, and fails with both sides where not."""
+"""A scenario passes if the domain meets its expectations, and otherwise fails with both values."""
 
 # ruff: noqa: ARG001
 
@@ -140,7 +140,7 @@ TWO_OUT = CustomerWithdrewCash(Decimal(2), Decimal(3))
         ),
     ],
 )
-def test_an_accepted_command_that_was_expected_to_do_otherwise_tells_what_differs_and_how_it_came(
+def test_a_failed_expectation_of_an_accepted_command_shows_the_differences_and_the_steps(
     expect: Callable[[BankScenario], object], says: str
 ) -> None:
     story = scenario(bank_account).given(OPENED, FIVE_IN).when(Withdraw(Decimal(2)))
@@ -181,7 +181,7 @@ REFUSED = """
         (lambda story: story.then_error("no"), "the reason: expected 'no', got <BankError.UNOPENED"),
     ],
 )
-def test_a_refused_command_that_was_expected_to_do_otherwise_tells_what_differs_and_how_it_came(
+def test_a_failed_expectation_of_a_refused_command_shows_the_differences_and_the_steps(
     expect: Callable[[BankScenario], object], says: str
 ) -> None:
     text = failure_of(lambda: expect(scenario(bank_account).when(Deposit(Decimal(1)))))
@@ -189,7 +189,7 @@ def test_a_refused_command_that_was_expected_to_do_otherwise_tells_what_differs_
     assert text.endswith(REFUSED)
 
 
-def test_the_whole_story_is_told_also_what_was_decided_on_the_way() -> None:
+def test_a_failure_shows_all_steps_so_far() -> None:
     story = scenario(bank_account).when(OpenAccount("a")).when(Deposit(Decimal(-1))).given(FIVE_IN)
     story.when(Withdraw(Decimal(5)))
     assert failure_of(story.then).splitlines()[1:] == [
@@ -207,7 +207,7 @@ def test_a_command_that_decided_nothing_says_so() -> None:
     assert failure_of(lambda: scenario(ledger).when(add()).then(Added(1))).splitlines()[-1] == "  got      nothing"
 
 
-def test_of_a_long_story_the_end_is_told_and_of_many_differences_the_first() -> None:
+def test_a_failure_shows_the_first_differences_and_the_last_steps() -> None:
     story = scenario(ledger).given(*map(Added, range(100))).when(add(*range(50)))
     lines = failure_of(lambda: story.then(*map(Added, range(50, 100)))).splitlines()
     assert lines[0] == "event 1, Added.amount: expected 50, got 0"
@@ -276,7 +276,7 @@ def test_a_handle_that_returns_no_decision_fails_the_scenario(answer: Any) -> No
         scenario(ledger).when(lambda _: answer)
 
 
-def test_what_handle_raises_comes_out_as_it_is_with_the_story() -> None:
+def test_an_exception_of_handle_passes_through_with_the_steps_as_a_note() -> None:
     with pytest.raises(Boom) as raised:
         scenario(ledger).given(Added(1)).when(crash)
     assert raised.traceback[-1].name == "crash"
@@ -291,7 +291,7 @@ def test_what_handle_raises_comes_out_as_it_is_with_the_story() -> None:
         (lambda: scenario(ledger).when(add(POISON)), f"  got      Added(amount={POISON})"),
     ],
 )
-def test_what_apply_raises_comes_out_as_it_is_with_the_story(story: Callable[[], object], last: str) -> None:
+def test_an_exception_of_apply_passes_through_with_the_steps_as_a_note(story: Callable[[], object], last: str) -> None:
     with pytest.raises(Boom) as raised:
         story()
     assert raised.traceback[-1].name == "apply"
@@ -385,7 +385,7 @@ async def test_events_are_expected_as_they_are_stored_whatever_apply_does_to_the
         assert tuple(each.payload for each in envelopes) == events
 
 
-def test_what_is_told_of_an_event_is_what_it_was() -> None:
+def test_steps_show_events_as_they_were_at_the_time() -> None:
     story = scenario(sharing).given(Listed(given := [1])).when(list_entries_first).when(list_entries)
     given.append(7)
     assert failure_of(story.then).splitlines()[2:] == [

@@ -206,9 +206,7 @@ class TooManyParked(EventreeError):
     """
 
     def __init__(self) -> None:
-        super().__init__(
-            "the query has parked as many commits as max_parked allows; retry or drop them, or raise max_parked"
-        )
+        super().__init__("the query has parked max_parked commits; retry them, drop them, or raise max_parked")
 
 
 class QueryLeasedElsewhere(EventreeError):
