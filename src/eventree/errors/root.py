@@ -1,4 +1,4 @@
-"""The two roots: a business error, and everything else; and bad arguments, which any room may refuse."""
+"""The two roots `DomainError` and `EventreeError`, and the errors for invalid arguments, which any package raises."""
 
 from typing import Generic, TypeVar
 
@@ -32,7 +32,7 @@ class EventreeError(Exception):
     """The root of all errors that are not business errors."""
 
     def __reduce__(self) -> tuple[object, ...]:
-        """Let copies and other processes keep the message and the attributes."""
+        """Keep the message and the attributes when an error is copied or pickled."""
         return _rebuild, (type(self), self.args, self.__dict__)
 
 
@@ -44,12 +44,12 @@ def _rebuild(cls: type[EventreeError], args: tuple[object, ...], attributes: dic
 
 
 def type_name(error: BaseException | None) -> str:
-    """Return what to call an error in a message."""
+    """Return the name of an error's class, for a message."""
     return "no exception" if error is None else type(error).__name__
 
 
 def error_text(error: BaseException) -> str:
-    """Return what an error is and says, for a message; an error that cannot be shown is named only."""
+    """Return the class and the text of an error, for a message; only the class if its `str` fails."""
     try:
         return f"{type(error).__name__}: {error}"
     except Exception:  # noqa: BLE001 - a bug in the error's own class must not hide the error
@@ -57,11 +57,11 @@ def error_text(error: BaseException) -> str:
 
 
 class InvalidArgument(EventreeError, ValueError):
-    """An argument cannot be accepted; nothing was done.
+    """An argument is invalid; nothing was done. Handling: fix the argument as the reason says.
 
     Attributes:
-        name: The argument.
-        reason: Why it was refused and what is accepted.
+        name: The name of the argument.
+        reason: Why the value is invalid, and what is valid.
     """
 
     def __init__(self, name: str, reason: str) -> None:
@@ -71,10 +71,10 @@ class InvalidArgument(EventreeError, ValueError):
 
 
 class NonPositiveArgument(InvalidArgument):
-    """A number that must be positive is not, or is not a number.
+    """An argument that must be a positive number is something else.
 
     Attributes:
-        value: What was given.
+        value: The given value.
     """
 
     def __init__(self, name: str, value: object) -> None:
