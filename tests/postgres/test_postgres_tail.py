@@ -79,7 +79,7 @@ async def test_what_one_of_several_statements_stored_comes_in(store: PostgresSto
     """The second request repeats a command's id, so it is sent by itself, when that id is recorded."""
     await append(store, request("a", commands=["c"]), request("b", commands=["c"]), request("d", events=2))
     assert held(store, 3) == [1, 2, 3]
-    assert [event.aggregate_id for event in (await store.read(0, 10)).events] == ["a", "d", "d"]
+    assert [event.aggregate_id for event in (await store.read(0, 10, live=True)).events] == ["a", "d", "d"]
 
 
 async def test_what_came_before_an_error_is_forgotten(store: PostgresStore, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,9 @@ from eventree.testing import EventStoreSuite, FailingStore, TransactionalStoreSu
 from eventree.testing.store_values import append, request
 from sourcing.ledger import add, entries, ledger
 
+UNCHECKED = {"head", "list_aggregate_types", "list_queries"}
+"""The methods that take nothing to check."""
+
 
 class Foreign:
     """A store of a user's own, which checks nothing: the code of one of ours, behind its checks."""
@@ -25,8 +28,15 @@ class Foreign:
     def __repr__(self) -> str:
         return "<Foreign>"
 
+    async def read(self, *args: Any, live: bool = False) -> Any:
+        """Read from the database, also for those that follow live."""
+        return await self._inner._read(*args)
+
+    async def list_aggregates(self, type: str | None, *, after: tuple[str, str] | None, limit: int) -> Any:
+        return await self._inner._list_aggregates(type, after or ("", ""), limit)
+
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._inner, name if name in {"head", "watch"} else f"_{name}")
+        return getattr(self._inner, name if name in UNCHECKED else f"_{name}")
 
     async def __aenter__(self) -> Self:
         await self._inner.__aenter__()

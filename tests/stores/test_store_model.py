@@ -26,6 +26,7 @@ from eventree.stores.contract import (
     LogPage,
     NewCommand,
     NewEvent,
+    QuerySummary,
     StoredCheckpoint,
     StoredSnapshot,
     StreamPage,
@@ -41,7 +42,7 @@ EXAMPLES = examples()
 TYPES, STATE_VERSIONS = ["x", "ÿ"], ["v1", "v2"]
 EXPECTED = ["Appended", "Conflict", "DuplicateCommand", "InvalidArgument", "LogRolledBack", "CheckpointFenced"]
 EXPECTED += ["CheckpointHeld", "load_parked", "load_checkpoint"]
-EXPECTED += ["events", "find_commands", "load_snapshots"]
+EXPECTED += ["events", "find_commands", "load_snapshots", "list_aggregates", "list_queries", "read_backwards"]
 
 T = TypeVar("T")
 Call: TypeAlias = tuple[str, tuple[Any, ...]]
@@ -50,6 +51,10 @@ Numbers: TypeAlias = "itertools.count[int]"
 ENDS: list[Call] = [
     ("head", ()),
     ("read", (0, 1_000)),
+    ("read_backwards", (None, 1_000)),
+    ("list_aggregates", (None, None, 1_000)),
+    ("list_aggregate_types", ()),
+    ("list_queries", ()),
     ("find_commands", (COMMAND_IDS,)),
     ("read_streams", ([StreamRead(type, id) for type in TYPES for id in GOOD_IDS],)),
     *(("load_snapshots", (type, GOOD_IDS, version)) for type in TYPES for version in STATE_VERSIONS),
@@ -107,7 +112,11 @@ moves = st.builds(
     st.sets(st.integers(1, 4), max_size=1),
     small,
 )
-reads = st.builds(StreamRead, types, ids, small, small)
+bounds = st.none() | small
+reads = st.builds(StreamRead, types, ids, small, small, bounds, bounds)
+keys = st.none() | st.tuples(types, ids)
+filters = st.none() | st.lists(types, max_size=2)
+event_filters = st.none() | st.lists(st.sampled_from(["e0", "e1", "e2"]), max_size=2)
 sequences = mostly(st.sampled_from([1, 1, 1, 2, 2, 4]), st.just(0), one_in=20)
 checksums = mostly(st.integers(0, 2**32 - 1), st.sampled_from([-1, 2**32]), one_in=20)
 snapshots = st.builds(
@@ -129,8 +138,13 @@ other_calls = [
         "read",
         mostly(st.integers(0, 12), st.integers(50, 500), one_in=5),
         small,
-        st.none() | st.lists(types, max_size=2),
+        filters,
+        event_filters,
     ),
+    call("read_backwards", st.none() | st.integers(0, 12), small, filters, event_filters),
+    call("list_aggregates", st.none() | types, keys, small),
+    call("list_aggregate_types"),
+    call("list_queries"),
     call("head"),
     call("claim_checkpoint", names, versions),
     call("claim_checkpoint", st.just("q"), st.just(1), claims),
@@ -174,6 +188,8 @@ async def answer(store: EventStore, name: str, args: tuple[Any, ...], numbers: N
             return await store.__aenter__() is store
         if name == "append":
             args = ([await to_request(store, wish, numbers) for wish in args[0]],)
+        if name == "list_aggregates":
+            return comparable(await store.list_aggregates(args[0], after=args[1], limit=args[2]))
         return comparable(await getattr(store, name)(*args))
     except EventreeError as error:
         return type(error), str(error)
@@ -201,6 +217,10 @@ def comparable(value: object) -> object:
     match value:
         case StreamPage() | LogPage():
             return replace(value, events=[structs.replace(event, recorded_at=NOON) for event in value.events])
+        case QuerySummary():
+            return replace(value, lease_seconds=round(value.lease_seconds, -2))
+        case str():
+            return value
         case Mapping():
             return dict(value)
         case Sequence():
@@ -236,9 +256,11 @@ def kinds_of(name: str, answered: object) -> list[str]:
             return [error.__name__]
         case "append", [*outcomes]:
             return [type(outcome).__name__ for outcome in outcomes]
+        case "read_backwards", LogPage(_, [_, *_]):
+            return [name]
         case _, LogPage(_, [_, *_]):
             return ["events"]
-        case ("load_parked", [_, *_]) | (_, StoredCheckpoint()):
+        case ("load_parked" | "list_aggregates" | "list_queries", [_, *_]) | (_, StoredCheckpoint()):
             return [name]
         case _, {}:
             return [name] if answered else []

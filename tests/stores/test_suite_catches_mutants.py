@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeAlias
 
 import pytest
 from msgspec import structs
@@ -17,6 +17,7 @@ from eventree.stores import MemoryStore
 from eventree.stores.contract import (
     MAX_PAGE_BYTES,
     NO_LEASE,
+    AggregateSummary,
     Appended,
     AppendRequest,
     Checkpoint,
@@ -26,13 +27,17 @@ from eventree.stores.contract import (
     LeaseRequest,
     LogPage,
     Outcome,
+    QuerySummary,
     RecordedCommand,
     RecordedEvent,
     StoredSnapshot,
     StreamPage,
     StreamRead,
 )
+from eventree.stores.pages import is_wanted
 from eventree.testing import EventStoreSuite
+
+Types: TypeAlias = Collection[str] | None
 
 
 class ForgetsToCheckTheSequence(MemoryStore):
@@ -96,30 +101,34 @@ class StopsAtTheFirstRefusedRequest(MemoryStore):
 
 
 class EndsAPageInsideACommit(MemoryStore):
-    async def read(self, after: int, limit: int, types: Collection[str] | None = None) -> LogPage:
-        page = await super().read(after, limit, types)
+    async def _read(self, after: int, limit: int, types: Types, event_types: Types) -> LogPage:
+        page = await super()._read(after, limit, types, event_types)
         end = min(page.position, after + limit)
         return LogPage(end, [event for event in page.events if event.position <= end], page.more)
 
 
 class ReadsAllTypes(MemoryStore):
-    async def read(self, after: int, limit: int, types: Collection[str] | None = None) -> LogPage:
-        return await super().read(after, limit)
+    async def _read(self, after: int, limit: int, types: Types, event_types: Types) -> LogPage:
+        return await super()._read(after, limit, None, event_types)
 
 
 class IgnoresARolledBackLog(MemoryStore):
-    async def read(self, after: int, limit: int, types: Collection[str] | None = None) -> LogPage:
-        return LogPage(after, (), more=False) if after > len(self._log) else await super().read(after, limit, types)
+    async def _read(self, after: int, limit: int, types: Types, event_types: Types) -> LogPage:
+        return (
+            LogPage(after, (), more=False)
+            if after > len(self._log)
+            else await super()._read(after, limit, types, event_types)
+        )
 
 
 class NeverSaysThatThereIsMore(MemoryStore):
-    async def read(self, after: int, limit: int, types: Collection[str] | None = None) -> LogPage:
-        return replace(await super().read(after, limit, types), more=False)
+    async def _read(self, after: int, limit: int, types: Types, event_types: Types) -> LogPage:
+        return replace(await super()._read(after, limit, types, event_types), more=False)
 
 
 class AlwaysSaysThatThereIsMore(MemoryStore):
-    async def read(self, after: int, limit: int, types: Collection[str] | None = None) -> LogPage:
-        return replace(await super().read(after, limit, types), more=True)
+    async def _read(self, after: int, limit: int, types: Types, event_types: Types) -> LogPage:
+        return replace(await super()._read(after, limit, types, event_types), more=True)
 
 
 class CutsPagesElsewhere(MemoryStore):
@@ -130,12 +139,12 @@ class CutsPagesElsewhere(MemoryStore):
     def _size(self, event: RecordedEvent) -> int:
         return len(event.payload.encode()) + len(event.metadata.encode())
 
-    async def read(self, after: int, limit: int, types: Collection[str] | None = None) -> LogPage:
-        await super().read(after, limit, types)
+    async def _read(self, after: int, limit: int, types: Types, event_types: Types) -> LogPage:
+        await super()._read(after, limit, types, event_types)
         end, size, events = after, 0, list[RecordedEvent]()
         while end < min(after + limit, len(self._log)):
-            commit = await super().read(end, 1)
-            wanted = [event for event in commit.events if types is None or event.aggregate_type in types]
+            commit = await super()._read(end, 1, None, None)
+            wanted = [event for event in commit.events if is_wanted(event, types, event_types)]
             size += sum(map(self._size, self._counted(wanted, commit.events)))
             if size > self.most and end > self._cut_from(after):
                 break
@@ -182,12 +191,125 @@ class ReturnsNoPageForALargeCommit(CutsPagesElsewhere):
 
 
 class EndsALargePageInsideACommit(MemoryStore):
-    async def read(self, after: int, limit: int, types: Collection[str] | None = None) -> LogPage:
-        page = await super().read(after, limit, types)
+    async def _read(self, after: int, limit: int, types: Types, event_types: Types) -> LogPage:
+        page = await super()._read(after, limit, types, event_types)
         sizes = itertools.accumulate(len(event.payload) + len(event.metadata) for event in page.events)
         events = [event for event, size in zip(page.events, sizes, strict=True) if size <= MAX_PAGE_BYTES]
         end = page.position if len(events) == len(page.events) else events[-1].position
         return LogPage(end, events, page.more)
+
+
+class ReadsAllEventTypes(MemoryStore):
+    async def _read(self, after: int, limit: int, types: Types, event_types: Types) -> LogPage:
+        return await super()._read(after, limit, types, None)
+
+
+class ReadsBackwardsOldestFirst(MemoryStore):
+    async def _read_backwards(self, before: int, limit: int, types: Types, event_types: Types) -> LogPage:
+        page = await super()._read_backwards(before, limit, types, event_types)
+        return replace(page, events=[*reversed(page.events)])
+
+
+class EndsAPageInsideACommitBackwards(MemoryStore):
+    async def _read_backwards(self, before: int, limit: int, types: Types, event_types: Types) -> LogPage:
+        page = await super()._read_backwards(before, limit, types, event_types)
+        end = max(page.position, min(before, len(self._log) + 1) - limit)
+        return LogPage(end, [event for event in page.events if event.position >= end], page.more)
+
+
+class ReadsBackwardsWithoutFilters(MemoryStore):
+    async def _read_backwards(self, before: int, limit: int, types: Types, event_types: Types) -> LogPage:
+        return await super()._read_backwards(before, limit, None, None)
+
+
+class ReadsBackwardsFromTheVeryPosition(MemoryStore):
+    async def _read_backwards(self, before: int, limit: int, types: Types, event_types: Types) -> LogPage:
+        return await super()._read_backwards(before + 1, limit, types, event_types)
+
+
+class ReadsBackwardsPagesOfAnySize(MemoryStore):
+    async def _read_backwards(self, before: int, limit: int, types: Types, event_types: Types) -> LogPage:
+        page = await super()._read_backwards(before, limit, types, event_types)
+        while page.more and min(before, len(self._log) + 1) - page.position < limit:
+            rest = await super()._read_backwards(page.position, 1, types, event_types)
+            page = LogPage(rest.position, [*page.events, *rest.events], rest.more)
+        return page
+
+
+class NeverSaysThatThereIsMoreBefore(MemoryStore):
+    async def _read_backwards(self, before: int, limit: int, types: Types, event_types: Types) -> LogPage:
+        return replace(await super()._read_backwards(before, limit, types, event_types), more=False)
+
+
+class ReadsStreamsBeyondTheirBound(MemoryStore):
+    def _read_stream(self, read: StreamRead) -> StreamPage:
+        return super()._read_stream(replace(read, up_to=None))
+
+
+class ReadsStreamsBeyondAPosition(MemoryStore):
+    def _read_stream(self, read: StreamRead) -> StreamPage:
+        return super()._read_stream(replace(read, up_to_position=None))
+
+
+class SaysThatABoundIsTheEndOfAStream(MemoryStore):
+    def _read_stream(self, read: StreamRead) -> StreamPage:
+        page = super()._read_stream(read)
+        return page if read.up_to is None else replace(page, sequence=min(page.sequence, read.up_to))
+
+
+class ListsAggregatesInTheOrderOfTheirCreation(MemoryStore):
+    async def _list_aggregates(
+        self, aggregate_type: str | None, after: tuple[str, str], limit: int
+    ) -> Sequence[AggregateSummary]:
+        listed = await super()._list_aggregates(aggregate_type, after, limit)
+        return sorted(listed, key=lambda one: [*self._streams].index(one.key))
+
+
+class ListsAggregatesAsPeopleSortThem(MemoryStore):
+    async def _list_aggregates(
+        self, aggregate_type: str | None, after: tuple[str, str], limit: int
+    ) -> Sequence[AggregateSummary]:
+        listed = await super()._list_aggregates(aggregate_type, after, limit)
+        return sorted(listed, key=lambda one: (one.aggregate_type.lower(), one.aggregate_id.lower()))
+
+
+class ListsAggregatesOfAllTypes(MemoryStore):
+    async def _list_aggregates(
+        self, aggregate_type: str | None, after: tuple[str, str], limit: int
+    ) -> Sequence[AggregateSummary]:
+        return await super()._list_aggregates(None, after, limit)
+
+
+class RepeatsTheLastAggregateOfThePageBefore(MemoryStore):
+    async def _list_aggregates(
+        self, aggregate_type: str | None, after: tuple[str, str], limit: int
+    ) -> Sequence[AggregateSummary]:
+        return await super()._list_aggregates(aggregate_type, (after[0], after[1][:-1]), limit)
+
+
+class ListsTypesAsOftenAsTheyHaveAggregates(MemoryStore):
+    async def list_aggregate_types(self) -> Sequence[str]:
+        return sorted(aggregate_type for aggregate_type, _ in self._streams)
+
+
+class ListsLiveVersionsOnly(MemoryStore):
+    async def list_queries(self) -> Sequence[QuerySummary]:
+        return [query for query in await super().list_queries() if query.is_live]
+
+
+class ListsLeasesThatWereReleased(MemoryStore):
+    async def list_queries(self) -> Sequence[QuerySummary]:
+        return [replace(query, lease_seconds=query.lease_seconds or 1.0) for query in await super().list_queries()]
+
+
+class CountsNothingParkedInLists(MemoryStore):
+    async def list_queries(self) -> Sequence[QuerySummary]:
+        return [replace(query, parked=0) for query in await super().list_queries()]
+
+
+class TakesAnyListener(MemoryStore):
+    def watch(self, listener: Callable[[int], None]) -> Callable[[], None]:
+        return self._watch(listener)
 
 
 class ReadsStreamsOneEventLate(MemoryStore):

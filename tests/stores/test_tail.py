@@ -209,26 +209,40 @@ async def test_who_follows_live_reads_nothing_from_the_database(
         for number in range(20):
             await append(store, request(f"a{number}", events=2), request(f"b{number}"))
             for types in (None, ["thing"]):
-                page = await store.read(3 + 3 * number, 500, types)
+                page = await store.read(3 + 3 * number, 500, types, live=True)
                 assert (page.position, len(page.events)) == (6 + 3 * number, 3)
         assert reads.after == []
-        assert (await store.read(63, 500)).position == 63
+        assert (await store.read(63, 500, live=True)).position == 63
         assert reads.after == [63]
+
+
+async def test_a_reader_that_does_not_follow_always_asks_the_database(
+    new_store: Callable[[], AnyStore], reads: Reads
+) -> None:
+    async with new_store() as store, new_store() as other:
+        store.watch(lambda _: None)
+        await append(store, request("a"))
+        await append(other, request("b"))
+        live, page = await store.read(0, 10, live=True), await store.read(0, 10)
+        assert (live.position, live.more) == (1, False)
+        assert (page.position, page.more) == (2, False)
+        assert (await store.read(0, 1)).more
+        assert reads.after == [0, 0]
 
 
 async def test_a_store_that_nobody_watches_keeps_nothing(new_store: Callable[[], AnyStore], reads: Reads) -> None:
     async with new_store() as store:
         await append(store, request("a"))
-        await store.read(0, 10)
+        await store.read(0, 10, live=True)
         unwatch, unwatch_too = store.watch(lambda _: None), store.watch(lambda _: None)
         await append(store, request("b"))
         unwatch()
-        assert positions((await store.read(1, 10)).events) == [2]
+        assert positions((await store.read(1, 10, live=True)).events) == [2]
         assert reads.after == [0]
         unwatch_too()
         assert tail_of(store).read(1, 1, None) is None
         await append(store, request("c"))
-        assert positions((await store.read(2, 10)).events) == [3]
+        assert positions((await store.read(2, 10, live=True)).events) == [3]
         assert reads.after == [0, 2]
 
 
@@ -239,7 +253,7 @@ async def test_a_closed_store_keeps_nothing(new_store: Callable[[], AnyStore], r
         await append(store, request("a"))
     assert tail_of(store).read(0, 1, None) is None
     async with store:
-        assert positions((await store.read(0, 10)).events) == [1]
+        assert positions((await store.read(0, 10, live=True)).events) == [1]
         assert reads.after == [0]
 
 
@@ -253,7 +267,7 @@ async def test_who_is_far_behind_reads_the_database_and_then_joins_the_tail(
             await append(store, request(f"a{number}", events=3))
         events, position = list[int](), 0
         while position < 120:
-            page = await store.read(position, 7)
+            page = await store.read(position, 7, live=True)
             events += positions(page.events)
             position = page.position
         assert events == list(range(1, 121))
@@ -268,13 +282,13 @@ async def test_after_an_append_of_another_store_the_tail_starts_again(
         await append(store, request("a"))
         await append(other, request("b"))
         await append(store, request("c"))
-        assert positions((await store.read(2, 10)).events) == [3]
+        assert positions((await store.read(2, 10, live=True)).events) == [3]
         assert reads.after == []
-        assert positions((await store.read(0, 10)).events) == [1, 2, 3]
-        assert positions((await store.read(1, 1)).events) == [2]
+        assert positions((await store.read(0, 10, live=True)).events) == [1, 2, 3]
+        assert positions((await store.read(1, 1, live=True)).events) == [2]
         assert reads.after == [0, 1]
         await append(other, request("d"))
-        assert positions((await store.read(3, 10)).events) == [4]
+        assert positions((await store.read(3, 10, live=True)).events) == [4]
         assert reads.after == [0, 1, 3]
 
 
@@ -289,9 +303,9 @@ async def test_a_cancelled_append_is_no_gap(new_store: Callable[[], AnyStore]) -
                 await asyncio.sleep(0)
             cancelled.cancel()
             await append(store, request(f"after {number}"))
-            page = await store.read(before, 10)
+            page = await store.read(before, 10, live=True)
             while page.position < await store.head():
-                more = await store.read(page.position, 10)
+                more = await store.read(page.position, 10, live=True)
                 page = LogPage(more.position, [*page.events, *more.events], more.more)
             assert positions(page.events) == list(range(before + 1, await store.head() + 1))
             assert page.events[-1].aggregate_id == f"after {number}"
@@ -305,7 +319,7 @@ async def test_what_is_seen_live_is_what_a_replay_shows(new_store: Callable[[], 
         store.watch(lambda _: None)
         before = datetime.now(UTC)
         await append(store, request("a", events=3), AppendRequest("x", "é", 0, [event('{"é": "\\u0000"}')]))
-        live = await store.read(0, 10)
+        live = await store.read(0, 10, live=True)
         assert reads.after == []
         assert live == await fresh.read(0, 10)
         assert live.events[0].recorded_at.tzinfo == UTC
@@ -338,12 +352,12 @@ async def test_after_a_restored_backup_the_next_append_ends_what_was_before(
         await append(store, request("b", events=5))
         restore()
         with pytest.raises(LogRolledBack):
-            await store.read(7, 10)
+            await store.read(7, 10, live=True)
         assert await append(store, request("c", events=2)) == [Appended(2, 4)]
-        assert [event.aggregate_id for event in (await store.read(0, 10)).events] == ["a", "a", "c", "c"]
+        assert [event.aggregate_id for event in (await store.read(0, 10, live=True)).events] == ["a", "a", "c", "c"]
         for after in (5, 6, 7):
             with pytest.raises(LogRolledBack):
-                await store.read(after, 10)
+                await store.read(after, 10, live=True)
 
 
 async def test_an_append_that_fails_empties_the_tail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

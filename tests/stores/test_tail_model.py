@@ -75,7 +75,7 @@ class Read:
     async def run(self, stores: Stores) -> None:
         head = await stores.fresh.head()
         after = max(0, head - self.behind)
-        page = await stores.one.read(after, self.limit, self.types)
+        page = await stores.one.read(after, self.limit, self.types, live=True)
         expected = await stores.fresh.read(after, self.limit, self.types)
         if page.position < expected.position:  # the tail ends there
             assert tail_of(stores.one).read(page.position, 1, None) is None
@@ -154,7 +154,7 @@ async def play(make: Callable[[], AnyStore], script: list[Step]) -> None:
 async def read_all(store: AnyStore, position: int, limit: int) -> list[RecordedEvent]:
     """Read until the database says that there is no more, and see that nothing is left out."""
     found: list[RecordedEvent] = []
-    while (page := await store.read(position, limit)).position > position:
+    while (page := await store.read(position, limit, live=True)).position > position:
         assert [event.position for event in page.events] == list(range(position + 1, page.position + 1))
         found += page.events
         position = page.position
@@ -244,7 +244,7 @@ async def test_who_follows_two_stores_that_race_misses_nothing(
 
 async def read_all_once(store: AnyStore, position: int, limit: int) -> list[RecordedEvent]:
     found: list[RecordedEvent] = []
-    while (page := await store.read(position, limit)).position > position:
+    while (page := await store.read(position, limit, live=True)).position > position:
         assert [event.position for event in page.events] == list(range(position + 1, page.position + 1))
         found += page.events
         position = page.position

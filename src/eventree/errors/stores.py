@@ -56,6 +56,18 @@ class StoreUnusable(EventStoreError):
         self.reason = reason
 
 
+class StoreReadOnly(EventStoreError):
+    """The store was opened only for reading, so it writes nothing. Handling: open it without `read_only`.
+
+    Attributes:
+        store: Its address, without secrets.
+    """
+
+    def __init__(self, store: str) -> None:
+        super().__init__(f"{store} was opened with read_only=True, so nothing was stored; open it without, to write")
+        self.store = store
+
+
 class SchemaTooNew(StoreUnusable):
     """The database was written by a newer version of this library. Handling: upgrade the library.
 

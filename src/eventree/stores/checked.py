@@ -15,6 +15,8 @@ from eventree.stores.checks import (
     MAX_CHECKSUM,
     MAX_NUMBER,
     check_json,
+    check_key,
+    check_listener,
     check_name,
     check_number,
     check_reason,
@@ -23,6 +25,7 @@ from eventree.stores.checks import (
 )
 from eventree.stores.contract import (
     NO_LEASE,
+    AggregateSummary,
     AppendRequest,
     Checkpoint,
     CheckpointUpdate,
@@ -77,8 +80,8 @@ class CheckedStore(CheckedCheckpointWriter, EventStore):
     """Check the arguments of every method of `EventStore`, each call once.
 
     A subclass implements `_append` in place of `append`, and so on, may rely on what it is given, and adds `head`,
-    `watch` and the lifecycle, which have nothing to check. A store that does not derive from this class works too:
-    `EventSourcing` checks its arguments from outside.
+    `list_aggregate_types`, `list_queries` and the lifecycle, which have nothing to check. It may override `_read_live`.
+    A store that does not derive from this class works too: `EventSourcing` checks its arguments from outside.
     """
 
     async def append(self, requests: Sequence[AppendRequest]) -> Sequence[Outcome]:
@@ -117,14 +120,49 @@ class CheckedStore(CheckedCheckpointWriter, EventStore):
             check_name("aggregate_id", read.aggregate_id)
             check_number("after", read.after, 0, MAX_NUMBER)
             check_number("limit", read.limit, 0, MAX_VERSION)
+            for name, bound in (("up_to", read.up_to), ("up_to_position", read.up_to_position)):
+                if bound is not None:
+                    check_number(name, bound, 0, MAX_NUMBER)
         return await self._read_streams(reads)
 
-    async def read(self, after: int, limit: int, types: Collection[str] | None = None) -> LogPage:
+    async def read(
+        self,
+        after: int,
+        limit: int,
+        types: Collection[str] | None = None,
+        event_types: Collection[str] | None = None,
+        *,
+        live: bool = False,
+    ) -> LogPage:
         check_number("after", after, 0, MAX_NUMBER)
+        _check_page(limit, types, event_types)
+        return await (self._read_live if live else self._read)(after, limit, types, event_types)
+
+    async def read_backwards(
+        self,
+        before: int | None,
+        limit: int,
+        types: Collection[str] | None = None,
+        event_types: Collection[str] | None = None,
+    ) -> LogPage:
+        if before is not None:
+            check_number("before", before, 1, MAX_NUMBER)
+        _check_page(limit, types, event_types)
+        return await self._read_backwards(before or MAX_NUMBER, limit, types, event_types)
+
+    async def list_aggregates(
+        self, aggregate_type: str | None = None, *, after: tuple[str, str] | None = None, limit: int = 1_000
+    ) -> Sequence[AggregateSummary]:
+        if aggregate_type is not None:
+            check_name("aggregate_type", aggregate_type)
+        if after is not None:
+            check_key("after", after)
         check_number("limit", limit, 1, MAX_VERSION)
-        for aggregate_type in types or ():
-            check_name("types", aggregate_type)
-        return await self._read(after, limit, types)
+        return await self._list_aggregates(aggregate_type, after or ("", ""), limit)
+
+    def watch(self, listener: Callable[[int], None]) -> Callable[[], None]:
+        check_listener(listener)
+        return self._watch(listener)
 
     async def renew_checkpoint(self, name: str, version: int, fencing_token: int, seconds: float) -> bool:
         _check_query(name, version)
@@ -165,7 +203,24 @@ class CheckedStore(CheckedCheckpointWriter, EventStore):
     @abstractmethod
     async def _read_streams(self, reads: Sequence[StreamRead], /) -> Sequence[StreamPage]: ...
     @abstractmethod
-    async def _read(self, after: int, limit: int, types: Collection[str] | None) -> LogPage: ...
+    async def _read(
+        self, after: int, limit: int, types: Collection[str] | None, event_types: Collection[str] | None
+    ) -> LogPage: ...
+    async def _read_live(
+        self, after: int, limit: int, types: Collection[str] | None, event_types: Collection[str] | None
+    ) -> LogPage:
+        return await self._read(after, limit, types, event_types)
+
+    @abstractmethod
+    async def _read_backwards(
+        self, before: int, limit: int, types: Collection[str] | None, event_types: Collection[str] | None
+    ) -> LogPage: ...
+    @abstractmethod
+    async def _list_aggregates(
+        self, aggregate_type: str | None, after: tuple[str, str], limit: int
+    ) -> Sequence[AggregateSummary]: ...
+    @abstractmethod
+    def _watch(self, listener: Callable[[int], None]) -> Callable[[], None]: ...
     @abstractmethod
     async def _renew_checkpoint(self, name: str, version: int, fencing_token: int, seconds: float) -> bool: ...
     @abstractmethod
@@ -183,6 +238,14 @@ class CheckedStore(CheckedCheckpointWriter, EventStore):
 def _check_query(name: str, version: int) -> None:
     check_name("name", name)
     check_number("version", version, 1, MAX_VERSION)
+
+
+def _check_page(limit: int, types: Collection[str] | None, event_types: Collection[str] | None) -> None:
+    check_number("limit", limit, 1, MAX_VERSION)
+    for aggregate_type in types or ():
+        check_name("types", aggregate_type)
+    for event_type in event_types or ():
+        check_name("event_types", event_type)
 
 
 def _check_event(event: NewEvent) -> None:

@@ -4,6 +4,7 @@ Each check returns at once for ordinary values, since every command pays for the
 """
 
 from datetime import datetime, timedelta
+from inspect import iscoroutinefunction
 from typing import Final
 
 from eventree.domain.limits import MAX_ID_BYTES, check_id, check_text
@@ -13,7 +14,7 @@ MAX_NUMBER: Final = 2**63 - 1
 """The highest position, sequence or fencing token."""
 
 MAX_LEASE: Final = 86_400
-"""The longest lease on a checkpoint, in seconds."""
+"""The longest lease on a checkpoint or a transaction, in seconds."""
 
 MAX_REASON_BYTES: Final = 4_000
 """The longest reason for parking a commit, in bytes of UTF-8."""
@@ -26,6 +27,14 @@ def check_name(name: str, value: str) -> None:
     """Raise `InvalidArgument` unless this is an id or a name of 1 to 255 bytes."""
     if type(value) is not str or not value.isascii() or not 0 < len(value) <= MAX_ID_BYTES or "\0" in value:
         check_id(name, value)
+
+
+def check_key(name: str, value: tuple[str, str]) -> None:
+    """Raise `InvalidArgument` unless this is the key of an aggregate: its type and its id."""
+    if not isinstance(value, tuple) or len(value) != 2:  # noqa: PLR2004 - a pair
+        raise InvalidArgument(name, f"must be the type and the id of an aggregate, got {value!r}")
+    for part in value:
+        check_name(name, part)
 
 
 def check_json(name: str, value: str, max_bytes: int) -> None:
@@ -60,6 +69,18 @@ def check_seconds(value: float) -> None:
     """Raise `InvalidArgument` unless this is the duration of a lease."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= MAX_LEASE:
         raise InvalidArgument("seconds", f"must be between 0 and {MAX_LEASE}, got {value!r}")
+
+
+def check_transaction_lease(value: float) -> None:
+    """Raise `InvalidArgument` unless this is the duration for which a transaction may be idle."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= MAX_LEASE:
+        raise InvalidArgument("lease", f"must be more than 0 and at most {MAX_LEASE} seconds, got {value!r}")
+
+
+def check_listener(listener: object) -> None:
+    """Raise `InvalidArgument` unless this can be called with a position, and does its work when it is called."""
+    if not callable(listener) or iscoroutinefunction(listener):
+        raise InvalidArgument("listener", f"must be a plain function that takes a position, got {listener!r}")
 
 
 def check_utc(name: str, value: datetime) -> None:

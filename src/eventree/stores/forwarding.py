@@ -6,8 +6,10 @@ from types import TracebackType
 from typing import Any, Literal, ParamSpec, Self, TypeAlias, TypeVar
 
 from eventree.stores.checked import CheckedCheckpointWriter, CheckedStore
+from eventree.stores.checks import check_transaction_lease
 from eventree.stores.contract import (
     NO_LEASE,
+    AggregateSummary,
     AppendRequest,
     Checkpoint,
     CheckpointUpdate,
@@ -16,6 +18,7 @@ from eventree.stores.contract import (
     LogPage,
     Outcome,
     ParkedCommit,
+    QuerySummary,
     RecordedCommand,
     StoredCheckpoint,
     StoredSnapshot,
@@ -35,6 +38,9 @@ ForwardedMethod: TypeAlias = Literal[
     "find_commands",
     "read_streams",
     "read",
+    "read_backwards",
+    "list_aggregates",
+    "list_aggregate_types",
     "head",
     "claim_checkpoint",
     "save_checkpoint",
@@ -42,6 +48,7 @@ ForwardedMethod: TypeAlias = Literal[
     "renew_checkpoint",
     "load_checkpoint",
     "load_parked",
+    "list_queries",
     "save_snapshots",
     "load_snapshots",
 ]
@@ -125,8 +132,34 @@ class ForwardingStore(EventStore):
     async def read_streams(self, reads: Sequence[StreamRead]) -> Sequence[StreamPage]:
         return await self.forward("read_streams", self.inner.read_streams, reads)
 
-    async def read(self, after: int, limit: int, types: Collection[str] | None = None) -> LogPage:
-        return await self.forward("read", self.inner.read, after, limit, types)
+    async def read(
+        self,
+        after: int,
+        limit: int,
+        types: Collection[str] | None = None,
+        event_types: Collection[str] | None = None,
+        *,
+        live: bool = False,
+    ) -> LogPage:
+        return await self.forward("read", self.inner.read, after, limit, types, event_types, live=live)
+
+    async def read_backwards(
+        self,
+        before: int | None,
+        limit: int,
+        types: Collection[str] | None = None,
+        event_types: Collection[str] | None = None,
+    ) -> LogPage:
+        return await self.forward("read_backwards", self.inner.read_backwards, before, limit, types, event_types)
+
+    async def list_aggregates(
+        self, aggregate_type: str | None = None, *, after: tuple[str, str] | None = None, limit: int = 1_000
+    ) -> Sequence[AggregateSummary]:
+        listed = self.inner.list_aggregates
+        return await self.forward("list_aggregates", listed, aggregate_type, after=after, limit=limit)
+
+    async def list_aggregate_types(self) -> Sequence[str]:
+        return await self.forward("list_aggregate_types", self.inner.list_aggregate_types)
 
     async def head(self) -> int:
         return await self.forward("head", self.inner.head)
@@ -154,6 +187,9 @@ class ForwardingStore(EventStore):
         self, name: str, version: int, *, after: int = 0, limit: int = 1_000
     ) -> Sequence[ParkedCommit]:
         return await self.forward("load_parked", self.inner.load_parked, name, version, after=after, limit=limit)
+
+    async def list_queries(self) -> Sequence[QuerySummary]:
+        return await self.forward("list_queries", self.inner.list_queries)
 
     async def save_snapshots(self, snapshots: Sequence[StoredSnapshot]) -> None:
         await self.forward("save_snapshots", self.inner.save_snapshots, snapshots)
@@ -190,8 +226,28 @@ class _CheckingStore(CheckedStore, ForwardingStore):
     async def _read_streams(self, reads: Sequence[StreamRead]) -> Sequence[StreamPage]:
         return await self.inner.read_streams(reads)
 
-    async def _read(self, after: int, limit: int, types: Collection[str] | None) -> LogPage:
-        return await self.inner.read(after, limit, types)
+    async def _read(
+        self, after: int, limit: int, types: Collection[str] | None, event_types: Collection[str] | None
+    ) -> LogPage:
+        return await self.inner.read(after, limit, types, event_types)
+
+    async def _read_live(
+        self, after: int, limit: int, types: Collection[str] | None, event_types: Collection[str] | None
+    ) -> LogPage:
+        return await self.inner.read(after, limit, types, event_types, live=True)
+
+    async def _read_backwards(
+        self, before: int, limit: int, types: Collection[str] | None, event_types: Collection[str] | None
+    ) -> LogPage:
+        return await self.inner.read_backwards(before, limit, types, event_types)
+
+    async def _list_aggregates(
+        self, aggregate_type: str | None, after: tuple[str, str], limit: int
+    ) -> Sequence[AggregateSummary]:
+        return await self.inner.list_aggregates(aggregate_type, after=after if any(after) else None, limit=limit)
+
+    def _watch(self, listener: Callable[[int], None]) -> Callable[[], None]:
+        return self.inner.watch(listener)
 
     async def _claim_checkpoint(self, name: str, version: int, lease: LeaseRequest) -> Checkpoint:
         return await self.inner.claim_checkpoint(name, version, lease)
@@ -221,6 +277,7 @@ class _CheckingStore(CheckedStore, ForwardingStore):
 
     @asynccontextmanager
     async def begin_transaction(self, lease: float = 5.0) -> AsyncGenerator[AnyTransaction, None]:
+        check_transaction_lease(lease)
         async with super().begin_transaction(lease) as transaction:
             yield _CheckingTransaction(transaction)
 

@@ -11,6 +11,7 @@ from eventree.errors import CheckpointFenced, CheckpointHeld, LogRolledBack, Sto
 from eventree.stores.checked import CheckedStore
 from eventree.stores.clock import Clock, check_clock, read_clock, utc_now
 from eventree.stores.contract import (
+    AggregateSummary,
     Appended,
     AppendRequest,
     Checkpoint,
@@ -21,6 +22,7 @@ from eventree.stores.contract import (
     LogPage,
     Outcome,
     ParkedCommit,
+    QuerySummary,
     RecordedCommand,
     RecordedEvent,
     StoredCheckpoint,
@@ -132,23 +134,50 @@ class MemoryStore(CheckedStore):
 
     def _read_stream(self, read: StreamRead) -> StreamPage:
         stream = self._streams.get((read.aggregate_type, read.aggregate_id), [])
-        events = tuple(stream[read.after : read.after + read.limit])
+        events = tuple(
+            event
+            for event in stream[read.after : read.after + read.limit]
+            if (read.up_to is None or event.sequence <= read.up_to)
+            and (read.up_to_position is None or event.position <= read.up_to_position)
+        )
         return StreamPage(len(stream), stream[-1].position if stream else 0, events)
 
-    async def _read(self, after: int, limit: int, types: Collection[str] | None) -> LogPage:
+    async def _read(
+        self, after: int, limit: int, types: Collection[str] | None, event_types: Collection[str] | None
+    ) -> LogPage:
         self._check_open()
         if after > len(self._log):
             raise LogRolledBack("a reader", after, len(self._log))
         events = (self._log[at] for at in range(after, len(self._log)))
-        return page_of(events, after, limit, types)
+        return page_of(events, after, limit, types, event_types)
+
+    async def _read_backwards(
+        self, before: int, limit: int, types: Collection[str] | None, event_types: Collection[str] | None
+    ) -> LogPage:
+        self._check_open()
+        before = min(before, len(self._log) + 1)
+        events = (self._log[at] for at in range(before - 2, -1, -1))
+        return page_of(events, before, limit, types, event_types)
+
+    async def _list_aggregates(
+        self, aggregate_type: str | None, after: tuple[str, str], limit: int
+    ) -> Sequence[AggregateSummary]:
+        self._check_open()
+        keys = sorted(key for key in self._streams if key > after and aggregate_type in {None, key[0]})
+        ends = ((key, self._streams[key][-1]) for key in keys[:limit])
+        return [AggregateSummary(*key, last.sequence, last.position) for key, last in ends]
+
+    async def list_aggregate_types(self) -> Sequence[str]:
+        """Return the types of all aggregates, in order."""
+        self._check_open()
+        return sorted({aggregate_type for aggregate_type, _ in self._streams})
 
     async def head(self) -> int:
         """Return the position of the newest event."""
         self._check_open()
         return len(self._log)
 
-    def watch(self, listener: Callable[[int], None]) -> Callable[[], None]:
-        """Call a listener after each commit; return a function that removes it."""
+    def _watch(self, listener: Callable[[int], None]) -> Callable[[], None]:
         return self._listeners.add(listener)
 
     # --- checkpoints
@@ -231,6 +260,25 @@ class MemoryStore(CheckedStore):
         row = self._checkpoints.get((name, version))
         parked = row.parked if row is not None else {}
         return [parked[position] for position in sorted(parked) if position > after][:limit]
+
+    async def list_queries(self) -> Sequence[QuerySummary]:
+        """Return every version of every query, in order."""
+        self._check_open()
+        now = monotonic()
+        return [
+            QuerySummary(
+                name,
+                version,
+                row.checkpoint,
+                row.owner,
+                max(0.0, row.lease_until - now),
+                row.is_live,
+                len(row.parked),
+                row.skipped,
+                row.replay_until,
+            )
+            for (name, version), row in sorted(self._checkpoints.items(), key=lambda item: item[0])
+        ]
 
     def _versions(self, name: str) -> dict[int, _CheckpointRow]:
         return {version: row for (other, version), row in self._checkpoints.items() if other == name}

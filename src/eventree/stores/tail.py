@@ -1,4 +1,4 @@
-"""The tail of the log as this store committed it, kept in memory: live queries are served without the database."""
+"""The tail of the log as this store committed it, kept in memory: live reads are served without the database."""
 
 from bisect import bisect_right
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -98,12 +98,14 @@ class Tail:
         self._size += size
         self._bound(last)
 
-    def read(self, after: int, limit: int, types: Collection[str] | None) -> LogPage | None:
-        """Return what `EventStore.read` would; None if only the database knows."""
+    def read(
+        self, after: int, limit: int, types: Collection[str] | None, event_types: Collection[str] | None = None
+    ) -> LogPage | None:
+        """Return what a live `EventLog.read` may return; None if only the database knows."""
         chunks = self._chunks
         if not chunks or not chunks[0].first <= after + 1 <= chunks[-1].last:
             return None
-        return page_of(self._after(after), after, limit, types)
+        return page_of(self._after(after), after, limit, types, event_types)
 
     def clear(self) -> None:
         """Remove all events."""

@@ -148,7 +148,7 @@ class QueryWorker:
             case Renew(fence):
                 self.state = state.renewed(await store.renew_checkpoint(*self._key, fence, state.options.lease), now)
             case Read(after, limit):
-                page = await store.read(after, limit, self._types)
+                page = await store.read(after, limit, self._types, live=True)
                 self.state = self.state.page_read(commits_of(page.events), page.position, now, more=page.more)
             case Deliver():
                 with self._renewing():

@@ -16,11 +16,13 @@ from eventree.stores.contract.checkpoints import (
     CheckpointWriter,
     LeaseRequest,
     ParkedCommit,
+    QuerySummary,
     StoredCheckpoint,
 )
 from eventree.stores.contract.commands import CommandLog, NewCommand, RecordedCommand
 from eventree.stores.contract.log import (
     MAX_PAGE_BYTES,
+    AggregateSummary,
     Appended,
     AppendRequest,
     Conflict,
@@ -40,6 +42,7 @@ from eventree.stores.contract.transactions import StoreTransaction, Transactiona
 __all__ = [
     "MAX_PAGE_BYTES",
     "NO_LEASE",
+    "AggregateSummary",
     "AppendRequest",
     "Appended",
     "Checkpoint",
@@ -57,6 +60,7 @@ __all__ = [
     "NewEvent",
     "Outcome",
     "ParkedCommit",
+    "QuerySummary",
     "RecordedCommand",
     "RecordedEvent",
     "Snapshots",

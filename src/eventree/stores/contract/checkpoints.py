@@ -100,6 +100,34 @@ class StoredCheckpoint:
     live_position: int
 
 
+@dataclass(frozen=True, slots=True)
+class QuerySummary:
+    """One version of a query, in the list of all queries.
+
+    Attributes:
+        name: The query.
+        version: Its version.
+        checkpoint: Its position and newest fencing token.
+        owner: The worker that claimed it last.
+        lease_seconds: How long the lease of that worker lasts unless it is renewed; 0 if it has expired or was
+            released, so that any worker may take over.
+        is_live: Whether this is the version whose results are in use.
+        parked: How many commits are parked.
+        skipped: How many commits were skipped so far.
+        replay_until: The position up to which events were handled before the last reset; 0 without one.
+    """
+
+    name: str
+    version: int
+    checkpoint: Checkpoint
+    owner: str
+    lease_seconds: float
+    is_live: bool
+    parked: int
+    skipped: int
+    replay_until: int
+
+
 NO_LEASE: Final = LeaseRequest()
 """A claim without a lease: the next worker takes over at once."""
 
@@ -180,5 +208,12 @@ class Checkpoints(CheckpointWriter, Protocol):
             version: Its version.
             after: Return commits with a higher position; default 0, all of them.
             limit: The maximum number of commits, at least 1; default 1,000.
+        """
+        ...
+
+    async def list_queries(self) -> Sequence[QuerySummary]:
+        """Return every version of every query that has a checkpoint, by the UTF-8 bytes of its name, then by version.
+
+        Leases are judged by the clock of the store.
         """
         ...

@@ -127,17 +127,25 @@ class StreamRead:
         aggregate_id: The aggregate.
         after: Read events with a higher sequence; default 0, all of them.
         limit: The maximum number of events; 0 reads only the aggregate's current sequence. Default 1,000.
+        up_to: Read no events with a higher sequence; default None, up to the last one.
+        up_to_position: Read no events with a higher position, so that the events add up to the state as it was when
+            that position was the newest; default None, up to the last one.
     """
 
     aggregate_type: str
     aggregate_id: str
     after: int = 0
     limit: int = 1_000
+    up_to: int | None = None
+    up_to_position: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class StreamPage:
     """Events of one aggregate.
+
+    `sequence` and `position` are those of the aggregate's last event in the store, even if the read had a bound before
+    it: `up_to`, `up_to_position` or `limit`. A page with fewer events than its limit is the last one up to the bound.
 
     Attributes:
         sequence: The sequence of the aggregate's last event, read at the same moment; 0 if it has none.
@@ -155,14 +163,37 @@ class LogPage:
     """A section of the log.
 
     Attributes:
-        position: The last position that was examined; continue after it. At the end of the log it equals `after`.
-        events: The requested events, by position.
-        more: Whether the log was known to continue after `position`, so that there is more to read right away.
+        position: The last position that was examined; continue after it, or before it when reading backwards. If
+            nothing was examined, it is where the read started.
+        events: The requested events, by position; newest first when reading backwards.
+        more: Whether the log continued beyond `position` at that moment, so that there is more to read right away.
     """
 
     position: int
     events: Sequence[RecordedEvent]
     more: bool
+
+
+@dataclass(frozen=True, slots=True)
+class AggregateSummary:
+    """An aggregate with at least one event, in a list of aggregates.
+
+    Attributes:
+        aggregate_type: Its type.
+        aggregate_id: Its id.
+        sequence: The sequence of its last event.
+        position: The position of that event.
+    """
+
+    aggregate_type: str
+    aggregate_id: str
+    sequence: int
+    position: int
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """Its type and its id, by which lists are ordered: pass it as `after` for the next page."""
+        return self.aggregate_type, self.aggregate_id
 
 
 class EventLog(Protocol):
@@ -194,21 +225,74 @@ class EventLog(Protocol):
         """Return events of several aggregates from one snapshot of the database: one page per read, in order."""
         ...
 
-    async def read(self, after: int, limit: int, types: Collection[str] | None = None) -> LogPage:
+    async def read(
+        self,
+        after: int,
+        limit: int,
+        types: Collection[str] | None = None,
+        event_types: Collection[str] | None = None,
+        *,
+        live: bool = False,
+    ) -> LogPage:
         """Return the next page of the log.
 
         A page consists of whole commits. After its first commit it includes no commit that would take its events beyond
-        `MAX_PAGE_BYTES`; events of other types are not part of the page and do not count.
+        `MAX_PAGE_BYTES`; events that the filters leave out are not part of the page and do not count.
+
+        A read costs as much as the positions it examines, whatever the filters leave of them: no index knows the types.
 
         Args:
             after: The position to start after; 0 for the beginning.
             limit: How many positions to examine, at least 1. The page may hold fewer events, and it extends past the
                 limit to the end of a commit.
             types: Return only events of these aggregate types; default all.
+            event_types: Return only events with these names; default all.
+            live: For a reader that follows the log and is woken by `watch` and by polling: the page may come from what
+                this store object remembers of its own appends. It may then say that there is no more although another
+                process has written meanwhile. A store without such a memory ignores it. Default false: ask the
+                database.
 
         Raises:
             LogRolledBack: The log ends before `after`, as it does after an older backup was restored.
         """
+        ...
+
+    async def read_backwards(
+        self,
+        before: int | None,
+        limit: int,
+        types: Collection[str] | None = None,
+        event_types: Collection[str] | None = None,
+    ) -> LogPage:
+        """Return the page of the log before a position, newest event first.
+
+        The rules of `read` hold in the other direction: a page consists of whole commits, the newest first, and it
+        extends past the limit to the beginning of a commit. It says that there is more until it has come to position 1.
+
+        Args:
+            before: The position to start before, at least 1; None, or any position beyond the log, for its end.
+            limit: How many positions to examine, at least 1.
+            types: Return only events of these aggregate types; default all.
+            event_types: Return only events with these names; default all.
+        """
+        ...
+
+    async def list_aggregates(
+        self, aggregate_type: str | None = None, *, after: tuple[str, str] | None = None, limit: int = 1_000
+    ) -> Sequence[AggregateSummary]:
+        """Return aggregates by type and id, in the order of their UTF-8 bytes.
+
+        Pages are read one at a time, so an aggregate that gets its first event meanwhile may be missed.
+
+        Args:
+            aggregate_type: Return only aggregates of this type; default all.
+            after: The key of the last aggregate of the page before: its type and its id. Default the beginning.
+            limit: The maximum number of aggregates, at least 1; default 1,000.
+        """
+        ...
+
+    async def list_aggregate_types(self) -> Sequence[str]:
+        """Return the types of all aggregates with events, in the order of their UTF-8 bytes."""
         ...
 
     async def head(self) -> int:
@@ -223,5 +307,8 @@ class EventLog(Protocol):
 
         Returns:
             A function that removes the listener.
+
+        Raises:
+            InvalidArgument: The listener is not a plain function; a coroutine function would never run.
         """
         ...

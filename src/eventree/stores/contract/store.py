@@ -17,7 +17,8 @@ class EventStore(EventLog, CommandLog, Checkpoints, Snapshots, Protocol):
     a caller neither leaves a transaction open nor affects another caller; a cancelled append may still be committed.
 
     Every method raises `InvalidArgument` for what no store could keep, when reading as well as when writing: see
-    `CheckedStore`. All texts are UTF-8, without lone surrogates or NUL.
+    `CheckedStore`. All texts are UTF-8, without lone surrogates or NUL. A store that was opened only for reading raises
+    `StoreReadOnly` from every method that writes, before it reaches the database.
     """
 
     async def __aenter__(self) -> Self:

@@ -35,9 +35,10 @@ class TransactionalStore(EventStore, Protocol[ConnectionT_co]):
 
         Args:
             lease: Seconds after which the server ends the transaction if it is idle, so that a frozen process does not
-                block others; default 5. SQLite has no server that could do so.
+                block others: more than 0, at most 86,400; default 5. SQLite has no server that could do so.
 
         Raises:
+            InvalidArgument: The lease is out of range.
             WouldDeadlock: The caller is inside such a transaction already.
             TransactionEnded: A statement on the connection has ended the transaction; on Postgres, where `COMMIT`
                 cannot be refused, what preceded it is stored without the checkpoint.

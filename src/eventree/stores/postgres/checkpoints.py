@@ -3,7 +3,14 @@
 from typing import Final
 
 from eventree.errors import CheckpointFenced, CheckpointHeld
-from eventree.stores.contract import Checkpoint, CheckpointUpdate, LeaseRequest, ParkedCommit, StoredCheckpoint
+from eventree.stores.contract import (
+    Checkpoint,
+    CheckpointUpdate,
+    LeaseRequest,
+    ParkedCommit,
+    QuerySummary,
+    StoredCheckpoint,
+)
 from eventree.stores.postgres.driver import DRIVER_ERRORS, Connection, violates
 from eventree.stores.versions import VersionRow, judge_make_live
 
@@ -70,6 +77,12 @@ _PARKED: Final = """
 SELECT position, last_position, aggregate_type, aggregate_id, reason, parked_at
 FROM {schema}.parked WHERE name = $1 AND version = $2 AND position > $3 ORDER BY position LIMIT $4
 """
+_QUERIES: Final = """
+SELECT name, version, position, fencing_token, owner,
+       greatest(extract(epoch FROM lease_until - clock_timestamp())::float8, 0), live,
+       (SELECT count(*) FROM {schema}.parked p WHERE p.name = c.name AND p.version = c.version), skipped, replay_until
+FROM {schema}.checkpoints c ORDER BY name, version
+"""
 
 
 class CheckpointTable:
@@ -87,6 +100,7 @@ class CheckpointTable:
         self._renew = _RENEW.format(schema=schema)
         self._load = _LOAD.format(schema=schema)
         self._parked = _PARKED.format(schema=schema)
+        self._queries = _QUERIES.format(schema=schema)
 
     async def claim(self, db: Connection, name: str, version: int, lease: LeaseRequest) -> Checkpoint:
         """Claim a checkpoint; raises `CheckpointHeld`."""
@@ -140,6 +154,13 @@ class CheckpointTable:
     async def load_parked(self, db: Connection, name: str, version: int, after: int, limit: int) -> list[ParkedCommit]:
         """Return a page of parked commits."""
         return [ParkedCommit(*row) for row in await db.fetch(self._parked, name, version, after, limit)]
+
+    async def list_queries(self, db: Connection) -> list[QuerySummary]:
+        """Return every version of every query, in order."""
+        return [
+            QuerySummary(name, version, Checkpoint(position, fencing_token), *rest)
+            for name, version, position, fencing_token, *rest in await db.fetch(self._queries)
+        ]
 
 
 def _columns(update: CheckpointUpdate) -> tuple[list[object], ...]:

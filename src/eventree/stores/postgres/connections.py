@@ -77,6 +77,8 @@ class Connections:
         timeout: float,
         circuit: CircuitBreaker,
         ended: Callable[[], None] = lambda: None,
+        *,
+        read_only: bool = False,
     ) -> None:
         """Start without connections.
 
@@ -88,12 +90,14 @@ class Connections:
             timeout: How long a statement may take, and how long to wait for a free connection, in seconds.
             circuit: The circuit breaker of the server, shared by all its connections.
             ended: Called when a connection has ended, for any reason.
+            read_only: Whether they only read, which a replica allows too.
         """
         self._address = address
         self._schema = schema
         self._timeout = timeout
         self._circuit = circuit
         self._ended = ended
+        self._read_only = read_only
         self._slots = asyncio.Semaphore(size)
         self._idle: list[Connection] = []
         self._leases: WeakKeyDictionary[Connection, float] = WeakKeyDictionary()
@@ -145,7 +149,7 @@ class Connections:
             self._slots.release()
 
     async def connect(self) -> Connection:
-        """Return a new connection on which commits are durable; the caller closes it.
+        """Return a new connection on which commits are durable, or which only reads; the caller closes it.
 
         Raises:
             StoreUnavailable: The server cannot be reached, or is a replica.
@@ -231,6 +235,7 @@ class Connections:
     async def _connect(self) -> Connection:
         milliseconds = str(max(1, int(min(self._timeout * 1000, _LONGEST))))  # 0 would mean no limit
         path = {} if self._schema is None else {"search_path": self._schema}
+        mode = {"default_transaction_read_only": "on"} if self._read_only else {}
         connection = await connect(
             self._address.dsn,
             timeout=self._timeout,
@@ -238,6 +243,7 @@ class Connections:
             settings={
                 "application_name": "eventree",
                 **path,
+                **mode,
                 "default_transaction_isolation": "read committed",  # appends depend on it, whatever the role's default
                 "statement_timeout": milliseconds,
                 "idle_in_transaction_session_timeout": milliseconds,
@@ -245,7 +251,8 @@ class Connections:
         )
         try:
             [(syncs, is_replica, *_)] = await connection.fetch(_SESSION, self._schema is not None)
-            self._require_durability(syncs=syncs, is_replica=is_replica)
+            if not self._read_only:
+                self._require_durability(syncs=syncs, is_replica=is_replica)
         except BaseException:
             connection.terminate()
             raise

@@ -108,8 +108,8 @@ def violates(error: Exception, constraint: str) -> bool:
 
 
 def is_not_supported(error: Exception) -> bool:
-    """Return whether the server does not support a feature."""
-    return isinstance(error, asyncpg.PostgresError) and _code(error).startswith("0A")
+    """Return whether the server does not support a feature, or not while it is a replica."""
+    return isinstance(error, asyncpg.PostgresError) and _code(error).startswith(("0A", "25006"))
 
 
 async def connect(dsn: str, *, timeout: float, command_timeout: float, settings: Mapping[str, str]) -> Connection:

@@ -8,6 +8,7 @@ from eventree.errors import LogRolledBack
 from eventree.stores.checks import MAX_NUMBER
 from eventree.stores.contract import (
     MAX_PAGE_BYTES,
+    AggregateSummary,
     LogPage,
     RecordedCommand,
     RecordedEvent,
@@ -15,21 +16,24 @@ from eventree.stores.contract import (
     StreamPage,
     StreamRead,
 )
-from eventree.stores.postgres.driver import Connection
+from eventree.stores.postgres.driver import Connection, Row
 
 _HEAD: Final = "SELECT position FROM head WHERE id"
 _STREAMS: Final = """
 SELECT r.number, r.aggregate_type, r.aggregate_id, coalesce(s.sequence, 0), coalesce(l.position, 0), e.*
-FROM unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[])
-  WITH ORDINALITY r (aggregate_type, aggregate_id, after, size, number)
+FROM unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[])
+  WITH ORDINALITY r (aggregate_type, aggregate_id, after, size, up_to, up_to_position, number)
 LEFT JOIN LATERAL (
   SELECT stream, sequence FROM streams s
   WHERE s.aggregate_type = r.aggregate_type AND s.aggregate_id = r.aggregate_id LIMIT 1) s ON true
 LEFT JOIN LATERAL (
   SELECT position FROM events e WHERE e.stream = s.stream AND e.sequence = s.sequence LIMIT 1) l ON true
 LEFT JOIN LATERAL (
-  SELECT position, sequence, event_type, event_version, payload, metadata, commit_id, recorded_at
-  FROM events WHERE stream = s.stream AND sequence > r.after ORDER BY sequence LIMIT r.size) e ON true
+  SELECT * FROM (
+    SELECT position, sequence, event_type, event_version, payload, metadata, commit_id, recorded_at
+    FROM events WHERE stream = s.stream AND sequence > r.after AND sequence <= r.up_to
+    ORDER BY sequence LIMIT r.size) bounded
+  WHERE position <= r.up_to_position) e ON true
 ORDER BY r.number, e.sequence
 """
 # A page ends with the commit at its limit, or, if its events are too large, before the commit that exceeds the size,
@@ -47,7 +51,8 @@ too_much AS MATERIALIZED (
     SELECT e.position, e.commit_id, sum(octet_length(e.payload::text) + octet_length(e.metadata::text))
       OVER (ORDER BY e.position ROWS UNBOUNDED PRECEDING) AS bytes
     FROM events e WHERE e.position > $1 AND e.position <= (SELECT upto FROM reach)
-      AND ($3::text[] IS NULL OR (SELECT aggregate_type FROM streams WHERE stream = e.stream) = ANY($3::text[]))) sized
+      AND ($3::text[] IS NULL OR (SELECT aggregate_type FROM streams WHERE stream = e.stream) = ANY($3::text[]))
+      AND ($5::text[] IS NULL OR e.event_type = ANY($5::text[]))) sized
   WHERE bytes > $4 AND $4 < (
     SELECT sum(octet_length(payload::text) + octet_length(metadata::text)) FROM events
     WHERE position > $1 AND position <= (SELECT upto FROM reach)) ORDER BY position LIMIT 1),
@@ -66,8 +71,70 @@ SELECT head, upto, e.* FROM bounds LEFT JOIN LATERAL (
   FROM events e CROSS JOIN LATERAL (
     SELECT aggregate_type, aggregate_id FROM streams WHERE stream = e.stream LIMIT 1) s
   WHERE e.position > $1 AND e.position <= (SELECT upto FROM bounds)
-    AND ($3::text[] IS NULL OR s.aggregate_type = ANY($3::text[]))) e ON true
+    AND ($3::text[] IS NULL OR s.aggregate_type = ANY($3::text[]))
+    AND ($5::text[] IS NULL OR event_type = ANY($5::text[]))) e ON true
 ORDER BY e.position
+"""
+# The same in the other direction.
+_BACKWARDS: Final = """
+WITH start AS MATERIALIZED (
+  SELECT least($1, head.position + 1) AS before, greatest(least($1, head.position + 1) - $2, 1) AS target
+  FROM head WHERE id LIMIT 1),
+reach AS MATERIALIZED (
+  SELECT before, coalesce(
+    (SELECT n.position + 1 FROM events n
+     WHERE n.position < (SELECT target FROM start)
+       AND n.commit_id <> (SELECT commit_id FROM events WHERE position = (SELECT target FROM start))
+     ORDER BY n.position DESC LIMIT 1),
+    1) AS downto FROM start),
+too_much AS MATERIALIZED (
+  SELECT position, commit_id FROM (
+    SELECT e.position, e.commit_id, sum(octet_length(e.payload::text) + octet_length(e.metadata::text))
+      OVER (ORDER BY e.position DESC ROWS UNBOUNDED PRECEDING) AS bytes
+    FROM events e WHERE e.position < (SELECT before FROM reach) AND e.position >= (SELECT downto FROM reach)
+      AND ($3::text[] IS NULL OR (SELECT aggregate_type FROM streams WHERE stream = e.stream) = ANY($3::text[]))
+      AND ($5::text[] IS NULL OR e.event_type = ANY($5::text[]))) sized
+  WHERE bytes > $4 AND $4 < (
+    SELECT sum(octet_length(payload::text) + octet_length(metadata::text)) FROM events
+    WHERE position < (SELECT before FROM reach) AND position >= (SELECT downto FROM reach))
+  ORDER BY position DESC LIMIT 1),
+bounds AS MATERIALIZED (
+  SELECT before, coalesce(
+    (SELECT b.position FROM events b
+     WHERE b.position < (SELECT before FROM reach) AND b.position > (SELECT position FROM too_much)
+       AND b.commit_id <> (SELECT commit_id FROM too_much) ORDER BY b.position LIMIT 1),
+    (SELECT n.position + 1 FROM events n
+     WHERE n.position < (SELECT position FROM too_much) AND n.commit_id <> (SELECT commit_id FROM too_much)
+     ORDER BY n.position DESC LIMIT 1),
+    downto) AS downto FROM reach)
+SELECT before, downto, e.* FROM bounds LEFT JOIN LATERAL (
+  SELECT e.position, s.aggregate_type, s.aggregate_id, e.sequence, event_type, event_version, payload, metadata,
+         commit_id, recorded_at
+  FROM events e CROSS JOIN LATERAL (
+    SELECT aggregate_type, aggregate_id FROM streams WHERE stream = e.stream LIMIT 1) s
+  WHERE e.position < (SELECT before FROM bounds) AND e.position >= (SELECT downto FROM bounds)
+    AND ($3::text[] IS NULL OR s.aggregate_type = ANY($3::text[]))
+    AND ($5::text[] IS NULL OR event_type = ANY($5::text[]))) e ON true
+ORDER BY e.position DESC
+"""
+_AGGREGATES: Final = """
+SELECT s.aggregate_type, s.aggregate_id, s.sequence, e.position FROM (
+  SELECT stream, aggregate_type, aggregate_id, sequence FROM streams
+  WHERE {condition} AND sequence > 0 ORDER BY aggregate_type, aggregate_id LIMIT $3) s
+CROSS JOIN LATERAL (
+  SELECT position FROM events e WHERE e.stream = s.stream AND e.sequence = s.sequence LIMIT 1) e
+ORDER BY s.aggregate_type, s.aggregate_id
+"""
+_AGGREGATES_OF_ALL_TYPES: Final = _AGGREGATES.format(condition="(aggregate_type, aggregate_id) > ($1, $2)")
+_AGGREGATES_OF_TYPE: Final = _AGGREGATES.format(condition="aggregate_type = $1 AND aggregate_id > $2")
+# From one type to the next by the index: DISTINCT would visit every stream.
+_TYPES: Final = """
+WITH RECURSIVE types (type) AS (
+  (SELECT aggregate_type FROM streams ORDER BY aggregate_type LIMIT 1)
+  UNION ALL SELECT (
+    SELECT aggregate_type FROM streams WHERE aggregate_type > type ORDER BY aggregate_type LIMIT 1)
+  FROM types WHERE type IS NOT NULL)
+SELECT type FROM types WHERE EXISTS (SELECT FROM streams WHERE aggregate_type = type AND sequence > 0) ORDER BY type
 """
 _COMMANDS: Final = """
 SELECT command_id, aggregate_type, aggregate_id, first_sequence, last_sequence
@@ -93,6 +160,8 @@ async def read_streams(db: Connection, reads: Sequence[StreamRead]) -> list[Stre
         [read.aggregate_id for read in reads],
         [read.after for read in reads],
         [read.limit for read in reads],
+        [MAX_NUMBER if read.up_to is None else read.up_to for read in reads],
+        [MAX_NUMBER if read.up_to_position is None else read.up_to_position for read in reads],
     )
     pages: list[StreamPage] = []
     for _, group in groupby(rows, key=lambda row: row[0]):
@@ -102,19 +171,57 @@ async def read_streams(db: Connection, reads: Sequence[StreamRead]) -> list[Stre
     return pages
 
 
-async def read_log(db: Connection, after: int, limit: int, types: Collection[str] | None) -> LogPage:
+async def read_log(
+    db: Connection, after: int, limit: int, types: Collection[str] | None, event_types: Collection[str] | None = None
+) -> LogPage:
     """Return the next page of the log, which never ends within a commit.
 
     Raises:
         LogRolledBack: The log ends before `after`.
     """
-    wanted = None if types is None else list(types)
-    rows = await db.fetch(_LOG, after, min(after + limit, MAX_NUMBER), wanted, MAX_PAGE_BYTES)
+    rows = await db.fetch(
+        _LOG, after, min(after + limit, MAX_NUMBER), _listed(types), MAX_PAGE_BYTES, _listed(event_types)
+    )
     newest, end = rows[0][0], rows[0][1]
     if after > newest:
         raise LogRolledBack("a reader", after, newest)
-    events = [RecordedEvent(*row[2:]) for row in rows if row[2] is not None]
-    return LogPage(end, events, more=end < newest)
+    return LogPage(end, _events(rows), more=end < newest)
+
+
+async def read_backwards(
+    db: Connection, before: int, limit: int, types: Collection[str] | None, event_types: Collection[str] | None
+) -> LogPage:
+    """Return the page of the log before a position, newest event first, which never ends within a commit."""
+    rows = await db.fetch(_BACKWARDS, before, limit, _listed(types), MAX_PAGE_BYTES, _listed(event_types))
+    end = min(rows[0][0], rows[0][1])
+    return LogPage(end, _events(rows), more=end > 1)
+
+
+def _listed(names: Collection[str] | None) -> list[str] | None:
+    return None if names is None else list(names)
+
+
+def _events(rows: Sequence[Row]) -> list[RecordedEvent]:
+    return [RecordedEvent(*row[2:]) for row in rows if row[2] is not None]
+
+
+async def list_aggregates(
+    db: Connection, aggregate_type: str | None, after: tuple[str, str], limit: int
+) -> list[AggregateSummary]:
+    """Return aggregates in order, after a key."""
+    if aggregate_type is None:
+        rows = await db.fetch(_AGGREGATES_OF_ALL_TYPES, *after, limit)
+    elif after[0] > aggregate_type:
+        rows = []
+    else:
+        id_after = after[1] if after[0] == aggregate_type else ""
+        rows = await db.fetch(_AGGREGATES_OF_TYPE, aggregate_type, id_after, limit)
+    return [AggregateSummary(*row) for row in rows]
+
+
+async def list_aggregate_types(db: Connection) -> list[str]:
+    """Return the types of all aggregates with events, in order."""
+    return [row[0] for row in await db.fetch(_TYPES)]
 
 
 async def find_commands(db: Connection, command_ids: Collection[str]) -> dict[str, RecordedCommand]:

@@ -133,17 +133,53 @@ async def create_or_check(connection: Connection, schema: str, where: str) -> No
     """
     async with connection.transaction():
         await connection.execute("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", f"eventree {schema}")
-        taken = await connection.fetch(_TAKEN, schema, _OURS)
-        if not taken:
+        if not await _check_owner(connection, schema, where):
             await connection.execute(f"CREATE SCHEMA IF NOT EXISTS {schema}")
             await connection.execute(_TABLES)
-        elif not await connection.fetchval(_IS_HEAD_OURS, schema):
-            names = ", ".join(sorted(name for (name,) in taken))
-            raise StoreUnusable(
-                where, f"schema {schema} already has tables not created by eventree ({names}); use another schema"
-            )
-        version = await connection.fetchval(f"SELECT schema_version FROM {schema}.head")  # noqa: S608 - quoted
+        await _check_version(connection, schema, where)
+
+
+async def check(connection: Connection, schema: str, where: str) -> None:
+    """Check that the tables in a schema are those of this version, without changing anything.
+
+    Args:
+        connection: A connection whose search path is the schema.
+        schema: Its name, quoted.
+        where: The database, for error messages.
+
+    Raises:
+        SchemaTooNew: A newer version of the library wrote them.
+        StoreUnusable: They are missing, of an older version, or not created by eventree, or the store is damaged.
+    """
+    if not await _check_owner(connection, schema, where):
+        raise StoreUnusable(
+            where, f"schema {schema} has no tables of eventree; open it once without read_only, which creates them"
+        )
+    version = await _check_version(connection, schema, where)
+    if version < SCHEMA_VERSION:
+        raise StoreUnusable(
+            where,
+            f"the version of schema {schema} is {version}, this eventree needs {SCHEMA_VERSION}; "
+            "open it once without read_only, which migrates it",
+        )
+
+
+async def _check_owner(connection: Connection, schema: str, where: str) -> bool:
+    """Return whether our tables exist; raise if they are not ours."""
+    taken = await connection.fetch(_TAKEN, schema, _OURS)
+    if taken and not await connection.fetchval(_IS_HEAD_OURS, schema):
+        names = ", ".join(sorted(name for (name,) in taken))
+        raise StoreUnusable(
+            where, f"schema {schema} already has tables not created by eventree ({names}); use another schema"
+        )
+    return bool(taken)
+
+
+async def _check_version(connection: Connection, schema: str, where: str) -> int:
+    """Return the version of the schema; raise if it is newer than this library, or lost."""
+    version = await connection.fetchval(f"SELECT schema_version FROM {schema}.head")  # noqa: S608 - quoted
     if version is None:
         raise StoreUnusable(where, f"the table head of schema {schema} has lost its row; restore a backup")
     if version > SCHEMA_VERSION:
         raise SchemaTooNew(where, version, SCHEMA_VERSION)
+    return int(version)

@@ -7,10 +7,12 @@ from types import TracebackType
 from typing import Final, Self
 
 from eventree.backoff import Backoff
-from eventree.errors import CommitOutcomeUnknown, EventStoreError, StoreUnavailable
+from eventree.errors import CommitOutcomeUnknown, EventStoreError, StoreReadOnly, StoreUnavailable
 from eventree.errors.arguments import check_positive
 from eventree.stores.checked import CheckedStore
+from eventree.stores.checks import check_transaction_lease
 from eventree.stores.contract import (
+    AggregateSummary,
     AppendRequest,
     Checkpoint,
     CheckpointUpdate,
@@ -18,6 +20,7 @@ from eventree.stores.contract import (
     LogPage,
     Outcome,
     ParkedCommit,
+    QuerySummary,
     RecordedCommand,
     StoredCheckpoint,
     StoredSnapshot,
@@ -34,7 +37,7 @@ from eventree.stores.postgres.checkpoints import CheckpointTable
 from eventree.stores.postgres.connections import CircuitBreaker, Connections
 from eventree.stores.postgres.driver import Connection, ConnectionLost
 from eventree.stores.postgres.notify import CommitNotifier
-from eventree.stores.postgres.schema import create_or_check, quoted
+from eventree.stores.postgres.schema import check, create_or_check, quoted
 from eventree.stores.postgres.transactions import transaction
 from eventree.stores.tail import Tail
 
@@ -75,6 +78,7 @@ class PostgresStore(CheckedStore):
         timeout: float = 10.0,
         require_tls: bool = True,
         notify: bool = True,
+        read_only: bool = False,
     ) -> None:
         """Create a closed store.
 
@@ -88,6 +92,9 @@ class PostgresStore(CheckedStore):
                 true.
             notify: Whether to announce commits to other processes and listen for theirs, by NOTIFY; default true.
                 Without it, queries find the events of other processes by polling.
+            read_only: Whether to open the schema only for reading, which works on a replica and for a role that may
+                only select: entering neither creates nor migrates anything, and every method that writes raises
+                `StoreReadOnly`. Default false.
 
         Raises:
             InvalidArgument: An argument is invalid.
@@ -98,6 +105,7 @@ class PostgresStore(CheckedStore):
         check_positive("timeout", timeout)
         self._timeout = timeout
         self._notify = notify
+        self._read_only = read_only
         self._writer: Connections | None = None
         self._reader: Connections | None = None
         self._projector: Connections | None = None
@@ -121,7 +129,7 @@ class PostgresStore(CheckedStore):
         await self._lifecycle.leave()
 
     async def _append(self, requests: Sequence[AppendRequest]) -> Sequence[Outcome]:
-        writer = self._opened(self._writer)
+        writer = self._writable(self._writer)
         if not requests:
             return []
         over = asyncio.get_running_loop().create_future()
@@ -181,32 +189,53 @@ class PostgresStore(CheckedStore):
     async def _read_streams(self, wanted: Sequence[StreamRead]) -> Sequence[StreamPage]:
         return await self._opened(self._reader).run(lambda db: reads.read_streams(db, wanted))
 
-    async def _read(self, after: int, limit: int, types: Collection[str] | None) -> LogPage:
+    async def _read(
+        self, after: int, limit: int, types: Collection[str] | None, event_types: Collection[str] | None
+    ) -> LogPage:
+        return await self._opened(self._reader).run(lambda db: reads.read_log(db, after, limit, types, event_types))
+
+    async def _read_live(
+        self, after: int, limit: int, types: Collection[str] | None, event_types: Collection[str] | None
+    ) -> LogPage:
+        self._opened(self._reader)
+        page = self._tail.read(after, limit, types, event_types)
+        return page if page is not None else await self._read(after, limit, types, event_types)
+
+    async def _read_backwards(
+        self, before: int, limit: int, types: Collection[str] | None, event_types: Collection[str] | None
+    ) -> LogPage:
         reader = self._opened(self._reader)
-        page = self._tail.read(after, limit, types)
-        return page if page is not None else await reader.run(lambda db: reads.read_log(db, after, limit, types))
+        return await reader.run(lambda db: reads.read_backwards(db, before, limit, types, event_types))
+
+    async def _list_aggregates(
+        self, aggregate_type: str | None, after: tuple[str, str], limit: int
+    ) -> Sequence[AggregateSummary]:
+        return await self._opened(self._reader).run(lambda db: reads.list_aggregates(db, aggregate_type, after, limit))
+
+    async def list_aggregate_types(self) -> Sequence[str]:
+        """Return the types of all aggregates, in order."""
+        return await self._opened(self._reader).run(reads.list_aggregate_types)
 
     async def head(self) -> int:
         """Return the position of the newest event."""
         return await self._opened(self._reader).run(reads.head)
 
-    def watch(self, listener: Callable[[int], None]) -> Callable[[], None]:
-        """Call a listener after each commit, also of other processes unless `notify` is off; return its removal."""
+    def _watch(self, listener: Callable[[int], None]) -> Callable[[], None]:
         return self._listeners.add(listener)
 
     async def _claim_checkpoint(self, name: str, version: int, lease: LeaseRequest) -> Checkpoint:
-        return await self._opened(self._reader).run(lambda db: self._checkpoints.claim(db, name, version, lease))
+        return await self._writable(self._reader).run(lambda db: self._checkpoints.claim(db, name, version, lease))
 
     async def _save_checkpoint(self, name: str, version: int, update: CheckpointUpdate) -> None:
-        await self._opened(self._reader).run(lambda db: self._checkpoints.save(db, name, version, update))
+        await self._writable(self._reader).run(lambda db: self._checkpoints.save(db, name, version, update))
 
     async def _make_live(self, name: str, version: int, fencing_token: int) -> bool:
         table = self._checkpoints
-        return await self._opened(self._reader).run(lambda db: table.make_live(db, name, version, fencing_token))
+        return await self._writable(self._reader).run(lambda db: table.make_live(db, name, version, fencing_token))
 
     async def _renew_checkpoint(self, name: str, version: int, fencing_token: int, seconds: float) -> bool:
         table = self._checkpoints
-        return await self._opened(self._reader).run(lambda db: table.renew(db, name, version, fencing_token, seconds))
+        return await self._writable(self._reader).run(lambda db: table.renew(db, name, version, fencing_token, seconds))
 
     async def _load_checkpoint(self, name: str, version: int) -> StoredCheckpoint | None:
         return await self._opened(self._reader).run(lambda db: self._checkpoints.load(db, name, version))
@@ -215,16 +244,21 @@ class PostgresStore(CheckedStore):
         table = self._checkpoints
         return await self._opened(self._reader).run(lambda db: table.load_parked(db, name, version, after, limit))
 
+    async def list_queries(self) -> Sequence[QuerySummary]:
+        """Return every version of every query, in order."""
+        return await self._opened(self._reader).run(self._checkpoints.list_queries)
+
     def transaction(self, lease: float = 5.0) -> AbstractAsyncContextManager[StoreTransaction[Connection]]:
         """Begin a transaction for a projection, see `TransactionalStore.transaction`.
 
         Unqualified names resolve through the role's `search_path`, not in the schema of the store.
         """
-        return transaction(self._opened(self._projector), self._checkpoints, lease)
+        check_transaction_lease(lease)
+        return transaction(self._writable(self._projector), self._checkpoints, lease)
 
     async def _save_snapshots(self, snapshots: Sequence[StoredSnapshot]) -> None:
         columns = _columns(snapshots)
-        await self._opened(self._reader).run(lambda db: db.execute(_PUT_SNAPSHOTS, *columns))
+        await self._writable(self._reader).run(lambda db: db.execute(_PUT_SNAPSHOTS, *columns))
 
     async def _load_snapshots(
         self, aggregate_type: str, aggregate_ids: Sequence[str], state_version: str
@@ -235,15 +269,19 @@ class PostgresStore(CheckedStore):
 
     async def _open(self) -> None:
         circuit = CircuitBreaker(self._address.where)
+        if self._read_only:
+            self._reader = Connections(self._address, self._schema, _READERS, self._timeout, circuit, read_only=True)
+            await self._reader.run(lambda db: check(db, self._schema, self._address.where))
+        else:
+            await self._open_to_write(circuit)
+        if self._notify and self._reader is not None:
+            self._notifier = CommitNotifier(self._channel, self._reader.connect, self._listeners.notify)
+
+    async def _open_to_write(self, circuit: CircuitBreaker) -> None:
         self._writer = Connections(self._address, self._schema, 1, self._timeout, circuit, self._tail.clear)
         self._reader = Connections(self._address, self._schema, _READERS, self._timeout, circuit)
         self._projector = Connections(self._address, None, _PROJECTORS, self._timeout, circuit)
-        await self._writer.run(self._prepare)
-        if self._notify:
-            self._notifier = CommitNotifier(self._channel, self._reader.connect, self._listeners.notify)
-
-    async def _prepare(self, db: Connection) -> None:
-        await create_or_check(db, self._schema, self._address.where)
+        await self._writer.run(lambda db: create_or_check(db, self._schema, self._address.where))
 
     async def _close(self) -> None:
         notifier, self._notifier = self._notifier, None
@@ -256,6 +294,11 @@ class PostgresStore(CheckedStore):
             if part is not None:
                 await part.close()
         self._tail.clear()
+
+    def _writable(self, connections: Connections | None) -> Connections:
+        if self._read_only:
+            raise StoreReadOnly(self._address.where)
+        return self._opened(connections)
 
     def _opened(self, connections: Connections | None) -> Connections:
         if connections is None:

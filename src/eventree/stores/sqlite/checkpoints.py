@@ -5,7 +5,14 @@ import time
 from datetime import timedelta
 
 from eventree.errors import CheckpointFenced, CheckpointHeld
-from eventree.stores.contract import Checkpoint, CheckpointUpdate, LeaseRequest, ParkedCommit, StoredCheckpoint
+from eventree.stores.contract import (
+    Checkpoint,
+    CheckpointUpdate,
+    LeaseRequest,
+    ParkedCommit,
+    QuerySummary,
+    StoredCheckpoint,
+)
 from eventree.stores.sqlite.connection import writing
 from eventree.stores.sqlite.reads import as_json, from_micros, to_micros
 from eventree.stores.versions import VersionRow, judge_make_live
@@ -48,6 +55,11 @@ FROM checkpoints c LEFT JOIN checkpoints live ON live.name = c.name AND live.liv
 _PARKED = """
 SELECT position, last_position, aggregate_type, aggregate_id, reason, parked_at
 FROM parked WHERE name = ? AND version = ? AND position > ? ORDER BY position LIMIT ?
+"""
+_QUERIES = """
+SELECT name, version, position, fencing_token, owner, lease_until, live,
+       (SELECT count(*) FROM parked p WHERE p.name = c.name AND p.version = c.version), skipped, replay_until
+FROM checkpoints c ORDER BY name, version
 """
 
 
@@ -134,6 +146,17 @@ def load_parked(db: sqlite3.Connection, name: str, version: int, after: int, lim
     return [
         ParkedCommit(position, last, aggregate_type, aggregate_id, reason, from_micros(parked_at))
         for position, last, aggregate_type, aggregate_id, reason, parked_at in rows
+    ]
+
+
+def list_queries(db: sqlite3.Connection) -> list[QuerySummary]:
+    """Return every version of every query, in order."""
+    now = _now()
+    return [
+        QuerySummary(
+            name, version, Checkpoint(position, fence), owner, max(0.0, (until - now) / 1e6), bool(live), *counts
+        )
+        for name, version, position, fence, owner, until, live, *counts in db.execute(_QUERIES)
     ]
 
 

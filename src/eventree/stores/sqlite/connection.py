@@ -32,26 +32,30 @@ _PRIMARY_CODE = 0xFF
 class Connection(aiosqlite.Connection):
     """Run functions on the connection's thread: a transaction is one function, so cancellation cannot split it."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, *, read_only: bool = False) -> None:
         """Create a connection in autocommit mode, so that transactions begin and end explicitly."""
         super().__init__(self._open_file, iter_chunk_size=64)
         self._path = path
+        self._read_only = read_only
         self._file: sqlite3.Connection | None = None
         self._wal = Wal(path)
 
     def _open_file(self) -> sqlite3.Connection:
         # Kept here too: a task cancelled while opening loses what this returns.
-        self._file = sqlite3.connect(self._path, isolation_level=None, timeout=0.0, check_same_thread=False)
+        place = f"{Path(self._path).absolute().as_uri()}?mode=ro" if self._read_only else self._path
+        self._file = sqlite3.connect(
+            place, isolation_level=None, timeout=0.0, check_same_thread=False, uri=self._read_only
+        )
         return self._file
 
     @classmethod
-    async def open(cls, path: str) -> Self:
-        """Return an open connection.
+    async def open(cls, path: str, *, read_only: bool = False) -> Self:
+        """Return an open connection, which creates the file if it does not exist, unless it is only for reading.
 
         Raises:
             EventStoreError: SQLite could not open the file.
         """
-        connection = cls(path)
+        connection = cls(path, read_only=read_only)
         try:
             await connection
         except BaseException as error:

@@ -3,6 +3,7 @@
 import sqlite3
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import chain, takewhile
 from uuid import UUID
@@ -14,6 +15,7 @@ from msgspec.json import Decoder
 from eventree.errors import LogRolledBack
 from eventree.stores.contract import (
     MAX_PAGE_BYTES,
+    AggregateSummary,
     LogPage,
     RecordedCommand,
     RecordedEvent,
@@ -29,13 +31,25 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _STREAM = "SELECT stream, sequence, position FROM streams WHERE aggregate_type = ? AND aggregate_id = ?"
 _STREAM_EVENTS = """
 SELECT position, sequence, event_type, event_version, payload, metadata, commit_id, recorded_at
-FROM events WHERE stream = ? AND sequence > ? ORDER BY sequence LIMIT ?
+FROM events WHERE stream = ? AND sequence > ? AND sequence <= ? ORDER BY sequence LIMIT ?
+"""
+_AGGREGATES = """
+SELECT aggregate_type, aggregate_id, sequence, position FROM streams
+WHERE (aggregate_type, aggregate_id) > (?, ?) AND sequence > 0 ORDER BY aggregate_type, aggregate_id LIMIT ?
+"""
+_AGGREGATES_OF_TYPE = """
+SELECT aggregate_type, aggregate_id, sequence, position FROM streams
+WHERE aggregate_type = ? AND aggregate_id > ? AND sequence > 0 ORDER BY aggregate_id LIMIT ?
+"""
+# From one type to the next by the index: DISTINCT would visit every stream.
+_TYPES = """
+WITH RECURSIVE types (type) AS (
+  SELECT min(aggregate_type) FROM streams
+  UNION ALL SELECT (SELECT min(aggregate_type) FROM streams WHERE aggregate_type > type) FROM types
+  WHERE type IS NOT NULL)
+SELECT type FROM types WHERE EXISTS (SELECT 1 FROM streams WHERE aggregate_type = type AND sequence > 0) ORDER BY type
 """
 _HEAD = "SELECT coalesce(max(position), 0) FROM events"
-_FROM = "SELECT position, commit_id FROM events WHERE position >= ? ORDER BY position"
-_BEFORE = """
-SELECT position FROM events WHERE position > ? AND position < ? AND commit_id <> ? ORDER BY position DESC LIMIT 1
-"""
 # CROSS JOIN fixes the join order: the other one would visit every stream of the types for each page.
 _LOG = """
 SELECT e.position, s.aggregate_type, s.aggregate_id, e.sequence, e.event_type, e.event_version, e.payload, e.metadata,
@@ -44,7 +58,7 @@ FROM events e CROSS JOIN streams s ON s.stream = e.stream
 WHERE e.position > ? AND e.position <= ?
 """
 _OF_TYPES = " AND s.aggregate_type IN (SELECT value FROM json_each(?))"
-_IN_ORDER = " ORDER BY e.position"
+_OF_EVENT_TYPES = " AND e.event_type IN (SELECT value FROM json_each(?))"
 _BYTES = """
 SELECT sum(length(CAST(payload AS BLOB)) + length(CAST(metadata AS BLOB))) FROM events
 WHERE position > ? AND position <= ?
@@ -66,6 +80,35 @@ JOIN snapshots n ON n.stream = s.stream AND n.state_version = ?
 """
 
 
+@dataclass(frozen=True, slots=True)
+class _Direction:
+    """The statements that find the end of a page in one direction.
+
+    Attributes:
+        order: How a page is ordered.
+        onward: The commit ids from a position on.
+        before: The nearest position between two others that belongs to another commit, seen from the second one.
+    """
+
+    order: str
+    onward: str
+    before: str
+
+
+_FORWARDS = _Direction(
+    order=" ORDER BY e.position",
+    onward="SELECT position, commit_id FROM events WHERE position >= ? ORDER BY position",
+    before="SELECT position FROM events WHERE position > ? AND position < ? AND commit_id <> ? "
+    "ORDER BY position DESC LIMIT 1",
+)
+_BACKWARDS = _Direction(
+    order=" ORDER BY e.position DESC",
+    onward="SELECT position, commit_id FROM events WHERE position <= ? ORDER BY position DESC",
+    before="SELECT position FROM events WHERE position < ? AND position > ? AND commit_id <> ? "
+    "ORDER BY position LIMIT 1",
+)
+
+
 def head(db: sqlite3.Connection) -> int:
     """Return the position of the newest event."""
     return int(db.execute(_HEAD).fetchone()[0])
@@ -84,7 +127,9 @@ def _read_stream(db: sqlite3.Connection, read: StreamRead) -> StreamPage:
     stream, sequence, position = row
     if read.after >= sequence or not read.limit:
         return StreamPage(sequence, position, ())
-    rows = db.execute(_STREAM_EVENTS, (stream, read.after, read.limit))
+    up_to = sequence if read.up_to is None else read.up_to
+    up_to_position = position if read.up_to_position is None else read.up_to_position
+    rows = db.execute(_STREAM_EVENTS, (stream, read.after, up_to, read.limit))
     key = (read.aggregate_type, read.aggregate_id)
     return StreamPage(
         sequence,
@@ -94,6 +139,7 @@ def _read_stream(db: sqlite3.Connection, read: StreamRead) -> StreamPage:
                 at, *key, number, kind, version, payload, metadata, convert(commit, UUID), from_micros(stored)
             )
             for at, number, kind, version, payload, metadata, commit, stored in rows
+            if at <= up_to_position
         ),
     )
 
@@ -104,13 +150,20 @@ class RawPage(Struct):
     text: str
     end: int
     more: bool
+    newest_first: bool
 
     def page(self) -> LogPage:
         """Decode the page."""
-        return LogPage(self.end, _decoded(self.text), more=self.more)
+        return LogPage(self.end, _decoded(self.text, newest_first=self.newest_first), more=self.more)
 
 
-def read_log(db: sqlite3.Connection, after: int, limit: int, types: Collection[str] | None) -> LogPage | RawPage:
+def read_log(
+    db: sqlite3.Connection,
+    after: int,
+    limit: int,
+    types: Collection[str] | None,
+    event_types: Collection[str] | None = None,
+) -> LogPage | RawPage:
     """Return the next page of the log, which never ends within a commit.
 
     Raises:
@@ -122,20 +175,53 @@ def read_log(db: sqlite3.Connection, after: int, limit: int, types: Collection[s
             raise LogRolledBack("a reader", after, newest)
         if after == newest:
             return LogPage(after, (), more=False)
-        end = _end_of_commit(db, min(after + limit, newest))
-        select = _LOG + ("" if types is None else _OF_TYPES) + _IN_ORDER
-        values = (after, end) if types is None else (after, end, as_json(list(types)))
+        end = _end_of_commit(db, min(after + limit, newest), _FORWARDS)
+        select, filters = _select(types, event_types, _FORWARDS)
+        values = (after, end, *filters)
         if db.execute(_BYTES, (after, end)).fetchone()[0] <= MAX_PAGE_BYTES:
-            return RawPage(db.execute(_AS_JSON.format(select), values).fetchone()[0], end, end < newest)
+            text = db.execute(_AS_JSON.format(select), values).fetchone()[0]
+            return RawPage(text, end, more=end < newest, newest_first=False)
         with closing(db.execute(select, values)) as rows:
-            end, events = _bounded(db, after, end, map(_recorded, rows))
+            end, events = _bounded(db, after, end, map(_recorded, rows), _FORWARDS)
         return LogPage(end, events, more=end < newest)
+
+
+def read_backwards(
+    db: sqlite3.Connection,
+    before: int,
+    limit: int,
+    types: Collection[str] | None,
+    event_types: Collection[str] | None,
+) -> LogPage | RawPage:
+    """Return the page of the log before a position, newest event first, which never ends within a commit."""
+    with reading(db):
+        before = min(before, head(db) + 1)
+        if before == 1:
+            return LogPage(before, (), more=False)
+        end = _end_of_commit(db, max(before - limit, 1), _BACKWARDS)
+        select, filters = _select(types, event_types, _BACKWARDS)
+        values = (end - 1, before - 1, *filters)
+        if db.execute(_BYTES, values[:2]).fetchone()[0] <= MAX_PAGE_BYTES:
+            text = db.execute(_AS_JSON.format(select), values).fetchone()[0]
+            return RawPage(text, end, more=end > 1, newest_first=True)
+        with closing(db.execute(select, values)) as rows:
+            end, events = _bounded(db, before, end, map(_recorded, rows), _BACKWARDS)
+        return LogPage(end, events, more=end > 1)
+
+
+def _select(
+    types: Collection[str] | None, event_types: Collection[str] | None, direction: _Direction
+) -> tuple[str, list[str]]:
+    """Return the statement that reads a page, and the values of its filters."""
+    filters = [(_OF_TYPES, types), (_OF_EVENT_TYPES, event_types)]
+    given = [(condition, as_json(list(names))) for condition, names in filters if names is not None]
+    return "".join([_LOG, *(condition for condition, _ in given), direction.order]), [value for _, value in given]
 
 
 _decode_rows = Decoder(list[tuple[int, str, str, int, str, int, str, str, UUID, int]]).decode
 
 
-def _decoded(page: str) -> list[RecordedEvent]:
+def _decoded(page: str, *, newest_first: bool) -> list[RecordedEvent]:
     events: list[RecordedEvent] = []
     micros, moment = 0, _EPOCH
     for position, kind, id, sequence, event_type, version, payload, metadata, commit_id, stored in _decode_rows(page):
@@ -144,7 +230,7 @@ def _decoded(page: str) -> list[RecordedEvent]:
         events.append(
             RecordedEvent(position, kind, id, sequence, event_type, version, payload, metadata, commit_id, moment)
         )
-    events.sort(key=_position)  # already in order, although SQLite does not guarantee it
+    events.sort(key=_position, reverse=newest_first)  # already in order, although SQLite does not guarantee it
     return events
 
 
@@ -153,7 +239,7 @@ def _position(event: RecordedEvent) -> int:
 
 
 def _bounded(
-    db: sqlite3.Connection, after: int, end: int, events: Iterator[RecordedEvent]
+    db: sqlite3.Connection, start: int, end: int, events: Iterator[RecordedEvent], direction: _Direction
 ) -> tuple[int, list[RecordedEvent]]:
     """Return the end of the page and its events; at most one row beyond the end is fetched."""
     held: list[RecordedEvent] = []
@@ -161,25 +247,45 @@ def _bounded(
     for event in events:
         size += bytes_of(event.payload) + bytes_of(event.metadata)
         if size > MAX_PAGE_BYTES:
-            before = db.execute(_BEFORE, (after, event.position, event.commit_id.bytes)).fetchone()
-            end = before[0] if before is not None else _end_of_commit(db, event.position)
-            return end, _up_to(end, chain(held, [event], events))
+            before = db.execute(direction.before, (start, event.position, event.commit_id.bytes)).fetchone()
+            end = before[0] if before is not None else _end_of_commit(db, event.position, direction)
+            return end, _up_to(start, end, chain(held, [event], events))
         held.append(event)
     return end, held
 
 
-def _up_to(end: int, events: Iterable[RecordedEvent]) -> list[RecordedEvent]:
-    return list(takewhile(lambda event: event.position <= end, events))
+def _up_to(start: int, end: int, events: Iterable[RecordedEvent]) -> list[RecordedEvent]:
+    return list(takewhile(lambda event: abs(event.position - start) <= abs(end - start), events))
 
 
-def _end_of_commit(db: sqlite3.Connection, position: int) -> int:
-    rows = db.execute(_FROM, (position,))
+def _end_of_commit(db: sqlite3.Connection, position: int, direction: _Direction) -> int:
+    """Return the last position of the commit that a position belongs to, seen in this direction."""
+    rows = db.execute(direction.onward, (position,))
     commit_id = next(rows)[1]
     for later, other in rows:
         if other != commit_id:
             break
         position = later
     return position
+
+
+def list_aggregates(
+    db: sqlite3.Connection, aggregate_type: str | None, after: tuple[str, str], limit: int
+) -> list[AggregateSummary]:
+    """Return aggregates in order, after a key."""
+    if aggregate_type is None:
+        rows = db.execute(_AGGREGATES, (*after, limit))
+    else:
+        if after[0] > aggregate_type:
+            return []
+        id_after = after[1] if after[0] == aggregate_type else ""
+        rows = db.execute(_AGGREGATES_OF_TYPE, (aggregate_type, id_after, limit))
+    return [AggregateSummary(*row) for row in rows]
+
+
+def list_aggregate_types(db: sqlite3.Connection) -> list[str]:
+    """Return the types of all aggregates with events, in order."""
+    return [row[0] for row in db.execute(_TYPES)]
 
 
 def find_commands(db: sqlite3.Connection, command_ids: Collection[str]) -> dict[str, RecordedCommand]:

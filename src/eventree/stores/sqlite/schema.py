@@ -132,6 +132,25 @@ def open_projection_connection(db: sqlite3.Connection, path: str) -> None:
     db.execute(f"PRAGMA journal_size_limit = {MAX_BYTES}")
 
 
+def open_read_only(db: sqlite3.Connection, path: str, busy_timeout: float) -> None:
+    """Configure a connection of a store that only reads, and check that its tables are those of this version.
+
+    Raises:
+        StoreUnusable: The tables are missing, of an older version, or not created by eventree.
+        SchemaTooNew: A newer version of the library wrote them.
+    """
+    open_reader(db, busy_timeout)
+    if not _check_owner(db, path):
+        raise StoreUnusable(path, "it has no tables of eventree; open it once without read_only, which creates them")
+    found = db.execute("SELECT schema_version FROM eventree").fetchone()[0]
+    if found < SCHEMA_VERSION:
+        raise StoreUnusable(
+            path,
+            f"its schema version is {found}, this eventree needs {SCHEMA_VERSION}; "
+            "open it once without read_only, which migrates it",
+        )
+
+
 def open_reader(db: sqlite3.Connection, busy_timeout: float) -> None:
     """Configure a connection that only reads."""
     _wait_for_others(db, busy_timeout)

@@ -5,16 +5,19 @@ import sqlite3
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from os import PathLike, fspath
+from pathlib import Path
 from types import TracebackType
 from typing import Concatenate, ParamSpec, Self, TypeVar
 
 import aiosqlite
 
-from eventree.errors import InvalidArgument, StoreUnavailable
+from eventree.errors import InvalidArgument, StoreReadOnly, StoreUnavailable, StoreUnusable
 from eventree.errors.arguments import check_positive
 from eventree.stores.checked import CheckedStore
+from eventree.stores.checks import check_transaction_lease
 from eventree.stores.clock import Clock, check_clock, utc_now
 from eventree.stores.contract import (
+    AggregateSummary,
     AppendRequest,
     Checkpoint,
     CheckpointUpdate,
@@ -22,6 +25,7 @@ from eventree.stores.contract import (
     LogPage,
     Outcome,
     ParkedCommit,
+    QuerySummary,
     RecordedCommand,
     StoredCheckpoint,
     StoredSnapshot,
@@ -34,7 +38,7 @@ from eventree.stores.listeners import CommitListeners
 from eventree.stores.sqlite import checkpoints, reads
 from eventree.stores.sqlite.append import append
 from eventree.stores.sqlite.connection import Connection, writing
-from eventree.stores.sqlite.schema import open_reader, open_writer
+from eventree.stores.sqlite.schema import open_read_only, open_reader, open_writer
 from eventree.stores.sqlite.transactions import Transactions
 from eventree.stores.tail import Tail
 
@@ -59,7 +63,14 @@ class SQLiteStore(CheckedStore):
     of processes on one machine may share the file; network file systems do not work.
     """
 
-    def __init__(self, path: str | PathLike[str], *, busy_timeout: float = 5.0, clock: Clock = utc_now) -> None:
+    def __init__(
+        self,
+        path: str | PathLike[str],
+        *,
+        busy_timeout: float = 5.0,
+        clock: Clock = utc_now,
+        read_only: bool = False,
+    ) -> None:
         """Create a closed store.
 
         Args:
@@ -67,6 +78,9 @@ class SQLiteStore(CheckedStore):
             busy_timeout: How long to wait for the write lock of another process, in seconds; default 5.
             clock: For tests: returns the time of storage, as an aware datetime; called on the writer's thread. Default
                 the system clock. Leases always use the system clock.
+            read_only: Whether to open the file only for reading: entering neither creates nor migrates anything, and
+                every method that writes raises `StoreReadOnly`. SQLite still needs its `-wal` and `-shm` files beside
+                the file, or the right to create them. Default false.
 
         Raises:
             InvalidArgument: The path is empty or names an in-memory database, for which there is `MemoryStore`; the
@@ -79,6 +93,7 @@ class SQLiteStore(CheckedStore):
         check_positive("busy_timeout", busy_timeout)
         self._busy_timeout = busy_timeout
         self._clock = check_clock(clock)
+        self._read_only = read_only
         self._writer: Connection | None = None
         self._reader: Connection | None = None
         self._turns = asyncio.Lock()
@@ -118,20 +133,39 @@ class SQLiteStore(CheckedStore):
     async def _read_streams(self, wanted: Sequence[StreamRead]) -> Sequence[StreamPage]:
         return await self._on_reader(reads.read_streams, wanted)
 
-    async def _read(self, after: int, limit: int, types: Collection[str] | None) -> LogPage:
-        self._opened(self._reader)
-        page = self._tail.read(after, limit, types)
-        if page is not None:
-            return page
-        found = await self._on_reader(reads.read_log, after, limit, types)
+    async def _read(
+        self, after: int, limit: int, types: Collection[str] | None, event_types: Collection[str] | None
+    ) -> LogPage:
+        found = await self._on_reader(reads.read_log, after, limit, types, event_types)
         return found.page() if isinstance(found, reads.RawPage) else found
+
+    async def _read_live(
+        self, after: int, limit: int, types: Collection[str] | None, event_types: Collection[str] | None
+    ) -> LogPage:
+        self._opened(self._reader)
+        page = self._tail.read(after, limit, types, event_types)
+        return page if page is not None else await self._read(after, limit, types, event_types)
+
+    async def _read_backwards(
+        self, before: int, limit: int, types: Collection[str] | None, event_types: Collection[str] | None
+    ) -> LogPage:
+        found = await self._on_reader(reads.read_backwards, before, limit, types, event_types)
+        return found.page() if isinstance(found, reads.RawPage) else found
+
+    async def _list_aggregates(
+        self, aggregate_type: str | None, after: tuple[str, str], limit: int
+    ) -> Sequence[AggregateSummary]:
+        return await self._on_reader(reads.list_aggregates, aggregate_type, after, limit)
+
+    async def list_aggregate_types(self) -> Sequence[str]:
+        """Return the types of all aggregates, in order."""
+        return await self._on_reader(reads.list_aggregate_types)
 
     async def head(self) -> int:
         """Return the position of the newest event."""
         return await self._on_reader(reads.head)
 
-    def watch(self, listener: Callable[[int], None]) -> Callable[[], None]:
-        """Call a listener after each commit of this process; return a function that removes it."""
+    def _watch(self, listener: Callable[[int], None]) -> Callable[[], None]:
         return self._listeners.add(listener)
 
     async def _claim_checkpoint(self, name: str, version: int, lease: LeaseRequest) -> Checkpoint:
@@ -152,8 +186,14 @@ class SQLiteStore(CheckedStore):
     async def _load_parked(self, name: str, version: int, *, after: int, limit: int) -> Sequence[ParkedCommit]:
         return await self._on_reader(checkpoints.load_parked, name, version, after, limit)
 
+    async def list_queries(self) -> Sequence[QuerySummary]:
+        """Return every version of every query, in order."""
+        return await self._on_reader(checkpoints.list_queries)
+
     def transaction(self, lease: float = 5.0) -> AbstractAsyncContextManager[StoreTransaction[aiosqlite.Connection]]:
         """Begin a transaction for a projection, see `TransactionalStore.transaction`; SQLite ignores the lease."""
+        check_transaction_lease(lease)
+        self._refuse_if_read_only()
         self._opened(self._writer)
         return self._transactions.open()
 
@@ -168,10 +208,19 @@ class SQLiteStore(CheckedStore):
     async def _open(self) -> None:
         self._turns = asyncio.Lock()  # a lock belongs to one loop, while a store may be used by several in turn
         self._transactions = Transactions(self._path, self._busy_timeout, self._turns)
+        if self._read_only:
+            await self._open_read_only()
+            return
         self._writer = await Connection.open(self._path)
         await self._on_writer(open_writer, self._path, self._busy_timeout)
         self._reader = await Connection.open(self._path)
         await self._on_reader(open_reader, self._busy_timeout)
+
+    async def _open_read_only(self) -> None:
+        if not await asyncio.to_thread(Path(self._path).exists):
+            raise StoreUnusable(self._path, "there is no such file; open it once without read_only, which creates it")
+        self._reader = await Connection.open(self._path, read_only=True)
+        await self._on_reader(open_read_only, self._path, self._busy_timeout)
 
     async def _close(self) -> None:
         reader, self._reader = self._reader, None
@@ -190,6 +239,7 @@ class SQLiteStore(CheckedStore):
     async def _on_writer(
         self, function: Callable[Concatenate[sqlite3.Connection, P], R], *args: P.args, **kwargs: P.kwargs
     ) -> R:
+        self._refuse_if_read_only()
         self._transactions.refuse_inside("a write of the store outside of its transaction")
         async with self._turns:
             return await self._opened(self._writer).run(function, *args, **kwargs)
@@ -198,6 +248,10 @@ class SQLiteStore(CheckedStore):
         self, function: Callable[Concatenate[sqlite3.Connection, P], R], *args: P.args, **kwargs: P.kwargs
     ) -> R:
         return await self._opened(self._reader).run(function, *args, **kwargs)
+
+    def _refuse_if_read_only(self) -> None:
+        if self._read_only:
+            raise StoreReadOnly(self._path)
 
     def _opened(self, connection: Connection | None) -> Connection:
         if connection is None:

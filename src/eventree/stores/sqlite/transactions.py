@@ -43,9 +43,9 @@ class ProjectionConnection(Connection):
         transaction: The open transaction; only code within it may use the connection.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, *, read_only: bool = False) -> None:
         """Create a closed connection."""
-        super().__init__(path)
+        super().__init__(path, read_only=read_only)
         self.transaction: object | None = None
         self._cursors: WeakSet[sqlite3.Cursor] = WeakSet()
         self._is_ours = False

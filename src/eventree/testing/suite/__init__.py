@@ -1,10 +1,12 @@
 """The contract of event stores (`eventree.stores.contract`) as tests: one file for each part of the contract."""
 
 from eventree.testing.suite.appends import AppendPromises
+from eventree.testing.suite.backwards import BackwardsPromises, EventTypePromises
 from eventree.testing.suite.checkpoints import CheckpointPromises
 from eventree.testing.suite.commands import CommandPromises
 from eventree.testing.suite.lifecycle import LifecyclePromises
 from eventree.testing.suite.limits import LimitPromises
+from eventree.testing.suite.listing import ListingPromises
 from eventree.testing.suite.log import LogPromises
 from eventree.testing.suite.shared import SharedStoreSuite
 from eventree.testing.suite.snapshots import SnapshotPromises
@@ -20,6 +22,9 @@ class EventStoreSuite(
     CommandPromises,
     StreamPromises,
     LogPromises,
+    BackwardsPromises,
+    EventTypePromises,
+    ListingPromises,
     WatchPromises,
     CheckpointPromises,
     SnapshotPromises,

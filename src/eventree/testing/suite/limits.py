@@ -88,6 +88,15 @@ ID_ARGUMENTS: dict[str, tuple[str, Callable[[EventStore, str], Awaitable[object]
     "read_streams of a type": ("aggregate_type", lambda store, text: store.read_streams([StreamRead(text, "a")])),
     "read_streams": ("aggregate_id", lambda store, text: store.read_streams([StreamRead(TYPE, text)])),
     "read": ("types", lambda store, text: store.read(0, 10, [TYPE, text])),
+    "read of an event type": ("event_types", lambda store, text: store.read(0, 10, None, ["e", text])),
+    "read_backwards": ("types", lambda store, text: store.read_backwards(None, 10, [text])),
+    "read_backwards of an event type": (
+        "event_types",
+        lambda store, text: store.read_backwards(None, 10, None, [text]),
+    ),
+    "list_aggregates": ("aggregate_type", lambda store, text: store.list_aggregates(text)),
+    "list_aggregates after a type": ("after", lambda store, text: store.list_aggregates(after=(text, "a"))),
+    "list_aggregates after an id": ("after", lambda store, text: store.list_aggregates(after=(TYPE, text))),
     "claim_checkpoint": ("name", lambda store, text: store.claim_checkpoint(text, 1)),
     "save_checkpoint": ("name", lambda store, text: store.save_checkpoint(text, 1, CheckpointUpdate(Checkpoint(0, 1)))),
     "claim_checkpoint of an owner": (
@@ -120,6 +129,26 @@ ID_ARGUMENTS: dict[str, tuple[str, Callable[[EventStore, str], Awaitable[object]
 NUMBER_ARGUMENTS: dict[str, tuple[str, int, int, Callable[[EventStore, int], Awaitable[object]]]] = {
     "a position to read after": ("after", 0, 2**63 - 1, lambda store, number: store.read(number, 10)),
     "a limit of a page": ("limit", 1, 2**31 - 1, lambda store, number: store.read(0, number)),
+    "a position to read before": ("before", 1, 2**63 - 1, lambda store, number: store.read_backwards(number, 10)),
+    "a limit of a page read backwards": (
+        "limit",
+        1,
+        2**31 - 1,
+        lambda store, number: store.read_backwards(None, number),
+    ),
+    "a limit of a list": ("limit", 1, 2**31 - 1, lambda store, number: store.list_aggregates(limit=number)),
+    "a sequence to read up to": (
+        "up_to",
+        0,
+        2**63 - 1,
+        lambda store, number: store.read_streams([StreamRead(TYPE, "a", up_to=number)]),
+    ),
+    "a position to read up to": (
+        "up_to_position",
+        0,
+        2**63 - 1,
+        lambda store, number: store.read_streams([StreamRead(TYPE, "a", up_to_position=number)]),
+    ),
     "a sequence to read after": ("after", 0, 2**63 - 1, lambda store, number: stream(store, "a", after=number)),
     "a limit of a stream": ("limit", 0, 2**31 - 1, lambda store, number: stream(store, "a", limit=number)),
     "a version to claim": ("version", 1, 2**31 - 1, lambda store, number: store.claim_checkpoint("query", number)),

@@ -49,6 +49,32 @@ class StreamPromises:
         assert [(page.sequence, positions(page.events)) for page in pages] == [(1, [3]), (0, []), (2, [2]), (1, [])]
         assert list(await store.read_streams([])) == []
 
+    async def test_a_stream_is_read_up_to_a_sequence(self, store: EventStore) -> None:
+        await append(store, request("b"), request("a", events=5))
+        for up_to, expected in [(0, []), (2, [1, 2]), (5, [1, 2, 3, 4, 5]), (2**63 - 1, [1, 2, 3, 4, 5])]:
+            [page] = await store.read_streams([StreamRead(TYPE, "a", up_to=up_to)])
+            assert (page.sequence, page.position) == (5, 6)
+            assert [event.sequence for event in page.events] == expected
+        [page] = await store.read_streams([StreamRead(TYPE, "a", after=1, limit=2, up_to=4)])
+        assert [event.sequence for event in page.events] == [2, 3]
+
+    async def test_a_stream_is_read_as_it_was_at_a_position(self, store: EventStore) -> None:
+        await append(store, request("a", events=2), request("b", events=3))
+        await append(store, request("a", after=2, events=2))
+        for position, expected in [
+            (0, []),
+            (1, [1]),
+            (2, [1, 2]),
+            (5, [1, 2]),
+            (6, [1, 2, 6]),
+            (2**63 - 1, [1, 2, 6, 7]),
+        ]:
+            [page] = await store.read_streams([StreamRead(TYPE, "a", up_to_position=position)])
+            assert (page.sequence, page.position) == (4, 7)
+            assert positions(page.events) == expected
+        [page] = await store.read_streams([StreamRead(TYPE, "a", after=1, up_to=3, up_to_position=6)])
+        assert positions(page.events) == [2, 6]
+
     async def test_one_stream_may_be_read_twice_in_a_call(self, store: EventStore) -> None:
         await append(store, request("a", events=3))
         pages = await store.read_streams([StreamRead(TYPE, "a", 0, 1), StreamRead(TYPE, "a", 2), StreamRead(TYPE, "a")])

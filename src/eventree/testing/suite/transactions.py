@@ -117,6 +117,13 @@ class TransactionalStoreSuite:
             with pytest.raises(InvalidArgument, match="fencing_token"):
                 await transaction.make_live("query", 1, -1)
 
+    async def test_a_lease_out_of_range_is_refused(self, store: AnyStore) -> None:
+        wrong: list[Any] = [0, -1, 86_401, float("nan"), float("inf"), True, "5", None]
+        for lease in wrong:
+            with pytest.raises(InvalidArgument, match="lease"):
+                async with store.transaction(lease):
+                    pass
+
     async def test_a_nested_transaction_raises_would_deadlock(self, store: AnyStore) -> None:
         async with asyncio.timeout(20), store.transaction():
             with pytest.raises(WouldDeadlock):

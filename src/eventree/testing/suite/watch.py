@@ -1,7 +1,11 @@
 """Promises about the listeners of `watch`."""
 
 import asyncio
+from typing import Any
 
+import pytest
+
+from eventree.errors import InvalidArgument
 from eventree.stores.contract import EventStore
 from eventree.testing.store_values import append, request
 
@@ -31,6 +35,14 @@ class WatchPromises:
         assert [(told, told <= read) for told, read in await asyncio.gather(*seen)] == [
             (position, True) for position in range(1, 6)
         ]
+
+    @pytest.mark.parametrize("kind", ["no function", "coroutine function"])
+    async def test_a_listener_that_would_never_run_is_refused(self, store: EventStore, kind: str) -> None:
+        async def never(position: int) -> None: ...
+
+        listener: Any = 7 if kind == "no function" else never
+        with pytest.raises(InvalidArgument, match="listener"):
+            store.watch(listener)
 
     async def test_listeners_are_not_notified_when_no_event_was_stored(self, store: EventStore) -> None:
         await append(store, request("a", commands=["c"]))
