@@ -39,6 +39,7 @@ from eventree.actors import (
     Supervisor,
     SupervisorEvent,
     SupervisorGaveUp,
+    report_restarts,
     run,
 )
 from eventree.backoff import Backoff
@@ -107,6 +108,7 @@ from eventree.errors import (
     UnknownEventType,
     WouldDeadlock,
 )
+from eventree.instrumentation import Carried, Instrumentation
 from eventree.result import Err, Ok, Result
 from eventree.sourcing import (
     AggregateStats,
@@ -148,6 +150,7 @@ __all__ = [
     "AskCycle",
     "AutoShutdown",
     "Backoff",
+    "Carried",
     "CheckpointFenced",
     "CheckpointHeld",
     "ChildAbandoned",
@@ -187,6 +190,7 @@ __all__ = [
     "HandlerCrashed",
     "HandlerTimeout",
     "Ignore",
+    "Instrumentation",
     "InvalidArgument",
     "LogRolledBack",
     "MailboxFull",
@@ -246,6 +250,7 @@ __all__ = [
     "current_correlation",
     "event_type",
     "query_context",
+    "report_restarts",
     "run",
 ]
 
