@@ -38,19 +38,19 @@ class GuardedInstrumentation(Instrumentation):
         """Wrap an instrumentation, unless it is wrapped already."""
         return instrumentation if isinstance(instrumentation, cls) else cls(instrumentation)
 
-    def command(self, command: CommandExecution) -> AbstractContextManager[None]:
+    def command(self, command: CommandExecution, /) -> AbstractContextManager[None]:
         """See `Instrumentation`."""
         return _GuardedScope(self, "command", self._inner.command, command)
 
-    def commit(self, batch: BatchCommit) -> AbstractContextManager[None]:
+    def commit(self, batch: BatchCommit, /) -> AbstractContextManager[None]:
         """See `Instrumentation`."""
         return _GuardedScope(self, "commit", self._inner.commit, batch)
 
-    def delivery(self, delivery: QueryDelivery) -> AbstractContextManager[None]:
+    def delivery(self, delivery: QueryDelivery, /) -> AbstractContextManager[None]:
         """See `Instrumentation`."""
         return _GuardedScope(self, "delivery", self._inner.delivery, delivery)
 
-    def restart(self, restart: ActorRestart) -> None:
+    def restart(self, restart: ActorRestart, /) -> None:
         """See `Instrumentation`."""
         try:
             self._inner.restart(restart)
@@ -89,7 +89,8 @@ class _GuardedScope(AbstractContextManager[None]):
             scope = self._open()
             scope.__enter__()
         except _FAULTS as error:
-            self._failed(error)
+            self._guard.log(self._method, error)
+            self._restore_context()
         else:
             self._scope = scope
 
@@ -102,10 +103,11 @@ class _GuardedScope(AbstractContextManager[None]):
             self._scope.__exit__(kind, error, traceback)
         except _FAULTS as raised:
             if raised is not error:
-                self._failed(raised)
+                self._guard.log(self._method, raised)
+        finally:
+            self._restore_context()
 
-    def _failed(self, error: BaseException) -> None:
-        """Log it, and undo what it has left in the message context."""
-        self._guard.log(self._method, error)
+    def _restore_context(self) -> None:
+        """Undo what the instrumentation has left in the message context."""
         if CARRIED.get() is not self._carried:
             CARRIED.set(self._carried)

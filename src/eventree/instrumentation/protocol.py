@@ -128,7 +128,7 @@ class QueryDelivery:
 
 @dataclass(frozen=True, slots=True)
 class ActorRestart:
-    """An actor exited and is restarted.
+    """An actor exited, and its supervisor restarts it; or gives up, where that is one restart too many.
 
     Attributes:
         supervisor: The name of its supervisor.
@@ -152,7 +152,7 @@ class Instrumentation(Protocol):
     not block. What they raise is logged once for each method, and changes nothing else.
     """
 
-    def command(self, command: CommandExecution) -> AbstractContextManager[object]:
+    def command(self, command: CommandExecution, /) -> AbstractContextManager[object]:
         """Observe a command at its caller, whichever way it is executed.
 
         It is entered and left in a copy of the caller's `contextvars`, so that commands in work at the same time do not
@@ -160,13 +160,14 @@ class Instrumentation(Protocol):
         """
         return nullcontext()
 
-    def commit(self, batch: BatchCommit) -> AbstractContextManager[object]:
+    def commit(self, batch: BatchCommit, /) -> AbstractContextManager[object]:
         """Observe the transaction of a batch of commands, in the actor that executes them."""
         return nullcontext()
 
-    def delivery(self, delivery: QueryDelivery) -> AbstractContextManager[object]:
+    def delivery(self, delivery: QueryDelivery, /) -> AbstractContextManager[object]:
         """Observe a call of a query's handler; what is carried inside goes along with the commands it executes."""
         return nullcontext()
 
-    def restart(self, restart: ActorRestart) -> None:
+    def restart(self, restart: ActorRestart, /) -> None:
         """Observe the restart of an actor."""
+        return  # without a statement, type checkers take it for abstract

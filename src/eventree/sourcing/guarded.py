@@ -9,12 +9,10 @@ def guarded(instrumentation: Instrumentation | None) -> GuardedInstrumentation |
     """Return an instrumentation whose faults harm nothing; None for none.
 
     Raises:
-        InvalidArgument: It has not all methods.
+        InvalidArgument: It lacks a method.
     """
     if instrumentation is None:
         return None
-    if not isinstance(instrumentation, Instrumentation):
-        raise InvalidArgument(
-            "instrumentation", f"must be derived from Instrumentation, got {type(instrumentation).__name__}"
-        )
+    if isinstance(instrumentation, type) or not isinstance(instrumentation, Instrumentation):
+        raise InvalidArgument("instrumentation", f"must have the methods of Instrumentation, got {instrumentation!r}")
     return GuardedInstrumentation.of(instrumentation)
