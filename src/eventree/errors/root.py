@@ -8,7 +8,7 @@ ReasonT_co = TypeVar("ReasonT_co", covariant=True)
 class DomainError(Exception, Generic[ReasonT_co]):
     """A business rule refused the command; nothing was stored and nothing restarts.
 
-    Handling: show `reason` to whoever sent the command. It stands beside `EventreeError`, not under it, so that
+    Handling: show `reason` to the sender of the command. It stands beside `EventreeError`, not under it, so that
     `case Err(DomainError(reason))` gives a type checker the type of `reason` and nothing else.
 
     Attributes:
@@ -52,7 +52,7 @@ def error_text(error: BaseException) -> str:
     """Return what an error is and says, for a message; an error that cannot be shown is named only."""
     try:
         return f"{type(error).__name__}: {error}"
-    except Exception:  # noqa: BLE001 - a bug of somebody else's error must not hide that error
+    except Exception:  # noqa: BLE001 - a bug in the error's own class must not hide the error
         return type(error).__name__
 
 

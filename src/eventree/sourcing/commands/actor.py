@@ -31,6 +31,7 @@ from eventree.sourcing.commands.observed import batch_commit, fill_in
 from eventree.sourcing.commands.requests import CommandEnvelope, CommandResult
 from eventree.sourcing.snapshots.scheduler import SnapshotScheduler
 from eventree.sourcing.statistics import Counters
+from eventree.stores.checked import CheckedStore
 from eventree.stores.contract import Conflict, EventStore, Outcome, RecordedCommand
 
 StateT = TypeVar("StateT")
@@ -152,12 +153,13 @@ class EventSourcingActor(
     async def _append(
         self, batches: Sequence[AggregateBatch[StateT, CommandT, EventT, ErrorT]], attempt: int
     ) -> Sequence[Outcome]:
+        append = CheckedStore.unchecked_append(self._store)  # `make_request` and the codec have checked it all
         requests = [each.to_append() for each in batches]
         if self._instrumentation is None:
-            return await self._store.append(requests)
+            return await append(requests)
         record = batch_commit(batches, attempt)
         with self._instrumentation.commit(record):
-            outcomes = await self._store.append(requests)
+            outcomes = await append(requests)
             fill_in(record, outcomes)
         return outcomes
 
