@@ -61,8 +61,8 @@ def test_the_python_blocks_run_in_order_as_one_program(tmp_path: Path) -> None:
         '- Deposited.v1.txt: deposited {"amount":"5"} was added; review it and commit the file',
         '- Withdrawn.v1.txt: withdrawn {"amount":"7"} was added; review it and commit the file',
     ]
-    failure, actors = blocks("text")
-    printed = [*first, *actors.splitlines(), *TESTS, *failure.splitlines(), *golden]
+    failure, traces, actors = blocks("text")
+    printed = [*first, *traces.splitlines(), *actors.splitlines(), *TESTS, *failure.splitlines(), *golden]
     assert sorted(result.stdout.splitlines()) == sorted(printed)
 
 

@@ -278,7 +278,7 @@ async def what_caused_what_is_typed(event: EventEnvelope[BankEvent], commit: Com
 
 
 def a_request_carries_on_what_its_sender_carried(request: Request[str, int]) -> None:
-    with request.carrying():
+    with request.propagate():
         request.reply(len(request.message))
 
 

@@ -10,10 +10,11 @@ from typing import Any, TypeVar
 
 from eventree.actors.actor.actor import Actor, ActorContext, Ignore, Reject, StopActor, reject_or_raise
 from eventree.actors.actor.ref import CURRENT, ActorRef
-from eventree.actors.actor.request import CARRIED, Request
+from eventree.actors.actor.request import Request
 from eventree.actors.exits import ExitKind, ExitReason, sole_error
 from eventree.actors.status import Status
 from eventree.errors import ActorCrashed, ActorError, ActorStopped, HandlerTimeout, UnexpectedCancellation
+from eventree.instrumentation.context import CARRIED
 
 MessageT = TypeVar("MessageT")
 ReplyT = TypeVar("ReplyT")
@@ -125,7 +126,7 @@ async def _receive_each(actor: Actor[MessageT, ReplyT], ctx: ActorContext[Messag
             if request.carried is None:
                 request.reply(await receive(request.message, ctx))
             else:
-                with request.carrying():
+                with request.propagate():
                     request.reply(await receive(request.message, ctx))
         except (Reject, BaseExceptionGroup) as error:
             reject_or_raise(request, error)

@@ -14,6 +14,9 @@ from eventree.domain.events import EventEnvelope
 from eventree.domain.limits import check_id
 from eventree.errors import InvalidArgument
 from eventree.errors.arguments import check_count
+from eventree.instrumentation import Instrumentation
+from eventree.instrumentation.guard import GuardedInstrumentation
+from eventree.sourcing.guarded import guarded
 from eventree.sourcing.queries.actor import QueryActor
 from eventree.sourcing.queries.at_least_once import AtLeastOnce, QueryHandler
 from eventree.sourcing.queries.decoding import Decoding
@@ -69,25 +72,37 @@ class Subscription(ABC, Generic[EventT_contra]):
         version = f", version={self.version}" if self.version > 1 else ""
         return f"{type(self).__name__}({self.name!r}{version})"
 
-    def handle(self, store: EventStore, *, follows: "Iterable[Followed[EventT_contra]]" = ()) -> QueryHandle:
+    def handle(
+        self,
+        store: EventStore,
+        *,
+        follows: "Iterable[Followed[EventT_contra]]" = (),
+        instrumentation: Instrumentation | None = None,
+    ) -> QueryHandle:
         """Return a handle for this query on a store: run it without an `EventSourcing`, observe it, control it.
 
         Args:
             store: Keeps the events and the checkpoint.
             follows: The aggregate types whose events it gets if it names none itself.
+            instrumentation: Observes the calls of its handler; default none.
 
         Raises:
             InvalidArgument: No aggregate type is named, or the store has no tables for a projection.
         """
-        owner, store = _new_owner(), checked(store)
-        parts = [self._part(options, store, self._follows or follows, owner) for options in self._parts]
+        owner, store, observer = _new_owner(), checked(store), guarded(instrumentation)
+        parts = [self._part(options, store, self._follows or follows, owner, observer) for options in self._parts]
         return QueryHandle(self.name, self.version, store, parts)
 
     def _part(
-        self, options: Options, store: EventStore, follows: "Iterable[Followed[EventT_contra]]", owner: str
+        self,
+        options: Options,
+        store: EventStore,
+        follows: "Iterable[Followed[EventT_contra]]",
+        owner: str,
+        instrumentation: GuardedInstrumentation | None,
     ) -> QueryPart:
         decoding: Decoding[EventT_contra] = Decoding(follows, ignore_unknown=options.ignore_unknown)
-        delivery = self._delivery(options, store, decoding)
+        delivery = self._delivery(options, store, decoding, instrumentation)
         published = Published(QueryState(options, owner, delivery.recheck_after))
         id = options.key[0] if self.version == 1 else options.key
         spec: ChildSpec[QueryMessage, int] = ChildSpec(
@@ -97,11 +112,15 @@ class Subscription(ABC, Generic[EventT_contra]):
         )
         return QueryPart(options.key, spec, published, decoding)
 
-    def child_spec(self, store: EventStore) -> ChildSpec[Never, object]:
+    def child_spec(
+        self, store: EventStore, *, instrumentation: Instrumentation | None = None
+    ) -> ChildSpec[Never, object]:
         """Return this query on a store as a child of your own supervisor: `handle(store).child_spec()`.
 
         Args:
             store: Keeps the events and the checkpoint.
+            instrumentation: Observes the calls of its handler; default none. For restarts, give your supervisor
+                `on_event=report_restarts(instrumentation)`.
 
         Raises:
             InvalidArgument: See `handle`.
@@ -110,10 +129,16 @@ class Subscription(ABC, Generic[EventT_contra]):
             raise InvalidArgument(
                 "follows", "is required outside of an EventSourcing: name the aggregate types to follow"
             )
-        return self.handle(store).child_spec()
+        return self.handle(store, instrumentation=instrumentation).child_spec()
 
     @abstractmethod
-    def _delivery(self, options: Options, store: EventStore, decoding: "Decoding[EventT_contra]") -> Delivery:
+    def _delivery(
+        self,
+        options: Options,
+        store: EventStore,
+        decoding: "Decoding[EventT_contra]",
+        instrumentation: GuardedInstrumentation | None,
+    ) -> Delivery:
         """Return how events reach the user's function."""
 
 
@@ -154,8 +179,14 @@ class Query(Subscription[EventT_contra]):
         _check_callable("handler", handler, "aggregate_id", "events")
         self._handler = handler
 
-    def _delivery(self, options: Options, store: EventStore, decoding: "Decoding[EventT_contra]") -> Delivery:
-        return AtLeastOnce(self._handler, store, options, decoding)
+    def _delivery(
+        self,
+        options: Options,
+        store: EventStore,
+        decoding: "Decoding[EventT_contra]",
+        instrumentation: GuardedInstrumentation | None,
+    ) -> Delivery:
+        return AtLeastOnce(self._handler, store, options, decoding, instrumentation)
 
 
 class Projection(Subscription[EventT_contra]):
@@ -200,12 +231,18 @@ class Projection(Subscription[EventT_contra]):
                 _check_async(role, step, "connection")
         self._steps = Steps(project, setup, swap, clear)
 
-    def _delivery(self, options: Options, store: EventStore, decoding: "Decoding[EventT_contra]") -> Delivery:
+    def _delivery(
+        self,
+        options: Options,
+        store: EventStore,
+        decoding: "Decoding[EventT_contra]",
+        instrumentation: GuardedInstrumentation | None,
+    ) -> Delivery:
         if not _has_transactions(store):
             raise InvalidArgument(
                 "store", f"{store!r} has no tables for {self!r}; use SQLiteStore or PostgresStore, or a Query"
             )
-        return ExactlyOnce(self._steps, store, options, decoding)
+        return ExactlyOnce(self._steps, store, options, decoding, instrumentation)
 
 
 def _has_transactions(store: EventStore) -> TypeGuard[TransactionalStore[Any]]:
