@@ -14,11 +14,12 @@ import eventree
 ROOT = Path(eventree.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
 
-GROUND_FLOOR = {"backoff", "errors", "result", "values"}
+GROUND_FLOOR = {"backoff", "errors", "instrumentation", "result", "values"}
 
 ALLOWED = {
     "errors": set[str](),
     "values": set[str](),
+    "instrumentation": set[str](),
     "backoff": {"errors"},
     "result": {"errors", "values"},
     "actors": GROUND_FLOOR,

@@ -134,7 +134,7 @@ REMEDIES: list[tuple[EventreeError, str]] = [
     (ConcurrencyConflict("bank", "a", 1, 2), "send the command again"),
     (EventMissing("bank", "a", 7), "restore a backup"),
     (CommandIdReused("c", "a"), "give each command its own id"),
-    (NotCaughtUp("commit", "q"), "do not repeat the command"),
+    (NotCaughtUp("commit", "q"), "do not send the command again"),
     (ActorTimeout("execute", 1), "retry"),
     (ActorTimeout("execute", 1, "not_started"), "nothing happened"),
     (ActorTimeout("execute", 1, "unknown"), "same command_id"),

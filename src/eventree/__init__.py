@@ -1,7 +1,7 @@
 """eventree: event sourcing for asyncio, on a supervision tree.
 
-Layers, each importing only what stands before it: result and errors; actors and domain; stores (on domain); sourcing
-(on all of them); testing.
+Layers, each importing only what stands before it: result, errors and instrumentation; actors and domain; stores (on
+domain); sourcing (on all of them); testing.
 """
 
 import typing
@@ -39,6 +39,7 @@ from eventree.actors import (
     Supervisor,
     SupervisorEvent,
     SupervisorGaveUp,
+    report_restarts,
     run,
 )
 from eventree.backoff import Backoff
@@ -108,6 +109,7 @@ from eventree.errors import (
     UnknownEventType,
     WouldDeadlock,
 )
+from eventree.instrumentation import Carried, Instrumentation
 from eventree.result import Err, Ok, Result
 from eventree.sourcing import (
     AggregateStats,
@@ -149,6 +151,7 @@ __all__ = [
     "AskCycle",
     "AutoShutdown",
     "Backoff",
+    "Carried",
     "CheckpointFenced",
     "CheckpointHeld",
     "ChildAbandoned",
@@ -188,6 +191,7 @@ __all__ = [
     "HandlerCrashed",
     "HandlerTimeout",
     "Ignore",
+    "Instrumentation",
     "InvalidArgument",
     "LogRolledBack",
     "MailboxFull",
@@ -248,6 +252,7 @@ __all__ = [
     "current_correlation",
     "event_type",
     "query_context",
+    "report_restarts",
     "run",
 ]
 

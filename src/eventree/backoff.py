@@ -51,8 +51,22 @@ class Backoff:
         Returns:
             Seconds, at most `maximum` plus its jitter.
         """
+        return self._without_jitter(failures) * (1 + self.jitter * spread())
+
+    def delay_with_full_jitter(self, failures: int, *, spread: Callable[[], float] = random.random) -> float:
+        """Return a random part of the delay: rivals for the same thing part ways soonest; `jitter` is not used.
+
+        Args:
+            failures: The number of failures since the last success, from 1.
+            spread: Returns that part, from 0 to 1.
+
+        Returns:
+            Seconds, at most `maximum`.
+        """
+        return self._without_jitter(failures) * spread()
+
+    def _without_jitter(self, failures: int) -> float:
         try:
-            wait = min(self.initial * self.factor ** (failures - 1), self.maximum)
+            return min(self.initial * self.factor ** (failures - 1), self.maximum)
         except OverflowError:
-            wait = self.maximum
-        return wait * (1 + self.jitter * spread())
+            return self.maximum

@@ -1,4 +1,4 @@
-"""The two outcomes of an operation that is expected to fail sometimes."""
+"""`Ok` and `Err`: the two results of an operation whose failures are expected."""
 
 from dataclasses import dataclass
 from typing import Generic, NoReturn, TypeAlias, TypeVar, final
@@ -17,7 +17,7 @@ class Ok(Generic[T_co]):
     """Hold the value of an operation that succeeded.
 
     Attributes:
-        value: What the operation produced; also the positional pattern: `case Ok(value)`.
+        value: The value that the operation returned; also the positional pattern: `case Ok(value)`.
     """
 
     value: T_co
@@ -31,7 +31,7 @@ class Ok(Generic[T_co]):
 @subscriptable
 @dataclass(frozen=True, slots=True)
 class Err(Generic[E_co]):
-    """Hold the reason why an operation was refused or failed.
+    """Hold the reason for which an operation was refused or failed.
 
     Attributes:
         error: The reason; also the positional pattern: `case Err(error)`.

@@ -1,4 +1,4 @@
-"""What all values of the library have in common."""
+"""Support for generic value classes: frozen dataclasses with slots."""
 
 from dataclasses import FrozenInstanceError
 from typing import TypeVar
@@ -7,16 +7,16 @@ ClassT = TypeVar("ClassT", bound=type)
 
 
 def subscriptable(cls: ClassT) -> ClassT:
-    """Let `Value[int](...)` work for a frozen dataclass with slots.
+    """Make `Value[int](...)` work for a frozen dataclass with slots.
 
-    Before Python 3.13 it raises a `TypeError`: `typing` tries to note the arguments on the new object, and the refusal
-    that `dataclass` makes for that is broken once `slots=True` has replaced the class.
+    Before Python 3.13 it raises a `TypeError`: `typing` assigns `__orig_class__` on the new object and expects
+    `AttributeError` where that fails, but the generated `__setattr__` breaks once `slots=True` has replaced the class.
 
     Args:
         cls: A generic `@dataclass(frozen=True, slots=True)`.
 
     Returns:
-        The same class, with a refusal that works.
+        The same class; assigning to or deleting an attribute raises `FrozenInstanceError`.
     """
     for name in ("__setattr__", "__delattr__"):
         setattr(cls, name, _refuse)
@@ -24,4 +24,4 @@ def subscriptable(cls: ClassT) -> ClassT:
 
 
 def _refuse(_: object, name: str, *__: object) -> None:
-    raise FrozenInstanceError(f"cannot change {name!r}: this is a value; make a new one")
+    raise FrozenInstanceError(f"cannot change {name!r}: values are immutable; create a new one")

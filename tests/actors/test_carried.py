@@ -22,7 +22,9 @@ from eventree import (
     StopActor,
     Supervisor,
 )
-from eventree.actors.actor.request import CARRIED, carrying
+from eventree.instrumentation.context import CARRIED, Carried, propagate
+
+NOTE: Carried[str] = Carried("note")
 
 SOON = Backoff(initial=0.001, maximum=0.001)
 
@@ -49,13 +51,13 @@ class Witness(Actor[str, object]):
                 raise Reject
             case "stop":
                 raise StopActor
-        return CARRIED.get()
+        return NOTE.get()
 
     async def on_stop(self, reason: ExitReason) -> None:
         self.note("on_stop")
 
     def note(self, what: str) -> None:
-        self.seen.append((self.name + what, CARRIED.get()))
+        self.seen.append((self.name + what, NOTE.get()))
 
 
 class Batches(Witness):
@@ -72,7 +74,7 @@ class OwnBatches(Witness):
     async def receive_batch(self, requests: Sequence[Request[str, object]], ctx: ActorContext[str, object]) -> None:
         for request in requests:
             self.note("beside " + request.message)
-            with request.carrying():
+            with request.propagate():
                 request.reply(await self.receive(request.message, ctx))
 
 
@@ -99,12 +101,12 @@ async def ref(request: pytest.FixtureRequest, seen: Seen) -> AsyncIterator[Actor
 async def test_what_is_carried_is_there_while_a_message_is_handled_and_gone_at_the_next(
     ref: ActorRef[str, object], seen: Seen
 ) -> None:
-    with carrying("x"):
+    with NOTE.propagate("x"):
         ref.tell("1")
-    with carrying("y"):
+    with NOTE.propagate("y"):
         ref.tell("2")
     ref.tell("3")
-    with carrying("z"):
+    with NOTE.propagate("z"):
         ref.tell("4")
     assert await ref.ask("5") is None
     handled = [each for each in seen if each[0].isdecimal()]
@@ -118,7 +120,7 @@ async def tell_from_a_thread(ref: ActorRef[str, object]) -> None:
 
 async def wait_for_room(ref: ActorRef[str, object]) -> None:
     await ref.suspend()
-    with carrying("other"):
+    with NOTE.propagate("other"):
         ref.tell("fills the mailbox")
     asyncio.get_running_loop().call_soon(ref.resume)
     await ref.send("hello")
@@ -126,7 +128,7 @@ async def wait_for_room(ref: ActorRef[str, object]) -> None:
 
 async def ask_and_wait_for_room(ref: ActorRef[str, object]) -> None:
     await ref.suspend()
-    with carrying("other"):
+    with NOTE.propagate("other"):
         ref.tell("fills the mailbox")
     asyncio.get_running_loop().call_soon(ref.resume)
     await ref.ask("hello")
@@ -164,7 +166,7 @@ async def test_it_goes_along_whichever_way_a_message_is_sent(
 ) -> None:
     ref: ActorRef[str, object] = ActorRef("a", mailbox=MailboxSpec(maxsize=1))
     async with Supervisor([ChildSpec(id="a", start=lambda: Witness(seen), ref=ref)]):
-        with carrying("x"):
+        with NOTE.propagate("x"):
             await way(ref)
         await until(lambda: "hello" in dict(seen))
     assert ("hello", "x") in seen
@@ -181,7 +183,7 @@ async def test_an_actor_passes_it_on_to_the_actors_it_writes_to(seen: Seen) -> N
 
     middle = ChildSpec(id="middle", start=lambda: Middle(seen, "middle "))
     async with Supervisor([ChildSpec(id="last", start=lambda: Witness(seen), ref=last), middle]) as supervisor:
-        with carrying("x"):
+        with NOTE.propagate("x"):
             assert await supervisor.ref(middle).ask("go") == "x"
         assert await supervisor.ref(middle).ask("go") is None
     handled = [each for each in seen if each[0] in {"told", "asked"}]
@@ -190,9 +192,9 @@ async def test_an_actor_passes_it_on_to_the_actors_it_writes_to(seen: Seen) -> N
 
 @pytest.mark.parametrize("end", ["crash", "reject", "stop"])
 async def test_it_is_gone_however_a_message_ends(ref: ActorRef[str, object], seen: Seen, end: str) -> None:
-    with carrying("x"), pytest.raises((ActorCrashed, ActorStopped, Reject)):
+    with NOTE.propagate("x"), pytest.raises((ActorCrashed, ActorStopped, Reject)):
         await ref.ask(end)
-    with carrying("y"):
+    with NOTE.propagate("y"):
         assert await ref.ask("next") == "y"
     assert await ref.ask("last") is None
     assert (end, "x") in seen
@@ -204,7 +206,7 @@ async def test_it_is_gone_however_a_message_ends(ref: ActorRef[str, object], see
 async def test_what_waits_over_a_restart_keeps_it(seen: Seen) -> None:
     ref: ActorRef[str, object] = ActorRef("a")
     async with Supervisor([ChildSpec(id="a", start=lambda: Witness(seen), ref=ref)]):
-        with carrying("x"):
+        with NOTE.propagate("x"):
             crash = ref.ask_nowait("crash")
             answer = ref.ask_nowait("hello")
         with pytest.raises(ActorCrashed):
@@ -220,14 +222,14 @@ async def test_an_actor_that_is_started_while_something_is_carried_does_not_keep
     pool: DynamicSupervisor[str, str, object] = DynamicSupervisor(
         lambda key: ChildSpec(id=key, start=lambda: Witness(seen, f"{key} "))
     )
-    with carrying("x"):
+    with NOTE.propagate("x"):
         async with Supervisor([static, ChildSpec(id="pool", start=lambda: pool)]) as supervisor:
             refs = [
                 supervisor.ref(static),
                 await supervisor.start_child(late),
                 await pool.get_or_start("keyed"),
             ]
-            with carrying(None):
+            with propagate(None):
                 for ref in refs:
                     ref.tell("crash")
                     assert await ref.ask("hello") is None
@@ -238,11 +240,11 @@ async def test_an_actor_that_is_started_while_something_is_carried_does_not_keep
 
 async def test_actors_that_are_restarted_after_a_while_do_not_keep_it_either(seen: Seen) -> None:
     ref: ActorRef[str, object] = ActorRef("a")
-    with carrying("x"):
+    with NOTE.propagate("x"):
         async with Supervisor([ChildSpec(id="a", start=lambda: Witness(seen), ref=ref, backoff=SOON)]):
             with pytest.raises(ActorCrashed):
                 await ref.ask("crash")
-            with carrying(None):
+            with propagate(None):
                 assert await ref.ask("hello") is None
     assert seen == [
         ("init", None), ("crash", "x"), ("on_stop", None), ("init", None), ("hello", None), ("on_stop", None)
@@ -259,16 +261,16 @@ async def test_a_request_can_be_handled_later_as_its_sender_would(seen: Seen) ->
             self.kept += requests
             if requests[-1].message == "now":
                 for request in self.kept:
-                    with request.carrying():
-                        request.reply(CARRIED.get())
+                    with request.propagate():
+                        request.reply(NOTE.get())
                 self.note("after")
 
     spec = ChildSpec(id="a", start=lambda: Keeps(seen))
     async with Supervisor([spec]) as supervisor:
         ref = supervisor.ref(spec)
-        with carrying("x"):
+        with NOTE.propagate("x"):
             early = ref.ask_nowait("early")
-        with carrying("y"):
+        with NOTE.propagate("y"):
             late = ref.ask_nowait("late")
         assert await ref.ask("now") is None
         assert (await early, await late) == ("x", "y")

@@ -1,6 +1,6 @@
 """Random trees under random calls, crashes and cancellations: nobody waits for ever, nothing is handled twice or left.
 
-Each seed is a tree of its own; there are five times `EVENTREE_EXAMPLES`.
+Each seed is a tree of its own; there are five times `EVENTREE_EXAMPLES`, and a hundred at least.
 """
 
 import asyncio
@@ -37,7 +37,7 @@ from eventree import (
 )
 from harness.effort import examples
 
-SEEDS = 5 * examples()
+SEEDS = max(100, 5 * examples())
 ENDS: dict[str, type[Exception]] = {"crash": Boom, "stop": StopActor, "reject": Reject}
 MESSAGES = ["echo", "echo", "ask", "many", "kill", *ENDS]
 Message = tuple[int, str]

@@ -1,7 +1,7 @@
 """Run as a process of its own, to be killed: count the events of a store in a table, exactly once.
 
-Arguments: the path or DSN of the store, the lease in seconds. Prints "." when it has begun, and "done" when all events
-there are were counted; ends by itself when standard input does.
+Arguments: the path or DSN of the store, the lease in seconds. Prints "open" when its store is, "." when it has begun,
+and "done" when all events there are were counted; ends by itself when standard input does.
 """
 
 import asyncio
@@ -20,6 +20,7 @@ async def main(address: str, lease: float) -> None:
         "totals", project, setup=setup, follows=[ledger], lease=lease, poll_interval=0.02
     )
     async with store_at(address) as store:
+        print("open", flush=True)  # noqa: T201
         handle = totals.handle(store)
         async with Supervisor([handle.child_spec()]):
             while handle.status is QueryStatus.WAITING or not handle.position:  # noqa: ASYNC110 - no event for it

@@ -10,7 +10,7 @@ import pytest
 
 from bank import BankEvent, Deposit, OpenAccount, bank_account
 from eventree import EventEnvelope, EventSourcing, Query
-from eventree.actors.actor.request import CARRIED, carrying
+from eventree.instrumentation.context import CARRIED, Carried
 from eventree.stores.contract import Appended
 from eventree.stores.postgres import PostgresStore
 from eventree.testing.store_values import append, request
@@ -100,7 +100,7 @@ async def test_who_listens_is_told_outside_of_all_that_was_done_where_the_store_
     store: PostgresStore, postgres_dsn: str
 ) -> None:
     carried: list[object] = []
-    with carrying("where it was opened"):
+    with Carried[str]("note").propagate("where it was opened"):
         async with PostgresStore(postgres_dsn) as other, psql(postgres_dsn) as db:
             await listening(db, 2)
             other.watch(lambda _: carried.append(CARRIED.get()))

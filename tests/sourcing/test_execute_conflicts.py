@@ -107,7 +107,7 @@ class Rival:
 
     def __init__(self, store: FailingStore, times: int) -> None:
         self._inner = store.inner
-        store.do("append", self, times=times)
+        store.intercept("append", self, times=times)
 
     async def __call__(self) -> None:
         [page] = await self._inner.read_streams([StreamRead("ledger", "a", limit=0)])

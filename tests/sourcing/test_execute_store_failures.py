@@ -243,7 +243,7 @@ async def test_many_commands_end_in_time_even_if_room_for_them_appears_too_late(
         time.sleep(0.03)
         return Ok([Added(1)])
 
-    store.do("append", hang_from_the_sixth_on, times=20)
+    store.intercept("append", hang_from_the_sixth_on, times=20)
     async with asyncio.timeout(10), EventSourcing(ledger, store, mailbox_size=1) as system:
         got = await system.execute_many([("a", block)] * 20, timeout=0.1)
         gate.open()

@@ -149,7 +149,7 @@ async def test_who_loses_at_the_append_is_answered_at_once_and_the_others_are_de
     async with EventSourcing(ledger, failing) as system:
         await system.execute("a", add(1))
         failing.calls.clear()
-        failing.do("append", lambda: rival_adds(failing.inner, 1))
+        failing.intercept("append", lambda: rival_adds(failing.inner, 1))
         lost, late, decided = await asyncio.gather(
             system.execute("a", add(2), expected_sequence=1),
             system.execute("a", add_length, expected_sequence=3),
@@ -164,7 +164,7 @@ async def test_who_loses_at_the_append_is_answered_at_once_and_the_others_are_de
 
 async def test_a_lost_expectation_costs_one_append_and_no_round(failing: FailingStore) -> None:
     async with EventSourcing(ledger, failing) as system:
-        failing.do("append", lambda: rival_adds(failing.inner, 0))
+        failing.intercept("append", lambda: rival_adds(failing.inner, 0))
         assert conflict_of(await system.execute("a", add(1), expected_sequence=0))[2:] == (0, 1)
         assert failing.calls["append"] == 1
         assert (await system.execute("a", add_length, expected_sequence=1)).unwrap().events == (Added(1),)
@@ -173,7 +173,7 @@ async def test_a_lost_expectation_costs_one_append_and_no_round(failing: Failing
 async def test_an_expectation_is_judged_after_what_came_before_it(failing: FailingStore) -> None:
     """A rival's event takes the place of the one that the second command saw coming."""
     async with EventSourcing(ledger, failing) as system:
-        failing.do("append", lambda: rival_adds(failing.inner, 0))
+        failing.intercept("append", lambda: rival_adds(failing.inner, 0))
         first, second = await asyncio.gather(
             system.execute("a", add_length), system.execute("a", add(9), expected_sequence=1)
         )

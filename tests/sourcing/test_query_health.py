@@ -94,7 +94,7 @@ async def test_a_query_shows_why_its_store_is_away_and_forgets_that_when_it_is_b
     async with FailingStore() as store, EventSourcing(ledger, store, queries=[patient(Seen())]) as system:
         handle = system.query("q")
         await handle.caught_up()
-        with store.away(away := StoreUnavailable("away")):
+        with store.unavailable(away := StoreUnavailable("away")):
             await until(lambda: handle.last_error is away)
             assert handle.status is RETRYING
         await becomes(handle, RUNNING)
@@ -110,7 +110,7 @@ async def test_a_standby_whose_store_was_away_goes_on_waiting() -> None:
         one, two = first.query("q"), second.query("q")
         await until(lambda: {one.status, two.status} == {RUNNING, QueryStatus.WAITING})
         were = (one.status, two.status)
-        with store.away():
+        with store.unavailable():
             await until(lambda: one.status is two.status is RETRYING)
         await until(lambda: (one.status, two.status) == were)
         assert (one.last_error, two.last_error) == (None, None)

@@ -101,7 +101,7 @@ async def test_a_query_with_something_unsaved_does_not_spin_while_its_store_is_a
         await system.query("q").caught_up()
         await system.execute("a", add(1))
         await seen.reaches(1)
-        with store.away():
+        with store.unavailable():
             await becomes(system.query("q"), QueryStatus.RETRYING)
             await rests(store, turns)
             assert system.query("q").position == 0

@@ -106,7 +106,7 @@ async def test_a_control_while_the_store_is_away_is_told_so_and_crashes_nobody(s
         handle = system.query("q")
         await becomes(handle, STOPPED)
         tried = len(seen.contexts)
-        with store.away():
+        with store.unavailable():
             for _ in range(8):
                 with pytest.raises(StoreUnavailable):
                     await steer(handle)

@@ -175,6 +175,11 @@ def test_the_checkpoint_of_what_was_handled_is_stored_within_a_tenth_of_a_second
     assert (state.settled_position, state.is_unsaved, state.renewed_at) == (5, False, 0.6)
 
 
+def test_what_is_handled_later_does_not_put_the_storing_off() -> None:
+    state = reading(5).delivered(Delivered(2, 0.5), 0.51).delivered(Delivered(5, 0.55), 0.56)
+    assert waits(state.next(0.56), 0.04)
+
+
 def test_it_is_stored_at_once_where_a_caller_waits_or_500_positions_have_passed() -> None:
     state = reading(600).delivered(Delivered(499, 1.0), 1.0)
     assert isinstance(state.next(1.0, save=True), Save)
@@ -232,6 +237,7 @@ def test_a_commit_that_fails_is_tried_again_with_backoff_and_the_handler_knows_t
     assert (state.context(1).attempt, state.context(2).attempt) == (2, 1)
     again = state.failed(failing(), 1.0)
     assert again.next(1.5) == Wait(1.5)  # twice as long
+    assert again.failed(failing(position=2), 1.0).attempts == 1  # another commit has attempts of its own
     worked = state.delivered(Delivered(1, 1.0), 1.0)
     assert (worked.failure, worked.last_error, worked.status) == (None, None, QueryStatus.RUNNING)
 
@@ -318,8 +324,21 @@ def test_a_store_that_is_away_is_waited_for_and_counts_no_attempt() -> None:
     assert 0.1 <= request.seconds <= 0.2
     state = state.claimed(Checkpoint(0, 2), 1.0).looked_up(stored(0, 2), (), 1.0)
     assert state.next(1.0) == Read(0, PAGE)
+    assert state.store_failures == 1  # it may fail again at reading
     works = state.page_read([], 0, 1.0, more=False)
     assert (works.status, works.last_error, works.store_failures) == (QueryStatus.RUNNING, None, 0)
+
+
+def test_a_store_that_works_again_leaves_the_failure_of_the_handler() -> None:
+    state = reading(3).failed(failing(), 0.0).store_failed(AWAY, 0.0)
+    assert state.last_error is AWAY
+    works = state.claimed(Checkpoint(0, 2), 1.0).looked_up(stored(0, 2), (), 1.0).page_read([], 0, 1.0, more=False)
+    assert (works.attempts, works.last_error, works.status) == (1, BOOM, QueryStatus.RETRYING)
+
+
+def test_what_was_read_under_a_lost_lease_is_read_again_at_once() -> None:
+    state = reading(3).fenced(0.0).claimed(Checkpoint(0, 2), 0.1).looked_up(stored(0, 2), (), 0.1)
+    assert state.next(0.1) == Read(0, PAGE)
 
 
 # --- versions
@@ -339,7 +358,9 @@ def test_a_new_version_reads_as_far_as_the_live_one_and_then_goes_live() -> None
     assert state.next(0.0) == LookUp()  # how far the live one is by now
     state = state.looked_up(stored(0, 1, live_version=1, live_position=10), (), 0.0)
     assert state.next(0.0) == Deliver()
-    state = state.delivered(Delivered(10, 0.0), 0.0).looked_up(stored(0, 1, live_version=1, live_position=10), (), 0.0)
+    state = state.delivered(Delivered(10, 0.0), 0.0)
+    assert state.next(0.0) == LookUp()
+    state = state.looked_up(stored(0, 1, live_version=1, live_position=10), (), 0.0)
     request = state.next(0.0)
     assert isinstance(request, Save)  # the store judges by the stored checkpoint
     state = state.saved(request.update, 0.0)
@@ -396,10 +417,18 @@ def test_a_reset_begins_where_the_query_began_and_what_it_repeats_is_a_replay() 
     state = with_lease(position=50).page_read(commits(51, 60), 60, 0.0, more=False)
     update = state.reset_update([dead_letter(7)], 58)
     assert (update.checkpoint, update.unpark, update.replay_until) == (Checkpoint(0, 1), [7], 50)
+    assert state.reset_update([], 20).replay_until == 20  # where the log ends by now
     state = state.saved(update, 0.0)
     assert (state.position, state.settled_position, list(state.commits)) == (0, 0, [])
+    assert state.next(0.0) == LookUp()  # what is parked by now
     state = state.looked_up(stored(0, 1, replay_until=50), (), 0.0)
     assert (state.next(0.0), state.context(50).is_replay) == (Read(0, 50), True)
+
+
+@pytest.mark.parametrize(("start", "begins_at"), [(0, 0), (10, 10), (None, 0), (99, 50)])
+def test_a_reset_goes_back_to_the_start_of_the_query_and_never_forward(start: int | None, begins_at: int) -> None:
+    state = with_lease(of=options(start=start), position=50)
+    assert state.reset_update([], 60).checkpoint.position == begins_at
 
 
 def test_a_new_incarnation_keeps_the_pause_and_the_counts_and_claims_anew() -> None:

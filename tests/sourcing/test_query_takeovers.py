@@ -78,7 +78,7 @@ async def crash_its_actor(store: FailingStore, handle: QueryHandle) -> None:
 
 
 async def lose_its_store(store: FailingStore, handle: QueryHandle) -> None:
-    with store.away(away := StoreUnavailable("away")):
+    with store.unavailable(away := StoreUnavailable("away")):
         await until(lambda: handle.last_error is away)
 
 

@@ -123,7 +123,7 @@ async def test_a_snapshot_stays_due_where_somebody_else_wrote_first() -> None:
             async with EventSourcing(ledger, store) as other:
                 await other.execute("a", add(8))
 
-        store.do("append", intervene)
+        store.intercept("append", intervene)
         async with system_on(store) as system:
             assert (await system.execute("a", add_length)).unwrap().sequence == 10
             await written(system, 1)

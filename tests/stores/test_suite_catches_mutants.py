@@ -1,4 +1,4 @@
-"""The public suite catches stores that break a promise: faults planted in the memory store, one at a time."""
+"""The public suite catches every store that breaks a promise: mutants of the memory store with one fault each."""
 
 import asyncio
 import inspect
@@ -112,7 +112,7 @@ class ReadsAllTypes(MemoryStore):
         return await super()._read(after, limit, None, event_types)
 
 
-class WaitsInFrontOfARolledBackLog(MemoryStore):
+class IgnoresARolledBackLog(MemoryStore):
     async def _read(self, after: int, limit: int, types: Types, event_types: Types) -> LogPage:
         return (
             LogPage(after, (), more=False)
@@ -121,12 +121,12 @@ class WaitsInFrontOfARolledBackLog(MemoryStore):
         )
 
 
-class NeverSaysThatTheLogGoesOn(MemoryStore):
+class NeverSaysThatThereIsMore(MemoryStore):
     async def _read(self, after: int, limit: int, types: Types, event_types: Types) -> LogPage:
         return replace(await super()._read(after, limit, types, event_types), more=False)
 
 
-class AlwaysSaysThatTheLogGoesOn(MemoryStore):
+class AlwaysSaysThatThereIsMore(MemoryStore):
     async def _read(self, after: int, limit: int, types: Types, event_types: Types) -> LogPage:
         return replace(await super()._read(after, limit, types, event_types), more=True)
 
@@ -185,7 +185,7 @@ class CountsEventsOfOtherTypes(CutsPagesElsewhere):
         return commit
 
 
-class HasNoPageForALargeCommit(CutsPagesElsewhere):
+class ReturnsNoPageForALargeCommit(CutsPagesElsewhere):
     def _cut_from(self, after: int) -> int:
         return -1
 
@@ -323,12 +323,12 @@ class NotifiesListenersBeforeTheCommit(MemoryStore):
         return await super().append(requests)
 
 
-class LetsAnybodyMoveACheckpoint(MemoryStore):
+class IgnoresFencingTokens(MemoryStore):
     async def save_checkpoint(self, name: str, version: int, update: CheckpointUpdate) -> None:
         self._checkpoints[name, version].checkpoint = update.checkpoint
 
 
-class ClaimsWithoutANewFence(MemoryStore):
+class ClaimsWithoutANewFencingToken(MemoryStore):
     async def claim_checkpoint(self, name: str, version: int, lease: LeaseRequest = NO_LEASE) -> Checkpoint:
         known = (name, version) in self._checkpoints
         claimed = await super().claim_checkpoint(name, version, lease)
@@ -344,31 +344,31 @@ class SharesCheckpointsBetweenVersions(MemoryStore):
         return await super().claim_checkpoint(name, 1, lease)
 
 
-class TakesOverFromWhoeverWorks(MemoryStore):
+class IgnoresLeases(MemoryStore):
     async def claim_checkpoint(self, name: str, version: int, lease: LeaseRequest = NO_LEASE) -> Checkpoint:
         for held in self._checkpoints.values():
             held.lease_until = 0.0
         return await super().claim_checkpoint(name, version, lease)
 
 
-class ForgetsWhoWorks(MemoryStore):
+class SavesWithoutExtendingTheLease(MemoryStore):
     async def save_checkpoint(self, name: str, version: int, update: CheckpointUpdate) -> None:
         await super().save_checkpoint(name, version, replace(update, seconds=0.0))
 
 
-class LetsAnybodyReleaseACheckpoint(MemoryStore):
+class ReleasesWithAnyFencingToken(MemoryStore):
     async def renew_checkpoint(self, name: str, version: int, fencing_token: int, seconds: float) -> bool:
         self._checkpoints[name, version].lease_until = 0.0
         return True
 
 
-class MovesACheckpointWhereItShouldRenewIt(MemoryStore):
+class MovesTheCheckpointOnRenewal(MemoryStore):
     async def renew_checkpoint(self, name: str, version: int, fencing_token: int, seconds: float) -> bool:
         await self.save_checkpoint(name, version, CheckpointUpdate(Checkpoint(0, fencing_token), seconds))
         return True
 
 
-class GoesLiveBeforeItHasReadAsFar(MemoryStore):
+class GoesLiveTooEarly(MemoryStore):
     async def make_live(self, name: str, version: int, fencing_token: int) -> bool:
         held = self._checkpoints[name, version]
         there, held.checkpoint = held.checkpoint, Checkpoint(2**62, held.checkpoint.fencing_token)
@@ -397,7 +397,7 @@ class LetsAnOlderVersionGoLive(MemoryStore):
         return is_live
 
 
-class BeginsAtTheBeginningWhateverIsAsked(MemoryStore):
+class IgnoresTheStartOfAClaim(MemoryStore):
     async def claim_checkpoint(self, name: str, version: int, lease: LeaseRequest = NO_LEASE) -> Checkpoint:
         return await super().claim_checkpoint(name, version, replace(lease, start=0))
 
@@ -421,7 +421,7 @@ class KeepsTheOlderSnapshot(MemoryStore):
             self._snapshots[one.aggregate_type, one.aggregate_id, one.state_version] = one
 
 
-class ChecksTheChecksumItself(MemoryStore):
+class ChecksChecksums(MemoryStore):
     async def load_snapshots(
         self, aggregate_type: str, aggregate_ids: Sequence[str], state_version: str
     ) -> Mapping[str, StoredSnapshot]:
@@ -437,7 +437,7 @@ class KeepsTheChecksumOfAnOlderSnapshot(MemoryStore):
             self._snapshots[key] = replace(self._snapshots[key], checksum=one.checksum)
 
 
-class KeepsNothingWhenItIsLeft(MemoryStore):
+class LosesItsDataOnExit(MemoryStore):
     async def __aexit__(self, *_: object) -> None:
         self._users -= 1
         self._log.clear()
@@ -449,12 +449,12 @@ class IsAlwaysOpen(MemoryStore):
         pass
 
 
-class IsClosedByTheFirstToLeave(MemoryStore):
+class ClosesOnTheFirstExit(MemoryStore):
     async def __aexit__(self, *_: object) -> None:
         self._users = 0
 
 
-class SaysItIsClosedWithAnotherError(MemoryStore):
+class RaisesAnotherErrorWhenClosed(MemoryStore):
     def _check_open(self) -> None:
         try:
             super()._check_open()
@@ -462,7 +462,7 @@ class SaysItIsClosedWithAnotherError(MemoryStore):
             raise RuntimeError(str(error)) from error
 
 
-class TakesWhatIsTooLarge(MemoryStore):
+class ChecksNoLimits(MemoryStore):
     async def append(self, requests: Sequence[AppendRequest]) -> Sequence[Outcome]:
         self._check_open()
         head = len(self._log)

@@ -1,6 +1,6 @@
-"""The stores under the tests of the testing kit: the one in memory, and the others where a test is `durable`.
+"""The stores for the tests of `eventree.testing`: in memory, and on disk where a test is marked `durable`.
 
-The suite of promises proves that they answer alike; with `--slow` all these tests run on all of them.
+The store suite proves that all stores give equal answers; with `--slow` these tests run on all of them.
 """
 
 from collections.abc import AsyncIterator

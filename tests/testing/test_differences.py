@@ -1,4 +1,4 @@
-"""What differs is told part by part, briefly, whatever the values are."""
+"""Differences are shown part by part and briefly, for values of any kind."""
 
 from dataclasses import dataclass
 from decimal import Decimal
@@ -9,7 +9,7 @@ import pytest
 from msgspec import Struct
 from pydantic import BaseModel
 
-from eventree.testing.differences import LONGEST, NOTHING, differences, differences_in_order
+from eventree.testing._differences import MAX_SHOWN, NOTHING, differences, differences_in_order
 
 
 @dataclass(frozen=True)
@@ -87,10 +87,14 @@ PEN, INK = Line("pen", Decimal(1)), Line("ink", Decimal(2))
         ({1, 2}, {1, 3}, ["x: expected {1, 2}, got {1, 3}"]),
         (PEN, NOTHING, ["x is missing: Line(product='pen', price=Decimal('1'))"]),
         (Mute(), 1, ["x: expected <Mute whose repr raises ValueError>, got 1"]),
-        (Alike(), Alike(), ["x: expected Alike(), got Alike(), which looks alike and is not equal"]),
+        (
+            Alike(),
+            Alike(),
+            ["x: expected Alike(), got Alike(); they have the same repr but are not equal, check __eq__"],
+        ),
     ],
 )
-def test_each_part_that_differs_is_told(expected: object, got: object, lines: list[str]) -> None:
+def test_each_part_that_differs_has_a_line(expected: object, got: object, lines: list[str]) -> None:
     assert differences("x", expected, got) == lines
 
 
@@ -108,19 +112,17 @@ def test_each_part_that_differs_is_told(expected: object, got: object, lines: li
         ([1, 2, 3], [1, 5, 6, 3], ["event 2: expected 2, got 5", "event 3 was not expected: 6"]),
     ],
 )
-def test_values_are_compared_one_by_one_and_what_is_alike_around_is_left_out(
-    expected: list[Any], got: list[Any], lines: list[str]
-) -> None:
+def test_equal_values_at_both_ends_are_skipped(expected: list[Any], got: list[Any], lines: list[str]) -> None:
     assert differences_in_order("event", expected, got) == lines
 
 
-def test_of_long_values_that_differ_the_place_is_shown_where_they_do() -> None:
+def test_long_values_are_shown_around_the_first_difference() -> None:
     [line] = differences("x", "a" * 1_000 + "b" + "c" * 1_000, "a" * 1_000 + "d" + "c" * 1_000)
-    assert len(line) < 2 * LONGEST + 100
+    assert len(line) < 2 * MAX_SHOWN + 100
     assert "aabcc" in line
     assert "aadcc" in line
 
 
 def test_a_long_value_is_cut_at_its_end() -> None:
     [line] = differences("x", "a" * 1_000, NOTHING)
-    assert line == f"x is missing: '{'a' * (LONGEST - 1)}…"
+    assert line == f"x is missing: '{'a' * (MAX_SHOWN - 1)}…"

@@ -1,4 +1,4 @@
-"""A failing store is a store like the one inside of it, but for what it was ordered."""
+"""A failing store keeps the contract of the store inside it, except for the calls that a test intercepts."""
 
 import asyncio
 import inspect
@@ -109,7 +109,7 @@ def test_whatever_a_store_does_can_be_made_to_fail() -> None:
 
 
 @each_method
-async def test_what_is_not_ordered_is_passed_on_and_counted(
+async def test_other_calls_are_passed_on_and_counted(
     failing: FailingStore, memory: Watched, method: StoreMethod
 ) -> None:
     memory.called = ""
@@ -118,7 +118,7 @@ async def test_what_is_not_ordered_is_passed_on_and_counted(
 
 
 @each_method
-async def test_a_call_fails_as_often_as_ordered_without_an_effect(
+async def test_a_call_fails_the_given_number_of_times_without_an_effect(
     failing: FailingStore, memory: Watched, method: StoreMethod
 ) -> None:
     failing.fail(method, error := Odd(), times=2)
@@ -159,15 +159,15 @@ async def test_a_call_that_is_held_goes_on_when_the_gate_is_opened(
     assert await failing.inner.head() == 2
 
 
-async def test_orders_for_a_method_are_carried_out_in_turn_and_those_for_others_wait(failing: FailingStore) -> None:
+async def test_interceptions_of_a_method_take_effect_in_order_and_those_of_others_wait(failing: FailingStore) -> None:
     done: list[str] = []
 
     async def note() -> None:
         done.append(f"{await failing.inner.head()}")
 
-    failing.do("append", note)
+    failing.intercept("append", note)
     failing.fail("append", Odd(), after=True)
-    failing.do("append", note, times=2, after=True)
+    failing.intercept("append", note, times=2, after=True)
     failing.fail("head", StoreUnavailable("away"))
     await append(failing, request("a", after=1))
     with pytest.raises(Odd):
@@ -180,26 +180,28 @@ async def test_orders_for_a_method_are_carried_out_in_turn_and_those_for_others_
 
 
 @each_method
-async def test_while_it_is_away_every_call_fails_and_orders_wait(failing: FailingStore, method: StoreMethod) -> None:
+async def test_while_unavailable_all_calls_fail_and_interceptions_wait(
+    failing: FailingStore, method: StoreMethod
+) -> None:
     failing.fail(method, Odd())
-    with failing.away(), pytest.raises(StoreUnavailable, match="the store is away"):
+    with failing.unavailable(), pytest.raises(StoreUnavailable, match="made the store unavailable"):
         await CALLS[method](failing)
-    with failing.away(CommitOutcomeUnknown("odd")), pytest.raises(CommitOutcomeUnknown):
+    with failing.unavailable(CommitOutcomeUnknown("odd")), pytest.raises(CommitOutcomeUnknown):
         await CALLS[method](failing)
     with pytest.raises(Odd):
         await CALLS[method](failing)
     await CALLS[method](failing)
 
 
-async def test_it_is_back_also_after_a_test_has_failed_in_between(failing: FailingStore) -> None:
-    with pytest.raises(Odd), failing.away():
+async def test_the_store_is_available_again_after_the_block_raised(failing: FailingStore) -> None:
+    with pytest.raises(Odd), failing.unavailable():
         raise Odd
     assert await failing.head() == 1
 
 
-async def test_it_stays_away_until_all_are_over(failing: FailingStore) -> None:
-    with failing.away():
-        with failing.away(Odd()), pytest.raises(Odd):
+async def test_nested_blocks_keep_the_store_unavailable_until_the_outer_one_ends(failing: FailingStore) -> None:
+    with failing.unavailable():
+        with failing.unavailable(Odd()), pytest.raises(Odd):
             await failing.head()
         with pytest.raises(StoreUnavailable):
             await failing.head()
@@ -207,29 +209,33 @@ async def test_it_stays_away_until_all_are_over(failing: FailingStore) -> None:
 
 
 @pytest.mark.parametrize("name", ["apend", "watch", "transaction", "commit", ""])
-async def test_an_order_for_what_the_store_does_not_have_is_refused(failing: FailingStore, name: Any) -> None:
-    for order in (lambda: failing.fail(name, Odd()), lambda: failing.hold(name), lambda: failing.do(name, Gate())):
+async def test_a_method_that_the_store_does_not_have_cannot_be_intercepted(failing: FailingStore, name: Any) -> None:
+    for call in (
+        lambda: failing.fail(name, Odd()),
+        lambda: failing.hold(name),
+        lambda: failing.intercept(name, Gate()),
+    ):
         with pytest.raises(
-            InvalidArgument, match=rf"there is no '{name}' to order; there are: append, .*load_snap"
+            InvalidArgument, match=rf"the store has no '{name}' to intercept; choose one of: append, .*load_snap"
         ) as no:
-            order()
+            call()
         assert no.value.reason.endswith("load_snapshots")
 
 
 @pytest.mark.parametrize("nothing", [None, "away", StoreUnavailable])
-def test_an_error_that_is_none_is_refused(nothing: Any) -> None:
+def test_the_error_must_be_an_exception(nothing: Any) -> None:
     with pytest.raises(InvalidArgument, match=r"^error: must be an exception, got "):
         FailingStore().fail("append", nothing)
 
 
 @pytest.mark.parametrize("nothing", [None, "away"])
-def test_an_action_that_is_no_function_is_refused(nothing: Any) -> None:
+def test_the_action_must_be_callable(nothing: Any) -> None:
     with pytest.raises(InvalidArgument, match=r"^action: must be an async function without arguments, got "):
-        FailingStore().do("append", nothing)
+        FailingStore().intercept("append", nothing)
 
 
 @pytest.mark.parametrize("times", [0, -1, True, 1.5])
-def test_an_order_for_no_call_at_all_is_refused(times: Any) -> None:
+def test_the_number_of_calls_must_be_positive(times: Any) -> None:
     with pytest.raises(NonPositiveArgument):
         FailingStore().fail("append", Odd(), times=times)
 
@@ -336,7 +342,7 @@ async def test_a_transaction_that_raises_is_no_commit(tmp_path: Path) -> None:
         with pytest.raises(Odd):
             async with store.transaction():
                 raise Odd
-        with store.away():
+        with store.unavailable():
             for _ in range(2):
                 with pytest.raises(StoreUnavailable):
                     await store.transaction().__aenter__()
@@ -348,23 +354,3 @@ async def test_without_transactions_inside_it_has_none_and_no_projection_runs_on
     assert not hasattr(store, "transaction")
     with pytest.raises(InvalidArgument, match="has no tables for"):
         EventSourcing(ledger, store, queries=[counting()])
-
-
-# --- gates
-
-
-async def test_a_gate_holds_all_who_come_until_it_is_opened() -> None:
-    gate = Gate("the door")
-    assert repr(gate) == "<Gate 'the door' closed>"
-    waiting = [asyncio.ensure_future(gate()) for _ in range(3)]
-    await gate.reached()
-    assert not any(task.done() for task in waiting)
-    gate.open()
-    await asyncio.gather(*waiting)
-    await gate()
-    assert repr(gate) == "<Gate 'the door' open>"
-
-
-async def test_a_gate_that_nobody_comes_to_fails_the_test() -> None:
-    with pytest.raises(AssertionError, match=r"^append of the store was not reached within 0.01 s$"):
-        await FailingStore().hold("append").reached(timeout=0.01)

@@ -37,7 +37,7 @@ def released(folder: Path) -> None:
         check(folder, [Paid(1), Paid(2)])
 
 
-def test_what_is_new_is_written_and_told_once(tmp_path: Path) -> None:
+def test_a_new_example_is_written_and_reported_once(tmp_path: Path) -> None:
     opened = AccountOpened("a")
     deposited = CustomerDepositedCash(Decimal(5), Decimal(5))
     withdrawn = CustomerWithdrewCash(Decimal(1), Decimal(4))
@@ -45,9 +45,9 @@ def test_what_is_new_is_written_and_told_once(tmp_path: Path) -> None:
     with pytest.raises(AssertionError) as failed:
         GoldenFiles(bank_account, folder).check(opened=opened, deposited=deposited, withdrawn=withdrawn)
     assert str(failed.value).splitlines() == [
-        f"the golden files in {folder} do not fit the code",
+        f"the golden files in {folder} do not match the code",
         *(
-            f"- {line} was added; look at it, and commit the file"
+            f"- {line} was added; review it and commit the file"
             for line in (
                 'AccountOpened.v1.txt: opened {"account_id":"a"}',
                 'CustomerDepositedCash.v1.txt: deposited {"amount":"5","balance":"5"}',
@@ -114,7 +114,7 @@ def test_a_default_that_changes_what_was_stored_is_found(tmp_path: Path) -> None
     first, second = release("EUR"), release("USD")
     with pytest.raises(AssertionError, match="was added"):
         check(tmp_path, [first(1), first(2)])
-    with pytest.raises(AssertionError, match=r"line 1: it is read as .*USD.*but .number_0. is .*EUR"):
+    with pytest.raises(AssertionError, match=r"line 1: it is decoded to .*USD.*but the example .number_0. is .*EUR"):
         check(tmp_path, [second(1, "EUR"), second(2, "EUR")])
 
 
@@ -137,7 +137,7 @@ def test_an_upcaster_that_is_wrong_is_found(tmp_path: Path) -> None:
         cents: int
 
     released(tmp_path)
-    with pytest.raises(AssertionError, match=r"Paid.v1.txt, line 2: it is read as .*Payment\(cents=20\)"):
+    with pytest.raises(AssertionError, match=r"Paid.v1.txt, line 2: it is decoded to .*Payment\(cents=20\)"):
         check(tmp_path, [Payment(100), Payment(200)])
 
 
@@ -196,7 +196,7 @@ def test_a_version_without_a_file_is_named(tmp_path: Path) -> None:
     class Paid:
         amount: int
 
-    with pytest.raises(AssertionError, match=r"Paid version 1: there is no Paid\.v1\.txt"):
+    with pytest.raises(AssertionError, match=r"Paid version 1: there is no payload in Paid\.v1\.txt"):
         check(tmp_path, [Paid(1)])
 
 
@@ -207,7 +207,7 @@ def test_a_file_without_a_payload_is_none(tmp_path: Path) -> None:
         amount: int
 
     (tmp_path / "Paid.v1.txt").write_text("\n")
-    with pytest.raises(AssertionError, match=r"Paid version 1: there is no Paid\.v1\.txt"):
+    with pytest.raises(AssertionError, match=r"Paid version 1: there is no payload in Paid\.v1\.txt"):
         check(tmp_path, [Paid(1)])
 
 
@@ -227,13 +227,13 @@ def test_an_upcaster_that_makes_one_example_into_another_is_found(tmp_path: Path
         amount: int
 
     released(tmp_path)
-    with pytest.raises(AssertionError, match=r"line 1: it is read as .*Paid\(amount=2\), but 'number_0' is"):
+    with pytest.raises(AssertionError, match=r"line 1: .* to .*Paid\(amount=2\), but the example 'number_0' is"):
         check(tmp_path, [Paid(1), Paid(2)])
 
 
 def test_an_example_is_kept_for_ever(tmp_path: Path) -> None:
     released(tmp_path)
-    with pytest.raises(AssertionError, match=r"Paid\.v1\.txt, line 2: there is no example called 'number_1'"):
+    with pytest.raises(AssertionError, match=r"Paid\.v1\.txt, line 2: there is no example 'number_1'"):
         check(tmp_path, [Paid(1)])
 
 

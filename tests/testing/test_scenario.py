@@ -1,4 +1,4 @@
-"""Given, when, then: a scenario passes where the domain does what it says, and fails with both sides where not."""
+"""A scenario passes if the domain meets its expectations, and otherwise fails with both values."""
 
 # ruff: noqa: ARG001
 
@@ -126,7 +126,7 @@ TWO_OUT = CustomerWithdrewCash(Decimal(2), Decimal(3))
         (
             lambda story: story.then_error(BankError.UNOPENED),
             (
-                "the command was accepted, but expected was the refusal "
+                "expected the command to be refused, but it was accepted: "
                 "<BankError.UNOPENED: 'CANT_OPERATE_ON_UNOPENED_ACCOUNT'>"
             ),
         ),
@@ -140,7 +140,7 @@ TWO_OUT = CustomerWithdrewCash(Decimal(2), Decimal(3))
         ),
     ],
 )
-def test_an_accepted_command_that_was_expected_to_do_otherwise_tells_what_differs_and_how_it_came(
+def test_a_failed_expectation_of_an_accepted_command_shows_the_differences_and_the_steps(
     expect: Callable[[BankScenario], object], says: str
 ) -> None:
     story = scenario(bank_account).given(OPENED, FIVE_IN).when(Withdraw(Decimal(2)))
@@ -158,7 +158,7 @@ REFUSED = """
         (
             lambda story: story.then(OPENED, FIVE_IN),
             (
-                "the command was refused, which was not expected: "
+                "expected the command to be accepted, but it was refused: "
                 "<BankError.UNOPENED: 'CANT_OPERATE_ON_UNOPENED_ACCOUNT'>\n"
                 "  expected AccountOpened(account_id='a')\n"
                 "  expected CustomerDepositedCash(amount=Decimal('5'), balance=Decimal('5'))"
@@ -167,21 +167,21 @@ REFUSED = """
         (
             lambda story: story.then(),
             (
-                "the command was refused, which was not expected: "
+                "expected the command to be accepted, but it was refused: "
                 "<BankError.UNOPENED: 'CANT_OPERATE_ON_UNOPENED_ACCOUNT'>\n  expected nothing"
             ),
         ),
         (
             lambda story: story.then_error(BankError.OVERDRAFT),
             (
-                "the refusal: expected <BankError.OVERDRAFT: 'CANT_WITHDRAW_MORE_THAN_CURRENT_BALANCE'>, "
+                "the reason: expected <BankError.OVERDRAFT: 'CANT_WITHDRAW_MORE_THAN_CURRENT_BALANCE'>, "
                 "got <BankError.UNOPENED: 'CANT_OPERATE_ON_UNOPENED_ACCOUNT'>"
             ),
         ),
-        (lambda story: story.then_error("no"), "the refusal: expected 'no', got <BankError.UNOPENED"),
+        (lambda story: story.then_error("no"), "the reason: expected 'no', got <BankError.UNOPENED"),
     ],
 )
-def test_a_refused_command_that_was_expected_to_do_otherwise_tells_what_differs_and_how_it_came(
+def test_a_failed_expectation_of_a_refused_command_shows_the_differences_and_the_steps(
     expect: Callable[[BankScenario], object], says: str
 ) -> None:
     text = failure_of(lambda: expect(scenario(bank_account).when(Deposit(Decimal(1)))))
@@ -189,7 +189,7 @@ def test_a_refused_command_that_was_expected_to_do_otherwise_tells_what_differs_
     assert text.endswith(REFUSED)
 
 
-def test_the_whole_story_is_told_also_what_was_decided_on_the_way() -> None:
+def test_a_failure_shows_all_steps_so_far() -> None:
     story = scenario(bank_account).when(OpenAccount("a")).when(Deposit(Decimal(-1))).given(FIVE_IN)
     story.when(Withdraw(Decimal(5)))
     assert failure_of(story.then).splitlines()[1:] == [
@@ -207,14 +207,14 @@ def test_a_command_that_decided_nothing_says_so() -> None:
     assert failure_of(lambda: scenario(ledger).when(add()).then(Added(1))).splitlines()[-1] == "  got      nothing"
 
 
-def test_of_a_long_story_the_end_is_told_and_of_many_differences_the_first() -> None:
+def test_a_failure_shows_the_first_differences_and_the_last_steps() -> None:
     story = scenario(ledger).given(*map(Added, range(100))).when(add(*range(50)))
     lines = failure_of(lambda: story.then(*map(Added, range(50, 100)))).splitlines()
     assert lines[0] == "event 1, Added.amount: expected 50, got 0"
     assert lines[19:22] == [
         "event 20, Added.amount: expected 69, got 19",
         "… and 30 more differences",
-        "  …        131 steps before",
+        "  …        131 earlier steps",
     ]
     assert lines[22:] == [f"  got      Added(amount={number})" for number in range(30, 50)]
 
@@ -230,7 +230,7 @@ def test_a_failure_ends_where_the_test_expects_something() -> None:
 
 @pytest.mark.parametrize("expect", [lambda story: story.then(), lambda story: story.then_error(BankError.OVERDRAFT)])
 def test_an_expectation_needs_a_command(expect: Callable[[BankScenario], object]) -> None:
-    with pytest.raises(AssertionError, match=r"needs a when\(\)"):
+    with pytest.raises(AssertionError, match=r"call when\(\) first"):
         expect(scenario(bank_account))
 
 
@@ -276,7 +276,7 @@ def test_a_handle_that_returns_no_decision_fails_the_scenario(answer: Any) -> No
         scenario(ledger).when(lambda _: answer)
 
 
-def test_what_handle_raises_comes_out_as_it_is_with_the_story() -> None:
+def test_an_exception_of_handle_passes_through_with_the_steps_as_a_note() -> None:
     with pytest.raises(Boom) as raised:
         scenario(ledger).given(Added(1)).when(crash)
     assert raised.traceback[-1].name == "crash"
@@ -291,7 +291,7 @@ def test_what_handle_raises_comes_out_as_it_is_with_the_story() -> None:
         (lambda: scenario(ledger).when(add(POISON)), f"  got      Added(amount={POISON})"),
     ],
 )
-def test_what_apply_raises_comes_out_as_it_is_with_the_story(story: Callable[[], object], last: str) -> None:
+def test_an_exception_of_apply_passes_through_with_the_steps_as_a_note(story: Callable[[], object], last: str) -> None:
     with pytest.raises(Boom) as raised:
         story()
     assert raised.traceback[-1].name == "apply"
@@ -307,7 +307,7 @@ def changes(state: Ledger) -> Result[Sequence[Added], str]:
 def test_a_handle_that_changes_the_state_it_was_given_fails_the_scenario(kind: LedgerType) -> None:
     text = failure_of(lambda: scenario(kind).given(Added(1)).when(changes))
     assert text.splitlines()[:2] == [
-        "handle has changed the state that it was given, which only apply may do",
+        "handle changed the state it was given; return events from handle, and change the state in apply",
         "  the state, Ledger.entries[1] was not expected: 7",
     ]
 
@@ -385,7 +385,7 @@ async def test_events_are_expected_as_they_are_stored_whatever_apply_does_to_the
         assert tuple(each.payload for each in envelopes) == events
 
 
-def test_what_is_told_of_an_event_is_what_it_was() -> None:
+def test_steps_show_events_as_they_were_at_the_time() -> None:
     story = scenario(sharing).given(Listed(given := [1])).when(list_entries_first).when(list_entries)
     given.append(7)
     assert failure_of(story.then).splitlines()[2:] == [
@@ -403,5 +403,5 @@ def test_a_command_that_raised_leaves_nothing_of_the_one_before_to_be_expected()
     story = scenario(ledger).when(add(1))
     with pytest.raises(Boom):
         story.when(crash)
-    with pytest.raises(AssertionError, match=r"needs a when\(\)"):
+    with pytest.raises(AssertionError, match=r"call when\(\) first"):
         story.then(Added(1))

@@ -280,7 +280,7 @@ async def test_commands_that_wait_for_the_store_are_named() -> None:
         await gate.reached()
         for _ in range(3):
             system.execute_nowait("a", add(1))
-        with pytest.raises(ActorTimeout, match=r"ledger commands \(3 waiting\)"):
+        with pytest.raises(ActorTimeout, match=r"ledger commands \(3 waiting, "):
             await settled(system, timeout=0.05)
         gate.open()
         await settled(system)
@@ -296,7 +296,7 @@ async def test_what_waits_for_the_store_alone_is_named_too() -> None:
             system.execute_nowait("a", add(1))
             await gate.reached()
             with pytest.raises(
-                ActorTimeout, match=rf"^settled, waiting for ledger {name} \(0 waiting\) with 1 in work,"
+                ActorTimeout, match=rf"^settled, waiting for ledger {name} \(0 waiting, 1 in progress\),"
             ):
                 await settled(system, timeout=0.05)
             gate.open()
@@ -317,7 +317,7 @@ async def test_handlers_that_never_come_to_an_end_run_out_of_time() -> None:
 
 async def test_a_store_that_is_away_is_told() -> None:
     async with FailingStore() as store, EventSourcing(ledger, store) as system:
-        with store.away(), pytest.raises(StoreUnavailable):
+        with store.unavailable(), pytest.raises(StoreUnavailable):
             await settled(system)
 
 

@@ -232,7 +232,7 @@ async def a_store_that_fails_is_a_store_and_knows_what_there_is_to_fail() -> Non
         store.fail("append", StoreUnavailable)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
         store.fail("apend", StoreUnavailable("away"))  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
         store.hold("watch")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
-        store.do("append", lambda: None)  # type: ignore[arg-type, return-value]  # pyright: ignore[reportArgumentType]
+        store.intercept("append", lambda: None)  # type: ignore[arg-type, return-value]  # pyright: ignore[reportArgumentType]
         FailingStore(bank_account)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 
@@ -278,7 +278,7 @@ async def what_caused_what_is_typed(event: EventEnvelope[BankEvent], commit: Com
 
 
 def a_request_carries_on_what_its_sender_carried(request: Request[str, int]) -> None:
-    with request.carrying():
+    with request.propagate():
         request.reply(len(request.message))
 
 

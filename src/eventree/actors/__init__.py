@@ -13,6 +13,7 @@ from eventree.actors.events import (
     DeadLetter,
     SupervisorEvent,
     SupervisorGaveUp,
+    report_restarts,
 )
 from eventree.actors.exits import ExitKind, ExitReason
 from eventree.actors.status import ActorInfo, ChildInfo, Status
@@ -56,5 +57,6 @@ __all__ = [
     "Supervisor",
     "SupervisorEvent",
     "SupervisorGaveUp",
+    "report_restarts",
     "run",
 ]

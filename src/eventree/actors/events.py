@@ -1,10 +1,12 @@
 """Events of a supervision tree, as values: for metrics, tests and alerts."""
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import TypeAlias
 
 from eventree.actors.exits import ExitReason
+from eventree.instrumentation import ActorRestart, Instrumentation
+from eventree.instrumentation.guard import GuardedInstrumentation
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,3 +104,17 @@ class AskAbandoned:
 
 
 SupervisorEvent: TypeAlias = ChildStarted | ChildEnded | ChildAbandoned | SupervisorGaveUp | DeadLetter | AskAbandoned
+
+
+def report_restarts(instrumentation: Instrumentation) -> Callable[[SupervisorEvent], None]:
+    """Return a function for the `on_event` of a supervisor that tells an instrumentation of restarts.
+
+    It tells of the whole tree below. An `EventSourcing` with an instrumentation tells of its own tree by itself.
+    """
+    guarded = GuardedInstrumentation.of(instrumentation)
+
+    def report(event: SupervisorEvent) -> None:
+        if isinstance(event, ChildEnded) and event.restarting:
+            guarded.restart(ActorRestart(event.supervisor, event.child, event.incarnation, event.reason.error))
+
+    return report

@@ -66,7 +66,7 @@ class ActorCrashed(ActorError):
 
 
 class MailboxFull(ActorError):
-    """The actor's mailbox is full, or was until the timeout; the message was not taken up.
+    """The actor's mailbox is full, or stayed full until the timeout; the message was not taken up.
 
     Handling: send more slowly, or use a longer timeout.
     """
@@ -78,9 +78,9 @@ class MailboxFull(ActorError):
 
 
 class AskCycle(ActorError):
-    """An actor asked one that waits for its answer, directly or through others; nothing was sent.
+    """An actor asked an actor that already waits for it, directly or through others; nothing was sent.
 
-    Both would have waited until a timeout. Handling: `tell` instead, or ask from a separate task.
+    All of them would have waited until a timeout. Handling: `tell` instead, or ask from a separate task.
 
     Attributes:
         actors: The ids of the actors in the cycle, from the one that asked.

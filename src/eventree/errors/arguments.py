@@ -1,4 +1,4 @@
-"""Checks of arguments that every room needs, each with its typed error."""
+"""Argument checks that several packages share."""
 
 from eventree.errors.root import NonPositiveArgument
 

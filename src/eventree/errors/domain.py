@@ -1,4 +1,4 @@
-"""Errors of aggregates and of the stored form of their events."""
+"""Errors of aggregates and of encoding and decoding their events."""
 
 from collections.abc import Iterable
 from typing import Self
@@ -19,14 +19,14 @@ class EntityNotFound(EventreeError):
 
 
 class HandlerCrashed(EventreeError):
-    """`handle` or `apply` raised, or returned something that is no result; a bug in the domain code.
+    """`handle` or `apply` raised, or `handle` returned no `Result`: a bug in the domain code.
 
-    Nothing of this command was stored, its aggregate is loaded anew for the next one, and no other aggregate is
-    touched. Handling: fix the function; `__cause__` has the exception with its traceback.
+    Nothing of this command was stored. Its aggregate is reloaded for the next command; other aggregates are not
+    affected. Handling: fix the function; `__cause__` has the exception with its traceback.
 
     Attributes:
         function: `"handle"` or `"apply"`.
-        aggregate_type: Whose function it is.
+        aggregate_type: The aggregate type that has the function.
         aggregate_id: The aggregate whose command failed.
     """
 
@@ -42,18 +42,18 @@ class HandlerCrashed(EventreeError):
 
 
 class CodecError(EventreeError):
-    """An event or a state does not fit its stored form."""
+    """An event or a state could not be encoded or decoded."""
 
 
 class EventNotEncodable(CodecError):
-    """An event cannot be stored so that it comes back equal; nothing of its command was stored.
+    """An event would not be equal after encoding and decoding; nothing of its command was stored.
 
-    Handling: give the event fields of the types that its class declares, of types that JSON can carry.
+    Handling: give each field a value of its declared type, and declare types that JSON can represent.
 
     Attributes:
         event_type: The name of the event's type.
-        reason: What did not fit.
-        field: Which part of it, as in `parts[2].price`; empty for all of it.
+        reason: Why it cannot be encoded.
+        field: The part at fault, such as `parts[2].price`; empty for the whole event.
     """
 
     def __init__(self, event_type: str, reason: str, field: str = "") -> None:
@@ -64,15 +64,15 @@ class EventNotEncodable(CodecError):
 
 
 class EventNotDecodable(CodecError):
-    """A stored event does not fit the code that reads it; it is untouched in the store.
+    """A stored event cannot be decoded by this code; it is unchanged in the store.
 
-    Handling: give its class an upcaster from that version with `event_type`, or the field that is missing a default.
+    Handling: add an upcaster from that version with `event_type`, or give the missing field a default.
 
     Attributes:
         event_type: The stored name.
         event_version: The stored version.
-        reason: What did not fit.
-        aggregate_type: The type of its aggregate; None if what was read was no event of a store, as for the next two.
+        reason: Why it cannot be decoded.
+        aggregate_type: The type of its aggregate; None for a payload that was not read from a store, as the next two.
         aggregate_id: Its aggregate.
         position: Its position.
     """
@@ -87,7 +87,7 @@ class EventNotDecodable(CodecError):
         self.position: int | None = None
 
     def at(self, aggregate_type: str, aggregate_id: str, position: int) -> Self:
-        """Return it with the place of the event."""
+        """Add the place of the event to this error and return it."""
         self.args = (f"{self} (position {position}, of {aggregate_type} {aggregate_id!r})",)
         self.aggregate_type = aggregate_type
         self.aggregate_id = aggregate_id
@@ -96,10 +96,10 @@ class EventNotDecodable(CodecError):
 
 
 class UnknownEventType(EventNotDecodable):
-    """No class of this code has the name of a stored event.
+    """No event class of this code has the name of a stored event.
 
-    Handling: deploy the code that knows it; where a class was renamed, name the old one in `aliases` of `event_type`;
-    a query that does not need it can say `ignore_unknown=True`.
+    Handling: deploy the code that has the class. If a class was renamed, give its old name in `aliases` of
+    `event_type`. A query that does not need the event can set `ignore_unknown=True`.
     """
 
     def __init__(self, event_type: str, event_version: int, known: Iterable[str]) -> None:
@@ -111,12 +111,12 @@ class UnknownEventType(EventNotDecodable):
 
 
 class EventTooNew(EventNotDecodable):
-    """A newer version of the code has stored the event.
+    """A stored event has a newer version than this code knows.
 
-    Handling: deploy that version, also where events are only read.
+    Handling: deploy the newer code everywhere, also where events are only read.
 
     Attributes:
-        newest: The newest version that this code knows.
+        newest: The newest version of the event type that this code knows.
     """
 
     def __init__(self, event_type: str, event_version: int, newest: int) -> None:

@@ -1,4 +1,4 @@
-"""The two roots: a business error, and everything else; and bad arguments, which any room may refuse."""
+"""The two roots `DomainError` and `EventreeError`, and the errors for invalid arguments, which any package raises."""
 
 from typing import Generic, TypeVar
 
@@ -8,7 +8,7 @@ ReasonT_co = TypeVar("ReasonT_co", covariant=True)
 class DomainError(Exception, Generic[ReasonT_co]):
     """A business rule refused the command; nothing was stored and nothing restarts.
 
-    Handling: show `reason` to whoever sent the command. It stands beside `EventreeError`, not under it, so that
+    Handling: show `reason` to the sender of the command. It stands beside `EventreeError`, not under it, so that
     `case Err(DomainError(reason))` gives a type checker the type of `reason` and nothing else.
 
     Attributes:
@@ -32,7 +32,7 @@ class EventreeError(Exception):
     """The root of all errors that are not business errors."""
 
     def __reduce__(self) -> tuple[object, ...]:
-        """Let copies and other processes keep the message and the attributes."""
+        """Keep the message and the attributes when an error is copied or pickled."""
         return _rebuild, (type(self), self.args, self.__dict__)
 
 
@@ -44,24 +44,24 @@ def _rebuild(cls: type[EventreeError], args: tuple[object, ...], attributes: dic
 
 
 def type_name(error: BaseException | None) -> str:
-    """Return what to call an error in a message."""
+    """Return the name of an error's class, for a message."""
     return "no exception" if error is None else type(error).__name__
 
 
 def error_text(error: BaseException) -> str:
-    """Return what an error is and says, for a message; an error that cannot be shown is named only."""
+    """Return the class and the text of an error, for a message; only the class if its `str` fails."""
     try:
         return f"{type(error).__name__}: {error}"
-    except Exception:  # noqa: BLE001 - a bug of somebody else's error must not hide that error
+    except Exception:  # noqa: BLE001 - a bug in the error's own class must not hide the error
         return type(error).__name__
 
 
 class InvalidArgument(EventreeError, ValueError):
-    """An argument cannot be accepted; nothing was done.
+    """An argument is invalid; nothing was done. Handling: fix the argument as the reason says.
 
     Attributes:
-        name: The argument.
-        reason: Why it was refused and what is accepted.
+        name: The name of the argument.
+        reason: Why the value is invalid, and what is valid.
     """
 
     def __init__(self, name: str, reason: str) -> None:
@@ -71,10 +71,10 @@ class InvalidArgument(EventreeError, ValueError):
 
 
 class NonPositiveArgument(InvalidArgument):
-    """A number that must be positive is not, or is not a number.
+    """An argument that must be a positive number is something else.
 
     Attributes:
-        value: What was given.
+        value: The given value.
     """
 
     def __init__(self, name: str, value: object) -> None:

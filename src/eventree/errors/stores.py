@@ -6,7 +6,7 @@ from eventree.errors.root import EventreeError, type_name
 
 
 class EventStoreError(EventreeError):
-    """The event store could not do what was asked."""
+    """The event store could not perform an operation."""
 
 
 class StoreUnavailable(EventStoreError):
@@ -93,8 +93,8 @@ class ConcurrencyConflict(EventStoreError):
     Attributes:
         aggregate_type: The type of the aggregate.
         aggregate_id: The aggregate.
-        expected: The sequence it was expected at.
-        actual: The sequence it is at.
+        expected: The expected sequence.
+        actual: The current sequence.
     """
 
     def __init__(self, aggregate_type: str, aggregate_id: str, expected: int, actual: int) -> None:
@@ -109,7 +109,7 @@ class ConcurrencyConflict(EventStoreError):
 
 
 class LogRolledBack(EventStoreError):
-    """The store has fewer events than were read before, as it does after an older backup was restored.
+    """The store has fewer events than were read before, as after restoring an older backup.
 
     Handling: a command was not stored; send it again, to be decided on the events of the store. A query stops; rebuild
     it with a new `version`.
@@ -131,7 +131,7 @@ class LogRolledBack(EventStoreError):
 
 
 class EventMissing(EventStoreError):
-    """An event of an aggregate is missing in the store, which was damaged or changed by hand.
+    """An event of an aggregate is missing from the store: the store was damaged or changed by hand.
 
     The aggregate cannot be loaded. Handling: restore a backup. Other aggregates are not affected.
 
@@ -157,13 +157,13 @@ class CommandIdReused(EventStoreError):
     Handling: give each command its own id.
 
     Attributes:
-        command_id: The id.
+        command_id: The reused id.
         aggregate_id: The aggregate of the second command.
     """
 
     def __init__(self, command_id: str, aggregate_id: str) -> None:
         super().__init__(
-            f"command_id {command_id!r} already belongs to a command of another aggregate than "
+            f"command_id {command_id!r} was already used for a command of another aggregate than "
             f"{aggregate_id!r}; nothing was stored, give each command its own id"
         )
         self.command_id = command_id
@@ -212,10 +212,13 @@ class TransactionEnded(EventStoreError):
 
 
 class TooManyParked(EventreeError):
-    """A query has parked as many commits as `max_parked` allows, and stops. Handling: retry or drop them."""
+    """A query stops because it has parked as many commits as `max_parked` allows.
+
+    Handling: retry or drop the parked commits, or raise `max_parked`.
+    """
 
     def __init__(self) -> None:
-        super().__init__("as many commits are parked as max_parked allows; retry them, drop them, or allow more")
+        super().__init__("the query has parked max_parked commits; retry them, drop them, or raise max_parked")
 
 
 class QueryLeasedElsewhere(EventreeError):
@@ -252,7 +255,7 @@ class QuerySuperseded(EventreeError):
 
 
 class NoQueryContext(EventreeError):
-    """`query_context()` was called outside of a query's handler."""
+    """`query_context()` was called outside a handler of a query. Handling: call it inside the handler."""
 
     def __init__(self) -> None:
         super().__init__("there is no query context here; call query_context() inside a handler")
@@ -279,9 +282,9 @@ class QueryStopped(EventreeError):
 
 
 class NotCaughtUp(EventreeError):
-    """A command was stored, but a query its caller waited for has not handled it in time.
+    """A command was stored, but a query in its `wait_for` has not handled its events in time.
 
-    Handling: do not repeat the command; wait with `query(name).caught_up(position)`. `__cause__` says why.
+    Handling: do not send the command again; wait with `query(name).caught_up(position)`. `__cause__` has the reason.
 
     Attributes:
         commit: The `Commit`, which is durable.
@@ -291,7 +294,7 @@ class NotCaughtUp(EventreeError):
     def __init__(self, commit: object, query: str, cause: BaseException | None = None) -> None:
         super().__init__(
             f"the command was stored, but query {query!r} has not handled it yet ({type_name(cause)}); "
-            "wait for the query, do not repeat the command"
+            "wait for the query, do not send the command again"
         )
         self.commit = commit
         self.query = query

@@ -3,11 +3,12 @@
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import Final
 
-from eventree.actors.actor.request import CARRIED, carrying
 from eventree.domain.events import EventEnvelope
 from eventree.domain.limits import check_id
 from eventree.domain.metadata import CAUSATION_ID, CORRELATION_ID
+from eventree.instrumentation.context import Carried
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +23,10 @@ class Correlation:
 
     correlation_id: str
     causation_id: str | None = None
+
+
+CORRELATION: Final[Carried[Correlation | EventEnvelope[object]]] = Carried("correlation")
+"""The ids of the work in progress, or the event that a query is handling: its ids are made only when they are used."""
 
 
 def correlation(correlation_id: str, *, causation_id: str | None = None) -> AbstractContextManager[None]:
@@ -42,7 +47,7 @@ def correlation(correlation_id: str, *, causation_id: str | None = None) -> Abst
         check_id("causation_id", causation_id)
     elif (current := current_correlation()) is not None:
         causation_id = current.causation_id
-    return carrying(Correlation(correlation_id, causation_id))
+    return CORRELATION.propagate(Correlation(correlation_id, causation_id))
 
 
 def current_correlation() -> Correlation | None:
@@ -51,10 +56,10 @@ def current_correlation() -> Correlation | None:
     There are ids inside `with correlation(...)` and a query's handler, in tasks created there, and in an actor while it
     handles a message sent from there. A projection has none, as it gets many commits at once.
     """
-    carried = CARRIED.get()
-    if isinstance(carried, EventEnvelope):  # the event that a query is handling
-        return Correlation(carried.correlation_id, str(carried.commit_id))
-    return carried if isinstance(carried, Correlation) else None
+    current = CORRELATION.get()
+    if isinstance(current, EventEnvelope):
+        return Correlation(current.correlation_id, str(current.commit_id))
+    return current
 
 
 def correlated(metadata: Mapping[str, str]) -> Mapping[str, str]:

@@ -12,10 +12,13 @@ from eventree.domain.events import EventEnvelope
 from eventree.domain.snapshots import Snapshot, SnapshotPolicy, check_snapshot_policy
 from eventree.errors import EventreeError
 from eventree.errors.arguments import check_count, check_positive
+from eventree.instrumentation import Instrumentation
 from eventree.result import Err, Result
 from eventree.sourcing.commands.answers import as_result, in_time, in_view, log_failure
 from eventree.sourcing.commands.load import AggregateReader
+from eventree.sourcing.commands.observed import ObservedCommands
 from eventree.sourcing.commands.requests import CommandEnvelope, CommandId, CommandResult, make_request, make_requests
+from eventree.sourcing.guarded import guarded
 from eventree.sourcing.queries.context import refuse_in_transaction
 from eventree.sourcing.queries.handle import QueryHandle
 from eventree.sourcing.queries.subscriptions import Subscription
@@ -48,6 +51,7 @@ class EventSourcing(Generic[StateT, CommandT, EventT, ErrorT]):
         snapshots: SnapshotPolicy | None = None,
         cache_size: int = 10_000,
         mailbox_size: int = 10_000,
+        instrumentation: Instrumentation | None = None,
     ) -> None:
         """Create a client; nothing is started yet.
 
@@ -58,6 +62,7 @@ class EventSourcing(Generic[StateT, CommandT, EventT, ErrorT]):
             snapshots: When to take snapshots, for example `SnapshotConfig(frequency=100)`; default never.
             cache_size: How many aggregates stay in memory; default 10,000.
             mailbox_size: How many commands may wait; default 10,000.
+            instrumentation: Observes commands, commits, queries and restarts; default none.
 
         Raises:
             InvalidArgument: An argument is not acceptable.
@@ -69,9 +74,19 @@ class EventSourcing(Generic[StateT, CommandT, EventT, ErrorT]):
         self._type = aggregate_type
         self._store = store = checked(store)
         self._root: Supervisor | None = None
+        observer = guarded(instrumentation)
         self._tree = Tree(
-            aggregate_type, store, queries, snapshots=snapshots, cache_size=cache_size, mailbox_size=mailbox_size
+            aggregate_type,
+            store,
+            queries,
+            snapshots=snapshots,
+            cache_size=cache_size,
+            mailbox_size=mailbox_size,
+            instrumentation=observer,
         )
+        self._observed: ObservedCommands[CommandT, EventT, ErrorT] | None = None
+        if observer is not None:
+            self._observed = ObservedCommands(observer, aggregate_type.name, self._tree.commands)
         self._reader = AggregateReader(aggregate_type, store, self._tree.loader)
 
     def __repr__(self) -> str:
@@ -147,7 +162,10 @@ class EventSourcing(Generic[StateT, CommandT, EventT, ErrorT]):
             refuse_in_transaction("execute")
             names = [self.query(name).name for name in wait_for]
             request = make_request(aggregate_id, command, metadata, command_id, expected_sequence)
-            answer = await self._tree.commands.ask(request, timeout=timeout, operation="execute")
+            if self._observed is None:
+                answer = await self._tree.commands.ask(request, timeout=timeout, operation="execute")
+            else:
+                answer = await self._observed.ask(request, timeout)
         except EventreeError as error:
             return Err(error)
         return await in_view(answer, names, self.query, began + timeout) if names else answer
@@ -173,7 +191,9 @@ class EventSourcing(Generic[StateT, CommandT, EventT, ErrorT]):
             MailboxFull: Too many commands are waiting.
             ActorStopped: The system is not running.
         """
-        answer = self._tree.commands.ask_nowait(make_request(aggregate_id, command, metadata, command_id))
+        request = make_request(aggregate_id, command, metadata, command_id)
+        send = self._tree.commands.ask_nowait if self._observed is None else self._observed.ask_nowait
+        answer = send(request)
         answer.add_done_callback(partial(log_failure, self._type.name, aggregate_id))
 
     async def execute_many(
@@ -202,7 +222,11 @@ class EventSourcing(Generic[StateT, CommandT, EventT, ErrorT]):
         except EventreeError as error:
             return [Err(error) for _ in prepared]
         requests = [each for each in prepared if isinstance(each, CommandEnvelope)]
-        answers = iter(await self._tree.commands.ask_many(requests, timeout=timeout, operation="execute_many"))
+        if self._observed is None:
+            given = await self._tree.commands.ask_many(requests, timeout=timeout, operation="execute_many")
+        else:
+            given = await self._observed.ask_many(requests, timeout)
+        answers = iter(given)
         return [as_result(next(answers) if isinstance(each, CommandEnvelope) else each) for each in prepared]
 
     # --- reading: directly from the store, never behind waiting commands

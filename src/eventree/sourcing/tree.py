@@ -5,10 +5,11 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import Generic, Never, TypeVar
 
-from eventree.actors import ActorRef, ChildSpec, MailboxSpec, Status, Supervisor
+from eventree.actors import ActorRef, ChildSpec, MailboxSpec, Status, Supervisor, report_restarts
 from eventree.domain.aggregate import AggregateType
 from eventree.domain.snapshots import SnapshotPolicy
 from eventree.errors import ActorCrashed, ActorStopped, ChildRestarting, ChildRunning, InvalidArgument
+from eventree.instrumentation.guard import GuardedInstrumentation
 from eventree.sourcing.commands.actor import EventSourcingActor
 from eventree.sourcing.commands.load import AggregateLoader
 from eventree.sourcing.commands.requests import CommandEnvelope, CommandResult
@@ -50,6 +51,7 @@ class Tree(Generic[StateT, CommandT, EventT, ErrorT]):
         snapshots: SnapshotPolicy | None,
         cache_size: int,
         mailbox_size: int,
+        instrumentation: GuardedInstrumentation | None = None,
     ) -> None:
         """Create the references; nothing runs yet.
 
@@ -60,10 +62,12 @@ class Tree(Generic[StateT, CommandT, EventT, ErrorT]):
             snapshots: When to take snapshots; None for never.
             cache_size: How many aggregates stay in memory.
             mailbox_size: How many commands may wait.
+            instrumentation: Observes the actors; default none.
         """
         self._type = aggregate_type
         self._store = store
         self._cache_size = cache_size
+        self._instrumentation = instrumentation
         self._counters = Counters()
         self._started_at: float | None = None
         self._planned_starts = 0
@@ -100,7 +104,8 @@ class Tree(Generic[StateT, CommandT, EventT, ErrorT]):
                 1,
                 ChildSpec(id="snapshots", start=lambda: SnapshotWriter(self._store, self._counters), ref=self._writer),
             )
-        return Supervisor(children, name=f"event sourcing {self._type.name}")
+        on_event = None if self._instrumentation is None else report_restarts(self._instrumentation)
+        return Supervisor(children, name=f"event sourcing {self._type.name}", on_event=on_event)
 
     async def register(self, queries: Iterable[Subscription[EventT]]) -> None:
         """Add queries, and start them if the tree is running.
@@ -191,7 +196,7 @@ class Tree(Generic[StateT, CommandT, EventT, ErrorT]):
                 raise InvalidArgument(
                     "queries", f"there are two called {query.name!r}, version {query.version}; give each its own name"
                 )
-            added[key] = query.handle(self._store, follows=[self._type])
+            added[key] = query.handle(self._store, follows=[self._type], instrumentation=self._instrumentation)
         self._query_supervisor.reconfigure([query.child_spec() for query in added.values()])
         self.queries.update(added)
         return list(added.values())
@@ -205,4 +210,5 @@ class Tree(Generic[StateT, CommandT, EventT, ErrorT]):
             self._counters,
             cache_size=self._cache_size,
             snapshots=self._snapshots,
+            instrumentation=self._instrumentation,
         )

@@ -5,7 +5,8 @@ without lone surrogates or NUL, ids and names have 1 to 255 bytes.
 """
 
 from abc import abstractmethod
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from typing import TypeAlias
 from uuid import UUID
 
 from eventree.domain.limits import MAX_METADATA_BYTES, MAX_PAYLOAD_BYTES, MAX_VERSION
@@ -42,6 +43,8 @@ from eventree.stores.contract import (
     StreamPage,
     StreamRead,
 )
+
+Append: TypeAlias = Callable[[Sequence[AppendRequest]], Awaitable[Sequence[Outcome]]]
 
 
 class CheckedCheckpointWriter(CheckpointWriter):
@@ -93,6 +96,18 @@ class CheckedStore(CheckedCheckpointWriter, EventStore):
         if len(requests) > 1 and len({(one.aggregate_type, one.aggregate_id) for one in requests}) < len(requests):
             raise InvalidArgument("requests", "must have at most one request per aggregate")
         return await self._append(requests)
+
+    @staticmethod
+    def unchecked_append(store: EventStore) -> Append:
+        """Return a store's `append` without the check of its arguments, for requests made of checked values.
+
+        Args:
+            store: Where to append. One that does not derive from this class, or has an `append` of its own, gets the
+                requests by that.
+        """
+        if isinstance(store, CheckedStore) and getattr(store.append, "__func__", None) is CheckedStore.append:
+            return store._append  # noqa: SLF001 - it is of this class
+        return store.append
 
     async def find_commands(self, command_ids: Collection[str]) -> Mapping[str, RecordedCommand]:
         for command_id in command_ids:

@@ -54,6 +54,10 @@ class _Chunk:
 class Tail:
     """Keep the newest appends of one store, as long as their positions are contiguous.
 
+    It pays where several queries follow a store: measured from the start of a command until the last of its queries has
+    handled it, Postgres took 1.4 times as long without a tail for 1 query, 1.7 for 4 and 2.7 for 16; SQLite 1.1, 1.6
+    and 2.1. Events per second beside a busy writer hardly differ.
+
     A tail holds only committed events, and events never change, so a page from it equals what the database would
     return. Beyond its end the log may continue, through other processes or through appends whose outcome this store
     does not know: a reader that has reached the end must ask the database. An append that is not contiguous, ahead or

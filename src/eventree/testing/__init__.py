@@ -1,9 +1,10 @@
-"""Tools for tests of your own: of a domain, of a system of actors and queries, of an event store.
+"""Test helpers: for a domain, for a running system, and for an event store of your own.
 
-- `scenario`: given events, when a command, then events. No store, no event loop.
+- `scenario`: given events, when a command, then events; without a store or an event loop.
+- `GoldenFiles`: check that events stored by earlier releases are still decoded to the same values.
 - `settled`: wait until commands and queries have nothing left to do.
-- `FailingStore`: a store that fails, before or after the effect, or waits, as a test orders.
-- `EventStoreSuite` and its sisters: every promise of the contract as a test, for a store of your own.
+- `FailingStore`: a store that fails or waits when a test says so; `Gate` is where it waits.
+- `EventStoreSuite`, `SharedStoreSuite`, `TransactionalStoreSuite`: the contract of event stores as tests.
 
 Only the suites need pytest.
 """
@@ -36,7 +37,7 @@ _SUITE = "eventree.testing.suite"
 
 
 def __getattr__(name: str) -> object:
-    # The suites need pytest, a scenario does not.
+    # Only the suites need pytest, so they are imported on first use.
     if name not in {"EventStoreSuite", "SharedStoreSuite", "TransactionalStoreSuite"}:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     try:
@@ -44,7 +45,7 @@ def __getattr__(name: str) -> object:
     except ModuleNotFoundError as error:
         raise ImportError(f"{name} needs pytest and pytest-asyncio; pip install pytest pytest-asyncio") from error
     if _SUITE not in sys.modules:
-        pytest.register_assert_rewrite(_SUITE)  # a failed promise shows both sides
+        pytest.register_assert_rewrite(_SUITE)  # a failed assertion then shows both values
     from eventree.testing import suite  # noqa: PLC0415
 
     return getattr(suite, name)

@@ -1,4 +1,4 @@
-"""A store that fails, waits, or lets something else happen first, as a test orders."""
+"""A store whose calls fail, wait or run a function of the test: fault injection for event stores."""
 
 from collections import Counter, defaultdict, deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
@@ -17,73 +17,74 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 StoreMethod: TypeAlias = ForwardedMethod | Literal["transaction", "commit"]
-"""What can be made to fail: the methods of an `EventStore`, and the beginning and the end of a transaction."""
+"""The calls that can be intercepted: the methods of an `EventStore`, and the begin and the commit of a transaction."""
 
-Action: TypeAlias = Callable[[], Awaitable[None]]
+_Action: TypeAlias = Callable[[], Awaitable[None]]
 
 _OF_TRANSACTIONS: Final = ("transaction", "commit")
 
 
 @dataclass(frozen=True, slots=True)
-class _Order:
-    """What is to happen at one call: before it has its effect, or after."""
+class _Interception:
+    """An action to await at one call, before or after its effect; none by default."""
 
-    action: Action | None = None
-    comes_after: bool = False
+    action: _Action | None = None
+    is_after: bool = False
 
     async def before(self) -> None:
-        if self.action is not None and not self.comes_after:
+        if self.action is not None and not self.is_after:
             await self.action()
 
     async def after(self) -> None:
-        if self.action is not None and self.comes_after:
+        if self.action is not None and self.is_after:
             await self.action()
 
 
 class FailingStore(ForwardingStore):
-    """Wrap any event store, and let calls of its methods fail, wait, or be preceded by something, as you order.
+    """Wrap an event store, and make calls of its methods fail, wait or run a function of the test.
 
     ```
     async with FailingStore() as store, EventSourcing(bank_account, store) as accounts:
-        store.fail("append", StoreUnavailable("away"))
+        store.fail("append", StoreUnavailable("no connection"))
         await accounts.execute("anna", Deposit(Decimal(1)))  # Err(StoreUnavailable)
         await accounts.execute("anna", Deposit(Decimal(1)))  # Ok
     ```
 
-    An order is for one call of one method; orders for the same method are carried out in turn, a call each. What is
-    not ordered goes to the inner store as it is, so that every promise of an `EventStore` holds. If that store has
-    transactions, so has this one, and projections run on it. `"transaction"` is then the call that begins one, and
-    `"commit"` its end: what fails before the commit is rolled back, what fails after it has taken place.
+    Each `fail`, `hold` or `intercept` is for one call of one method, or as many as `times` says; several for the same
+    method take effect in order, one a call. All other calls go to the inner store unchanged, so this store keeps the
+    contract of `EventStore`. If the inner store has transactions, so does this one, and projections run on it. Then
+    `"transaction"` intercepts the begin of a transaction and `"commit"` its commit: a failure before the commit rolls
+    the transaction back; after the commit, only the answer is lost.
 
     Attributes:
-        inner: The store behind it; what is called there is neither counted nor made to fail.
-        calls: How often each method was called, failed calls included.
+        inner: The wrapped store; calls made on it directly are neither counted nor intercepted.
+        calls: The number of calls by method, failed calls included.
     """
 
     def __init__(self, inner: EventStore | None = None) -> None:
-        """Wrap a store; nothing fails yet.
+        """Wrap a store; no call fails yet.
 
         Args:
-            inner: Keeps the events; entered and left together with this one. Default a new `MemoryStore`.
+            inner: The store to wrap, entered and left together with this one; default a new `MemoryStore`.
         """
         super().__init__(MemoryStore() if inner is None else inner)
         self.calls: Counter[str] = Counter()
-        self._orders: defaultdict[str, deque[_Order]] = defaultdict(deque)
-        self._away: BaseException | None = None
+        self._interceptions: defaultdict[str, deque[_Interception]] = defaultdict(deque)
+        self._outage: BaseException | None = None
 
-    # --- what a test orders
+    # --- what a test calls
 
     def fail(self, method: StoreMethod, error: BaseException, *, times: int = 1, after: bool = False) -> None:
-        """Let the next calls of a method fail.
+        """Make the next calls of a method fail.
 
         Args:
-            method: Such as `"append"`.
-            error: What they raise.
-            times: How many of them; default 1.
-            after: Whether the call has its effect first, so that only its answer is lost; default no.
+            method: The method, such as `"append"`.
+            error: The exception that the calls raise.
+            times: How many calls fail; default 1.
+            after: Whether the call takes effect first, so that only its answer is lost; default False.
 
         Raises:
-            InvalidArgument: The store has no such method, or the error is none.
+            InvalidArgument: The store has no such method, `error` is not an exception, or `times` is below 1.
         """
         if not isinstance(error, BaseException):
             raise InvalidArgument("error", f"must be an exception, got {error!r}")
@@ -91,86 +92,88 @@ class FailingStore(ForwardingStore):
         async def fail() -> None:
             raise error
 
-        self.do(method, fail, times=times, after=after)
+        self.intercept(method, fail, times=times, after=after)
 
     def hold(self, method: StoreMethod, *, after: bool = False) -> Gate:
-        """Let the next call of a method wait until the gate is opened.
+        """Make the next call of a method wait at a gate.
 
         Args:
-            method: Such as `"append"`.
-            after: Whether the call has its effect first, so that only its answer has to wait; default no.
+            method: The method, such as `"append"`.
+            after: Whether the call takes effect first, so that only its answer waits; default False.
 
         Returns:
-            Tells by `await gate.reached()` that the call is there, and lets it go on by `gate.open()`.
+            The gate: `await gate.reached()` waits for the call, `gate.open()` lets it continue.
 
         Raises:
             InvalidArgument: The store has no such method.
         """
-        gate = Gate(f"{method} of the store")
-        self.do(method, gate, after=after)
+        gate = Gate(f"{method}() of the store")
+        self.intercept(method, gate, after=after)
         return gate
 
-    def do(self, method: StoreMethod, action: Action, *, times: int = 1, after: bool = False) -> None:
-        """Await a function of yours at the next calls of a method.
+    def intercept(self, method: StoreMethod, action: _Action, *, times: int = 1, after: bool = False) -> None:
+        """Await a function at the next calls of a method, such as one that writes to `inner` to cause a conflict.
 
         Args:
-            method: Such as `"append"`.
-            action: Called without arguments. To let another writer go first, it may use `inner`.
+            method: The method, such as `"append"`.
+            action: An async function without arguments; what it raises, the call raises.
             times: At how many calls; default 1.
-            after: Whether the call has its effect first; default no.
+            after: Whether the call takes effect first; default False.
 
         Raises:
-            InvalidArgument: The store has no such method, or the action is no function.
+            InvalidArgument: The store has no such method, `action` is not callable, or `times` is below 1.
         """
         if not callable(action):
             raise InvalidArgument("action", f"must be an async function without arguments, got {action!r}")
         known = [*get_args(ForwardedMethod), *(_OF_TRANSACTIONS if self.has_transactions else ())]
         if method not in known:
-            raise InvalidArgument("method", f"there is no {method!r} to order; there are: {', '.join(known)}")
+            raise InvalidArgument(
+                "method", f"the store has no {method!r} to intercept; choose one of: {', '.join(known)}"
+            )
         check_count("times", times)
-        self._orders[method].extend([_Order(action, after)] * times)
+        self._interceptions[method].extend([_Interception(action, after)] * times)
 
     @contextmanager
-    def away(self, error: BaseException | None = None) -> Generator[None, None, None]:
-        """Let every call fail inside of `with`, at once; orders wait until it is over.
+    def unavailable(self, error: BaseException | None = None) -> Generator[None, None, None]:
+        """Make every call fail inside the `with` block, immediately; interceptions wait until its end.
 
         Args:
-            error: What they raise; default a `StoreUnavailable`.
+            error: The exception that the calls raise; default a `StoreUnavailable`.
         """
-        before = self._away
-        self._away = StoreUnavailable("the store is away, as the test has it") if error is None else error
+        before = self._outage
+        self._outage = StoreUnavailable("the test has made the store unavailable") if error is None else error
         try:
             yield
         finally:
-            self._away = before
+            self._outage = before
 
     # --- the store
 
     async def forward(
         self, method: ForwardedMethod, call: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        """Call the inner store, and carry out what is ordered for this call."""
-        order = self._called(method)
-        await order.before()
+        """Call the inner store, with the interception of this call before or after it."""
+        interception = self._called(method)
+        await interception.before()
         answer = await call(*args, **kwargs)
-        await order.after()
+        await interception.after()
         return answer
 
     @asynccontextmanager
     async def begin_transaction(self, lease: float = 5.0) -> AsyncGenerator[AnyTransaction, None]:
-        """Begin a transaction of the inner store, and carry out what is ordered for its beginning and its end."""
-        beginning = self._called("transaction")
-        await beginning.before()
+        """Begin a transaction of the inner store, with the interceptions of its begin and its commit."""
+        begin = self._called("transaction")
+        await begin.before()
         async with super().begin_transaction(lease) as transaction:
-            await beginning.after()
+            await begin.after()
             yield transaction
-            end = self._called("commit")
-            await end.before()
-        await end.after()
+            commit = self._called("commit")
+            await commit.before()
+        await commit.after()
 
-    def _called(self, method: StoreMethod) -> _Order:
-        """Count a call and return what is ordered for it."""
+    def _called(self, method: StoreMethod) -> _Interception:
+        """Count a call and return its interception; raise if the store is made unavailable."""
         self.calls[method] += 1
-        if self._away is not None:
-            raise self._away
-        return self._orders[method].popleft() if self._orders[method] else _Order()
+        if self._outage is not None:
+            raise self._outage
+        return self._interceptions[method].popleft() if self._interceptions[method] else _Interception()

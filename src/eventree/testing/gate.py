@@ -1,16 +1,20 @@
-"""A place in a test where somebody waits until the test lets it go on."""
+"""A gate that holds tasks at a known point until the test lets them continue."""
 
 import asyncio
 
 
 class Gate:
-    """Hold whoever awaits it until it is opened; once it is open, nobody waits any more.
+    """Hold every task that awaits it, until it is opened; an open gate holds no task.
 
-    It may stand in a handler of yours too: `await gate()`.
+    `FailingStore.hold` puts one into a call of a store. A handler of your own can await one, too: `await gate()`.
     """
 
     def __init__(self, name: str = "the gate") -> None:
-        """Begin closed; the name is what `reached` calls it when nobody comes."""
+        """Create a closed gate.
+
+        Args:
+            name: What the gate is called in its `repr` and in the error of `reached`; default `"the gate"`.
+        """
         self._name = name
         self._reached = asyncio.Event()
         self._opened = asyncio.Event()
@@ -19,26 +23,28 @@ class Gate:
         return f"<Gate {self._name!r} {'open' if self._opened.is_set() else 'closed'}>"
 
     async def __call__(self) -> None:
-        """Wait until it is open."""
+        """Wait until the gate is open."""
         self._reached.set()
         await self._opened.wait()
 
     async def reached(self, *, timeout: float = 5.0) -> None:
-        """Wait until somebody has come to it.
+        """Wait until a task has reached the gate.
 
         Args:
             timeout: How long to wait, in seconds; default 5.
 
         Raises:
-            AssertionError: Nobody has come in time.
+            AssertionError: No task has reached it in time.
         """
         __tracebackhide__ = True
         try:
             async with asyncio.timeout(timeout):
                 await self._reached.wait()
         except TimeoutError:
-            raise AssertionError(f"{self._name} was not reached within {timeout:g} s") from None
+            raise AssertionError(
+                f"no task reached {self._name} within {timeout:g} s; check that the call is made, or wait longer"
+            ) from None
 
     def open(self) -> None:
-        """Let everybody go on, now and from now on."""
+        """Let all tasks continue, those that wait and those that come later."""
         self._opened.set()

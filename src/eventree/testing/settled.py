@@ -1,4 +1,4 @@
-"""Wait until a system of actors has nothing left to do."""
+"""Wait until systems have nothing left to do."""
 
 import asyncio
 from collections.abc import Sequence
@@ -18,35 +18,36 @@ AnyTree: TypeAlias = Tree[Any, Any, Any, Any]
 
 
 async def settled(*systems: AnySystem, timeout: float = 5.0) -> None:
-    """Wait until every query has handled all that is stored, and nothing more is coming.
+    """Wait until every query has handled all stored events and no command is left that could store more.
 
-    What came of it counts too: commands that handlers execute in any of these systems, what other handlers make of
-    their events, and so on; commands given to `execute_nowait` that still wait; snapshots that fell due. What a query
-    skips or parks it has dealt with. A query whose newer version is live is left out, as it handles nothing any more.
-    So give all systems that play together, and await the tasks that you or your handlers have started beside them.
+    This includes the consequences: commands that handlers execute in any of these systems and the events of those
+    commands, commands that `execute_nowait` has put into a mailbox, and snapshots that are due. A commit that a query
+    skips or parks counts as handled. A query that is superseded by a newer version is ignored, since it handles no more
+    events. So pass all systems that send commands to each other, and await the tasks that your code or your handlers
+    have started outside of them.
 
     Args:
-        systems: Running ones, at least one.
+        systems: Running systems, at least one.
         timeout: How long to wait for all of them, in seconds; default 5.
 
     Raises:
-        ActorTimeout: They have not settled in time; its text tells what is left.
-        QueryStopped: A query gave up before.
-        InvalidArgument: A query is behind and paused, so this would wait for ever.
+        ActorTimeout: They have not settled in time; the message names what is left.
+        QueryStopped: A query has stopped after a failure.
+        InvalidArgument: No system was given; or a query is paused before the end, so this would wait forever.
         ActorStopped: A system is not running.
         AskCycle, WouldDeadlock: The caller is a handler of one of the queries, or in the transaction of a projection.
-        EventStoreError: The store could not say what the newest event is.
+        EventStoreError: The store could not read its newest position.
     """
     check_positive("timeout", timeout)
     if not systems or not all(isinstance(system, EventSourcing) for system in systems):
         raise InvalidArgument("systems", f"must be at least one EventSourcing, one argument each, got {systems!r}")
     refuse_in_transaction("settled")
-    # The kit looks behind the face, which has no use for this.
+    # Only tests need the tree, so EventSourcing does not offer it in public.
     trees = [system._tree for system in systems]  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
     before: list[int] = []
     try:
         async with asyncio.timeout(timeout):
-            # Where no event was stored since all queries had caught up, none of their handlers has anything to do.
+            # Settled when no event was stored between two rounds: then no handler can send another command.
             while (heads := [await tree.idle(timeout) for tree in trees]) != before:
                 before = heads
                 for tree, head in zip(trees, heads, strict=True):
@@ -61,7 +62,9 @@ async def settled(*systems: AnySystem, timeout: float = 5.0) -> None:
 
 async def _caught_up(query: QueryHandle, head: int, timeout: float) -> None:
     if query.position < head and any(part.state.is_paused for part in query.parts):
-        raise InvalidArgument("systems", f"{_described(query, head)} would wait for ever; resume it, or leave it out")
+        raise InvalidArgument(
+            "systems", f"{_described(query, head)} would never catch up; resume it, or leave out its system"
+        )
     try:
         await query.caught_up(timeout=timeout)
     except QueryStopped as error:
@@ -70,7 +73,7 @@ async def _caught_up(query: QueryHandle, head: int, timeout: float) -> None:
 
 
 def _behind(trees: Sequence[AnyTree], heads: Sequence[int]) -> list[tuple[QueryHandle, int]]:
-    """Return the queries that have not handled what was stored when it was last looked at, with its position."""
+    """Return the queries behind the head that was read last, each with that head."""
     return [
         (query, head)
         for tree, head in zip(trees, heads, strict=False)
@@ -82,7 +85,7 @@ def _behind(trees: Sequence[AnyTree], heads: Sequence[int]) -> list[tuple[QueryH
 def _waiting(trees: Sequence[AnyTree]) -> list[str]:
     mailboxes = [(ref.id, ref.mailbox) for tree in trees for ref in tree.workers]
     return [
-        f"{id} ({len(mailbox)} waiting)" + (f" with {len(mailbox.in_progress)} in work" if mailbox.in_progress else "")
+        f"{id} ({len(mailbox)} waiting, {len(mailbox.in_progress)} in progress)"
         for id, mailbox in mailboxes
         if len(mailbox) or mailbox.in_progress
     ]

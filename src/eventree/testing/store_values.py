@@ -1,4 +1,4 @@
-"""Short ways to make the values that event stores take, and to ask for those they give."""
+"""Short ways to create the values that event stores take, and to read what they return."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -19,10 +19,10 @@ from eventree.stores.contract import (
 )
 
 TYPE: Final = "thing"
-"""The type of all aggregates that need no other."""
+"""The aggregate type by default."""
 
 NOON: Final = datetime(2024, 2, 29, 12, 0, 0, 123456, tzinfo=UTC)
-"""When all snapshots were taken."""
+"""The time by default at which snapshots are taken and commits are parked."""
 
 
 def event(
@@ -33,19 +33,19 @@ def event(
     event_version: int = 1,
     commit_id: UUID | None = None,
 ) -> NewEvent:
-    """Return an event; without an id it is a commit of its own."""
+    """Return an event; without a `commit_id`, in a commit of its own."""
     return NewEvent(event_type, event_version, payload, metadata, commit_id or uuid4())
 
 
 def command(command_id: str, *, after: int, events: int) -> NewCommand:
-    """Return a command that has so many events after a sequence."""
+    """Return a command with this number of events after a sequence."""
     return NewCommand(command_id, after + 1, after + events)
 
 
 def request(
     id: str, after: int = 0, events: int = 1, *, type: str = TYPE, commands: Sequence[str] = ()
 ) -> AppendRequest:
-    """Return a request for the events of one commit, or, with `events=0`, for a check of the sequence."""
+    """Return a request for one commit of events; with `events=0`, a request that only checks the sequence."""
     commit_id = uuid4()
     return AppendRequest(
         type,
@@ -67,28 +67,28 @@ def snapshot(
     checksum: int = 2**32 - 1,
     taken_at: datetime = NOON,
 ) -> StoredSnapshot:
-    """Return a snapshot of an aggregate; its checksum is wrong, which is no business of a store."""
+    """Return a snapshot of an aggregate; its checksum is wrong, since a store must not check it."""
     return StoredSnapshot(type, id, version, sequence, state_type, payload, checksum, taken_at)
 
 
 def parked(id: str, position: int, last: int = 0, *, reason: str = "no", type: str = TYPE) -> ParkedCommit:
-    """Return a commit to park, of one event unless its last position is given."""
+    """Return a commit to park: one event, or all up to the position `last`."""
     return ParkedCommit(position, last or position, type, id, reason, NOON)
 
 
 async def append(store: EventStore, *requests: AppendRequest) -> list[Outcome]:
-    """Append in one call."""
+    """Append requests in one call and return their outcomes."""
     return list(await store.append(requests))
 
 
 async def stream(store: EventStore, id: str, *, after: int = 0, limit: int = 1_000, type: str = TYPE) -> StreamPage:
-    """Return a page of one aggregate."""
+    """Read a page of one stream."""
     [page] = await store.read_streams([StreamRead(type, id, after, limit)])
     return page
 
 
 async def log(store: EventStore) -> list[RecordedEvent]:
-    """Return all events, read in pages."""
+    """Read all events of the log, in pages."""
     events: list[RecordedEvent] = []
     page = await store.read(0, 100)
     while page.events:

@@ -84,7 +84,7 @@ async def test_x04_an_actor_left_behind_appends_nothing_any_more(crew: Crew) -> 
             except asyncio.CancelledError:
                 continue
 
-    store.do("read_streams", cling)
+    store.intercept("read_streams", cling)
     tree = Tree(ledger, store, [], snapshots=None, cache_size=10, mailbox_size=10)
     spec = ChildSpec(id="commands", start=tree.command_actor, ref=tree.commands, shutdown=BRUTAL_KILL)
     async with asyncio.timeout(5), store, Supervisor([spec], kill_grace=0.01) as supervisor:

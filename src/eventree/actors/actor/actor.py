@@ -101,14 +101,14 @@ class Actor(Generic[MessageT_contra, ReplyT_co]):
         """Handle queued requests, at most `max_batch`, and answer each with its `reply` or `fail`.
 
         A request may also be kept and answered later. After a crash the runtime answers the unanswered ones. The
-        message context of the sender is available inside `with request.carrying()`.
+        message context of the sender is available inside `with request.propagate()`.
         """
         for request in requests:
             try:
                 if request.carried is None:
                     request.reply(await self.receive(request.message, ctx))
                 else:
-                    with request.carrying():
+                    with request.propagate():
                         request.reply(await self.receive(request.message, ctx))
             except (Reject, BaseExceptionGroup) as error:
                 reject_or_raise(request, error)

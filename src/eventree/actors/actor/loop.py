@@ -10,10 +10,11 @@ from typing import Any, TypeVar
 
 from eventree.actors.actor.actor import Actor, ActorContext, Ignore, Reject, StopActor, reject_or_raise
 from eventree.actors.actor.ref import CURRENT, ActorRef
-from eventree.actors.actor.request import CARRIED, Request
+from eventree.actors.actor.request import Request
 from eventree.actors.exits import ExitKind, ExitReason, sole_error
 from eventree.actors.status import Status
 from eventree.errors import ActorCrashed, ActorError, ActorStopped, HandlerTimeout, UnexpectedCancellation
+from eventree.instrumentation.context import CARRIED
 
 MessageT = TypeVar("MessageT")
 ReplyT = TypeVar("ReplyT")
@@ -79,12 +80,56 @@ async def run_actor(
 
 
 async def _receive_until_exit(actor: Actor[MessageT, ReplyT], ctx: ActorContext[MessageT, ReplyT]) -> ExitReason:
+    one_by_one = actor.max_batch == 1 and type(actor).receive_batch is Actor[Any, Any].receive_batch
+    receive = _receive_each if one_by_one and ctx.handler_timeout is None else _receive_batches
     try:
-        return await _receive(actor, ctx)
+        await receive(actor, ctx)
+    except StopActor as stop:
+        return ExitReason(stop.kind)
+    except BaseExceptionGroup as group:
+        stop_actor = sole_error(group, StopActor)
+        return _crash(group) if stop_actor is None else ExitReason(stop_actor.kind)
     except asyncio.CancelledError:
         return _KILLED if _is_cancelled() else _crash(UnexpectedCancellation(ctx.ref.id))
     except BaseException as error:  # noqa: BLE001 - every exit of a child is a result for its supervisor
         return _crash(error)
+    return ExitReason(ExitKind.SHUTDOWN)
+
+
+async def _receive_batches(actor: Actor[MessageT, ReplyT], ctx: ActorContext[MessageT, ReplyT]) -> None:
+    """Handle batches until the actor is to stop, or this incarnation is not the live one any more."""
+    mailbox, limit, seconds = ctx.ref.mailbox, actor.max_batch, ctx.handler_timeout
+    while ctx.is_current:
+        if batch := mailbox.take(limit):
+            if seconds is None:
+                await actor.receive_batch(batch, ctx)
+            else:
+                await _receive_in_time(actor, ctx, batch, seconds)
+        elif await mailbox.wait():
+            mailbox.run_calls(actor)
+        else:
+            return
+
+
+async def _receive_each(actor: Actor[MessageT, ReplyT], ctx: ActorContext[MessageT, ReplyT]) -> None:
+    """Do the same as `Actor.receive_batch` without a list and a coroutine per message."""
+    ref, incarnation = ctx.ref, ctx.incarnation
+    mailbox, receive = ref.mailbox, actor.receive
+    while ref.incarnation == incarnation and ref.task is not None:
+        request = mailbox.take_one()
+        if request is None:
+            if not await mailbox.wait():
+                return
+            mailbox.run_calls(actor)
+            continue
+        try:
+            if request.carried is None:
+                request.reply(await receive(request.message, ctx))
+            else:
+                with request.propagate():
+                    request.reply(await receive(request.message, ctx))
+        except (Reject, BaseExceptionGroup) as error:
+            reject_or_raise(request, error)
 
 
 async def _clean_up(
@@ -134,50 +179,6 @@ async def _failure_of(
     except BaseException as error:  # noqa: BLE001 - every exit of a child is a result for its supervisor
         return _crash(error)
     return None
-
-
-async def _receive(actor: Actor[MessageT, ReplyT], ctx: ActorContext[MessageT, ReplyT]) -> ExitReason:
-    one_by_one = actor.max_batch == 1 and type(actor).receive_batch is Actor[Any, Any].receive_batch
-    handle_queued = _handle_each if one_by_one and ctx.handler_timeout is None else _handle_batches
-    mailbox = ctx.ref.mailbox
-    try:
-        while True:
-            await handle_queued(actor, ctx)
-            if not (ctx.is_current and await mailbox.wait()):
-                break
-            mailbox.run_calls(actor)
-    except StopActor as stop:
-        return ExitReason(stop.kind)
-    except BaseExceptionGroup as group:
-        if (stop_actor := sole_error(group, StopActor)) is None:
-            raise
-        return ExitReason(stop_actor.kind)
-    return ExitReason(ExitKind.SHUTDOWN)
-
-
-async def _handle_batches(actor: Actor[MessageT, ReplyT], ctx: ActorContext[MessageT, ReplyT]) -> None:
-    """Handle batches until the mailbox is empty or has something else to do first."""
-    limit, seconds = actor.max_batch, ctx.handler_timeout
-    while ctx.is_current and (batch := ctx.ref.mailbox.take(limit)):
-        if seconds is None:
-            await actor.receive_batch(batch, ctx)
-        else:
-            await _receive_in_time(actor, ctx, batch, seconds)
-
-
-async def _handle_each(actor: Actor[MessageT, ReplyT], ctx: ActorContext[MessageT, ReplyT]) -> None:
-    """Do the same as `Actor.receive_batch` without a list and a coroutine per message."""
-    ref, incarnation = ctx.ref, ctx.incarnation
-    mailbox, receive = ref.mailbox, actor.receive
-    while ref.incarnation == incarnation and (request := mailbox.take_one()) is not None:
-        try:
-            if request.carried is None:
-                request.reply(await receive(request.message, ctx))
-            else:
-                with request.carrying():
-                    request.reply(await receive(request.message, ctx))
-        except (Reject, BaseExceptionGroup) as error:
-            reject_or_raise(request, error)
 
 
 async def _receive_in_time(

@@ -204,16 +204,17 @@ class Mailbox(Generic[MessageT, ReplyT]):
         Yields to other tasks even if nothing has to be waited for, so that an actor with a backlog does not block the
         event loop.
         """
+        stop = self.stop_requested
         if self._has_work():
             await asyncio.sleep(0)
-        while not (self._has_work() or self.stop_requested.done()):
+        while not (self._has_work() or stop.done()):
             self._reader = asyncio.get_running_loop().create_future()
             try:
                 await self._reader
             finally:
                 self._reader = None
         self._batches_left = BATCHES_PER_TURN
-        return not self.stop_requested.done() or (self.drain_until is not None and self._has_work())
+        return not stop.done() or (self.drain_until is not None and self._has_work())
 
     def take(self, limit: int) -> list[Request[MessageT, ReplyT]]:
         """Take up at most `limit` requests, skipping those whose senders gave up waiting; never waits.
@@ -223,7 +224,7 @@ class Mailbox(Generic[MessageT, ReplyT]):
 
         Requests taken before are finished if they were answered; the actor has kept the others to answer them later.
         """
-        kept = [request for request in self._in_progress if not request.answered]
+        kept = self._in_progress and [request for request in self._in_progress if not request.answered]
         batch: list[Request[MessageT, ReplyT]] = []
         if self._batches_left > 0:
             self._batches_left -= 1

@@ -1,29 +1,15 @@
 """A message to an actor, with the future for its answer."""
 
 import asyncio
-from collections.abc import Generator
-from contextlib import AbstractContextManager, contextmanager, suppress
-from contextvars import ContextVar
-from typing import Final, Generic, TypeVar
+from contextlib import AbstractContextManager
+from typing import Generic, TypeVar
 
 from msgspec import Struct, field
 
+from eventree.instrumentation.context import CARRIED, MessageContext, propagate
+
 MessageT_co = TypeVar("MessageT_co", covariant=True)
 ReplyT_contra = TypeVar("ReplyT_contra", contravariant=True)
-
-CARRIED: Final[ContextVar[object]] = ContextVar("CARRIED", default=None)
-"""The message context: sent along with every message and restored where it is handled; None for nothing."""
-
-
-@contextmanager
-def carrying(value: object) -> Generator[None, None, None]:
-    """Send a value along with every message that is sent inside."""
-    token = CARRIED.set(value)
-    try:
-        yield
-    finally:
-        with suppress(ValueError):  # a generator may be closed in another context, where the variable was not set
-            CARRIED.reset(token)
 
 
 class Request(
@@ -36,14 +22,14 @@ class Request(
         answer: For the runtime: what the sender awaits; None if it did not ask.
         asker_stops: For the runtime: done once the sending actor is asked to stop; None if no actor asked.
         taken: For the runtime: whether the actor has taken it up.
-        carried: The message context of its sender, such as correlation ids; see `carrying`.
+        carried: The message context of its sender, such as correlation ids; None if it carried nothing.
     """
 
     message: MessageT_co
     answer: "asyncio.Future[ReplyT_contra] | None" = None
     asker_stops: "asyncio.Future[None] | None" = None
     taken: bool = False
-    carried: object = field(default_factory=CARRIED.get)
+    carried: MessageContext | None = field(default_factory=CARRIED.get)
 
     def __repr__(self) -> str:
         return f"<Request {type(self.message).__name__}>"  # its content may be confidential
@@ -58,12 +44,12 @@ class Request(
         if self.answer is not None and not self.answer.done():
             self.answer.set_exception(error)
 
-    def carrying(self) -> AbstractContextManager[None]:
-        """Restore the sender's message context in your own `receive_batch`: `with request.carrying(): ...`.
+    def propagate(self) -> AbstractContextManager[None]:
+        """Carry what its sender carried, in a `receive_batch` of your own: `with request.propagate(): ...`.
 
         For `receive` the runtime does this.
         """
-        return carrying(self.carried)
+        return propagate(self.carried)
 
     @property
     def asked(self) -> bool:

@@ -1,17 +1,19 @@
 """The actor that executes commands: load, decide, append, settle."""
 
 import asyncio
-import random
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Generic, TypeVar
 
 from eventree.actors import Actor, ActorContext, Request
+from eventree.backoff import Backoff
 from eventree.domain.aggregate import AggregateType
 from eventree.errors import DomainError, EventreeError
 from eventree.errors.stores import TRANSIENT_ERRORS
+from eventree.instrumentation.guard import GuardedInstrumentation
 from eventree.result import Err
 from eventree.sourcing.commands.decide import (
+    AggregateBatch,
     Answer,
     DecideAgain,
     Keep,
@@ -25,10 +27,12 @@ from eventree.sourcing.commands.decide import (
     settle,
 )
 from eventree.sourcing.commands.load import AggregateLoader, CachedAggregate
+from eventree.sourcing.commands.observed import batch_commit, fill_in
 from eventree.sourcing.commands.requests import CommandEnvelope, CommandResult
 from eventree.sourcing.snapshots.scheduler import SnapshotScheduler
 from eventree.sourcing.statistics import Counters
-from eventree.stores.contract import Conflict, EventStore, RecordedCommand
+from eventree.stores.checked import CheckedStore
+from eventree.stores.contract import Conflict, EventStore, Outcome, RecordedCommand
 
 StateT = TypeVar("StateT")
 CommandT = TypeVar("CommandT")
@@ -41,8 +45,8 @@ MAX_BATCH = 1_024
 MAX_ROUNDS = 8
 """How often a command is decided while other writers keep changing its aggregate."""
 
-CONFLICT_PAUSE = 0.001
-"""Seconds to wait at most before deciding again, times the conflicts so far: random, so that rivals part ways."""
+CONFLICT_BACKOFF = Backoff(initial=0.001, maximum=0.007, factor=1.5)
+"""How long to wait at most before deciding again."""
 
 
 class EventSourcingActor(
@@ -61,6 +65,7 @@ class EventSourcingActor(
         *,
         cache_size: int,
         snapshots: SnapshotScheduler[StateT] | None,
+        instrumentation: GuardedInstrumentation | None,
     ) -> None:
         """Start with an empty cache.
 
@@ -71,6 +76,7 @@ class EventSourcingActor(
             counters: Counts what was answered.
             cache_size: How many aggregates to keep in memory; the least recently used are evicted.
             snapshots: Schedules snapshots; None for none.
+            instrumentation: Observes commits; None for none.
         """
         self._type = aggregate_type
         self._store = store
@@ -78,6 +84,7 @@ class EventSourcingActor(
         self._counters = counters
         self._cache_size = cache_size
         self._snapshots = snapshots
+        self._instrumentation = instrumentation
         self._cache: dict[str, CachedAggregate[StateT]] = {}
 
     async def receive_batch(
@@ -93,11 +100,11 @@ class EventSourcingActor(
         conflicts = 0
         try:
             while pending:
-                pending, met_conflict = await self._round(pending, ctx, is_last=conflicts == MAX_ROUNDS - 1)
+                pending, met_conflict = await self._round(pending, ctx, conflicts=conflicts)
                 if met_conflict:
                     conflicts += 1
                     if pending:
-                        await asyncio.sleep(random.uniform(0, CONFLICT_PAUSE * conflicts))  # noqa: S311
+                        await asyncio.sleep(CONFLICT_BACKOFF.delay_with_full_jitter(conflicts))
         except TRANSIENT_ERRORS as error:
             self._cache.clear()
             for request in pending:
@@ -115,24 +122,46 @@ class EventSourcingActor(
         requests: list[PendingCommand[CommandT, EventT, ErrorT]],
         ctx: ActorContext[CommandEnvelope[CommandT], CommandResult[EventT, ErrorT]],
         *,
-        is_last: bool,
+        conflicts: int,
     ) -> tuple[list[PendingCommand[CommandT, EventT, ErrorT]], bool]:
-        """Load, decide, append and settle once; return the commands of the next round, and if there was a conflict."""
+        """Load, decide, append and settle once.
+
+        Args:
+            requests: The commands.
+            ctx: The actor's context.
+            conflicts: How many rounds met a conflict so far.
+
+        Returns:
+            The commands of the next round, and whether there was a conflict.
+        """
         loaded, requests = await self._load(requests)
         batch = decide(self._type, loaded, requests)
         if not batch.aggregates:
             return batch.deferred, False
         ctx.check_current()  # an abandoned actor must not append: its callers have been told that it is gone
         appends = list(batch.aggregates.values())
-        outcomes = await self._store.append([each.to_append() for each in appends])
+        outcomes = await self._append(appends, conflicts + 1)
         met_conflict = False
         steps: list[Step[StateT, CommandT, EventT, ErrorT]] = []
         for each, outcome in zip(appends, outcomes, strict=True):
             met_conflict = met_conflict or isinstance(outcome, Conflict)
-            steps += settle(each, outcome, is_last_round=is_last)
+            steps += settle(each, outcome, is_last_round=conflicts == MAX_ROUNDS - 1)
         self._counters.conflicts += met_conflict
         again = await self._take(steps)
         return again + batch.deferred, met_conflict
+
+    async def _append(
+        self, batches: Sequence[AggregateBatch[StateT, CommandT, EventT, ErrorT]], attempt: int
+    ) -> Sequence[Outcome]:
+        append = CheckedStore.unchecked_append(self._store)  # `make_request` and the codec have checked it all
+        requests = [each.to_append() for each in batches]
+        if self._instrumentation is None:
+            return await append(requests)
+        record = batch_commit(batches, attempt)
+        with self._instrumentation.commit(record):
+            outcomes = await append(requests)
+            fill_in(record, outcomes)
+        return outcomes
 
     async def _load(
         self, requests: list[PendingCommand[CommandT, EventT, ErrorT]]

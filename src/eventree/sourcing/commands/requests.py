@@ -5,12 +5,14 @@ from typing import Final, Generic, TypeAlias, TypeVar
 from uuid import NAMESPACE_OID, UUID, uuid4, uuid5
 
 from msgspec import Struct
+from msgspec.structs import replace
 
-from eventree.actors.actor.request import CARRIED
 from eventree.domain.events import Commit
 from eventree.domain.limits import check_command_id, check_id, check_metadata
-from eventree.domain.metadata import CAUSATION_ID, CORRELATION_ID, encode_metadata
+from eventree.domain.metadata import CAUSATION_ID, CORRELATION_ID, decode_metadata, encode_metadata
 from eventree.errors import DomainError, EventreeError, InvalidArgument
+from eventree.instrumentation import CommandExecution
+from eventree.instrumentation.context import CARRIED
 from eventree.result import Result
 from eventree.sourcing.correlation import correlated
 
@@ -34,6 +36,7 @@ class CommandEnvelope(Struct, Generic[CommandT], frozen=True):
         command_id: Makes the command idempotent; None if it is not.
         commit_id: The commit id of its events.
         expected_sequence: The sequence that the caller expects the aggregate to be at; None for any.
+        execution: What the instrumentation knows of it; None if there is none.
     """
 
     aggregate_id: str
@@ -42,6 +45,7 @@ class CommandEnvelope(Struct, Generic[CommandT], frozen=True):
     command_id: str | None
     commit_id: UUID
     expected_sequence: int | None = None
+    execution: CommandExecution | None = None
 
 
 CommandResult: TypeAlias = Result[Commit[EventT], DomainError[ErrorT] | EventreeError]
@@ -77,6 +81,25 @@ def make_request(
         _check_sequence(expected_sequence)
     stored = "{}" if metadata is None and CARRIED.get() is None else _stored_metadata(metadata)
     return CommandEnvelope(aggregate_id, command, stored, id, commit_id, expected_sequence)
+
+
+def with_execution(
+    request: CommandEnvelope[CommandT], execution: CommandExecution, metadata: Metadata
+) -> CommandEnvelope[CommandT]:
+    """Return a command with what the instrumentation knows of it.
+
+    Args:
+        request: The command.
+        execution: Its record.
+        metadata: Added to that of the command, which takes precedence.
+
+    Raises:
+        InvalidArgument: The metadata is not acceptable.
+    """
+    stored = request.metadata
+    if metadata:
+        stored = _stored_metadata({**check_metadata(metadata), **decode_metadata(stored)})
+    return replace(request, metadata=stored, execution=execution)
 
 
 def make_requests(

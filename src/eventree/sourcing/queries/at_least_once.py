@@ -4,12 +4,14 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, Generic, TypeAlias, TypeVar
 
-from eventree.actors.actor.request import CARRIED
 from eventree.domain.events import EventEnvelope
+from eventree.instrumentation.context import CARRIED
+from eventree.instrumentation.guard import GuardedInstrumentation
+from eventree.sourcing.correlation import CORRELATION
 from eventree.sourcing.queries import context
 from eventree.sourcing.queries.commits import HandlingFailed, StoredCommit
 from eventree.sourcing.queries.decoding import Decoding
-from eventree.sourcing.queries.delivery import is_being_cancelled
+from eventree.sourcing.queries.delivery import delivery_of, is_being_cancelled
 from eventree.sourcing.queries.options import Options
 from eventree.sourcing.queries.requests import LEASE_RECHECK, SAVE_AFTER, Delivered
 from eventree.sourcing.queries.state import QueryState
@@ -33,7 +35,12 @@ class AtLeastOnce(Generic[EventT]):
     recheck_after: float = LEASE_RECHECK  # what the function does cannot be undone
 
     def __init__(
-        self, handler: QueryHandler[EventT], store: EventStore, options: Options, decoding: Decoding[EventT]
+        self,
+        handler: QueryHandler[EventT],
+        store: EventStore,
+        options: Options,
+        decoding: Decoding[EventT],
+        instrumentation: GuardedInstrumentation | None,
     ) -> None:
         """Prepare the delivery.
 
@@ -42,11 +49,13 @@ class AtLeastOnce(Generic[EventT]):
             store: Has the checkpoint.
             options: The query's options.
             decoding: Decodes events.
+            instrumentation: Observes the calls of the function; None for none.
         """
         self._handler = handler
         self._store = store
         self._key = options.key
         self._decoding = decoding
+        self._instrumentation = instrumentation
 
     async def claim(self, lease: LeaseRequest) -> Checkpoint:
         """See `Delivery.claim`."""
@@ -98,7 +107,10 @@ class AtLeastOnce(Generic[EventT]):
             events = self._decoding.envelopes(commit.events)
             if not events:
                 return
-            token = CARRIED.set(events[0])  # commands have its ids; they are made of it only when there is one
+            if self._instrumentation is not None:
+                await self._observed(self._instrumentation, commit, events)
+                return
+            token = CORRELATION.set(events[0])
             try:
                 result = self._handler(commit.key[1], events)
                 if result is not None:
@@ -109,3 +121,11 @@ class AtLeastOnce(Generic[EventT]):
             if is_being_cancelled():
                 raise
             raise HandlingFailed(error, [commit]) from error
+
+    async def _observed(
+        self, instrumentation: GuardedInstrumentation, commit: StoredCommit, events: Sequence[EventEnvelope[EventT]]
+    ) -> None:
+        with instrumentation.delivery(delivery_of([commit])), CORRELATION.propagate(events[0]):
+            result = self._handler(commit.key[1], events)
+            if result is not None:
+                await result

@@ -1,4 +1,4 @@
-"""What a handler may ask about the call it is in."""
+"""The context of a handler: which query it runs for, and whether it is inside of a projection's transaction."""
 
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -10,14 +10,14 @@ from eventree.errors import NoQueryContext, WouldDeadlock
 
 @dataclass(frozen=True, slots=True)
 class QueryContext:
-    """Tell a handler about the call it is in.
+    """What a handler can know about its current call.
 
     Attributes:
         name: The query.
         version: Its version.
-        attempt: How often these events are being tried, from 1.
-        is_replay: Whether they were handled before: by the version that is live while this one is built, or before this
-            one was reset. Leave out what must not happen twice, such as sending mail.
+        attempt: Which attempt at these events this is, from 1.
+        is_replay: Whether these events were handled before: by the version that is live while this one is built, or by
+            this version before it was reset. Do not repeat side effects then, such as sending mail.
     """
 
     name: str
@@ -31,7 +31,7 @@ _current: ContextVar[QueryContext | None] = ContextVar("_current", default=None)
 
 @dataclass(slots=True)
 class _Open:
-    """Tell those who were started inside of a transaction whether it is still open."""
+    """A mark that tasks started inside of a transaction inherit: it shows whether that is still open."""
 
     name: str
     is_open: bool = True
@@ -41,10 +41,10 @@ _transaction: ContextVar[_Open | None] = ContextVar("_transaction", default=None
 
 
 def query_context() -> QueryContext:
-    """Return what the handler that is running was called for.
+    """Return the context of the running handler.
 
     Raises:
-        NoQueryContext: No handler of a query is running.
+        NoQueryContext: The caller is not inside of a query's handler.
     """
     context = _current.get()
     if context is None:
@@ -53,14 +53,14 @@ def query_context() -> QueryContext:
 
 
 def enter(context: QueryContext) -> None:
-    """Let handlers that are called from now on in this task see this context."""
+    """Set the context of the handlers that this task calls from now on."""
     if _current.get() != context:
         _current.set(context)
 
 
 @contextmanager
 def in_transaction(name: str) -> Generator[None, None, None]:
-    """Mark what runs inside of the transaction of a projection of this name."""
+    """Mark the code inside as running in the transaction of a projection."""
     mark = _Open(name)
     token = _transaction.set(mark)
     try:
@@ -71,7 +71,7 @@ def in_transaction(name: str) -> Generator[None, None, None]:
 
 
 def refuse_in_transaction(awaited: str) -> None:
-    """Raise `WouldDeadlock` if the transaction of a projection is open around the caller, which this would wait for."""
+    """Raise `WouldDeadlock` if the caller is inside of a projection's transaction, which it would wait for."""
     mark = _transaction.get()
     if mark is not None and mark.is_open:
         raise WouldDeadlock(mark.name, awaited, "read and write on its connection only, and send commands from a Query")

@@ -42,11 +42,11 @@ class Decoding(Generic[EventT_co]):
         """Collect the decoders.
 
         Args:
-            follows: Whose events.
+            follows: The aggregate types.
             ignore_unknown: Whether to leave out events of unknown types; by default they are errors.
 
         Raises:
-            InvalidArgument: There is none, or two have the same name.
+            InvalidArgument: There is no aggregate type, or two have the same name.
         """
         decoders = _Decoders[EventT_co]()
         if not isinstance(follows, Iterable):
@@ -65,7 +65,7 @@ class Decoding(Generic[EventT_co]):
         self.types: Sequence[str] = list(decoders)
 
     def envelopes(self, events: Iterable[RecordedEvent]) -> list[EventEnvelope[EventT_co]]:
-        """Return events, decoded; those of unknown types may be left out.
+        """Decode events; those of unknown types are left out if the query ignores them.
 
         Raises:
             EventNotDecodable: One does not fit the code.

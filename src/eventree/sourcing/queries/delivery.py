@@ -1,9 +1,13 @@
 """How commits reach a user's function: the one thing in which a `Query` and a `Projection` differ."""
 
 import asyncio
+from collections.abc import Sequence
 from typing import Protocol
 
+from eventree.domain.metadata import decode_metadata
+from eventree.instrumentation import DeliveredCommit, QueryDelivery
 from eventree.sourcing.queries.commits import StoredCommit
+from eventree.sourcing.queries.context import query_context
 from eventree.sourcing.queries.requests import Delivered
 from eventree.sourcing.queries.state import QueryState
 from eventree.stores.contract import Checkpoint, CheckpointUpdate, LeaseRequest, ParkedCommit
@@ -52,3 +56,22 @@ def is_being_cancelled() -> bool:
     """Tell the cancellation of this task from one that a handler met in something it awaits."""
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
+
+
+def delivery_of(commits: Sequence[StoredCommit]) -> QueryDelivery:
+    """Return the record of the call of a handler that is about to begin, in its query context."""
+    context = query_context()
+    delivered = [_delivered(commit) for commit in commits]
+    return QueryDelivery(context.name, context.version, delivered, context.attempt, context.is_replay)
+
+
+def _delivered(commit: StoredCommit) -> DeliveredCommit:
+    event = commit.events[0]
+    metadata = decode_metadata(event.metadata)
+    return DeliveredCommit(
+        *commit.key,
+        event.commit_id,
+        first_position=commit.position,
+        last_position=commit.last_position,
+        metadata=metadata,
+    )

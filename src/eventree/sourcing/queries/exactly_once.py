@@ -16,7 +16,7 @@ Three cases need more than that:
 import asyncio
 from bisect import bisect_left
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from math import inf
 from operator import attrgetter
@@ -25,10 +25,11 @@ from typing import Any, Final, Generic, TypeAlias, TypeVar
 from eventree.domain.events import EventEnvelope
 from eventree.errors import CheckpointFenced, CheckpointHeld, InvalidArgument, StoreUnavailable
 from eventree.errors.stores import TRANSIENT_ERRORS
+from eventree.instrumentation.guard import GuardedInstrumentation
 from eventree.sourcing.queries import context
 from eventree.sourcing.queries.commits import CommitFilter, HandlingFailed, StoredCommit
 from eventree.sourcing.queries.decoding import Decoding
-from eventree.sourcing.queries.delivery import is_being_cancelled
+from eventree.sourcing.queries.delivery import delivery_of, is_being_cancelled
 from eventree.sourcing.queries.options import Options
 from eventree.sourcing.queries.requests import PAGE, Delivered
 from eventree.sourcing.queries.state import QueryState
@@ -77,7 +78,12 @@ class ExactlyOnce(Generic[EventT]):
     recheck_after: float = inf  # the transaction checks the fencing token
 
     def __init__(
-        self, steps: Steps[EventT], store: TransactionalStore[Any], options: Options, decoding: Decoding[EventT]
+        self,
+        steps: Steps[EventT],
+        store: TransactionalStore[Any],
+        options: Options,
+        decoding: Decoding[EventT],
+        instrumentation: GuardedInstrumentation | None,
     ) -> None:
         """Prepare the delivery.
 
@@ -86,12 +92,14 @@ class ExactlyOnce(Generic[EventT]):
             store: Has the tables and the checkpoint.
             options: The query's options.
             decoding: Decodes events.
+            instrumentation: Observes the calls of `project`; None for none.
         """
         self._steps = steps
         self._store = store
         self._key = options.key
         self._lease = options.lease
         self._decoding = decoding
+        self._instrumentation = instrumentation
         self._sizer = BatchSizer()
 
     async def claim(self, lease: LeaseRequest) -> Checkpoint:
@@ -115,7 +123,7 @@ class ExactlyOnce(Generic[EventT]):
                 position = state.read_until
             update = state.update(position, park=accepted.parked, skipped=accepted.skipped)
             with self._sizer.timing(len(events)):
-                await self._project(transaction, events, state)
+                await self._project(transaction, events, taken, state)
                 await transaction.save_checkpoint(*self._key, update)
         return Delivered(position, update=update)
 
@@ -125,7 +133,7 @@ class ExactlyOnce(Generic[EventT]):
         """See `Delivery.deliver_parked`."""
         update = state.update(state.position, unpark=[parked.position])
         async with self._transaction([commit]) as transaction:
-            await self._project(transaction, self._decoding.envelopes(commit.events), state)
+            await self._project(transaction, self._decoding.envelopes(commit.events), [commit], state)
             await transaction.save_checkpoint(*self._key, update)
         return update
 
@@ -171,12 +179,19 @@ class ExactlyOnce(Generic[EventT]):
             await step(transaction.connection)
 
     async def _project(
-        self, transaction: AnyTransaction, events: Sequence[EventEnvelope[EventT]], state: QueryState
+        self,
+        transaction: AnyTransaction,
+        events: Sequence[EventEnvelope[EventT]],
+        commits: Sequence[StoredCommit],
+        state: QueryState,
     ) -> None:
         if events:
             context.enter(state.context(events[0].position))
-            with context.in_transaction(self._key[0]):
+            with context.in_transaction(self._key[0]), self._observed(commits):
                 await self._steps.project(transaction.connection, events)
+
+    def _observed(self, commits: Sequence[StoredCommit]) -> AbstractContextManager[None]:
+        return nullcontext() if self._instrumentation is None else self._instrumentation.delivery(delivery_of(commits))
 
     # --- its events
 

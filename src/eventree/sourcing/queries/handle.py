@@ -1,4 +1,4 @@
-"""What a user holds to see how a query does, to wait for it, and to steer it."""
+"""The handle of a query: observe it, wait for it, control it."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -42,13 +42,13 @@ _ATTENTION = [
 
 @dataclass(frozen=True, slots=True)
 class QueryPart:
-    """One worker of a query: the whole of it, unless it has partitions.
+    """One partition of a query; a query without partitions has one.
 
     Attributes:
         key: The name and the version of its checkpoint.
-        spec: Its actor.
-        published: Has its state.
-        decoding: Counts the events that it left out.
+        spec: The child spec of its actor.
+        published: Its state, as its worker publishes it.
+        decoding: Counts the events that it ignored.
     """
 
     key: tuple[str, int]
@@ -63,23 +63,23 @@ class QueryPart:
 
     @property
     def ref(self) -> ActorRef[QueryMessage, int]:
-        """Where to reach its actor."""
+        """The reference to its actor."""
         if self.spec.ref is None:
             raise InvalidArgument("spec", "has no reference")
         return self.spec.ref
 
 
 class QueryHandle:
-    """Observe and steer one query.
+    """Observe and control one query.
 
     Attributes:
         name: The query's name.
         version: Its version.
-        parts: Its workers, one unless it has partitions.
+        parts: Its partitions, at least one.
     """
 
     def __init__(self, name: str, version: int, store: EventStore, parts: Sequence[QueryPart]) -> None:
-        """Hold what there is to observe; made by `EventSourcing.query`, or `Query.handle`."""
+        """Use `EventSourcing.query` or `Query.handle` to get one."""
         self.name = name
         self.version = version
         self.parts = parts
@@ -100,12 +100,12 @@ class QueryHandle:
 
     @property
     def position(self) -> int:
-        """The checkpoint: everything up to this position was handled and will not be handed over again."""
+        """The checkpoint: everything up to this position was handled and will not be delivered again."""
         return min(part.state.settled_position for part in self.parts)
 
     @property
     def status(self) -> QueryStatus:
-        """What the query is doing; of several workers, what the one does that needs most attention."""
+        """What the query is doing; of several partitions, the status that needs most attention."""
         return min((part.state.status for part in self.parts), key=_ATTENTION.index)
 
     @property
@@ -120,22 +120,22 @@ class QueryHandle:
 
     @property
     def incarnation(self) -> int:
-        """How often its actor was started; of several, the one that was most often."""
+        """How often its actor was started; the most of several partitions."""
         return max(part.ref.incarnation for part in self.parts)
 
     async def stats(self) -> QueryStats:
-        """Return how the query is doing, its lag included.
+        """Return the state of the query in numbers, including its lag.
 
         Raises:
-            EventStoreError: The store could not say what the newest event is.
+            EventStoreError: The store could not be read.
         """
         return await self.stats_at(await self._store.head())
 
     async def stats_at(self, head: int) -> QueryStats:
-        """Return how the query is doing in a store whose newest event is at a position.
+        """Return the same for a store whose newest position is known.
 
         Raises:
-            EventStoreError: The store could not say how old the oldest event is that was not handled.
+            EventStoreError: The store could not be read.
         """
         position = self.position
         head = max(head, position)
@@ -159,14 +159,14 @@ class QueryHandle:
         )
 
     async def progress(self, *, interval: float = 0.1) -> AsyncIterator[QueryProgress]:
-        """Yield how far the query is, until it has reached what is the newest event now, and a new version is live.
+        """Yield the progress of the query until it has reached the event that is newest now, and is live.
 
         Args:
-            interval: How often to look, in seconds; default 0.1.
+            interval: Seconds between two values; default 0.1.
 
         Raises:
-            QueryStopped: It gave up before.
-            EventStoreError: The store could not say what the newest event is.
+            QueryStopped: It gave up first.
+            EventStoreError: The store could not be read.
         """
         check_positive("interval", interval)
         target = await self._store.head()
@@ -180,7 +180,7 @@ class QueryHandle:
             await asyncio.sleep(interval)
 
     async def caught_up(self, position: int | None = None, *, timeout: float = 5.0) -> None:
-        """Wait until the checkpoint has reached a position, also over crashes of its actor.
+        """Wait until the checkpoint has reached a position, even if its actor crashes meanwhile.
 
         Args:
             position: What to wait for; default the newest event at the time of the call.
@@ -188,10 +188,10 @@ class QueryHandle:
 
         Raises:
             ActorTimeout: It has not reached it in time.
-            QueryStopped: It gave up before.
+            QueryStopped: It gave up first.
             ActorStopped: The system is not running.
-            WouldDeadlock: The caller is in the transaction of a projection.
-            EventStoreError: The store could not say what the newest event is.
+            WouldDeadlock: The caller is inside of a projection's transaction.
+            EventStoreError: The store could not be read.
         """
         check_positive("timeout", timeout)
         if position is not None:
@@ -207,20 +207,20 @@ class QueryHandle:
             raise ActorTimeout("caught_up", timeout) from None
 
     async def _reaches(self, part: QueryPart, message: CaughtUp, timeout: float) -> bool:
-        """Wait for the answer of one incarnation; return whether there was one."""
+        """Wait for the answer of one incarnation; return False if it crashed first."""
         try:
             await part.ref.ask(message, timeout=timeout)
         except ActorCrashed:  # its supervisor restarts it
             return False
         return True
 
-    # --- steering: each raises what `_tell` does
+    # --- control: each method raises what `_tell` does
 
     async def pause(self, *, timeout: float = 5.0) -> int:
-        """Hand nothing over until `resume`, also after a crash of the actor; no other process takes over meanwhile.
+        """Deliver nothing until `resume`, even after a crash of the actor; no other process takes over meanwhile.
 
         Args:
-            timeout: How long to wait for the end of what is being handled, in seconds; default 5.
+            timeout: How long to wait for the handler to return, in seconds; default 5.
 
         Returns:
             The position up to which everything was handled.
@@ -228,21 +228,21 @@ class QueryHandle:
         return min(await self._tell(Pause(), timeout))
 
     async def resume(self, *, timeout: float = 5.0) -> int:
-        """Go on after `pause`, or after the query stopped because of failures.
+        """Continue after `pause`, or after the query stopped because of failures.
 
         Args:
             timeout: How long to wait, in seconds; default 5.
 
         Returns:
-            The position after which it goes on.
+            The position after which it continues.
         """
         return min(await self._tell(Resume(), timeout))
 
     async def skip(self, expected_position: int, *, timeout: float = 5.0) -> int:
-        """Leave out the commit that fails, for good, and go on after it.
+        """Skip the failing commit for good and continue after it.
 
         Args:
-            expected_position: The position of its first event, so that nothing else is skipped by mistake.
+            expected_position: The position of its first event, so that no other commit is skipped by mistake.
             timeout: How long to wait, in seconds; default 5.
 
         Raises:
@@ -253,12 +253,13 @@ class QueryHandle:
         return min(await self._tell(SkipCommit(expected_position), timeout, (failing or self.parts)[:1]))
 
     async def reset(self, *, timeout: float = 5.0) -> int:
-        """Handle everything again from where the query began; what was parked is forgotten, and a pause ended.
+        """Deliver everything again from where the query started; drop what is parked, and end a pause.
 
-        One that began at the end of the log begins at its beginning.
+        A query that started at the end of the log starts at its beginning.
 
-        Handlers see `query_context().is_replay` until it is where it was. A projection empties its tables by its
-        `clear`, in the same transaction; readers see it being built anew. To build beside, give it another version.
+        Handlers see `query_context().is_replay` until the query is where it was. A projection empties its tables with
+        its `clear`, in the same transaction, so readers see it being rebuilt. To rebuild next to the live read model,
+        give it another version instead.
 
         Args:
             timeout: How long to wait, in seconds; default 5.
@@ -279,28 +280,28 @@ class QueryHandle:
         return sorted((commit for page in pages for commit in page), key=lambda commit: commit.position)[:limit]
 
     async def retry_parked(self, aggregate_id: str | None = None, *, timeout: float = 5.0) -> int:
-        """Hand parked commits over again, in order; what fails again stays, and all later ones of its aggregate.
+        """Deliver parked commits again, in order; one that fails again stays parked, with all behind it.
 
-        That is done also while the query is paused or has stopped.
+        This works while the query is paused or stopped, too.
 
         Args:
             aggregate_id: Only those of this aggregate; default all.
             timeout: How long to wait, in seconds; default 5.
 
         Returns:
-            How many worked.
+            How many were handled.
         """
         return sum(await self._tell(RetryParked(aggregate_id), timeout))
 
     async def drop_parked(self, position: int, *, timeout: float = 5.0) -> int:
-        """Forget a parked commit for good; those parked behind it stay until they are retried.
+        """Discard a parked commit for good; those parked behind it stay until they are retried.
 
         Args:
             position: Of its first event.
             timeout: How long to wait, in seconds; default 5.
 
         Raises:
-            InvalidArgument: None is parked there.
+            InvalidArgument: No commit is parked at this position.
         """
         if not _check_position("position", position):
             raise InvalidArgument("position", "is 0, where no event is")
@@ -311,15 +312,15 @@ class QueryHandle:
         return min(await self._tell(DropParked(position), timeout, self.parts[:1]))
 
     async def _tell(self, message: Control, timeout: float, parts: Sequence[QueryPart] | None = None) -> list[int]:
-        """Tell the actors.
+        """Send a message to the actors and return their answers.
 
         Raises:
             ActorTimeout: There was no answer in time.
             ActorStopped: The system is not running.
-            ActorCrashed: An actor crashed meanwhile; look before you try again.
-            QueryLeasedElsewhere: Another process works on the query.
+            ActorCrashed: An actor crashed meanwhile; check the state before you try again.
+            QueryLeasedElsewhere: Another process holds the lease.
             QuerySuperseded: A newer version is live.
-            WouldDeadlock: The caller is in the transaction of a projection.
+            WouldDeadlock: The caller is inside of a projection's transaction.
             EventStoreError: The store failed.
         """
         refuse_in_transaction(f"query {self.name}")

@@ -1,4 +1,4 @@
-"""What the actor of a query can be told."""
+"""The messages of a query's actor."""
 
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -6,12 +6,12 @@ from typing import TypeAlias
 
 @dataclass(frozen=True, slots=True)
 class ReadOn:
-    """There may be new events."""
+    """Look for new events."""
 
 
 @dataclass(frozen=True, slots=True)
 class CaughtUp:
-    """Answer once the query has reached a position; `is_newest` tells that it is the newest of the store."""
+    """Answer once the query has reached a position; `is_newest` says that it is the newest position of the store."""
 
     position: int
     is_newest: bool
@@ -19,36 +19,36 @@ class CaughtUp:
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """Handle nothing until you are resumed."""
+    """Deliver nothing until `Resume`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Resume:
-    """Go on after a pause or a failure."""
+    """Continue after a pause or a failure."""
 
 
 @dataclass(frozen=True, slots=True)
 class SkipCommit:
-    """Leave out the commit that fails, if it begins at this position."""
+    """Skip the failing commit, if it begins at this position."""
 
     position: int
 
 
 @dataclass(frozen=True, slots=True)
 class Reset:
-    """Handle everything again."""
+    """Start over and deliver everything again."""
 
 
 @dataclass(frozen=True, slots=True)
 class RetryParked:
-    """Try what is parked again, of one aggregate or of all."""
+    """Deliver parked commits again, of one aggregate or of all."""
 
     aggregate_id: str | None
 
 
 @dataclass(frozen=True, slots=True)
 class DropParked:
-    """Forget a parked commit for good."""
+    """Discard a parked commit for good."""
 
     position: int
 

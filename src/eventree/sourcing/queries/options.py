@@ -1,4 +1,4 @@
-"""How to follow the log: what is common to everything that goes into `queries=[...]`."""
+"""The options that a `Query` and a `Projection` share, validated."""
 
 from dataclasses import dataclass, field
 from enum import Enum
@@ -15,14 +15,14 @@ from eventree.stores.checks import MAX_LEASE, MAX_NUMBER
 EventT_co = TypeVar("EventT_co", covariant=True)
 
 Start: TypeAlias = Literal["beginning", "end"] | int
-"""Where a query begins: an int is a position that counts as handled."""
+"""Where a query starts reading: an int is a position that counts as handled."""
 
 OnFailure: TypeAlias = Literal["stop", "skip", "park"]
-"""What becomes of events that a handler has failed on for the last time."""
+"""What happens to a commit whose handler has failed `max_attempts` times; see `FailurePolicy`."""
 
 
 class FailurePolicy(Enum):
-    """What becomes of a commit whose handler has failed for the last time: the values of `on_failure`."""
+    """What happens to a commit whose handler has failed `max_attempts` times: the values of `on_failure`."""
 
     STOP = "stop"
     """The query stops visibly; the rest of the system runs on."""
@@ -33,7 +33,7 @@ class FailurePolicy(Enum):
 
 
 class Followed(Protocol[EventT_co]):
-    """Whose events can be followed: an `AggregateType`."""
+    """A source of events that a query can follow: an `AggregateType`."""
 
     @property
     def name(self) -> str:
@@ -42,32 +42,33 @@ class Followed(Protocol[EventT_co]):
 
     @property
     def events(self) -> Decoder[EventT_co]:
-        """Decodes them."""
+        """Decodes its events."""
         ...
 
 
 class QueryOptions(TypedDict, total=False):
-    """What a `Query` or a `Projection` can be told besides its name and its handler.
+    """The keyword options of a `Query` or a `Projection`.
 
     Attributes:
-        version: From 1; default 1. Another version has a checkpoint of its own and begins anew. Where an older version
-            is there, the newer one is built beside it, and goes live when it has read as far.
-        on_failure: What to do with events whose handler has failed `max_attempts` times. "stop", the default: the query
-            stops visibly, the rest of the system runs. "skip": leave them out. "park": leave them and all later events
-            of their aggregate for later, to be retried or dropped by `query(name)`. What is skipped or parked is
-            recorded together with the checkpoint.
+        version: From 1; default 1. Each version has its own checkpoint and starts anew. If an older version is live,
+            the newer one is built next to it and goes live once it has read as far.
+        on_failure: What to do with a commit whose handler has failed `max_attempts` times. "stop", the default: the
+            query stops visibly, and the rest of the system runs on. "skip": leave it out for good. "park": keep it and
+            all later commits of its aggregate as dead letters, which `query(name)` can retry or drop. Skipped and
+            parked commits are recorded together with the checkpoint.
         max_attempts: From 1; default 8, which takes about 13 s with the default backoff.
-        max_parked: How many commits may be parked before the query stops all the same; default 1,000.
+        max_parked: How many commits may be parked before the query stops after all; default 1,000.
         backoff: How long to wait between two attempts; default 0.1 s, doubled each time up to 30 s.
-        poll_interval: Seconds, default 0.2. Commits of the same process are heard of at once; those of other processes
-            at the next look, or at once where the store tells of them.
-        lease: Seconds, default 5, at most a day. Of several processes with this query one works on it. It says so
-            every third of that time, also beside a handler that takes long, unless that keeps the event loop busy.
-        ignore_unknown: Whether to leave out events of the aggregate types it follows whose names no class of this code
-            has, as those of a newer version of it, or of a class that is gone; default False: they are a failure. What
-            was left out is passed for good.
-        start: Where to begin without a checkpoint: at the "beginning" of the log, the default, at its "end", or after a
-            position. Later starts go on from the checkpoint.
+        poll_interval: How often to look for commits of other processes, in seconds; default 0.2. Commits of the same
+            process are noticed at once, and so are others where the store sends notifications.
+        lease: How long another process waits before it takes over from this one if that one stops renewing its lease,
+            in seconds; default 5, at most a day. Of all processes with this query, the holder of the lease runs it. The
+            lease is renewed every third of that time, also while a handler runs, unless it blocks the event loop.
+        ignore_unknown: Whether to skip events of followed aggregate types that this code has no class for, for example
+            because a newer version of the code stored them; default False: they are a failure. Skipped events are
+            never delivered later.
+        start: Where to start without a checkpoint: at the "beginning" of the log, the default, at its "end", or after
+            a position. Later starts continue from the checkpoint.
     """
 
     version: int
@@ -83,24 +84,24 @@ class QueryOptions(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True)
 class Partition:
-    """Say which aggregates a worker handles, of several that share a query.
+    """The share of the aggregates that one of several workers of a query handles.
 
     Attributes:
-        number: From 1.
-        count: How many there are.
+        number: The number of this partition, from 1.
+        count: The number of partitions.
     """
 
     number: int = 1
     count: int = 1
 
     def takes(self, aggregate_type: str, aggregate_id: str) -> bool:
-        """Return whether an aggregate is one of these; the same on every machine and in every version."""
+        """Return whether an aggregate belongs to this partition; the same on every machine and in every version."""
         return crc32(f"{aggregate_type}\0{aggregate_id}".encode()) % self.count == self.number - 1
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """Hold `QueryOptions`, checked and complete; `start` is a position, or None for the end of the log."""
+    """`QueryOptions`, validated and complete; `start` is a position, or None for the end of the log."""
 
     name: str
     version: int = 1
@@ -122,10 +123,10 @@ class Options:
 
     @classmethod
     def of(cls, name: str, options: QueryOptions) -> "Options":
-        """Check and complete.
+        """Validate options and fill in the defaults.
 
         Raises:
-            InvalidArgument: One of them is unknown or out of range.
+            InvalidArgument: An option is unknown or out of range.
         """
         given: dict[str, Any] = {**options}
         unknown = given.keys() - QueryOptions.__annotations__.keys()
@@ -155,7 +156,7 @@ def _policy(on_failure: OnFailure) -> FailurePolicy:
 
 
 def _position(start: Start) -> int | None:
-    """Return the position to begin after, None for the end of the log."""
+    """Return the position to start after, None for the end of the log."""
     if start == "end":
         return None
     if start == "beginning":

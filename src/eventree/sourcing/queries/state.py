@@ -108,9 +108,9 @@ class QueryState(Struct, frozen=True):
         failure: What keeps failing.
         rejected: What is not to be delivered any more, by the position of its first event.
         isolate_until: Up to here commits are delivered one by one, since one of them made a batch fail.
-        store_failures: How often in a row the store has failed.
+        store_error: Why the store failed last; None after a success.
+        store_failures: How often in a row it has failed.
         store_retry_at: When to try it again.
-        last_error: The last failure of the handler or the store, None after a success.
         is_paused: Whether it was paused.
         stopped: Why the query gave up.
         superseded: Which newer version is live.
@@ -144,9 +144,9 @@ class QueryState(Struct, frozen=True):
     failure: Failure | None = None
     rejected: Mapping[int, Rejection] = _NONE_REJECTED
     isolate_until: int = 0
+    store_error: EventreeError | None = None
     store_failures: int = 0
     store_retry_at: float = 0.0
-    last_error: BaseException | None = None
     is_paused: bool = False
     stopped: BaseException | None = None
     superseded: QuerySuperseded | None = None
@@ -168,6 +168,13 @@ class QueryState(Struct, frozen=True):
     def is_over(self) -> bool:
         """Whether nothing is delivered any more, unless the query is resumed."""
         return self.stopped is not None or self.superseded is not None
+
+    @property
+    def last_error(self) -> BaseException | None:
+        """The last failure of the store or the handler, None after a success."""
+        failing = self.failure.error if self.failure is not None else None
+        errors = (self.stopped, self.superseded, self.store_error, failing)
+        return next((error for error in errors if error is not None), None)
 
     @property
     def status(self) -> QueryStatus:
@@ -212,13 +219,10 @@ class QueryState(Struct, frozen=True):
             return Renew(self.fencing_token)
         return self._work(now)
 
-    def acquire(self, now: float) -> Claim | LookUp | Renew | None:
+    def acquire(self, now: float) -> Claim | LookUp | None:
         """Return how to get the lease, or to make sure of it; None if there is nothing to do for that now."""
-        if not self.fencing_token:
-            if now >= max(self.claim_at, self.look_up_at):
-                return Claim(LeaseRequest(self.owner, self.options.lease, self.options.start))
-        elif now - self.renewed_at >= self.options.lease:  # as in a process that was frozen
-            return Renew(self.fencing_token)
+        if not self.fencing_token and now >= max(self.claim_at, self.look_up_at):
+            return Claim(LeaseRequest(self.owner, self.options.lease, self.options.start))
         return LookUp() if now >= self.look_up_at else None
 
     def _work(self, now: float) -> Request:
@@ -266,7 +270,8 @@ class QueryState(Struct, frozen=True):
         stays = is_alone and checkpoint.position == self.checkpoint.position
         was_setup = self.failure is not None and self.failure.is_setup
         state = replace(
-            self._forget_failure() if was_setup else self,
+            self,
+            failure=None if was_setup else self.failure,
             fencing_token=checkpoint.fencing_token,
             renewed_at=now,
             confirmed_at=now,
@@ -318,8 +323,7 @@ class QueryState(Struct, frozen=True):
         state = replace(state, confirmed_at=now, look_up_at=inf)
         if stored.live_version <= self.options.version:
             return state
-        superseded = QuerySuperseded(*self.options.key, stored.live_version)
-        return replace(state, superseded=superseded, last_error=superseded)
+        return replace(state, superseded=QuerySuperseded(*self.options.key, stored.live_version))
 
     def renewed(self, is_kept: bool, now: float) -> Self:  # noqa: FBT001 - it is the answer of the store
         """Note whether the lease was extended when it was asked for."""
@@ -328,7 +332,7 @@ class QueryState(Struct, frozen=True):
     def fenced(self, now: float) -> Self:
         """Note that another worker has taken the checkpoint over; claim it again soon."""
         again = now + RECLAIM_DELAY
-        return replace(self.lost()._forget_failure(), claim_at=again, look_up_at=again)
+        return replace(self.lost(), failure=None, claim_at=again, look_up_at=again)
 
     def released(self) -> Self:
         """Forget the lease: it was given back, or it is unknown what became of it."""
@@ -375,7 +379,7 @@ class QueryState(Struct, frozen=True):
         """Stop for good: what was handled is not what the log holds."""
         named = LogRolledBack(f"query {self.options.name!r}", error.known, error.found)
         named.__cause__ = error
-        return replace(self.lost(), is_known=False, stopped=named, last_error=named)
+        return replace(self.lost(), is_known=False, stopped=named)
 
     # --- reports: handling
 
@@ -392,7 +396,7 @@ class QueryState(Struct, frozen=True):
         state = replace(state._store_works(), commits=left, look_up_at=self.look_up_at if self.is_live else 0.0)
         if self.failure is None or (self.failure.commit is not None and position < self.failure.commit.position):
             return state
-        return state._forget_failure()
+        return replace(state, failure=None)
 
     def _moved_to(self, position: int, handled_since: float | None) -> Self:
         """Move on without storing the checkpoint: that is due soon where something was handled."""
@@ -446,7 +450,7 @@ class QueryState(Struct, frozen=True):
         commit = commits[0] if commits else None
         attempts = self._attempts_of(commit) + 1
         again = now + self.options.backoff.delay(attempts)
-        state = replace(state, failure=Failure(error, attempts, again, commit, is_setup), last_error=error)
+        state = replace(state, failure=Failure(error, attempts, again, commit, is_setup))
         if is_fatal:
             return replace(state, stopped=error)
         return state if attempts < self.options.max_attempts else state._exhausted(commit, error)
@@ -473,10 +477,7 @@ class QueryState(Struct, frozen=True):
                 assert_never(never)
 
     def _reject(self, commit: StoredCommit, rejection: Rejection) -> Self:
-        return replace(self._forget_failure(), rejected={**self.rejected, commit.position: rejection})
-
-    def _forget_failure(self) -> Self:
-        return replace(self, failure=None, last_error=None)
+        return replace(self, failure=None, rejected={**self.rejected, commit.position: rejection})
 
     def store_failed(self, error: EventreeError, now: float) -> Self:
         """Wait for the store; what was under way may have been committed, so claim the checkpoint again then."""
@@ -485,14 +486,11 @@ class QueryState(Struct, frozen=True):
             self.lost(),
             store_failures=failures,
             store_retry_at=now + STORE_BACKOFF.delay(failures),
-            last_error=error,
+            store_error=error,
         )
 
     def _store_works(self) -> Self:
-        if not self.store_failures:
-            return self
-        error = self.last_error if self.failure is not None or self.is_over else None
-        return replace(self, store_failures=0, store_retry_at=0.0, last_error=error)
+        return replace(self, store_failures=0, store_retry_at=0.0, store_error=None) if self.store_failures else self
 
     # --- what an operator wants
 
@@ -505,7 +503,6 @@ class QueryState(Struct, frozen=True):
             stored=self.stored,
             is_live=self.is_live,
             settled_position=self.settled_position,
-            last_error=self.last_error,
             is_paused=self.is_paused,
             skipped=self.skipped,
         )
@@ -520,7 +517,7 @@ class QueryState(Struct, frozen=True):
 
     def resumed(self) -> Self:
         """Go on after a pause or a failure; claim the checkpoint again, as much may have happened meanwhile."""
-        return replace(self.lost()._forget_failure(), stopped=None, is_paused=False)
+        return replace(self.lost(), failure=None, stopped=None, is_paused=False)
 
     def with_skipped(self, position: int) -> Self:
         """Skip the failing commit.

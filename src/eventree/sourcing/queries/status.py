@@ -1,4 +1,4 @@
-"""What handles tell of a query: what it is doing and how far it is."""
+"""What a handle reports about its query: status, position, lag."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,35 +11,35 @@ class QueryStatus(Enum):
     RUNNING = "running"
     """It follows the log."""
     RETRYING = "retrying"
-    """Its handler failed, or its store is away; it waits and tries again."""
+    """Its handler failed or its store is unavailable; it will try again."""
     WAITING = "waiting"
-    """Another process works on it; this one takes over as soon as that one ends, or is not heard of for its lease."""
+    """Another process holds the lease; this one takes over when that one stops or its lease expires."""
     BUILDING = "building"
-    """It is a new version that has not read as far as the live one; it goes live when it has."""
+    """It is a new version that has not read as far as the live one yet; it goes live once it has."""
     PAUSED = "paused"
-    """Somebody paused it."""
+    """It was paused."""
     SUPERSEDED = "superseded"
-    """A newer version is live; nothing is handed to this one any more."""
+    """A newer version is live; this one gets no more events."""
     STOPPED = "stopped"
-    """It gave up; nothing is handed to it until it is resumed."""
+    """It gave up after failures; it gets no events until it is resumed."""
 
 
 @dataclass(frozen=True, slots=True)
 class QueryStats:
-    """Tell how a query is doing.
+    """The state of a query, in numbers.
 
     Attributes:
-        name: The query.
+        name: The name of the query.
         version: Its version.
         status: What it is doing.
         is_live: Whether its results count, as far as this process knows.
         position: Its checkpoint.
         head: The newest position of the store.
-        lag_seconds: How long ago the oldest event that it has not handled was stored; 0 if there is none.
-        failures: How often in a row its handler failed at the same events.
+        lag_seconds: The age of the oldest event that it has not handled, in seconds; 0 if there is none.
+        failures: How often in a row its handler has failed on the same events.
         parked: How many commits are parked.
         skipped: How many commits were skipped in this process.
-        ignored: How many events of unknown types were left out in this process, one that was tried again each time.
+        ignored: How many events of unknown types were skipped in this process; a repeated one counts each time.
         last_error: The last failure, None after a success.
     """
 
@@ -58,17 +58,17 @@ class QueryStats:
 
     @property
     def lag_events(self) -> int:
-        """How many events of the store it has not looked at."""
+        """The number of events of the store that it has not looked at."""
         return max(self.head - self.position, 0)
 
 
 @dataclass(frozen=True, slots=True)
 class QueryProgress:
-    """Tell how far a query is on its way.
+    """The progress of a query towards a target.
 
     Attributes:
         position: Its checkpoint.
-        target: Where it is going.
+        target: The position it is to reach.
     """
 
     position: int
@@ -81,5 +81,5 @@ class QueryProgress:
 
 
 def seconds_since(moment: datetime, now: datetime) -> float:
-    """Return how long ago something was stored, never less than 0, as clocks of different machines differ."""
+    """Return the age of something stored, at least 0, as the clocks of machines differ."""
     return max((now - moment).total_seconds(), 0.0)

@@ -1,4 +1,4 @@
-"""What goes into `queries=[...]`: a name, how to follow the log, and what to do with events."""
+"""`Query` and `Projection`, and their base `Subscription`: what goes into `queries=[...]`."""
 
 import os
 import socket
@@ -14,6 +14,9 @@ from eventree.domain.events import EventEnvelope
 from eventree.domain.limits import check_id
 from eventree.errors import InvalidArgument
 from eventree.errors.arguments import check_count
+from eventree.instrumentation import Instrumentation
+from eventree.instrumentation.guard import GuardedInstrumentation
+from eventree.sourcing.guarded import guarded
 from eventree.sourcing.queries.actor import QueryActor
 from eventree.sourcing.queries.at_least_once import AtLeastOnce, QueryHandler
 from eventree.sourcing.queries.decoding import Decoding
@@ -34,26 +37,26 @@ Step: TypeAlias = Callable[[ConnectionT], Awaitable[None]]
 
 
 class Subscription(ABC, Generic[EventT_contra]):
-    """Follow the log from a durable checkpoint: the base of `Query` and `Projection`.
+    """A durable subscription to the log: the base of `Query` and `Projection`.
 
     Attributes:
-        name: Names the query and its checkpoint; unique in a store.
+        name: The name of the query and of its checkpoint; unique in a store.
         version: Part of the checkpoint's key.
     """
 
     def __init__(
         self, name: str, follows: "Iterable[Followed[EventT_contra]]", options: QueryOptions, partitions: int = 1
     ) -> None:
-        """Describe how to follow.
+        """Describe the subscription.
 
         Args:
             name: 1 to 255 bytes of UTF-8.
-            follows: The aggregate types whose events it gets; none for that of the `EventSourcing` it is given to.
+            follows: The aggregate types whose events it gets; none for the one of its `EventSourcing`.
             options: See `QueryOptions`.
-            partitions: How many workers share it; default 1.
+            partitions: How many workers share the aggregates; default 1.
 
         Raises:
-            InvalidArgument: One of them cannot work.
+            InvalidArgument: An argument is invalid.
         """
         self._options = Options.of(name, options)
         self._follows = tuple(follows) if isinstance(follows, Iterable) else follows
@@ -69,25 +72,37 @@ class Subscription(ABC, Generic[EventT_contra]):
         version = f", version={self.version}" if self.version > 1 else ""
         return f"{type(self).__name__}({self.name!r}{version})"
 
-    def handle(self, store: EventStore, *, follows: "Iterable[Followed[EventT_contra]]" = ()) -> QueryHandle:
-        """Return a handle on this query on a store, to run it without any `EventSourcing`, and to observe and steer it.
+    def handle(
+        self,
+        store: EventStore,
+        *,
+        follows: "Iterable[Followed[EventT_contra]]" = (),
+        instrumentation: Instrumentation | None = None,
+    ) -> QueryHandle:
+        """Return a handle for this query on a store: run it without an `EventSourcing`, observe it, control it.
 
         Args:
             store: Keeps the events and the checkpoint.
-            follows: The aggregate types whose events it gets, where it does not say so itself.
+            follows: The aggregate types whose events it gets if it names none itself.
+            instrumentation: Observes the calls of its handler; default none.
 
         Raises:
-            InvalidArgument: It does not say whose events it follows, or the store cannot hold what it needs.
+            InvalidArgument: No aggregate type is named, or the store has no tables for a projection.
         """
-        owner, store = _new_owner(), checked(store)
-        parts = [self._part(options, store, self._follows or follows, owner) for options in self._parts]
+        owner, store, observer = _new_owner(), checked(store), guarded(instrumentation)
+        parts = [self._part(options, store, self._follows or follows, owner, observer) for options in self._parts]
         return QueryHandle(self.name, self.version, store, parts)
 
     def _part(
-        self, options: Options, store: EventStore, follows: "Iterable[Followed[EventT_contra]]", owner: str
+        self,
+        options: Options,
+        store: EventStore,
+        follows: "Iterable[Followed[EventT_contra]]",
+        owner: str,
+        instrumentation: GuardedInstrumentation | None,
     ) -> QueryPart:
         decoding: Decoding[EventT_contra] = Decoding(follows, ignore_unknown=options.ignore_unknown)
-        delivery = self._delivery(options, store, decoding)
+        delivery = self._delivery(options, store, decoding, instrumentation)
         published = Published(QueryState(options, owner, delivery.recheck_after))
         id = options.key[0] if self.version == 1 else options.key
         spec: ChildSpec[QueryMessage, int] = ChildSpec(
@@ -97,31 +112,43 @@ class Subscription(ABC, Generic[EventT_contra]):
         )
         return QueryPart(options.key, spec, published, decoding)
 
-    def child_spec(self, store: EventStore) -> ChildSpec[Never, object]:
+    def child_spec(
+        self, store: EventStore, *, instrumentation: Instrumentation | None = None
+    ) -> ChildSpec[Never, object]:
         """Return this query on a store as a child of your own supervisor: `handle(store).child_spec()`.
 
         Args:
             store: Keeps the events and the checkpoint.
+            instrumentation: Observes the calls of its handler; default none. For restarts, give your supervisor
+                `on_event=report_restarts(instrumentation)`.
 
         Raises:
             InvalidArgument: See `handle`.
         """
         if not self._follows:
-            raise InvalidArgument("follows", "must name an aggregate type, as there is no EventSourcing to tell")
-        return self.handle(store).child_spec()
+            raise InvalidArgument(
+                "follows", "is required outside of an EventSourcing: name the aggregate types to follow"
+            )
+        return self.handle(store, instrumentation=instrumentation).child_spec()
 
     @abstractmethod
-    def _delivery(self, options: Options, store: EventStore, decoding: "Decoding[EventT_contra]") -> Delivery:
+    def _delivery(
+        self,
+        options: Options,
+        store: EventStore,
+        decoding: "Decoding[EventT_contra]",
+        instrumentation: GuardedInstrumentation | None,
+    ) -> Delivery:
         """Return how events reach the user's function."""
 
 
 class Query(Subscription[EventT_contra]):
-    """Hand every commit to a function, in the order of the log, at least once.
+    """A subscription that feeds a read model: a function gets every commit, in the order of the log, at least once.
 
-    The checkpoint moves after the function has returned, so a crash repeats what was not yet stored: what was handled
-    within 0.1 s, or 500 positions. Make the function idempotent, for example by setting values instead of adding to
-    them, or use a `Projection`. Commands that it executes have the commit's id as their `causation_id`; one that has a
-    `command_id` made of it takes place once.
+    The checkpoint is stored after the function has returned, so a crash repeats the last commits: at most 0.1 s or 500
+    positions of them. Make the function idempotent, for example by setting values instead of adding to them, or use a
+    `Projection`. Commands that it executes get the commit's id as their `causation_id`; give them a `command_id` made
+    from it, and they take effect once.
     """
 
     def __init__(
@@ -136,32 +163,38 @@ class Query(Subscription[EventT_contra]):
         """Describe a query.
 
         Args:
-            name: Names it and its checkpoint, unique in a store; 1 to 255 bytes of UTF-8.
-            handler: Called with `(aggregate_id, events)`; sync or async. If it raises, the same events are tried
-                again after a while; see `on_failure`. `query_context()` tells it more.
-            follows: The aggregate types whose events it gets; default that of the `EventSourcing` it is given to.
-            partitions: How many workers share it, by aggregate; default 1. Each has a checkpoint and a lease of its
-                own, so that several processes share the work too. Order is kept for each aggregate. Another number is
-                another query: it begins anew, as no checkpoint tells how far each aggregate is.
+            name: Its name and that of its checkpoint, unique in a store; 1 to 255 bytes of UTF-8.
+            handler: Called with `(aggregate_id, events)`; sync or async. If it raises, it gets the same events again
+                after a while; see `on_failure`. Inside, `query_context()` returns more.
+            follows: The aggregate types whose events it gets; default the one of its `EventSourcing`.
+            partitions: How many workers share the aggregates; default 1. Each has its own checkpoint and lease, so
+                that several processes can share the work. Order is kept within each aggregate. With another number
+                the query starts over, since no checkpoint says how far each aggregate is.
             **options: See `QueryOptions`.
 
         Raises:
-            InvalidArgument: One of them cannot work.
+            InvalidArgument: An argument is invalid.
         """
         super().__init__(name, follows, options, partitions)
         _check_callable("handler", handler, "aggregate_id", "events")
         self._handler = handler
 
-    def _delivery(self, options: Options, store: EventStore, decoding: "Decoding[EventT_contra]") -> Delivery:
-        return AtLeastOnce(self._handler, store, options, decoding)
+    def _delivery(
+        self,
+        options: Options,
+        store: EventStore,
+        decoding: "Decoding[EventT_contra]",
+        instrumentation: GuardedInstrumentation | None,
+    ) -> Delivery:
+        return AtLeastOnce(self._handler, store, options, decoding, instrumentation)
 
 
 class Projection(Subscription[EventT_contra]):
-    """Keep tables in the store's database up to date: rows and checkpoint are committed together, exactly once.
+    """A read model in tables of the store's own database: rows and checkpoint are committed together, exactly once.
 
     It runs on `SQLiteStore` and `PostgresStore`. Its functions get the driver's own connection (aiosqlite's or
-    asyncpg's) inside of a transaction, and leave `BEGIN`, `COMMIT` and `ROLLBACK` to the library. On SQLite nobody else
-    can write meanwhile: do not wait for anything else in them. Commands cannot be executed from inside.
+    asyncpg's) inside of a transaction, and leave `BEGIN`, `COMMIT` and `ROLLBACK` to the library. On SQLite the
+    transaction holds the write lock, so keep it short and wait for nothing else in it. It cannot execute commands.
     """
 
     def __init__(
@@ -178,18 +211,18 @@ class Projection(Subscription[EventT_contra]):
         """Describe a projection.
 
         Args:
-            name: Names it and its checkpoint, unique in a store; 1 to 255 bytes of UTF-8.
+            name: Its name and that of its checkpoint, unique in a store; 1 to 255 bytes of UTF-8.
             project: Async, called with `(connection, events)`: the events of one or more whole commits, at most 1,000
                 events unless one commit has more. If it raises, nothing of the batch is stored, and the commits are
-                tried one by one; see `on_failure`.
-            setup: Async, called with the connection once for a name and version, before the first event: make tables.
+                delivered one by one; see `on_failure`.
+            setup: Async, called with the connection once per name and version, before the first event: create tables.
             swap: Async, called with the connection once, when this version goes live: rename tables, drop old ones.
-            clear: Async, called with the connection when `reset` wants to begin anew: empty the tables.
-            follows: The aggregate types whose events it gets; default that of the `EventSourcing` it is given to.
+            clear: Async, called with the connection by `reset`: empty the tables.
+            follows: The aggregate types whose events it gets; default the one of its `EventSourcing`.
             **options: See `QueryOptions`.
 
         Raises:
-            InvalidArgument: One of them cannot work.
+            InvalidArgument: An argument is invalid.
         """
         super().__init__(name, follows, options)
         _check_async("project", project, "connection", "events")
@@ -198,12 +231,18 @@ class Projection(Subscription[EventT_contra]):
                 _check_async(role, step, "connection")
         self._steps = Steps(project, setup, swap, clear)
 
-    def _delivery(self, options: Options, store: EventStore, decoding: "Decoding[EventT_contra]") -> Delivery:
+    def _delivery(
+        self,
+        options: Options,
+        store: EventStore,
+        decoding: "Decoding[EventT_contra]",
+        instrumentation: GuardedInstrumentation | None,
+    ) -> Delivery:
         if not _has_transactions(store):
             raise InvalidArgument(
                 "store", f"{store!r} has no tables for {self!r}; use SQLiteStore or PostgresStore, or a Query"
             )
-        return ExactlyOnce(self._steps, store, options, decoding)
+        return ExactlyOnce(self._steps, store, options, decoding, instrumentation)
 
 
 def _has_transactions(store: EventStore) -> TypeGuard[TransactionalStore[Any]]:
@@ -211,7 +250,7 @@ def _has_transactions(store: EventStore) -> TypeGuard[TransactionalStore[Any]]:
 
 
 def _new_owner() -> str:
-    """Return a name for a worker, which no other worker has and from which people see where it runs."""
+    """Return a unique name for a worker that shows where it runs."""
     return f"{socket.gethostname()[:100]}/{os.getpid()}/{uuid4().hex}"
 
 

@@ -11,10 +11,10 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from eventree.errors import InvalidArgument
 
 _LABEL = "[A-Za-z0-9_-]{1,63}"
-_PLACE: Final = re.compile(
-    rf"(?:/[^,:]*|{_LABEL}(?:\.{_LABEL})*\.?|\[[0-9A-Fa-f:.]+\])(?::(?P<port>[^:]*))?"  # a folder, a name, or IPv6
+_PLACE: Final = re.compile(  # a folder, a name or address, or an IPv6 address; and a port
+    rf"(?P<host>/[^,:]*|{_LABEL}(?:\.{_LABEL})*\.?|\[[0-9A-Fa-f:.]+\])(?::(?P<port>[0-9]{{0,5}}))?"
 )
-_PORT: Final = re.compile(r"[0-9]{1,5}")
+_PORT: Final = re.compile("[0-9]{1,5}")
 _NO_PORT = 2**16
 
 
@@ -56,9 +56,11 @@ def parse(dsn: str, *, require_tls: bool) -> Address:
     if "#" in dsn or "\0" in unquote(dsn) or dsn.count("@") > min(parts.netloc.count("@"), 1):
         raise InvalidArgument("dsn", "must have @ : / ? # [ ] in a user or a password percent-encoded, as %40 for @")
     places = _places(parts.netloc.rpartition("@")[2], options)
-    shown = ",".join(places)
-    mode = _sslmode(options)
-    is_local = "service" not in options and all(_is_local(place) for place in places)
+    shown = ",".join(place.string for place in places)
+    # A service file is not read here; it takes precedence over PGSSLMODE.
+    usual = "prefer" if "service" in options else os.environ.get("PGSSLMODE") or "prefer"
+    mode = options.get("sslmode", usual)
+    is_local = "service" not in options and all(_is_local(place["host"]) for place in places)
     if require_tls and not is_local and mode != "verify-full":
         raise InvalidArgument(
             "dsn",
@@ -68,40 +70,29 @@ def parse(dsn: str, *, require_tls: bool) -> Address:
     return Address(dsn, f"postgresql://{shown or 'local'}/{parts.path.lstrip('/')}")
 
 
-def _places(network: str, options: Mapping[str, str]) -> list[str]:
+def _places(network: str, options: Mapping[str, str]) -> list[re.Match[str]]:
     """Return the hosts that the driver will use, each with an optional port; none for the sockets of this machine.
 
     The driver splits hosts before it decodes them. Here only a socket directory, which must be encoded, is decoded; any
     other `%` is refused.
     """
+    named = network or options.get("host") or os.environ.get("PGHOST") or ""
+    texts = named.split(",") if named else []
     if network:
-        places = [unquote(place) if place.lower().startswith("%2f") else place for place in network.split(",")]
-    else:
-        places = (options.get("host") or os.environ.get("PGHOST") or "").split(",")
-    if places == [""]:
-        places = []
-    found = [_PLACE.fullmatch(place) for place in places]
-    ports = [match["port"] for match in found if match and match["port"]]
+        texts = [unquote(text) if text.lower().startswith("%2f") else text for text in texts]
+    found = [match for text in texts if (match := _PLACE.fullmatch(text))]
+    ports = [match["port"] for match in found if match["port"]]
     ports += options["port"].split(",") if "port" in options else []
-    if not all(found) or not all(_PORT.fullmatch(port) and int(port) < _NO_PORT for port in ports):
+    if len(found) < len(texts) or not all(_PORT.fullmatch(port) and int(port) < _NO_PORT for port in ports):
         raise InvalidArgument("dsn", "has an invalid host or port (check PGHOST too)")
-    return places
+    return found
 
 
-def _sslmode(options: Mapping[str, str]) -> str:
-    """Return the sslmode in effect; a service file, which is not read here, takes precedence over PGSSLMODE."""
-    usual = "prefer" if "service" in options else os.environ.get("PGSSLMODE") or "prefer"
-    return options.get("sslmode", usual)
-
-
-def _is_local(place: str) -> bool:
-    """Return whether a host, with an optional port, is this machine: a socket directory, or loopback."""
-    if place.startswith("/"):
-        return True
-    host = place[1 : place.index("]")] if place.startswith("[") else place.partition(":")[0]
-    if host == "localhost":
+def _is_local(host: str) -> bool:
+    """Return whether a host is this machine: a socket directory, or loopback."""
+    if host.startswith("/") or host == "localhost":
         return True
     try:
-        return ipaddress.ip_address(host).is_loopback
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
         return False

@@ -63,6 +63,10 @@ class Connections:
 
     On cancellation the driver would ask the server to cancel whatever runs on that connection, and that request may
     arrive when the next caller's statement runs.
+
+    The pool of asyncpg would not replace this class: what it offers is the list of idle connections. It costs a task
+    and a proxy for each call (measured: a read takes 1.35 times as long), it does not serve waiting callers in order,
+    and it takes a lost connection away from its user, on whom then even `is_closed()` raises.
     """
 
     def __init__(
@@ -154,8 +158,6 @@ class Connections:
         self._circuit.check()
         try:
             connection = await self._connect()
-        except EventStoreError:
-            raise
         except DRIVER_ERRORS as error:
             failure = translate(error, self._address.where)
             if isinstance(failure, StoreUnusable):
@@ -226,8 +228,7 @@ class Connections:
 
     async def _take(self) -> Connection:
         while self._idle:
-            connection = self._idle.pop()
-            if not connection.is_closed():
+            if not (connection := self._idle.pop()).is_closed():
                 return connection
         return await self.connect()
 

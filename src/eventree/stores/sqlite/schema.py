@@ -5,7 +5,7 @@ from typing import Final
 
 from eventree.errors import SchemaTooNew, StoreUnusable
 from eventree.stores.sqlite.connection import execute_when_unlocked, writing
-from eventree.stores.sqlite.wal import MAX_BYTES, warn_of_reset_bug
+from eventree.stores.sqlite.wal import MAX_BYTES, mention_reset_bug
 
 SCHEMA_VERSION: Final = 1
 
@@ -122,7 +122,7 @@ def open_writer(db: sqlite3.Connection, path: str, busy_timeout: float) -> None:
                 db.execute(statement)
         db.execute("UPDATE eventree SET schema_version = schema_version")  # fails now if the file is read-only
     _wait_for_others(db, 0)  # from now on, `execute_when_unlocked` waits
-    warn_of_reset_bug(path)
+    mention_reset_bug(sqlite3.sqlite_version_info)
 
 
 def open_projection_connection(db: sqlite3.Connection, path: str) -> None:

@@ -1,8 +1,9 @@
-"""The write-ahead log (WAL): limit its size, and warn of a bug in older versions of SQLite."""
+"""The write-ahead log (WAL): limit its size, and mention a bug in older versions of SQLite."""
 
 import logging
 import os
 import sqlite3
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -66,35 +67,20 @@ def _truncate(db: sqlite3.Connection) -> bool:
         db.execute("PRAGMA busy_timeout = 0")
 
 
-def warn_of_reset_bug(path: str) -> None:
-    """Warn if this SQLite can corrupt a file written by several processes, and another process has it open."""
-    others = _other_processes(path) if _has_reset_bug(sqlite3.sqlite_version_info) else set[int]()
-    if others:
-        logger.warning(
-            "%s is open in other processes too (%s), and SQLite %s can corrupt a file that several processes write at "
-            "the same instant (its WAL-reset bug); use SQLite 3.51.3 or newer, a single process, or Postgres",
-            path,
-            ", ".join(map(str, sorted(others))),
-            sqlite3.sqlite_version,
+@cache
+def mention_reset_bug(version: tuple[int, ...]) -> None:
+    """Log once if a version of SQLite can corrupt a file that several processes write.
+
+    It is no warning, since most installed versions have the bug and most files have one process.
+    """
+    if _has_reset_bug(version):
+        logger.info(
+            "SQLite %s can corrupt a file that several processes write at the same instant (its WAL-reset bug); "
+            "use SQLite 3.51.3 or newer, a single process per file, or Postgres",
+            ".".join(map(str, version)),
         )
 
 
 def _has_reset_bug(version: tuple[int, ...]) -> bool:
     """Return whether a version lacks the fix of 3.51.3, which was backported to 3.50.7 and 3.44.6."""
     return version < (3, 51, 3) and not (3, 50, 7) <= version < (3, 51) and not (3, 44, 6) <= version < (3, 45)
-
-
-def _other_processes(path: str) -> set[int]:
-    """Return the other processes that have the database open; only Linux can tell.
-
-    Every connection holds a lock on the WAL's index. Testing that lock would mean opening the file, and closing it
-    again would drop the locks that SQLite itself holds in this process.
-    """
-    try:
-        index = Path(f"{os.path.realpath(path)}-shm").stat()
-        locks = Path("/proc/locks").read_text(encoding="ascii")
-    except OSError:
-        return set()
-    file = f"{os.major(index.st_dev):02x}:{os.minor(index.st_dev):02x}:{index.st_ino}"
-    rows = (line.split() for line in locks.splitlines())
-    return {int(pid) for *_, pid, locked, _, _ in rows if locked == file} - {os.getpid()}

@@ -1,4 +1,4 @@
-"""Every promise of `eventree.stores.contract` as a test, one file per kind of promise."""
+"""The contract of event stores (`eventree.stores.contract`) as tests: one file for each part of the contract."""
 
 from eventree.testing.suite.appends import AppendPromises
 from eventree.testing.suite.backwards import BackwardsPromises, EventTypePromises
@@ -31,10 +31,10 @@ class EventStoreSuite(
     LimitPromises,
     LifecyclePromises,
 ):
-    """Every promise about one store; any store that passes works with `EventSourcing`.
+    """Test every promise of the `EventStore` contract; a store that passes works with `EventSourcing`.
 
-    A subclass whose name begins with `Test` has a fixture `store`, an empty, open store. It needs pytest and
-    pytest-asyncio, with `asyncio_mode = "auto"` or with the subclass marked `@pytest.mark.asyncio`:
+    Derive a class whose name begins with `Test`, and give it a fixture `store` that yields an empty, open store. The
+    suite needs pytest and pytest-asyncio, with `asyncio_mode = "auto"` or the class marked `@pytest.mark.asyncio`:
 
         class TestMyStore(EventStoreSuite, SharedStoreSuite):
             @pytest.fixture
@@ -46,6 +46,7 @@ class EventStoreSuite(
                 async with new_store() as store:
                     yield store
 
-    `SharedStoreSuite` and its `new_store` are for stores whose data outlives the object. A store keeps the promises
-    about limits by deriving from `eventree.stores.CheckedStore`.
+    Add `SharedStoreSuite` and its fixture `new_store` if the data outlives the store object, and
+    `TransactionalStoreSuite` if the store has transactions for projections. Derive the store from
+    `eventree.stores.CheckedStore` to keep the promises about limits.
     """

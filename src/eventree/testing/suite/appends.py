@@ -1,4 +1,4 @@
-"""What a store promises about appends."""
+"""Promises about appends."""
 
 import asyncio
 from collections import Counter
@@ -10,16 +10,16 @@ from eventree.testing.store_values import append, event, log, positions, request
 
 
 class AppendPromises:
-    """Each request is kept or refused by itself: wholly, or without a trace."""
+    """Each request is kept or refused by itself: all of its events and commands are stored, or none."""
 
-    async def test_events_are_kept_and_the_outcome_tells_where_the_last_one_is(self, store: EventStore) -> None:
+    async def test_an_append_returns_sequence_and_position_of_the_last_event(self, store: EventStore) -> None:
         assert await append(store, request("a", events=3)) == [Appended(3, 3)]
         [outcome] = await append(store, request("a", after=3, events=2))
         assert outcome == Appended(5, 5)
         assert isinstance(outcome, Appended)
         assert {type(number) for number in (outcome.sequence, outcome.position)} == {int}
 
-    async def test_what_was_acknowledged_can_be_read_at_once(self, store: EventStore) -> None:
+    async def test_acknowledged_events_can_be_read_at_once(self, store: EventStore) -> None:
         for number in range(20):
             [outcome] = await append(store, request("a", after=number))
             assert (await store.read(number, 10)).position == await store.head() == number + 1
@@ -30,7 +30,7 @@ class AppendPromises:
         outcomes = await append(store, request("c", events=2), request("b"), request("a"), request("b2", after=7))
         assert outcomes == [Appended(2, 3), Conflict(1), Appended(1, 4), Conflict(0)]
 
-    async def test_no_requests_have_no_outcomes(self, store: EventStore) -> None:
+    async def test_an_append_of_no_requests_returns_no_outcomes(self, store: EventStore) -> None:
         assert await append(store) == []
         assert await store.head() == 0
 
@@ -46,7 +46,7 @@ class AppendPromises:
         assert outcomes == [Appended(1, 2), Conflict(1), DuplicateCommand(frozenset({"once"})), Appended(1, 3)]
         assert [(event.position, event.aggregate_id) for event in await log(store)] == [(1, "a"), (2, "b"), (3, "d")]
 
-    async def test_a_conflict_leaves_no_trace_and_the_other_requests_are_kept(self, store: EventStore) -> None:
+    async def test_a_conflict_stores_nothing_and_the_other_requests_are_kept(self, store: EventStore) -> None:
         await append(store, request("a", events=2))
         refused = request("a", after=1, commands=["refused"])
         assert await append(store, refused, request("b", commands=["kept"])) == [Conflict(2), Appended(1, 3)]
@@ -54,7 +54,7 @@ class AppendPromises:
         assert set(await store.find_commands(["refused", "kept"])) == {"kept"}
         assert positions((await stream(store, "b")).events) == [3]
 
-    async def test_a_conflict_tells_where_the_aggregate_stands(self, store: EventStore) -> None:
+    async def test_a_conflict_returns_the_current_sequence(self, store: EventStore) -> None:
         await append(store, request("a", events=2))
         assert await append(store, request("a", after=1)) == [Conflict(2)]
         assert await append(store, request("a", after=3)) == [Conflict(2)]
@@ -66,7 +66,7 @@ class AppendPromises:
         assert (page.sequence, page.position, list(page.events)) == (0, 0, [])
         assert await append(store, request("a")) == [Appended(1, 1)]
 
-    async def test_aggregates_of_different_types_with_one_id_are_two(self, store: EventStore) -> None:
+    async def test_the_same_id_in_two_types_is_two_aggregates(self, store: EventStore) -> None:
         outcomes = await append(store, request("a", type="x", events=2), request("a", type="y"))
         assert outcomes == [Appended(2, 2), Appended(1, 3)]
         assert (await stream(store, "a", type="x")).sequence == 2
@@ -85,13 +85,13 @@ class AppendPromises:
         assert await append(store, request("new", after=1, events=0)) == [Conflict(0)]
         assert await store.head() == 3
 
-    async def test_of_many_writers_at_once_one_wins_and_the_others_see_where_it_stands(self, store: EventStore) -> None:
+    async def test_one_of_many_concurrent_writers_wins_and_the_others_conflict(self, store: EventStore) -> None:
         async with asyncio.timeout(30):
             outcomes = await asyncio.gather(*(append(store, request("a")) for _ in range(20)))
         assert (outcomes.count([Appended(1, 1)]), outcomes.count([Conflict(1)])) == (1, 19)
         assert await store.head() == 1
 
-    async def test_many_tasks_may_append_and_read_at_once(self, store: EventStore) -> None:
+    async def test_many_tasks_can_append_and_read_concurrently(self, store: EventStore) -> None:
         async def one(id: str) -> None:
             assert isinstance((await append(store, request(id, events=2)))[0], Appended)
             assert (await stream(store, id)).sequence == 2
@@ -100,15 +100,15 @@ class AppendPromises:
             await asyncio.gather(*(one(f"a{number}") for number in range(30)))
         assert positions(await log(store)) == list(range(1, 61))
 
-    async def test_a_cancelled_append_is_kept_wholly_or_not_at_all_and_harms_no_other(self, store: EventStore) -> None:
+    async def test_a_cancelled_append_is_atomic_and_does_not_affect_others(self, store: EventStore) -> None:
         for steps in range(25):
-            given_up = asyncio.create_task(append(store, request(f"{steps}", events=3, commands=[f"{steps}"])))
+            cancelled = asyncio.create_task(append(store, request(f"{steps}", events=3, commands=[f"{steps}"])))
             other = asyncio.create_task(append(store, request(f"other {steps}")))
             for _ in range(steps):
                 await asyncio.sleep(0)
-            given_up.cancel()
+            cancelled.cancel()
             async with asyncio.timeout(30):
-                await asyncio.wait([given_up])
+                await asyncio.wait([cancelled])
                 assert isinstance((await other)[0], Appended)
         await append(store, request("last"))
         stored = Counter(event.aggregate_id for event in await log(store))
@@ -116,16 +116,16 @@ class AppendPromises:
         assert set(await store.find_commands([f"{steps}" for steps in range(25)])) == set(filter(str.isdecimal, stored))
         assert positions(await log(store)) == list(range(1, stored.total() + 1))
 
-    async def test_recorded_at_is_aware_utc_and_about_now(self, store: EventStore) -> None:
+    async def test_recorded_at_is_the_current_time_in_utc(self, store: EventStore) -> None:
         before = datetime.now(UTC)
         await append(store, request("a"))
         after = datetime.now(UTC)
         [event] = await log(store)
         assert event.recorded_at.utcoffset() == timedelta(0)
-        # The clock may be that of another machine.
+        # The store may use the clock of another machine.
         assert before - timedelta(minutes=1) <= event.recorded_at <= after + timedelta(minutes=1)
 
-    async def test_every_field_comes_back_as_it_was_given(self, store: EventStore) -> None:
+    async def test_every_field_of_an_event_is_read_as_it_was_stored(self, store: EventStore) -> None:
         payload, metadata = '{"tëxt":  "日本😀", "b": 1, "a": "\\u0000"}', '{"ключ": "\\u0000\u2028"}'
         new = event(payload, metadata=metadata, event_type="täuft", event_version=7)
         await append(store, AppendRequest("tÿpe", "ïd \x01 😀", 0, [new]))
@@ -135,7 +135,7 @@ class AppendPromises:
         assert (kept.event_version, kept.commit_id) == (7, new.commit_id)
         assert list((await stream(store, "ïd \x01 😀", type="tÿpe")).events) == [kept]
 
-    async def test_lists_that_their_owners_change_later_change_nothing_in_the_store(self, store: EventStore) -> None:
+    async def test_changing_a_list_after_the_call_does_not_change_the_store(self, store: EventStore) -> None:
         one, two = event("1"), event("2", commit_id=uuid4())
         given = [one]
         requests = [AppendRequest("x", "a", 0, given)]

@@ -1,4 +1,4 @@
-"""What a store promises about the checkpoints of queries."""
+"""Promises about checkpoints, their leases and fencing tokens."""
 
 import asyncio
 
@@ -10,12 +10,12 @@ from eventree.testing.store_values import append, parked, request
 
 
 class CheckpointPromises:
-    """Only the newest holder of a checkpoint moves it."""
+    """Only the worker with the newest fencing token can move a checkpoint."""
 
-    async def test_a_claim_creates_a_checkpoint_at_the_beginning(self, store: EventStore) -> None:
+    async def test_the_first_claim_creates_a_checkpoint_at_position_0(self, store: EventStore) -> None:
         assert (await store.claim_checkpoint("query", 1)).position == 0
 
-    async def test_a_saved_checkpoint_is_found_by_the_next_claim_with_a_higher_fence(self, store: EventStore) -> None:
+    async def test_a_claim_returns_the_saved_position_and_a_higher_fencing_token(self, store: EventStore) -> None:
         first = await store.claim_checkpoint("query", 1)
         await store.save_checkpoint("query", 1, CheckpointUpdate(Checkpoint(7, first.fencing_token)))
         await store.save_checkpoint("query", 1, CheckpointUpdate(Checkpoint(9, first.fencing_token)))
@@ -23,13 +23,13 @@ class CheckpointPromises:
         assert second == Checkpoint(9, first.fencing_token + 1)
         assert await store.claim_checkpoint("query", 1) == Checkpoint(9, first.fencing_token + 2)
 
-    async def test_a_checkpoint_may_be_moved_back(self, store: EventStore) -> None:
+    async def test_a_checkpoint_can_be_moved_back(self, store: EventStore) -> None:
         held = await store.claim_checkpoint("query", 1)
         await store.save_checkpoint("query", 1, CheckpointUpdate(Checkpoint(9, held.fencing_token)))
         await store.save_checkpoint("query", 1, CheckpointUpdate(Checkpoint(2, held.fencing_token)))
         assert (await store.claim_checkpoint("query", 1)).position == 2
 
-    async def test_the_holder_of_an_old_fence_cannot_move_the_checkpoint(self, store: EventStore) -> None:
+    async def test_an_old_fencing_token_cannot_move_the_checkpoint(self, store: EventStore) -> None:
         old = await store.claim_checkpoint("query", 1)
         new = await store.claim_checkpoint("query", 1)
         await store.save_checkpoint("query", 1, CheckpointUpdate(Checkpoint(5, new.fencing_token)))
@@ -38,7 +38,7 @@ class CheckpointPromises:
         assert (caught.value.name, caught.value.fencing_token) == ("query", old.fencing_token)
         assert (await store.claim_checkpoint("query", 1)).position == 5
 
-    async def test_a_fence_that_was_never_given_cannot_move_the_checkpoint(self, store: EventStore) -> None:
+    async def test_a_fencing_token_that_was_never_issued_cannot_move_the_checkpoint(self, store: EventStore) -> None:
         held = await store.claim_checkpoint("query", 1)
         with pytest.raises(CheckpointFenced):
             await store.save_checkpoint("query", 1, CheckpointUpdate(Checkpoint(8, held.fencing_token + 1)))
@@ -49,21 +49,21 @@ class CheckpointPromises:
             await store.save_checkpoint("query", 1, CheckpointUpdate(Checkpoint(8, 1)))
         assert (await store.claim_checkpoint("query", 1)).position == 0
 
-    async def test_names_and_versions_have_checkpoints_of_their_own(self, store: EventStore) -> None:
+    async def test_each_name_and_version_has_its_own_checkpoint(self, store: EventStore) -> None:
         keys = [("query", 1), ("query", 2), ("Query", 1), ("quéry", 1), ("query ", 2**31 - 1)]
         for position, key in enumerate(keys, 3):
             held = await store.claim_checkpoint(*key)
             await store.save_checkpoint(*key, CheckpointUpdate(Checkpoint(position, held.fencing_token)))
         assert [(await store.claim_checkpoint(*key)).position for key in keys] == [3, 4, 5, 6, 7]
 
-    async def test_a_new_checkpoint_begins_where_it_is_asked_to(self, store: EventStore) -> None:
+    async def test_a_new_checkpoint_begins_at_the_given_start(self, store: EventStore) -> None:
         await append(store, request("a", events=3))
         assert (await store.claim_checkpoint("end", 1, LeaseRequest(start=None))).position == 3
         assert (await store.claim_checkpoint("middle", 1, LeaseRequest(start=2))).position == 2
         await append(store, request("b", events=2))
         assert (await store.claim_checkpoint("end", 1, LeaseRequest(start=None))).position == 3
 
-    async def test_a_worker_that_is_heard_of_keeps_its_checkpoint(self, store: EventStore) -> None:
+    async def test_a_lease_that_has_not_expired_keeps_other_owners_out(self, store: EventStore) -> None:
         held = await store.claim_checkpoint("query", 1, LeaseRequest("one", 60))
         with pytest.raises(CheckpointHeld) as caught:
             await store.claim_checkpoint("query", 1, LeaseRequest("two", 60))
@@ -74,27 +74,27 @@ class CheckpointPromises:
             await store.claim_checkpoint("query", 1)
         assert (await store.claim_checkpoint("other", 1, LeaseRequest("two", 60))).position == 0
 
-    async def test_a_worker_takes_over_from_itself_at_once(self, store: EventStore) -> None:
+    async def test_an_owner_can_claim_its_own_lease_again(self, store: EventStore) -> None:
         first = await store.claim_checkpoint("query", 1, LeaseRequest("one", 60))
         second = await store.claim_checkpoint("query", 1, LeaseRequest("one", 60))
         assert second.fencing_token == first.fencing_token + 1
 
-    async def test_a_checkpoint_that_was_released_is_free_at_once(self, store: EventStore) -> None:
+    async def test_a_released_lease_can_be_claimed_at_once(self, store: EventStore) -> None:
         held = await store.claim_checkpoint("query", 1, LeaseRequest("one", 60))
         assert await store.renew_checkpoint("query", 1, held.fencing_token, 0)
         assert (
             await store.claim_checkpoint("query", 1, LeaseRequest("two", 60))
         ).fencing_token == held.fencing_token + 1
 
-    async def test_only_its_holder_releases_a_checkpoint(self, store: EventStore) -> None:
+    async def test_only_the_holder_can_release_a_lease(self, store: EventStore) -> None:
         old = await store.claim_checkpoint("query", 1, LeaseRequest("one", 60))
         await store.claim_checkpoint("query", 1, LeaseRequest("one", 60))
         assert not await store.renew_checkpoint("query", 1, old.fencing_token, 0)
-        assert not await store.renew_checkpoint("nobody's", 1, 1, 0)
+        assert not await store.renew_checkpoint("never claimed", 1, 1, 0)
         with pytest.raises(CheckpointHeld):
             await store.claim_checkpoint("query", 1, LeaseRequest("two", 60))
 
-    async def test_a_worker_that_is_not_heard_of_loses_its_checkpoint(self, store: EventStore) -> None:
+    async def test_an_expired_lease_can_be_claimed_and_its_old_holder_is_fenced(self, store: EventStore) -> None:
         old = await store.claim_checkpoint("query", 1, LeaseRequest("one", 0.05))
         new = await _claimed(store, LeaseRequest("two", 60))
         assert new.fencing_token == old.fencing_token + 1
@@ -102,7 +102,7 @@ class CheckpointPromises:
             await store.save_checkpoint("query", 1, CheckpointUpdate(Checkpoint(8, old.fencing_token), 60))
         assert await store.load_checkpoint("query", 1) == StoredCheckpoint(new, "two", 0, 0, 0, 1, 0)
 
-    async def test_renewing_makes_a_claim_longer_and_moves_nothing(self, store: EventStore) -> None:
+    async def test_renewing_extends_the_lease_and_keeps_the_position(self, store: EventStore) -> None:
         held = await store.claim_checkpoint("query", 1, LeaseRequest("one", 0.0))
         await store.save_checkpoint("query", 1, CheckpointUpdate(Checkpoint(7, held.fencing_token)))
         assert await store.renew_checkpoint("query", 1, held.fencing_token, 60)
@@ -113,14 +113,14 @@ class CheckpointPromises:
         assert stored is not None
         assert stored.checkpoint == Checkpoint(7, held.fencing_token)
 
-    async def test_saving_makes_a_claim_longer(self, store: EventStore) -> None:
+    async def test_saving_extends_the_lease(self, store: EventStore) -> None:
         held = await store.claim_checkpoint("query", 1, LeaseRequest("one", 0.0))
         await store.save_checkpoint("query", 1, CheckpointUpdate(held, 60))
         with pytest.raises(CheckpointHeld) as caught:
             await store.claim_checkpoint("query", 1, LeaseRequest("two", 60))
         assert caught.value.seconds > 50
 
-    async def test_what_was_never_claimed_has_no_checkpoint(self, store: EventStore) -> None:
+    async def test_a_query_that_was_never_claimed_has_no_checkpoint(self, store: EventStore) -> None:
         assert await store.load_checkpoint("query", 1) is None
         assert await store.load_parked("query", 1) == []
 
@@ -140,7 +140,7 @@ class CheckpointPromises:
         stored = StoredCheckpoint(Checkpoint(12, held.fencing_token), "one", 3, 3, 0, 1, 12)
         assert await store.load_checkpoint("query", 1) == stored
 
-    async def test_a_parked_commit_is_forgotten_or_replaced(self, store: EventStore) -> None:
+    async def test_a_parked_commit_can_be_unparked_or_replaced(self, store: EventStore) -> None:
         held = await store.claim_checkpoint("query", 1)
         one, two = parked("a", 2), parked("b", 5)
         await store.save_checkpoint("query", 1, CheckpointUpdate(held, park=[one, two]))
@@ -148,7 +148,7 @@ class CheckpointPromises:
         await store.save_checkpoint("query", 1, CheckpointUpdate(held, unpark=[2, 77], park=[again]))
         assert await store.load_parked("query", 1) == [again]
 
-    async def test_who_is_fenced_parks_and_skips_nothing(self, store: EventStore) -> None:
+    async def test_a_fenced_worker_cannot_park_or_skip(self, store: EventStore) -> None:
         old = await store.claim_checkpoint("query", 1)
         new = await store.claim_checkpoint("query", 1)
         kept = parked("a", 2)
@@ -158,14 +158,14 @@ class CheckpointPromises:
         assert await store.load_parked("query", 1) == [kept]
         assert await store.load_checkpoint("query", 1) == StoredCheckpoint(new, "worker", 1, 0, 0, 1, 0)
 
-    async def test_a_reset_remembers_up_to_where_events_are_handled_again(self, store: EventStore) -> None:
+    async def test_replay_until_is_kept_by_later_saves(self, store: EventStore) -> None:
         held = await store.claim_checkpoint("query", 1)
         await store.save_checkpoint("query", 1, CheckpointUpdate(Checkpoint(0, held.fencing_token), replay_until=9))
         await store.save_checkpoint("query", 1, CheckpointUpdate(Checkpoint(4, held.fencing_token)))
         stored = await store.load_checkpoint("query", 1)
         assert stored == StoredCheckpoint(Checkpoint(4, held.fencing_token), "worker", 0, 0, 9, 1, 4)
 
-    async def test_the_first_version_is_live_and_a_newer_one_only_when_it_has_read_as_far(
+    async def test_a_newer_version_goes_live_only_after_reaching_the_position_of_the_live_one(
         self, store: EventStore
     ) -> None:
         one = await store.claim_checkpoint("query", 1)
@@ -180,7 +180,7 @@ class CheckpointPromises:
             assert stored == StoredCheckpoint(Checkpoint(position, two.fencing_token), "worker", 0, 0, *rest)
         assert await store.make_live("query", 2, two.fencing_token)
 
-    async def test_the_version_that_was_live_is_fenced_and_never_comes_back(self, store: EventStore) -> None:
+    async def test_the_superseded_version_is_fenced_and_never_goes_live_again(self, store: EventStore) -> None:
         one = await store.claim_checkpoint("query", 1, LeaseRequest("one", 60))
         two = await store.claim_checkpoint("query", 2)
         await store.claim_checkpoint("other", 1)
@@ -194,9 +194,7 @@ class CheckpointPromises:
         assert stored == StoredCheckpoint(Checkpoint(9, again.fencing_token), "another", 0, 0, 0, 2, 0)
         assert (await store.load_checkpoint("other", 1)) == StoredCheckpoint(Checkpoint(0, 1), "worker", 0, 0, 0, 1, 0)
 
-    async def test_what_was_handled_before_a_reset_is_a_replay_for_the_next_version_too(
-        self, store: EventStore
-    ) -> None:
+    async def test_replay_until_is_passed_on_to_the_next_live_version(self, store: EventStore) -> None:
         one = await store.claim_checkpoint("query", 1)
         await store.save_checkpoint("query", 1, CheckpointUpdate(Checkpoint(0, one.fencing_token), replay_until=9))
         two = await store.claim_checkpoint("query", 2)
@@ -204,7 +202,7 @@ class CheckpointPromises:
         assert await store.load_checkpoint("query", 2) == StoredCheckpoint(two, "worker", 0, 0, 9, 2, 0)
 
     @pytest.mark.parametrize("start", [None, 3, 2])
-    async def test_a_newer_version_begins_no_later_than_where_the_live_one_is(
+    async def test_a_newer_version_begins_no_later_than_the_live_one(
         self, store: EventStore, start: int | None
     ) -> None:
         await append(store, request("a", events=3))
@@ -213,7 +211,7 @@ class CheckpointPromises:
         assert (await store.claim_checkpoint("query", 2, LeaseRequest(start=start))).position == 2
         assert (await store.claim_checkpoint("query", 3, LeaseRequest(start=1))).position == 1
 
-    async def test_who_is_fenced_goes_live_with_nothing(self, store: EventStore) -> None:
+    async def test_a_fenced_worker_cannot_make_a_version_live(self, store: EventStore) -> None:
         await store.claim_checkpoint("query", 1)
         old = await store.claim_checkpoint("query", 2)
         new = await store.claim_checkpoint("query", 2)
@@ -225,14 +223,14 @@ class CheckpointPromises:
         stored = await store.load_checkpoint("query", 2)
         assert stored == StoredCheckpoint(new, "worker", 0, 0, 0, 1, 0)
 
-    async def test_of_versions_that_are_the_first_at_once_one_is_live(self, store: EventStore) -> None:
+    async def test_one_of_several_first_versions_claimed_concurrently_is_live(self, store: EventStore) -> None:
         await asyncio.gather(*(store.claim_checkpoint("query", version) for version in range(1, 6)))
         found = [await store.load_checkpoint("query", version) for version in range(1, 6)]
         assert len({stored.live_version for stored in found if stored is not None}) == 1
 
 
 async def _claimed(store: EventStore, lease: LeaseRequest) -> Checkpoint:
-    """Claim a checkpoint as soon as that is possible."""
+    """Claim a checkpoint as soon as its lease has expired."""
     async with asyncio.timeout(10):
         while True:
             try:

@@ -1,4 +1,4 @@
-"""What a store promises about recorded commands."""
+"""Promises about recorded commands."""
 
 import asyncio
 
@@ -7,9 +7,9 @@ from eventree.testing.store_values import TYPE, append, request, stream
 
 
 class CommandPromises:
-    """An id is recorded with the events of its command, and never twice."""
+    """A command id is recorded in the same transaction as the events of its command, and only once."""
 
-    async def test_commands_are_recorded_with_their_place(self, store: EventStore) -> None:
+    async def test_commands_are_recorded_with_their_aggregate_and_sequences(self, store: EventStore) -> None:
         await append(store, request("a", events=2, commands=["c1"]), request("a", type="other", commands=["c2"]))
         await append(store, request("a", after=2, commands=["c3"]))
         assert await store.find_commands(["c3", "c1", "c2"]) == {
@@ -18,13 +18,13 @@ class CommandPromises:
             "c3": RecordedCommand("c3", TYPE, "a", 3, 3),
         }
 
-    async def test_commands_that_are_not_recorded_are_left_out(self, store: EventStore) -> None:
+    async def test_unknown_command_ids_are_left_out(self, store: EventStore) -> None:
         await append(store, request("a", commands=["known"]))
         assert set(await store.find_commands(["unknown", "known", "KNOWN", "known "])) == {"known"}
         assert await store.find_commands(["unknown"]) == {}
         assert await store.find_commands([]) == {}
 
-    async def test_ids_may_be_asked_for_twice_and_in_any_collection(self, store: EventStore) -> None:
+    async def test_command_ids_may_be_repeated_and_in_any_collection(self, store: EventStore) -> None:
         await append(store, request("a", commands=["c"]))
         assert set(await store.find_commands(["c", "c"])) == {"c"}
         assert set(await store.find_commands({"c", "d"})) == {"c"}
@@ -43,33 +43,33 @@ class CommandPromises:
         assert (page.sequence, page.position, list(page.events)) == (0, 0, [])
         assert await append(store, request("new")) == [Appended(1, 1)]
 
-    async def test_a_recorded_command_refuses_its_request_and_names_the_ids(self, store: EventStore) -> None:
+    async def test_a_duplicate_command_refuses_its_request_and_is_named(self, store: EventStore) -> None:
         await append(store, request("a", commands=["c1", "c2"]))
         again = request("a", after=1, commands=["c2", "new", "c1"])
         assert await append(store, again, request("b")) == [DuplicateCommand(frozenset({"c1", "c2"})), Appended(1, 2)]
         assert set(await store.find_commands(["c1", "c2", "new"])) == {"c1", "c2"}
         assert (await stream(store, "a")).sequence == 1
 
-    async def test_a_recorded_command_is_refused_for_another_aggregate_too(self, store: EventStore) -> None:
+    async def test_a_duplicate_command_is_refused_for_another_aggregate(self, store: EventStore) -> None:
         await append(store, request("a", commands=["c"]))
         assert await append(store, request("b", commands=["c"])) == [DuplicateCommand(frozenset({"c"}))]
         assert (await store.find_commands(["c"]))["c"].aggregate_id == "a"
         assert (await stream(store, "b")).sequence == 0
 
-    async def test_a_recorded_command_is_refused_without_events_too(self, store: EventStore) -> None:
+    async def test_a_duplicate_command_without_events_is_refused(self, store: EventStore) -> None:
         await append(store, request("a", events=0, commands=["c"]))
         assert await append(store, request("a", events=0, commands=["c"])) == [DuplicateCommand(frozenset({"c"}))]
 
-    async def test_a_conflict_wins_over_a_recorded_command(self, store: EventStore) -> None:
+    async def test_a_conflict_takes_precedence_over_a_duplicate_command(self, store: EventStore) -> None:
         await append(store, request("a", commands=["c"]))
         assert await append(store, request("a", commands=["c"])) == [Conflict(1)]
 
-    async def test_a_conflict_wins_beside_another_request_that_is_a_repetition(self, store: EventStore) -> None:
+    async def test_a_conflict_takes_precedence_beside_another_duplicate_command(self, store: EventStore) -> None:
         await append(store, request("a", commands=["c1"]), request("b", commands=["c2"]))
         outcomes = await append(store, request("a", commands=["c1"]), request("b", after=1, commands=["c2"]))
         assert outcomes == [Conflict(1), DuplicateCommand(frozenset({"c2"}))]
 
-    async def test_of_two_requests_with_one_command_in_a_call_the_first_is_kept(self, store: EventStore) -> None:
+    async def test_the_first_of_two_requests_with_the_same_command_id_is_kept(self, store: EventStore) -> None:
         outcomes = await append(store, request("a", commands=["c"]), request("b", commands=["c"]), request("d"))
         assert outcomes == [Appended(1, 1), DuplicateCommand(frozenset({"c"})), Appended(1, 2)]
         assert (await store.find_commands(["c"]))["c"].aggregate_id == "a"
@@ -80,7 +80,7 @@ class CommandPromises:
         await append(store, *refused)
         assert await append(store, request("e", commands=["free", "also free"])) == [Appended(1, 2)]
 
-    async def test_of_many_requests_with_one_command_at_once_one_is_kept(self, store: EventStore) -> None:
+    async def test_one_of_many_concurrent_requests_with_the_same_command_id_is_kept(self, store: EventStore) -> None:
         async with asyncio.timeout(30):
             calls = (append(store, request(f"a{number}", commands=["c"])) for number in range(20))
             outcomes = [outcome for [outcome] in await asyncio.gather(*calls)]

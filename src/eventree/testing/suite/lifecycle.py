@@ -1,4 +1,4 @@
-"""What a store promises about being opened and closed."""
+"""Promises about opening and closing."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -29,19 +29,19 @@ OPERATIONS: dict[str, Callable[[EventStore], Awaitable[object]]] = {
 
 
 async def leave(store: EventStore) -> None:
-    """Leave a store that was entered."""
+    """Leave a store that was entered before."""
     await store.__aexit__(None, None, None)
 
 
 async def assert_closed(store: EventStore) -> None:
-    """Fail unless every operation of the store is unavailable."""
+    """Assert that every operation of the store raises `StoreUnavailable`."""
     for operation in OPERATIONS.values():
         with pytest.raises(StoreUnavailable):
             await operation(store)
 
 
 class LifecyclePromises:
-    """A store is open from its first entry to its last exit, as often as you like."""
+    """A store is open from its first entry to its last exit, and can be entered again."""
 
     async def test_entering_a_store_returns_it(self, store: EventStore) -> None:
         async with store as entered:
@@ -86,7 +86,7 @@ class LifecyclePromises:
         finally:
             await store.__aenter__()
 
-    async def test_tasks_that_enter_at_once_all_find_it_open(self, store: EventStore) -> None:
+    async def test_a_store_can_be_entered_concurrently(self, store: EventStore) -> None:
         async def use() -> int:
             async with store:
                 return await store.head()

@@ -1,4 +1,4 @@
-"""What a store promises to keep, and what it refuses before anything is stored."""
+"""Promises about limits: which values are stored, and which are refused before anything is stored."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -25,34 +25,38 @@ from eventree.stores.contract import (
 from eventree.testing.store_values import NOON, TYPE, append, event, log, parked, request, snapshot, stream
 
 LONGEST = "é" * 127 + "x"
-"""An id of 255 bytes."""
+"""The longest valid id, of 255 bytes."""
 
 PAYLOADS = {"ASCII": '"' + "x" * (2**20 - 2) + '"', "UTF-8": '"' + "é" * (2**19 - 1) + '"'}
 METADATA = {"ASCII": '{"k":"' + "x" * (2**16 - 8) + '"}', "UTF-8": '{"k":"' + "é" * (2**15 - 4) + '"}'}
-"""The longest texts, as JSON."""
+"""The longest valid payloads and metadata."""
 
-NO_IDS = {
+INVALID_IDS = {
     "empty": "",
     "256 bytes": "x" * 256,
     "256 bytes of UTF-8": "é" * 128,
     "NUL": "a\0b",
     "a lone surrogate": "a\ud800",
 }
-NO_PAYLOADS = {
+INVALID_PAYLOADS = {
     "1 MiB and a byte": " " + PAYLOADS["ASCII"],
     "1 MiB and a byte of UTF-8": " " + PAYLOADS["UTF-8"],
     "NUL": '"a\0b"',
     "a lone surrogate": '"\ud800"',
 }
-NO_METADATA = {**NO_PAYLOADS, "64 KiB and a byte": " " + METADATA["ASCII"], "of UTF-8": " " + METADATA["UTF-8"]}
+INVALID_METADATA = {
+    **INVALID_PAYLOADS,
+    "64 KiB and a byte": " " + METADATA["ASCII"],
+    "of UTF-8": " " + METADATA["UTF-8"],
+}
 
-REFUSED_TEXTS: dict[str, tuple[dict[str, str], Callable[[str], AppendRequest]]] = {
-    "aggregate_type": (NO_IDS, lambda text: request("a", type=text)),
-    "aggregate_id": (NO_IDS, request),
-    "command_id": (NO_IDS, lambda text: request("a", commands=["c", text])),
-    "event_type": (NO_IDS, lambda text: AppendRequest(TYPE, "a", 0, [event(), event(event_type=text)])),
-    "payload": (NO_PAYLOADS, lambda text: AppendRequest(TYPE, "a", 0, [event(), event(text)])),
-    "metadata": (NO_METADATA, lambda text: AppendRequest(TYPE, "a", 0, [event(), event(metadata=text)])),
+INVALID_TEXTS: dict[str, tuple[dict[str, str], Callable[[str], AppendRequest]]] = {
+    "aggregate_type": (INVALID_IDS, lambda text: request("a", type=text)),
+    "aggregate_id": (INVALID_IDS, request),
+    "command_id": (INVALID_IDS, lambda text: request("a", commands=["c", text])),
+    "event_type": (INVALID_IDS, lambda text: AppendRequest(TYPE, "a", 0, [event(), event(event_type=text)])),
+    "payload": (INVALID_PAYLOADS, lambda text: AppendRequest(TYPE, "a", 0, [event(), event(text)])),
+    "metadata": (INVALID_METADATA, lambda text: AppendRequest(TYPE, "a", 0, [event(), event(metadata=text)])),
 }
 
 
@@ -60,7 +64,7 @@ def _with_command(first: int, last: int) -> AppendRequest:
     return replace(request("a", after=3, events=2), commands=[NewCommand("c", first, last)])
 
 
-REFUSED_NUMBERS: dict[str, tuple[str, AppendRequest]] = {
+INCONSISTENT_REQUESTS: dict[str, tuple[str, AppendRequest]] = {
     "an event of version 0": ("event_version", AppendRequest(TYPE, "a", 0, [event(event_version=0)])),
     "an event of version 2**31": ("event_version", AppendRequest(TYPE, "a", 0, [event(event_version=2**31)])),
     "a commit id that is text": ("commit_id", AppendRequest(TYPE, "a", 0, [event(commit_id=cast("UUID", "c"))])),
@@ -79,7 +83,7 @@ async def _park(store: EventStore, *commits: ParkedCommit) -> None:
     await store.save_checkpoint("query", 1, CheckpointUpdate(Checkpoint(0, 1), park=commits))
 
 
-ASKING: dict[str, tuple[str, Callable[[EventStore, str], Awaitable[object]]]] = {
+ID_ARGUMENTS: dict[str, tuple[str, Callable[[EventStore, str], Awaitable[object]]]] = {
     "find_commands": ("command_id", lambda store, text: store.find_commands(["c", text])),
     "read_streams of a type": ("aggregate_type", lambda store, text: store.read_streams([StreamRead(text, "a")])),
     "read_streams": ("aggregate_id", lambda store, text: store.read_streams([StreamRead(TYPE, text)])),
@@ -122,7 +126,7 @@ ASKING: dict[str, tuple[str, Callable[[EventStore, str], Awaitable[object]]]] = 
     "load_snapshots of a version": ("state_version", lambda store, text: store.load_snapshots(TYPE, ["a"], text)),
 }
 
-COUNTING: dict[str, tuple[str, int, int, Callable[[EventStore, int], Awaitable[object]]]] = {
+NUMBER_ARGUMENTS: dict[str, tuple[str, int, int, Callable[[EventStore, int], Awaitable[object]]]] = {
     "a position to read after": ("after", 0, 2**63 - 1, lambda store, number: store.read(number, 10)),
     "a limit of a page": ("limit", 1, 2**31 - 1, lambda store, number: store.read(0, number)),
     "a position to read before": ("before", 1, 2**63 - 1, lambda store, number: store.read_backwards(number, 10)),
@@ -225,7 +229,7 @@ COUNTING: dict[str, tuple[str, int, int, Callable[[EventStore, int], Awaitable[o
 
 
 async def assert_refused(store: EventStore, name: str, refused: AppendRequest) -> None:
-    """Fail unless a request is refused for this argument, and with it all others of its call."""
+    """Assert that a request is refused for this argument, and with it all other requests of the call."""
     with pytest.raises(InvalidArgument) as caught:
         await append(store, request("good", commands=["good"]), refused)
     assert caught.value.name == name
@@ -234,56 +238,52 @@ async def assert_refused(store: EventStore, name: str, refused: AppendRequest) -
 
 
 class LimitPromises:
-    """Limits are the same for all stores; at a limit all is well, one more is `InvalidArgument`."""
+    """All stores have the same limits: a value at a limit is accepted, one beyond it raises `InvalidArgument`."""
 
-    @pytest.mark.parametrize("text", REFUSED_TEXTS)
-    async def test_texts_beyond_the_limits_are_refused_before_anything_is_stored(
-        self, store: EventStore, text: str
-    ) -> None:
-        texts, make = REFUSED_TEXTS[text]
+    @pytest.mark.parametrize("text", INVALID_TEXTS)
+    async def test_invalid_texts_are_refused_before_anything_is_stored(self, store: EventStore, text: str) -> None:
+        texts, make = INVALID_TEXTS[text]
         for refused in texts.values():
             await assert_refused(store, text, make(refused))
 
-    @pytest.mark.parametrize("number", REFUSED_NUMBERS)
-    async def test_what_does_not_fit_together_is_refused_before_anything_is_stored(
+    @pytest.mark.parametrize("number", INCONSISTENT_REQUESTS)
+    async def test_inconsistent_requests_are_refused_before_anything_is_stored(
         self, store: EventStore, number: str
     ) -> None:
-        name, refused = REFUSED_NUMBERS[number]
+        name, refused = INCONSISTENT_REQUESTS[number]
         await assert_refused(store, name, refused)
 
-    @pytest.mark.parametrize("operation", ASKING)
-    @pytest.mark.parametrize("id", NO_IDS)
-    async def test_to_ask_for_what_cannot_be_stored_is_refused_too(
-        self, store: EventStore, operation: str, id: str
-    ) -> None:
-        name, ask = ASKING[operation]
+    @pytest.mark.parametrize("operation", ID_ARGUMENTS)
+    @pytest.mark.parametrize("id", INVALID_IDS)
+    async def test_invalid_ids_are_refused_by_every_operation(self, store: EventStore, operation: str, id: str) -> None:
+        name, ask = ID_ARGUMENTS[operation]
         await append(store, request("a"))
         with pytest.raises(InvalidArgument) as caught:
-            await ask(store, NO_IDS[id])
+            await ask(store, INVALID_IDS[id])
         assert caught.value.name == name
 
-    @pytest.mark.parametrize("number", COUNTING)
+    @pytest.mark.parametrize("number", NUMBER_ARGUMENTS)
     async def test_numbers_beyond_the_limits_are_refused(self, store: EventStore, number: str) -> None:
-        name, lowest, highest, ask = COUNTING[number]
+        name, lowest, highest, ask = NUMBER_ARGUMENTS[number]
         for beyond in (lowest - 1, highest + 1):
             with pytest.raises(InvalidArgument) as caught:
                 await ask(store, beyond)
             assert caught.value.name == name
 
-    @pytest.mark.parametrize("payload", NO_PAYLOADS)
+    @pytest.mark.parametrize("payload", INVALID_PAYLOADS)
     async def test_snapshots_beyond_the_limits_are_refused(self, store: EventStore, payload: str) -> None:
         await append(store, request("a"))
         with pytest.raises(InvalidArgument) as caught:
-            await store.save_snapshots([snapshot("a", 1), snapshot("a", 1, payload=NO_PAYLOADS[payload])])
+            await store.save_snapshots([snapshot("a", 1), snapshot("a", 1, payload=INVALID_PAYLOADS[payload])])
         assert caught.value.name == "payload"
         assert await store.load_snapshots(TYPE, ["a"], "v1") == {}
 
     @pytest.mark.parametrize("zone", [None, timezone(timedelta(hours=5))])
-    async def test_a_snapshot_needs_a_moment_of_utc(self, store: EventStore, zone: timezone | None) -> None:
+    async def test_the_time_of_a_snapshot_must_be_utc(self, store: EventStore, zone: timezone | None) -> None:
         with pytest.raises(InvalidArgument, match="taken_at"):
             await store.save_snapshots([snapshot("a", 1, taken_at=NOON.replace(tzinfo=zone))])
 
-    async def test_ids_and_names_may_have_255_bytes(self, store: EventStore) -> None:
+    async def test_ids_and_names_of_255_bytes_are_stored(self, store: EventStore) -> None:
         new = AppendRequest(LONGEST, LONGEST, 0, [event(event_type=LONGEST)], [NewCommand(LONGEST, 1, 1)])
         await append(store, new)
         [kept] = await log(store)
@@ -297,9 +297,7 @@ class LimitPromises:
         await store.save_checkpoint(LONGEST, 2**31 - 1, CheckpointUpdate(held))
 
     @pytest.mark.parametrize("kind", PAYLOADS)
-    async def test_a_payload_of_one_mebibyte_and_metadata_of_64_kibibytes_come_back(
-        self, store: EventStore, kind: str
-    ) -> None:
+    async def test_a_payload_of_1_mib_and_metadata_of_64_kib_are_stored(self, store: EventStore, kind: str) -> None:
         payload, metadata = PAYLOADS[kind], METADATA[kind]
         assert (len(payload.encode()), len(metadata.encode())) == (2**20, 2**16)
         await append(store, AppendRequest(TYPE, "a", 0, [event(payload, metadata=metadata)]))
@@ -309,7 +307,7 @@ class LimitPromises:
         await store.save_snapshots([snapshot("a", 1, payload=payload)])
         assert (await store.load_snapshots(TYPE, ["a"], "v1"))["a"].payload == payload
 
-    async def test_the_highest_numbers_are_kept(self, store: EventStore) -> None:
+    async def test_the_highest_numbers_are_accepted(self, store: EventStore) -> None:
         await append(store, AppendRequest(TYPE, "a", 0, [event(event_version=2**31 - 1)]))
         assert (await log(store))[0].event_version == 2**31 - 1
         assert await append(store, request("a", after=2**63 - 1)) == [Conflict(1)]

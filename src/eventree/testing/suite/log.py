@@ -1,4 +1,4 @@
-"""What a store promises about the log of all its events."""
+"""Promises about the log, which has the events of all aggregates."""
 
 import asyncio
 from collections.abc import Sequence
@@ -17,11 +17,11 @@ EIGHTHS: Final = {
     "metadata of ASCII": ('"' + "x" * (2**20 - 2**16 - 2) + '"', '{"k":"' + "x" * (2**16 - 8) + '"}'),
     "metadata of UTF-8": ('"' + "x" * (2**20 - 2**16 - 2) + '"', '{"k":"' + "é" * (2**15 - 4) + '"}'),
 }
-"""Payload and metadata that are an eighth of what a page may hold."""
+"""Payload and metadata whose bytes are together an eighth of `MAX_PAGE_BYTES`."""
 
 
 async def append_large(store: EventStore, *commits: int, type: str = TYPE, eighth: str = "payload of ASCII") -> None:
-    """Append commits of so many events, each an eighth of what a page may hold."""
+    """Append commits with these numbers of events, each event an eighth of `MAX_PAGE_BYTES`."""
     payload, metadata = EIGHTHS[eighth]
     assert 8 * (len(payload.encode()) + len(metadata.encode())) == MAX_PAGE_BYTES
     for events in commits:
@@ -31,12 +31,12 @@ async def append_large(store: EventStore, *commits: int, type: str = TYPE, eight
 
 
 def outline(page: LogPage) -> tuple[int, Sequence[int], bool]:
-    """Return a page without what is in its events."""
+    """Return the position of a page, the positions of its events, and whether more follow."""
     return page.position, positions(page.events), page.more
 
 
 class LogPromises:
-    """A reader who goes on after each page sees every event once, in order, and whole commits."""
+    """A reader that continues after each page reads every event once, in order, and only whole commits."""
 
     async def test_the_log_is_read_in_pages_to_its_end(self, store: EventStore) -> None:
         await append(store, *(request(f"a{number}") for number in range(5)))
@@ -44,7 +44,7 @@ class LogPromises:
         assert (first.position, positions(first.events)) == (3, [1, 2, 3])
         assert (second.position, positions(second.events)) == (5, [4, 5])
 
-    async def test_the_page_at_the_end_of_the_log_is_empty_and_stays_there(self, store: EventStore) -> None:
+    async def test_a_page_at_the_end_of_the_log_is_empty_and_keeps_its_position(self, store: EventStore) -> None:
         await append(store, request("a", events=2))
         for types in (None, ["thing"], ["unknown"]):
             page = await store.read(2, 10, types)
@@ -55,16 +55,14 @@ class LogPromises:
         assert (page.position, list(page.events)) == (0, [])
 
     @pytest.mark.parametrize("after", [3, 100, 2**63 - 1])
-    async def test_a_reader_ahead_of_the_log_is_told_that_it_was_rolled_back(
-        self, store: EventStore, after: int
-    ) -> None:
+    async def test_a_read_after_the_end_of_the_log_raises_log_rolled_back(self, store: EventStore, after: int) -> None:
         await append(store, request("a", events=2))
         for types in (None, ["thing"]):
             with pytest.raises(LogRolledBack) as caught:
                 await store.read(after, 10, types)
             assert (caught.value.subject, caught.value.known, caught.value.found) == ("a reader", after, 2)
 
-    async def test_a_reader_ahead_of_an_empty_log_is_told_too(self, store: EventStore) -> None:
+    async def test_a_read_ahead_of_an_empty_log_raises_log_rolled_back(self, store: EventStore) -> None:
         with pytest.raises(LogRolledBack) as caught:
             await store.read(1, 1)
         assert (caught.value.known, caught.value.found) == (1, 0)
@@ -78,7 +76,7 @@ class LogPromises:
         page = await store.read(0, 10, {"z", "x", "unknown"})
         assert (page.position, positions(page.events)) == (4, [1, 3, 4])
 
-    async def test_no_types_are_no_events(self, store: EventStore) -> None:
+    async def test_a_page_of_no_types_has_no_events(self, store: EventStore) -> None:
         await append(store, request("a"))
         page = await store.read(0, 10, [])
         assert (page.position, list(page.events)) == (1, [])
@@ -96,12 +94,12 @@ class LogPromises:
         assert set(ends) <= {3, 4, 8}
         assert ends[-1] == 8
 
-    async def test_a_commit_larger_than_the_limit_comes_whole(self, store: EventStore) -> None:
+    async def test_a_commit_larger_than_the_limit_is_read_whole(self, store: EventStore) -> None:
         await append(store, request("a", events=50), request("b"))
         page = await store.read(0, 7)
         assert (page.position, len(page.events)) == (50, 50)
 
-    async def test_the_longest_page_is_the_whole_log(self, store: EventStore) -> None:
+    async def test_a_page_with_the_highest_limit_has_the_whole_log(self, store: EventStore) -> None:
         await append(store, request("a", events=3), request("b"))
         page = await store.read(0, 2**31 - 1)
         assert (page.position, positions(page.events)) == (4, [1, 2, 3, 4])
@@ -112,7 +110,7 @@ class LogPromises:
         assert page.position in {1, 4}
         assert positions(page.events) == [1]
 
-    async def test_a_page_tells_whether_the_log_goes_on_after_it(self, store: EventStore) -> None:
+    async def test_a_page_says_whether_the_log_has_more_events(self, store: EventStore) -> None:
         assert not (await store.read(0, 10)).more
         await append(store, request("a", events=2), request("b", type="x"), request("c"))
         for types in (None, [TYPE], ["x"]):
@@ -132,28 +130,28 @@ class LogPromises:
         assert outline(await store.read(0, 100)) == (8, [1, 2, 3, 4, 5, 6, 7, 8], True)
         assert outline(await store.read(1, 100)) == (9, [2, 3, 4, 5, 6, 7, 8, 9], False)
 
-    async def test_one_byte_more_is_too_much(self, store: EventStore) -> None:
+    async def test_a_page_with_one_byte_more_ends_before_the_last_commit(self, store: EventStore) -> None:
         await append_large(store, *[1] * 7)
         payload, metadata = EIGHTHS["payload of ASCII"]
         await append(store, AppendRequest(TYPE, "a", 0, [event(payload + " ", metadata=metadata)]))
         assert outline(await store.read(0, 100)) == (7, [1, 2, 3, 4, 5, 6, 7], True)
         assert outline(await store.read(7, 100)) == (8, [8], False)
 
-    async def test_a_large_page_ends_before_the_commit_that_is_too_much(self, store: EventStore) -> None:
+    async def test_a_large_page_ends_before_the_commit_that_exceeds_8_mib(self, store: EventStore) -> None:
         await append_large(store, 3, 3, 3, 1)
         assert outline(await store.read(0, 100)) == (6, [1, 2, 3, 4, 5, 6], True)
         assert outline(await store.read(6, 100)) == (10, [7, 8, 9, 10], False)
         assert outline(await store.read(0, 7)) == (6, [1, 2, 3, 4, 5, 6], True)
         assert outline(await store.read(1, 100)) == (9, [2, 3, 4, 5, 6, 7, 8, 9], True)
 
-    async def test_a_commit_larger_than_a_page_comes_whole_and_alone(self, store: EventStore) -> None:
+    async def test_a_commit_larger_than_8_mib_is_a_page_of_its_own(self, store: EventStore) -> None:
         await append_large(store, 1, 10, 1)
         assert outline(await store.read(0, 2)) == (1, [1], True)
         assert outline(await store.read(1, 1)) == (11, list(range(2, 12)), True)
         assert outline(await store.read(1, 100)) == (11, list(range(2, 12)), True)
         assert outline(await store.read(11, 100)) == (12, [12], False)
 
-    async def test_a_large_page_moves_past_events_of_other_types_which_have_no_bytes(self, store: EventStore) -> None:
+    async def test_events_of_other_types_do_not_count_towards_the_size_of_a_page(self, store: EventStore) -> None:
         await append_large(store, *[1] * 4)
         await append_large(store, 3, 10, type="other")
         await append_large(store, *[1] * 4)
@@ -176,7 +174,9 @@ class LogPromises:
         await append(store, request("a", events=3), request("b"))
         assert await store.head() == 4
 
-    async def test_a_reader_beside_writers_sees_no_hole_and_no_half_commit(self, store: EventStore) -> None:
+    async def test_a_reader_beside_concurrent_writers_sees_no_gap_and_no_partial_commit(
+        self, store: EventStore
+    ) -> None:
         async def write(name: str) -> None:
             for number in range(15):
                 await append(store, request(f"{name}{number}", events=3), request(f"{name}-{number}", events=3))
@@ -189,6 +189,6 @@ class LogPromises:
                 assert positions(page.events) == list(range(position + 1, page.position + 1))
                 assert page.position % 3 == 0
                 position = page.position
-                await asyncio.sleep(0)  # a store may answer without giving the writers a turn
+                await asyncio.sleep(0)  # a store may answer without yielding to the writers
             await asyncio.gather(*writers)
         assert await store.head() == position == 270

@@ -1,4 +1,4 @@
-"""What stores promise that keep their data outside of themselves, and may share it."""
+"""Promises about several stores on the same data."""
 
 import asyncio
 from collections.abc import Callable
@@ -20,20 +20,20 @@ from eventree.testing.store_values import TYPE, append, log, positions, request,
 from eventree.testing.suite.lifecycle import assert_closed
 
 NewStore: TypeAlias = Callable[[], EventStore]
-"""Returns a new store object, not open, on the same data each time."""
+"""Returns a new store that is not open; all of them are on the same data."""
 
 
 class SharedStoreSuite:
-    """Every promise about several store objects on the same data: processes that share it, or come one after the other.
+    """Test every promise about several stores on the same data, as in processes that share it or follow each other.
 
-    It stands beside `EventStoreSuite` in a subclass and needs a fixture `new_store`: a function that returns a new
-    store object, not open, on the same data each time; nothing is stored at the beginning of a test.
+    Derive a class from it and from `EventStoreSuite`, and give it a fixture `new_store`: a function that returns a new
+    store that is not open. All stores of a test are on the same data, which is empty when the test begins.
     """
 
     async def test_a_store_is_unavailable_before_it_is_entered(self, new_store: NewStore) -> None:
         await assert_closed(new_store())
 
-    async def test_what_was_stored_is_there_when_it_is_opened_again(self, new_store: NewStore) -> None:
+    async def test_a_reopened_store_has_everything_that_was_stored(self, new_store: NewStore) -> None:
         async with new_store() as store:
             await append(store, request("a", events=3, commands=["c"]), request("b"))
             await store.save_snapshots([snapshot("a", 3)])
@@ -46,7 +46,7 @@ class SharedStoreSuite:
             assert await store.claim_checkpoint("query", 1) == Checkpoint(4, held.fencing_token + 1)
             assert await append(store, request("b", after=1)) == [Appended(2, 5)]
 
-    async def test_stores_that_open_empty_data_at_once_all_find_it_good(self, new_store: NewStore) -> None:
+    async def test_stores_can_be_opened_concurrently_on_empty_data(self, new_store: NewStore) -> None:
         async def use(id: str) -> None:
             async with new_store() as store:
                 assert isinstance((await append(store, request(id)))[0], Appended)
@@ -56,7 +56,7 @@ class SharedStoreSuite:
         async with new_store() as store:
             assert positions(await log(store)) == [1, 2, 3, 4]
 
-    async def test_what_one_stores_the_other_sees_at_once(self, new_store: NewStore) -> None:
+    async def test_each_store_sees_at_once_what_the_other_has_stored(self, new_store: NewStore) -> None:
         async with new_store() as one, new_store() as two:
             for number in range(10):
                 assert await append(one, request("a", after=2 * number, commands=[f"one {number}"])) == [
@@ -71,7 +71,7 @@ class SharedStoreSuite:
             assert await stream(one, "a") == await stream(two, "a")
             assert await log(one) == await log(two)
 
-    async def test_of_two_that_race_one_wins_each_sequence(self, new_store: NewStore) -> None:
+    async def test_one_of_two_racing_stores_wins_each_sequence(self, new_store: NewStore) -> None:
         async def push(store: EventStore, name: str) -> list[tuple[int, str]]:
             won: list[tuple[int, str]] = []
             after = 0
@@ -92,7 +92,7 @@ class SharedStoreSuite:
             assert {command.last_sequence: id for id, command in found.items()} == won
             assert (await stream(two, "a")).sequence == await two.head() == 50
 
-    async def test_of_two_that_race_with_one_command_one_is_kept(self, new_store: NewStore) -> None:
+    async def test_one_of_two_racing_stores_keeps_a_command_id(self, new_store: NewStore) -> None:
         async def send(store: EventStore, name: str) -> list[Outcome]:
             return [(await append(store, request(f"{name}{n}", commands=[f"{n}"])))[0] for n in range(30)]
 
@@ -104,7 +104,9 @@ class SharedStoreSuite:
                 assert refused == DuplicateCommand(frozenset({f"{number}"}))
             assert len(await one.find_commands([f"{number}" for number in range(30)])) == await one.head() == 30
 
-    async def test_a_reader_beside_several_writers_sees_no_hole_and_no_half_commit(self, new_store: NewStore) -> None:
+    async def test_a_reader_beside_writers_in_other_stores_sees_no_gap_and_no_partial_commit(
+        self, new_store: NewStore
+    ) -> None:
         async def write(store: EventStore, name: str) -> None:
             for number in range(20):
                 await append(store, *(request(f"{name} {number} {id}", events=3) for id in range(3)))
@@ -117,11 +119,11 @@ class SharedStoreSuite:
                 assert positions(page.events) == list(range(position + 1, page.position + 1))
                 assert page.position % 3 == 0
                 position = page.position
-                await asyncio.sleep(0)  # a store may answer without giving the writers a turn
+                await asyncio.sleep(0)  # a store may answer without yielding to the writers
             await asyncio.gather(*writers)
             assert await reader.head() == position == 540
 
-    async def test_a_checkpoint_claimed_by_the_other_is_fenced(self, new_store: NewStore) -> None:
+    async def test_a_claim_in_one_store_fences_the_holder_in_the_other(self, new_store: NewStore) -> None:
         async with new_store() as one, new_store() as two:
             old = await one.claim_checkpoint("query", 1)
             await one.save_checkpoint("query", 1, CheckpointUpdate(Checkpoint(3, old.fencing_token)))
@@ -132,12 +134,12 @@ class SharedStoreSuite:
             await two.save_checkpoint("query", 1, CheckpointUpdate(Checkpoint(5, new.fencing_token)))
             assert await one.claim_checkpoint("query", 1) == Checkpoint(5, new.fencing_token + 1)
 
-    async def test_claims_that_race_all_get_fences_of_their_own(self, new_store: NewStore) -> None:
+    async def test_racing_claims_get_different_fencing_tokens(self, new_store: NewStore) -> None:
         async with asyncio.timeout(60), new_store() as one, new_store() as two:
             claims = await asyncio.gather(*(store.claim_checkpoint("query", 1) for store in [one, two] * 10))
             assert len({claim.fencing_token for claim in claims}) == 20
 
-    async def test_the_newest_snapshot_of_both_is_kept(self, new_store: NewStore) -> None:
+    async def test_the_newest_snapshot_of_two_stores_is_kept(self, new_store: NewStore) -> None:
         async with new_store() as one, new_store() as two:
             await append(one, request("a", events=9))
             await one.save_snapshots([snapshot("a", 6)])

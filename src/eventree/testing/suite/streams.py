@@ -1,4 +1,4 @@
-"""What a store promises about reads of aggregates."""
+"""Promises about reads of streams, the events of one aggregate."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from eventree.testing.store_values import TYPE, append, log, positions, request,
 
 
 class StreamPromises:
-    """A page tells where its aggregate stands, whatever of it was asked for."""
+    """A page has the current sequence and position of its stream, whichever events were read."""
 
     async def test_a_stream_is_read_from_its_beginning_in_order(self, store: EventStore) -> None:
         await append(store, request("a", events=2), request("b"))
@@ -23,12 +23,16 @@ class StreamPromises:
         assert (page.sequence, page.position) == (5, 6)
 
     @pytest.mark.parametrize("after", [5, 6, 2**63 - 1])
-    async def test_a_stream_read_after_its_end_tells_where_it_stands(self, store: EventStore, after: int) -> None:
+    async def test_a_read_after_the_end_of_a_stream_returns_its_sequence_and_position(
+        self, store: EventStore, after: int
+    ) -> None:
         await append(store, request("a", events=5))
         page = await stream(store, "a", after=after)
         assert (page.sequence, page.position, list(page.events)) == (5, 5, [])
 
-    async def test_a_limit_of_zero_tells_only_where_the_stream_stands(self, store: EventStore) -> None:
+    async def test_a_stream_read_with_limit_zero_returns_only_its_sequence_and_position(
+        self, store: EventStore
+    ) -> None:
         await append(store, request("b"), request("a", events=2))
         page = await stream(store, "a", limit=0)
         assert (page.sequence, page.position, list(page.events)) == (2, 3, [])
@@ -76,6 +80,6 @@ class StreamPromises:
         pages = await store.read_streams([StreamRead(TYPE, "a", 0, 1), StreamRead(TYPE, "a", 2), StreamRead(TYPE, "a")])
         assert [positions(page.events) for page in pages] == [[1], [3], [1, 2, 3]]
 
-    async def test_a_stream_and_the_log_show_the_same_events(self, store: EventStore) -> None:
+    async def test_streams_and_the_log_return_the_same_events(self, store: EventStore) -> None:
         await append(store, request("a", events=2), request("b"))
         assert [*(await stream(store, "a")).events, *(await stream(store, "b")).events] == await log(store)

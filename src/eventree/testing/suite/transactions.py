@@ -1,4 +1,4 @@
-"""What a store promises that has transactions for projections."""
+"""Promises about transactions for projections."""
 
 import asyncio
 from typing import Any, TypeAlias
@@ -14,13 +14,13 @@ AnyStore: TypeAlias = TransactionalStore[Any]
 
 
 class TransactionalStoreSuite:
-    """Every promise about transactions that hold the tables of projections.
+    """Test every promise about transactions, which commit the rows and the checkpoint of a projection together.
 
-    It stands beside `EventStoreSuite` in a subclass, and its store must understand plain SQL: `CREATE TABLE`, `INSERT`
-    and `SELECT` by `execute` on the connection.
+    Derive a class from it and from `EventStoreSuite`. The connection of a transaction must run plain SQL by
+    `execute`, at least `CREATE TABLE`, `INSERT` and `SELECT`.
     """
 
-    async def test_rows_and_checkpoint_are_stored_together(self, store: AnyStore) -> None:
+    async def test_rows_and_checkpoint_are_committed_atomically(self, store: AnyStore) -> None:
         held = await _begin_table(store)
         async with store.transaction() as transaction:
             await _insert(transaction, 7)
@@ -31,7 +31,7 @@ class TransactionalStoreSuite:
         assert stored is not None
         assert (stored.checkpoint.position, stored.parked, stored.skipped) == (3, 1, 1)
 
-    async def test_what_raises_leaves_nothing_behind(self, store: AnyStore) -> None:
+    async def test_a_transaction_that_raises_is_rolled_back(self, store: AnyStore) -> None:
         held = await _begin_table(store)
         for error in (ValueError("boom"), asyncio.CancelledError()):
             with pytest.raises(type(error)) as caught:
@@ -45,7 +45,7 @@ class TransactionalStoreSuite:
         assert stored is not None
         assert stored.checkpoint == held
 
-    async def test_who_is_fenced_leaves_nothing_behind(self, store: AnyStore) -> None:
+    async def test_a_fenced_transaction_is_rolled_back(self, store: AnyStore) -> None:
         held = await _begin_table(store)
         await store.claim_checkpoint("query", 1)
         with pytest.raises(CheckpointFenced):
@@ -54,7 +54,7 @@ class TransactionalStoreSuite:
                 await transaction.save_checkpoint("query", 1, CheckpointUpdate(Checkpoint(3, held.fencing_token)))
         assert await _numbers(store) == []
 
-    async def test_a_task_that_is_cancelled_in_a_transaction_leaves_nothing_behind(self, store: AnyStore) -> None:
+    async def test_a_transaction_whose_task_is_cancelled_is_rolled_back(self, store: AnyStore) -> None:
         held = await _begin_table(store)
         inside = asyncio.Event()
 
@@ -77,7 +77,7 @@ class TransactionalStoreSuite:
             assert await _numbers(store) == [8]
             await append(store, request("a"))
 
-    async def test_a_checkpoint_is_created_together_with_tables(self, store: AnyStore) -> None:
+    async def test_a_checkpoint_and_its_tables_are_created_atomically(self, store: AnyStore) -> None:
         with pytest.raises(ValueError, match="boom"):
             async with store.transaction() as transaction:
                 await transaction.claim_checkpoint("query", 1, LeaseRequest("one", 60))
@@ -90,7 +90,7 @@ class TransactionalStoreSuite:
         assert held == Checkpoint(0, 1)
         assert await _numbers(store) == []
 
-    async def test_a_version_goes_live_together_with_what_is_done_to_tables(self, store: AnyStore) -> None:
+    async def test_a_version_goes_live_atomically_with_its_rows(self, store: AnyStore) -> None:
         await _begin_table(store)
         two = await store.claim_checkpoint("query", 2)
         with pytest.raises(ValueError, match="boom"):
@@ -108,7 +108,7 @@ class TransactionalStoreSuite:
         assert stored.live_version == 2
         assert await _numbers(store) == [9]
 
-    async def test_limits_hold_within_a_transaction_too(self, store: AnyStore) -> None:
+    async def test_invalid_arguments_are_refused_inside_a_transaction(self, store: AnyStore) -> None:
         async with store.transaction() as transaction:
             with pytest.raises(InvalidArgument, match="name"):
                 await transaction.claim_checkpoint("", 1)
@@ -117,19 +117,20 @@ class TransactionalStoreSuite:
             with pytest.raises(InvalidArgument, match="fencing_token"):
                 await transaction.make_live("query", 1, -1)
 
-    @pytest.mark.parametrize("lease", [0, -1, 86_401, float("nan"), float("inf"), True, "5", None])
-    async def test_a_lease_out_of_range_is_refused(self, store: AnyStore, lease: float) -> None:
-        with pytest.raises(InvalidArgument, match="lease"):
-            async with store.transaction(lease):
-                pass
+    async def test_a_lease_out_of_range_is_refused(self, store: AnyStore) -> None:
+        wrong: list[Any] = [0, -1, 86_401, float("nan"), float("inf"), True, "5", None]
+        for lease in wrong:
+            with pytest.raises(InvalidArgument, match="lease"):
+                async with store.transaction(lease):
+                    pass
 
-    async def test_a_transaction_within_a_transaction_is_refused_at_once(self, store: AnyStore) -> None:
+    async def test_a_nested_transaction_raises_would_deadlock(self, store: AnyStore) -> None:
         async with asyncio.timeout(20), store.transaction():
             with pytest.raises(WouldDeadlock):
                 async with store.transaction():
                     pass
 
-    async def test_transactions_and_appends_take_turns(self, store: AnyStore) -> None:
+    async def test_transactions_and_appends_run_side_by_side(self, store: AnyStore) -> None:
         held = await _begin_table(store)
 
         async def project() -> None:

@@ -1,4 +1,4 @@
-"""What a store promises about watchers."""
+"""Promises about the listeners of `watch`."""
 
 import asyncio
 from typing import Any
@@ -11,9 +11,9 @@ from eventree.testing.store_values import append, request
 
 
 class WatchPromises:
-    """A watcher hears the newest position after each append that stored events."""
+    """Listeners are notified of the newest position after each append that stored events."""
 
-    async def test_watchers_hear_the_newest_position_after_each_append(self, store: EventStore) -> None:
+    async def test_listeners_are_notified_of_the_newest_position_after_each_append(self, store: EventStore) -> None:
         first: list[int] = []
         second: list[int] = []
         store.watch(first.append)
@@ -23,7 +23,7 @@ class WatchPromises:
         assert first == [4, 5]
         assert second == [5]
 
-    async def test_what_a_watcher_hears_of_can_be_read_already(self, store: EventStore) -> None:
+    async def test_events_can_be_read_when_their_listeners_are_notified(self, store: EventStore) -> None:
         seen: list[asyncio.Task[tuple[int, int]]] = []
 
         async def look(position: int) -> tuple[int, int]:
@@ -44,7 +44,7 @@ class WatchPromises:
         with pytest.raises(InvalidArgument, match="listener"):
             store.watch(listener)
 
-    async def test_watchers_do_not_hear_of_what_stored_no_event(self, store: EventStore) -> None:
+    async def test_listeners_are_not_notified_when_no_event_was_stored(self, store: EventStore) -> None:
         await append(store, request("a", commands=["c"]))
         heard: list[int] = []
         store.watch(heard.append)
@@ -52,22 +52,22 @@ class WatchPromises:
         await append(store, request("a", after=1, events=0, commands=["nothing"]))
         assert heard == []
 
-    async def test_a_watcher_that_left_hears_no_more(self, store: EventStore) -> None:
-        left: list[int] = []
-        stayed: list[int] = []
-        leave = store.watch(left.append)
-        store.watch(stayed.append)
+    async def test_a_listener_that_was_removed_is_not_notified(self, store: EventStore) -> None:
+        removed: list[int] = []
+        kept: list[int] = []
+        remove = store.watch(removed.append)
+        store.watch(kept.append)
         await append(store, request("a"))
-        leave()
-        leave()
+        remove()
+        remove()
         await append(store, request("b"))
-        assert (left, stayed) == ([1], [1, 2])
+        assert (removed, kept) == ([1], [1, 2])
 
-    async def test_a_function_that_watches_twice_is_called_twice_and_leaves_once(self, store: EventStore) -> None:
+    async def test_a_listener_added_twice_is_called_twice_and_removed_once(self, store: EventStore) -> None:
         heard: list[int] = []
         store.watch(heard.append)
-        leave = store.watch(heard.append)
+        remove = store.watch(heard.append)
         await append(store, request("a"))
-        leave()
+        remove()
         await append(store, request("b"))
         assert heard == [1, 1, 2]

@@ -1,4 +1,4 @@
-"""What differs between what was expected and what there is, told so that a person sees it at once."""
+"""Differences between an expected and an actual value, one line for each part that differs."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import takewhile, zip_longest
@@ -6,26 +6,26 @@ from typing import Final, cast
 
 from eventree.domain.comparison import fields_of
 
-LONGEST: Final = 300
-"""Characters of a value that are shown; of two long ones that differ, those around the first difference."""
+MAX_SHOWN: Final = 300
+"""How many characters of a value are shown; of two long values, those around the first difference."""
 
 
-class _Nothing:
+class _Absent:
     def __repr__(self) -> str:
         return "nothing"
 
 
-NOTHING: Final = _Nothing()
-"""Stands where there is no value."""
+NOTHING: Final = _Absent()
+"""Stands in for an absent value."""
 
 
 def differences(what: str, expected: object, got: object) -> list[str]:
-    """Return a line for each part of a value that differs; none if it is equal.
+    """Return a line for each part in which two values differ; no lines if they are equal.
 
     Args:
-        what: What to call the value.
-        expected: What it should be, or `NOTHING`.
-        got: What it is, or `NOTHING`.
+        what: The name of the value in the lines.
+        expected: The expected value, or `NOTHING`.
+        got: The actual value, or `NOTHING`.
     """
     kind = type(got)
     is_known = kind is type(expected) and fields_of(kind) is not None
@@ -33,14 +33,15 @@ def differences(what: str, expected: object, got: object) -> list[str]:
 
 
 def differences_in_order(what: str, expected: Sequence[object], got: Sequence[object]) -> list[str]:
-    """Return a line for each part of each value that differs, is missing or was not expected; none if all are equal.
+    """Return a line for each value that is missing or unexpected, and for each part of a value that differs.
 
-    What is equal at the beginning and at the end is left out, so that one that is missing is not found in all others.
+    Values that are equal at the beginning and at the end are skipped first, so that one missing value does not make all
+    values after it differ.
 
     Args:
-        what: What to call one of the values; their numbers begin at 1.
-        expected: What they should be.
-        got: What they are.
+        what: The name of one value in the lines, where its number follows it, counted from 1.
+        expected: The expected values.
+        got: The actual values.
     """
     begin = _equal(zip(expected, got, strict=False))
     end = _equal(zip(reversed(expected[begin:]), reversed(got[begin:]), strict=False))
@@ -50,12 +51,12 @@ def differences_in_order(what: str, expected: Sequence[object], got: Sequence[ob
 
 
 def shown(value: object, around: int = 0) -> str:
-    """Return how a value is written, no longer than `LONGEST`, cut so that a certain character is in it."""
-    text = _written(value)
-    if len(text) <= LONGEST:
+    """Return the repr of a value, cut to `MAX_SHOWN` characters around the given index."""
+    text = _repr(value)
+    if len(text) <= MAX_SHOWN:
         return text
-    start = max(min(around - LONGEST // 2, len(text) - LONGEST), 0)
-    end = start + LONGEST
+    start = max(min(around - MAX_SHOWN // 2, len(text) - MAX_SHOWN), 0)
+    end = start + MAX_SHOWN
     return f"{'…' if start else ''}{text[start:end]}{'…' if end < len(text) else ''}"
 
 
@@ -93,14 +94,14 @@ def _line(place: str, expected: object, got: object) -> str:
         return f"{place} is missing: {shown(expected)}"
     if expected is NOTHING:
         return f"{place} was not expected: {shown(got)}"
-    one, other = _written(expected), _written(got)
+    one, other = _repr(expected), _repr(got)
     around = _equal(zip(one, other, strict=False))
-    alike = ", which looks alike and is not equal" if one == other else ""
-    return f"{place}: expected {shown(expected, around)}, got {shown(got, around)}{alike}"
+    hint = "; they have the same repr but are not equal, check __eq__" if one == other else ""
+    return f"{place}: expected {shown(expected, around)}, got {shown(got, around)}{hint}"
 
 
-def _written(value: object) -> str:
+def _repr(value: object) -> str:
     try:
         return repr(value)
-    except Exception as error:  # noqa: BLE001 - it must not hide what is told about the value
+    except Exception as error:  # noqa: BLE001 - a broken repr must not hide the difference
         return f"<{type(value).__name__} whose repr raises {type(error).__name__}>"

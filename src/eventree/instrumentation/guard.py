@@ -1,0 +1,113 @@
+"""Keep what an instrumentation raises away from the work that it observes."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from functools import partial
+from types import TracebackType
+from typing import Final, Self, TypeVar
+
+from eventree.instrumentation.context import CARRIED
+from eventree.instrumentation.protocol import (
+    ActorRestart,
+    BatchCommit,
+    CommandExecution,
+    Instrumentation,
+    QueryDelivery,
+)
+
+RecordT = TypeVar("RecordT")
+
+logger = logging.getLogger("eventree")
+
+_FAULTS: Final = (Exception, asyncio.CancelledError)
+"""What is a fault of the instrumentation; only a wish to leave the program is not."""
+
+
+class GuardedInstrumentation(Instrumentation):
+    """Call an instrumentation; log what each of its methods raises once, and go on without it."""
+
+    def __init__(self, instrumentation: Instrumentation) -> None:
+        """Wrap an instrumentation."""
+        self._inner = instrumentation
+        self._logged: set[str] = set()
+
+    @classmethod
+    def of(cls, instrumentation: Instrumentation) -> Self:
+        """Wrap an instrumentation, unless it is wrapped already."""
+        return instrumentation if isinstance(instrumentation, cls) else cls(instrumentation)
+
+    def command(self, command: CommandExecution, /) -> AbstractContextManager[None]:
+        """See `Instrumentation`."""
+        return _GuardedScope(self, "command", self._inner.command, command)
+
+    def commit(self, batch: BatchCommit, /) -> AbstractContextManager[None]:
+        """See `Instrumentation`."""
+        return _GuardedScope(self, "commit", self._inner.commit, batch)
+
+    def delivery(self, delivery: QueryDelivery, /) -> AbstractContextManager[None]:
+        """See `Instrumentation`."""
+        return _GuardedScope(self, "delivery", self._inner.delivery, delivery)
+
+    def restart(self, restart: ActorRestart, /) -> None:
+        """See `Instrumentation`."""
+        try:
+            self._inner.restart(restart)
+        except _FAULTS as error:
+            self.log("restart", error)
+
+    def log(self, method: str, error: BaseException) -> None:
+        """Log what a method raised, or what is wrong with what it did, once."""
+        if method not in self._logged:
+            self._logged.add(method)
+            name = type(self._inner).__name__
+            logger.error("%s.%s raised; this is logged once, and the work goes on", name, method, exc_info=error)
+
+
+class _GuardedScope(AbstractContextManager[None]):
+    """Enter and leave the context manager of an instrumentation."""
+
+    __slots__ = ("_carried", "_guard", "_method", "_open", "_scope")
+
+    def __init__(
+        self,
+        guard: GuardedInstrumentation,
+        method: str,
+        open_: Callable[[RecordT], AbstractContextManager[object]],
+        record: RecordT,
+    ) -> None:
+        self._guard = guard
+        self._method = method
+        self._open: Callable[[], AbstractContextManager[object]] = partial(open_, record)
+        self._scope: AbstractContextManager[object] | None = None
+        self._carried = CARRIED.get()
+
+    def __enter__(self) -> None:
+        self._carried = CARRIED.get()
+        try:
+            scope = self._open()
+            scope.__enter__()
+        except _FAULTS as error:
+            self._guard.log(self._method, error)
+            self._restore_context()
+        else:
+            self._scope = scope
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._scope is None:
+            return
+        try:
+            self._scope.__exit__(kind, error, traceback)
+        except _FAULTS as raised:
+            if raised is not error:
+                self._guard.log(self._method, raised)
+        finally:
+            self._restore_context()
+
+    def _restore_context(self) -> None:
+        """Undo what the instrumentation has left in the message context."""
+        if CARRIED.get() is not self._carried:
+            CARRIED.set(self._carried)

@@ -1,0 +1,185 @@
+"""Tell an instrumentation about commands and their commits."""
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from contextvars import copy_context
+from typing import Any, Generic, TypeVar
+
+from eventree.actors import ActorRef
+from eventree.domain.events import Commit
+from eventree.errors import DomainError, InvalidArgument
+from eventree.instrumentation import BatchCommit, CommandExecution
+from eventree.instrumentation.context import CARRIED
+from eventree.instrumentation.guard import GuardedInstrumentation
+from eventree.result import Err, Ok
+from eventree.sourcing.commands.decide import AggregateBatch
+from eventree.sourcing.commands.requests import CommandEnvelope, CommandResult, with_execution
+from eventree.stores.contract import Appended, Conflict, DuplicateCommand, Outcome
+
+CommandT = TypeVar("CommandT")
+EventT = TypeVar("EventT")
+ErrorT = TypeVar("ErrorT")
+
+
+class ObservedCommand(Generic[CommandT]):
+    """A command that an instrumentation observes, in a copy of the caller's context.
+
+    Attributes:
+        request: The command, with what the instrumentation has added.
+    """
+
+    def __init__(
+        self, instrumentation: GuardedInstrumentation, aggregate_type: str, request: CommandEnvelope[CommandT]
+    ) -> None:
+        """Begin.
+
+        Args:
+            instrumentation: Observes it.
+            aggregate_type: The name of the aggregate's type.
+            request: The command.
+        """
+        name = type(request.command).__name__
+        self._execution = CommandExecution(
+            aggregate_type, request.aggregate_id, name, request.command_id, request.commit_id
+        )
+        self._context = copy_context()
+        self._scope = instrumentation.command(self._execution)
+        self._context.run(self._scope.__enter__)
+        self._execution.context = self._context.get(CARRIED)
+        self.request = self._added_to(request, instrumentation)
+
+    def _added_to(
+        self, request: CommandEnvelope[CommandT], instrumentation: GuardedInstrumentation
+    ) -> CommandEnvelope[CommandT]:
+        try:
+            return with_execution(request, self._execution, self._execution.metadata)
+        except InvalidArgument as error:  # it must not keep the command from being executed
+            instrumentation.log("command", error)
+            return with_execution(request, self._execution, {})
+
+    def answered(self, answer: CommandResult[EventT, ErrorT] | BaseException) -> None:
+        """End with an answer, or what was raised instead."""
+        execution = self._execution
+        raised: BaseException | None = None
+        match answer:
+            case Ok(commit):
+                _committed(execution, commit)
+            case Err(DomainError() as error):
+                execution.outcome, execution.error = "refused", error
+            case Err(error):
+                execution.outcome, execution.error = "failed", error
+            case BaseException():
+                raised = answer
+                execution.outcome, execution.error = "failed", raised
+        traceback = None if raised is None else raised.__traceback__
+        self._context.run(self._scope.__exit__, None if raised is None else type(raised), raised, traceback)
+
+    def done(self, answer: "asyncio.Future[CommandResult[EventT, ErrorT]]") -> None:
+        """End with what a future holds."""
+        if answer.cancelled():
+            self.answered(asyncio.CancelledError())
+        else:
+            self.answered(answer.exception() or answer.result())
+
+
+def _committed(execution: CommandExecution, commit: Commit[Any]) -> None:
+    execution.outcome = "committed"
+    execution.commit_id = commit.commit_id
+    execution.sequence, execution.position = commit.sequence, commit.position
+    execution.events = len(commit.events)
+
+
+class ObservedCommands(Generic[CommandT, EventT, ErrorT]):
+    """Send commands to their actor, each observed by an instrumentation."""
+
+    def __init__(
+        self,
+        instrumentation: GuardedInstrumentation,
+        aggregate_type: str,
+        commands: ActorRef[CommandEnvelope[CommandT], CommandResult[EventT, ErrorT]],
+    ) -> None:
+        """Prepare to send.
+
+        Args:
+            instrumentation: Observes the commands.
+            aggregate_type: The name of the aggregates' type.
+            commands: The actor that executes them.
+        """
+        self._instrumentation = instrumentation
+        self._aggregate_type = aggregate_type
+        self._commands = commands
+
+    async def ask(self, request: CommandEnvelope[CommandT], timeout: float) -> CommandResult[EventT, ErrorT]:
+        """See `ActorRef.ask`."""
+        observed = self._observe(request)
+        try:
+            answer = await self._commands.ask(observed.request, timeout=timeout, operation="execute")
+        except BaseException as error:
+            observed.answered(error)
+            raise
+        observed.answered(answer)
+        return answer
+
+    def ask_nowait(self, request: CommandEnvelope[CommandT]) -> "asyncio.Future[CommandResult[EventT, ErrorT]]":
+        """See `ActorRef.ask_nowait`."""
+        observed = self._observe(request)
+        try:
+            answer = self._commands.ask_nowait(observed.request)
+        except BaseException as error:
+            observed.answered(error)
+            raise
+        answer.add_done_callback(observed.done)
+        return answer
+
+    async def ask_many(
+        self, requests: Iterable[CommandEnvelope[CommandT]], timeout: float
+    ) -> "list[CommandResult[EventT, ErrorT] | BaseException]":
+        """See `ActorRef.ask_many`."""
+        observed = [self._observe(request) for request in requests]
+        try:
+            answers = await self._commands.ask_many(
+                [each.request for each in observed], timeout=timeout, operation="execute_many"
+            )
+        except BaseException as error:
+            for each in observed:
+                each.answered(error)
+            raise
+        for each, answer in zip(observed, answers, strict=True):
+            each.answered(answer)
+        return answers
+
+    def _observe(self, request: CommandEnvelope[CommandT]) -> ObservedCommand[CommandT]:
+        return ObservedCommand(self._instrumentation, self._aggregate_type, request)
+
+
+# --- in the actor
+
+
+def batch_commit(batches: Sequence[AggregateBatch[Any, Any, Any, Any]], attempt: int) -> BatchCommit:
+    """Return the record of a transaction that is about to begin.
+
+    Args:
+        batches: What is to be appended; not empty.
+        attempt: One more than the conflicts so far.
+    """
+    executions = [decision.request.message.execution for batch in batches for decision in batch.decisions]
+    return BatchCommit(
+        aggregate_type=batches[0].aggregate_type,
+        commands=[execution for execution in executions if execution is not None],
+        attempt=attempt,
+        requests=len(batches),
+        events=sum(len(batch.events) for batch in batches),
+    )
+
+
+def fill_in(batch: BatchCommit, outcomes: Iterable[Outcome]) -> None:
+    """Add to the record of a transaction what came of it."""
+    for outcome in outcomes:
+        match outcome:
+            case Appended():
+                batch.kept += 1
+                batch.position = max(batch.position, outcome.position)
+            case Conflict():
+                batch.conflicts += 1
+            case DuplicateCommand():
+                batch.duplicates += 1

@@ -1,0 +1,18 @@
+"""Check the instrumentation that a user gives."""
+
+from eventree.errors import InvalidArgument
+from eventree.instrumentation import Instrumentation
+from eventree.instrumentation.guard import GuardedInstrumentation
+
+
+def guarded(instrumentation: Instrumentation | None) -> GuardedInstrumentation | None:
+    """Return an instrumentation whose faults harm nothing; None for none.
+
+    Raises:
+        InvalidArgument: It lacks a method.
+    """
+    if instrumentation is None:
+        return None
+    if isinstance(instrumentation, type) or not isinstance(instrumentation, Instrumentation):
+        raise InvalidArgument("instrumentation", f"must have the methods of Instrumentation, got {instrumentation!r}")
+    return GuardedInstrumentation.of(instrumentation)
