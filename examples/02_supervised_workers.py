@@ -14,11 +14,10 @@ from eventree import (
     ActorTimeout,
     ChildSpec,
     DynamicSupervisor,
-    Reject,
     Restart,
-    Restarted,
     Supervisor,
 )
+from eventree.actors import Reject, Restarted
 
 
 @dataclass(frozen=True, slots=True)

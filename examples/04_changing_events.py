@@ -13,7 +13,15 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from eventree import AggregateType, EventSourcing, Ok, Result, SnapshotConfig, SQLiteStore, event_type
+from eventree import (
+    AggregateType,
+    EventSourcing,
+    Ok,
+    Result,
+    SnapshotConfig,
+    SQLiteStore,
+    event_type,
+)
 from eventree.testing import GoldenFiles
 
 # --- the first release -----------------------------------------------------------------------------------------------

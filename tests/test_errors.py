@@ -124,9 +124,6 @@ EXAMPLES: list[tuple[Exception, dict[str, object]]] = [
     (TooManyParked(), {}),
 ]
 UNSAID = {"args", "commit", "__cause__", "actors", "crashes", "outcome"}
-SIGNALS = {eventree.StopActor, eventree.Ignore, eventree.Reject}
-"""What an actor raises to say something to the runtime; no errors."""
-
 REMEDIES: list[tuple[EventreeError, str]] = [
     (EntityNotFound("bank", "a"), "execute a command that creates it first"),
     (HandlerCrashed("handle", "bank", "a", BOOM), "fix the function"),
@@ -156,9 +153,8 @@ REMEDIES: list[tuple[EventreeError, str]] = [
 
 
 def public_errors() -> Iterator[type[BaseException]]:
-    for name in eventree.__all__:
-        value = getattr(eventree, name)
-        if inspect.isclass(value) and issubclass(value, Exception):
+    for value in vars(errors).values():
+        if inspect.isclass(value) and issubclass(value, BaseException):
             yield value
 
 
@@ -177,15 +173,26 @@ def test_an_error_carries_attributes_and_names_them_in_its_message(
 def test_every_public_error_has_an_example_or_is_a_family() -> None:
     families = {kind for kind in public_errors() if kind.__subclasses__()}
     shown = {type(error) for error, _ in EXAMPLES}
-    assert set(public_errors()) - families - shown == SIGNALS - families
+    assert set(public_errors()) - families == shown - families
 
 
-def test_every_error_of_the_module_is_public() -> None:
-    defined = {value for value in vars(errors).values() if inspect.isclass(value)}
-    assert defined == set(public_errors()) - SIGNALS
+def test_every_error_of_the_library_is_public() -> None:
+    pending, defined = [EventreeError], set[type[BaseException]]()
+    while pending:
+        kind = pending.pop()
+        pending += kind.__subclasses__()
+        if kind.__module__.startswith("eventree."):
+            defined.add(kind)
+    assert defined | {DomainError} == set(public_errors())
 
 
-@pytest.mark.parametrize("kind", [kind for kind in public_errors() if kind not in SIGNALS], ids=lambda k: k.__name__)
+def test_the_errors_that_callers_match_are_at_the_top_too() -> None:
+    at_the_top = {value for value in vars(eventree).values() if inspect.isclass(value) and issubclass(value, Exception)}
+    assert at_the_top < set(public_errors())
+    assert {DomainError, EventreeError, InvalidArgument, EntityNotFound, ConcurrencyConflict} < at_the_top
+
+
+@pytest.mark.parametrize("kind", [*public_errors()], ids=lambda k: k.__name__)
 def test_every_error_but_the_business_error_is_in_one_tree(kind: type[BaseException]) -> None:
     assert issubclass(kind, EventreeError) is (kind is not DomainError)
     assert kind.__doc__

@@ -7,18 +7,8 @@ from typing import Any, TypeVar
 
 import pytest
 
-from eventree import (
-    Actor,
-    ActorContext,
-    ActorCrashed,
-    ActorRef,
-    ChildSpec,
-    ExitKind,
-    ExitReason,
-    MailboxSpec,
-    StopActor,
-    Supervisor,
-)
+from eventree import Actor, ActorContext, ActorCrashed, ActorRef, ChildSpec, Supervisor
+from eventree.actors import ExitKind, ExitReason, MailboxSpec, StopActor
 
 ErrorT = TypeVar("ErrorT", bound=BaseException)
 

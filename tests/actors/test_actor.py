@@ -15,15 +15,12 @@ from eventree import (
     ActorStopped,
     ActorTimeout,
     ChildSpec,
-    ExitKind,
-    ExitReason,
-    Request,
     Restart,
-    StopActor,
     Supervisor,
-    UnexpectedCancellation,
 )
+from eventree.actors import ExitKind, ExitReason, Request, StopActor
 from eventree.actors.actor.mailbox import BATCHES_PER_TURN
+from eventree.errors import UnexpectedCancellation
 
 
 class Recorder(Actor[str, str]):

@@ -12,11 +12,10 @@ from eventree import (
     ActorCrashed,
     ActorRef,
     ActorTimeout,
-    AskCycle,
     ChildSpec,
     Supervisor,
-    WouldDeadlock,
 )
+from eventree.errors import AskCycle, WouldDeadlock
 
 Refs = dict[str, ActorRef[str, str]]
 

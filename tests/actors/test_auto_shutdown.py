@@ -9,14 +9,12 @@ from eventree import (
     ActorStopped,
     AutoShutdown,
     ChildSpec,
-    ExitKind,
-    ExitReason,
     InvalidArgument,
     Restart,
-    Status,
     Strategy,
     Supervisor,
 )
+from eventree.actors import ExitKind, ExitReason, Status
 
 ANY, ALL = AutoShutdown.ANY_SIGNIFICANT, AutoShutdown.ALL_SIGNIFICANT
 

@@ -12,17 +12,14 @@ from eventree import (
     Actor,
     ActorContext,
     ActorCrashed,
-    ActorError,
     ActorRef,
     ActorStopped,
     ChildSpec,
-    ChildStartError,
-    DeadLetter,
-    MailboxSpec,
     Strategy,
     Supervisor,
-    SupervisorEvent,
 )
+from eventree.actors import DeadLetter, MailboxSpec, SupervisorEvent
+from eventree.errors import ActorError, ChildStartError
 
 MESSAGES = 12
 CRASHES = 5

@@ -6,15 +6,9 @@ from typing import Any
 import pytest
 
 from actors.crew import Clock, Crew, forever, idle, raised_by_the_tree, ticks, until
-from eventree import (
-    ActorStopped,
-    Backoff,
-    ChildRestarting,
-    ChildSpec,
-    RestartIntensityExceeded,
-    Status,
-    Supervisor,
-)
+from eventree import ActorStopped, Backoff, ChildSpec, Supervisor
+from eventree.actors import Status
+from eventree.errors import ChildRestarting, RestartIntensityExceeded
 
 LONG = Backoff(initial=600, maximum=600, jitter=0)
 SHORT = Backoff(initial=0.001, maximum=0.001, jitter=0, reset_after=60)

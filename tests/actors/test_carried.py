@@ -15,13 +15,9 @@ from eventree import (
     Backoff,
     ChildSpec,
     DynamicSupervisor,
-    ExitReason,
-    MailboxSpec,
-    Reject,
-    Request,
-    StopActor,
     Supervisor,
 )
+from eventree.actors import ExitReason, MailboxSpec, Reject, Request, StopActor
 from eventree.instrumentation.context import CARRIED, Carried, propagate
 
 NOTE: Carried[str] = Carried("note")

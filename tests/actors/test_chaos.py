@@ -8,22 +8,12 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from actors.crew import Boom, current_task, until
-from eventree import (
-    Actor,
-    ActorContext,
-    ActorCrashed,
-    ActorError,
-    ActorRef,
-    ChildSpec,
-    MailboxSpec,
-    Request,
-    Status,
-    Supervisor,
-)
+from eventree import Actor, ActorContext, ActorCrashed, ActorRef, ChildSpec, Supervisor
+from eventree.actors import MailboxSpec, Request, Status
+from eventree.errors import ActorError
 
 ASKS = 200
 Trouble = Literal["crash", "kill", "stray"]

@@ -5,7 +5,8 @@ import asyncio
 import pytest
 
 from actors.crew import Crew, current_task, ticks, until
-from eventree import ActorCrashed, ActorStopped, ChildSpec, ExitKind, ExitReason, Status, Supervisor
+from eventree import ActorCrashed, ActorStopped, ChildSpec, Supervisor
+from eventree.actors import ExitKind, ExitReason, Status
 
 
 async def test_a_drained_actor_handles_what_waits_and_takes_nothing_new(crew: Crew) -> None:

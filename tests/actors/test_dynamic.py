@@ -6,17 +6,9 @@ from typing import Any
 import pytest
 
 from actors.crew import Boom, Clock, Crew, forever, idle, raised_by_the_tree, ticks, until
-from eventree import (
-    ActorRef,
-    ActorStopped,
-    ChildSpec,
-    ChildStartError,
-    DynamicSupervisor,
-    Restart,
-    RestartIntensityExceeded,
-    Status,
-    Supervisor,
-)
+from eventree import ActorRef, ActorStopped, ChildSpec, DynamicSupervisor, Restart, Supervisor
+from eventree.actors import Status
+from eventree.errors import ChildStartError, RestartIntensityExceeded
 
 
 def dynamic(crew: Crew, restart: Restart = Restart.PERMANENT, **options: Any) -> DynamicSupervisor[str, str, str]:

@@ -7,7 +7,6 @@ import pytest
 
 from actors.crew import Boom, Clock, Crew, cling, current_task, forever, idle, raised_by_the_tree, ticks, until
 from eventree import (
-    BRUTAL_KILL,
     Actor,
     ActorContext,
     ActorCrashed,
@@ -15,20 +14,14 @@ from eventree import (
     ActorStopped,
     AutoShutdown,
     Backoff,
-    ChildAbandoned,
     ChildSpec,
-    ChildStartError,
     DynamicSupervisor,
-    Reject,
     Restart,
-    RestartIntensityExceeded,
-    Status,
-    StopActor,
     Strategy,
     Supervisor,
-    SupervisorEvent,
-    WouldDeadlock,
 )
+from eventree.actors import BRUTAL_KILL, ChildAbandoned, Reject, Status, StopActor, SupervisorEvent
+from eventree.errors import ChildStartError, RestartIntensityExceeded, WouldDeadlock
 
 
 async def fail() -> None:

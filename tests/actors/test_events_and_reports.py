@@ -6,21 +6,16 @@ from dataclasses import dataclass
 import pytest
 
 from actors.crew import Boom, Crew, cling, forever, idle, raised_by_the_tree, until
-from eventree import (
-    Actor,
-    ActorContext,
-    ActorRef,
+from eventree import Actor, ActorContext, ActorRef, ChildSpec, Restart, Supervisor
+from eventree.actors import (
     AskAbandoned,
     ChildAbandoned,
     ChildEnded,
-    ChildSpec,
     ChildStarted,
-    Restart,
-    RestartIntensityExceeded,
-    Supervisor,
     SupervisorEvent,
     SupervisorGaveUp,
 )
+from eventree.errors import RestartIntensityExceeded
 
 
 @dataclass(frozen=True)

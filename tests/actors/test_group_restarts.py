@@ -6,20 +6,9 @@ from contextlib import suppress
 import pytest
 
 from actors.crew import Boom, Crew, idle, ticks, until
-from eventree import (
-    ActorStopped,
-    Backoff,
-    ChildEnded,
-    ChildNotFound,
-    ChildRestarting,
-    ChildRunning,
-    ChildStartError,
-    Restart,
-    Status,
-    Strategy,
-    Supervisor,
-    SupervisorEvent,
-)
+from eventree import ActorStopped, Backoff, Restart, Strategy, Supervisor
+from eventree.actors import ChildEnded, Status, SupervisorEvent
+from eventree.errors import ChildNotFound, ChildRestarting, ChildRunning, ChildStartError
 
 ONE_FOR_ALL, REST_FOR_ONE = Strategy.ONE_FOR_ALL, Strategy.REST_FOR_ONE
 LATER = Backoff(initial=3_600, maximum=3_600, jitter=0)

@@ -13,11 +13,11 @@ from eventree import (
     ActorCrashed,
     ActorRef,
     ChildSpec,
-    HandlerTimeout,
     InvalidArgument,
-    Request,
     Supervisor,
 )
+from eventree.actors import Request
+from eventree.errors import HandlerTimeout
 
 
 async def test_an_actor_that_waits_too_long_in_a_message_crashes_and_comes_back(crew: Crew) -> None:

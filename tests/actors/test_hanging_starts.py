@@ -5,15 +5,9 @@ import asyncio
 import pytest
 
 from actors.crew import Boom, Crew, idle, ticks, until
-from eventree import (
-    ActorStopped,
-    ChildRestarting,
-    ChildStartError,
-    DynamicSupervisor,
-    Status,
-    Strategy,
-    Supervisor,
-)
+from eventree import ActorStopped, DynamicSupervisor, Strategy, Supervisor
+from eventree.actors import Status
+from eventree.errors import ChildRestarting, ChildStartError
 
 ONE_FOR_ALL, REST_FOR_ONE = Strategy.ONE_FOR_ALL, Strategy.REST_FOR_ONE
 

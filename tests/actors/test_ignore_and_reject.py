@@ -12,12 +12,10 @@ from eventree import (
     ActorStopped,
     ChildSpec,
     DynamicSupervisor,
-    Ignore,
-    Reject,
     Restart,
-    Status,
     Supervisor,
 )
+from eventree.actors import Ignore, Reject, Status
 
 
 async def ignore() -> None:

@@ -6,7 +6,8 @@ import threading
 import pytest
 
 from actors.crew import Crew, idle, ticks, until
-from eventree import ActorInfo, ActorStopped, ActorTimeout, Status, Supervisor
+from eventree import ActorStopped, ActorTimeout, Supervisor
+from eventree.actors import ActorInfo, Status
 
 
 async def test_an_actor_at_work_with_a_backlog_is_seen_without_waiting_for_it(crew: Crew) -> None:

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 import pytest
 
 from actors.crew import Boom, ticks
-from eventree import ActorCrashed, ActorStopped, MailboxFull, MailboxSpec, Request
+from eventree import ActorCrashed, ActorStopped, MailboxFull
+from eventree.actors import MailboxSpec, Request
 from eventree.actors.actor.mailbox import BATCHES_PER_TURN, Mailbox
 
 Box = Mailbox[str, str]

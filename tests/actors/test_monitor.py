@@ -3,7 +3,8 @@
 import asyncio
 
 from actors.crew import Crew, forever, idle
-from eventree import Down, ExitKind, ExitReason, MonitorEvent, Restart, Restarted, Supervisor
+from eventree import Restart, Supervisor
+from eventree.actors import Down, ExitKind, ExitReason, MonitorEvent, Restarted
 
 
 def kinds(events: list[MonitorEvent]) -> list[tuple[str, int | ExitKind]]:

@@ -10,14 +10,12 @@ from eventree import (
     ActorRef,
     ActorStopped,
     ChildSpec,
-    DeadLetter,
     InvalidArgument,
     MailboxFull,
-    MailboxSpec,
     Restart,
     Supervisor,
-    SupervisorEvent,
 )
+from eventree.actors import DeadLetter, MailboxSpec, SupervisorEvent
 
 
 class Watched:

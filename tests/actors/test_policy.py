@@ -6,20 +6,11 @@ import math
 import pytest
 
 from actors.crew import Boom, Clock
-from eventree import (
-    Actor,
-    Backoff,
-    ChildSpec,
-    ExitKind,
-    ExitReason,
-    InvalidArgument,
-    NonPositiveArgument,
-    Restart,
-    Strategy,
-    Supervisor,
-)
+from eventree import Actor, Backoff, ChildSpec, InvalidArgument, Restart, Strategy, Supervisor
+from eventree.actors import ExitKind, ExitReason
 from eventree.actors.supervision.intensity import RestartWindow
 from eventree.actors.supervision.options import is_restarted, restart_group
+from eventree.errors import NonPositiveArgument
 
 RESTARTED_AFTER = {
     Restart.PERMANENT: set(ExitKind),

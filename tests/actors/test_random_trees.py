@@ -18,23 +18,17 @@ from actors.crew import Boom, ticks
 from eventree import (
     Actor,
     ActorContext,
-    ActorError,
     ActorRef,
     Backoff,
-    ChildNotFound,
     ChildSpec,
-    ChildStartError,
     DynamicSupervisor,
     EventreeError,
-    Ignore,
-    MailboxSpec,
-    Reject,
     Restart,
-    Status,
-    StopActor,
     Strategy,
     Supervisor,
 )
+from eventree.actors import Ignore, MailboxSpec, Reject, Status, StopActor
+from eventree.errors import ActorError, ChildNotFound, ChildStartError
 from harness.effort import examples
 
 SEEDS = max(100, 5 * examples())

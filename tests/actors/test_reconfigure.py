@@ -3,16 +3,13 @@
 import pytest
 
 from actors.crew import Boom, Clock, Crew, forever, idle, raised_by_the_tree
-from eventree import (
+from eventree import InvalidArgument, Restart, Strategy, Supervisor
+from eventree.actors import Status
+from eventree.errors import (
     ChildAlreadyExists,
     ChildNotFound,
     ChildRunning,
-    InvalidArgument,
-    Restart,
     RestartIntensityExceeded,
-    Status,
-    Strategy,
-    Supervisor,
 )
 
 

@@ -7,7 +7,6 @@ import pytest
 
 from actors.crew import Boom, Crew, ticks, until
 from eventree import (
-    BRUTAL_KILL,
     Actor,
     ActorContext,
     ActorCrashed,
@@ -16,12 +15,10 @@ from eventree import (
     ActorTimeout,
     ChildSpec,
     MailboxFull,
-    MailboxSpec,
-    NonPositiveArgument,
-    Request,
-    Status,
     Supervisor,
 )
+from eventree.actors import BRUTAL_KILL, MailboxSpec, Request, Status
+from eventree.errors import NonPositiveArgument
 
 
 async def test_an_answer_comes_back_to_whoever_asked(crew: Crew) -> None:

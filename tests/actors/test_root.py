@@ -5,7 +5,9 @@ import asyncio
 import pytest
 
 from actors.crew import Boom, Crew, current_task, forever, raised_by_the_tree, ticks, until
-from eventree import ActorStopped, RestartIntensityExceeded, Status, Supervisor
+from eventree import ActorStopped, Supervisor
+from eventree.actors import Status
+from eventree.errors import RestartIntensityExceeded
 
 
 async def run(crew: Crew, *names: str) -> None:

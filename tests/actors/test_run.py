@@ -11,11 +11,14 @@ from contextlib import contextmanager
 import pytest
 
 from actors.crew import Crew, until
-from eventree import ExitKind, RestartIntensityExceeded, Supervisor, run
+from eventree import Supervisor, run
+from eventree.actors import ExitKind
+from eventree.errors import RestartIntensityExceeded
 
 PROGRAM = """
 import asyncio, sys
-from eventree import Actor, ActorRef, ChildSpec, Status, Supervisor, run
+from eventree import Actor, ActorRef, ChildSpec, Supervisor, run
+from eventree.actors import Status
 
 class Worker(Actor):
     async def init(self, ctx):

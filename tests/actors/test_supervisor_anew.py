@@ -3,18 +3,9 @@
 import pytest
 
 from actors.crew import Clock, Crew, Worker, forever, idle, raised_by_the_tree, until
-from eventree import (
-    ActorRef,
-    AlreadyStarted,
-    ChildSpec,
-    ChildStartError,
-    DynamicSupervisor,
-    InvalidArgument,
-    Restart,
-    RestartIntensityExceeded,
-    Status,
-    Supervisor,
-)
+from eventree import ActorRef, ChildSpec, DynamicSupervisor, InvalidArgument, Restart, Supervisor
+from eventree.actors import Status
+from eventree.errors import AlreadyStarted, ChildStartError, RestartIntensityExceeded
 
 
 def ids(supervisor: Supervisor) -> list[object]:

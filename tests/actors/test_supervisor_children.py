@@ -5,20 +5,13 @@ import asyncio
 import pytest
 
 from actors.crew import Boom, Crew, Worker, ticks
-from eventree import (
-    Actor,
-    ActorContext,
-    ActorStopped,
-    ActorTimeout,
+from eventree import Actor, ActorContext, ActorStopped, ActorTimeout, ChildSpec, Restart, Supervisor
+from eventree.actors import ChildInfo, Status
+from eventree.errors import (
     ChildAlreadyExists,
-    ChildInfo,
     ChildNotFound,
     ChildRunning,
-    ChildSpec,
     ChildStartError,
-    Restart,
-    Status,
-    Supervisor,
     WouldDeadlock,
 )
 

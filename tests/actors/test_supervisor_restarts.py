@@ -5,15 +5,9 @@ import logging
 import pytest
 
 from actors.crew import Boom, Clock, Crew, forever, idle, raised_by_the_tree, until
-from eventree import (
-    ActorCrashed,
-    ActorStopped,
-    EventreeError,
-    Restart,
-    RestartIntensityExceeded,
-    Status,
-    Supervisor,
-)
+from eventree import ActorCrashed, ActorStopped, EventreeError, Restart, Supervisor
+from eventree.actors import Status
+from eventree.errors import RestartIntensityExceeded
 
 
 @pytest.mark.parametrize("end", ["stop", "crash", "killed", "stray"])

@@ -12,14 +12,12 @@ from eventree import (
     ActorRef,
     ActorStopped,
     ActorTimeout,
-    ChildAlreadyExists,
     ChildSpec,
-    ChildStartError,
     InvalidArgument,
-    Status,
-    StopActor,
     Supervisor,
 )
+from eventree.actors import Status, StopActor
+from eventree.errors import ChildAlreadyExists, ChildStartError
 
 
 async def fail() -> None:

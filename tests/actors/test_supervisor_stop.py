@@ -8,19 +8,16 @@ import pytest
 
 from actors.crew import Boom, Crew, Worker, current_task, forever, idle, ticks, until
 from eventree import (
-    BRUTAL_KILL,
     Actor,
     ActorContext,
     ActorCrashed,
     ActorRef,
     ActorStopped,
-    ChildRunning,
     ChildSpec,
-    ExitKind,
-    ExitReason,
-    StaleIncarnation,
     Supervisor,
 )
+from eventree.actors import BRUTAL_KILL, ExitKind, ExitReason
+from eventree.errors import ChildRunning, StaleIncarnation
 
 
 class Clinger(Actor[str, str]):

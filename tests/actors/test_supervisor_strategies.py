@@ -5,16 +5,9 @@ import asyncio
 import pytest
 
 from actors.crew import Boom, Crew, forever, idle, raised_by_the_tree, until
-from eventree import (
-    ActorCrashed,
-    ActorStopped,
-    ChildStartError,
-    Restart,
-    RestartIntensityExceeded,
-    Status,
-    Strategy,
-    Supervisor,
-)
+from eventree import ActorCrashed, ActorStopped, Restart, Strategy, Supervisor
+from eventree.actors import Status
+from eventree.errors import ChildStartError, RestartIntensityExceeded
 
 ONE_FOR_ONE, ONE_FOR_ALL, REST_FOR_ONE = Strategy.ONE_FOR_ONE, Strategy.ONE_FOR_ALL, Strategy.REST_FOR_ONE
 

@@ -5,16 +5,9 @@ import asyncio
 import pytest
 
 from actors.crew import Boom, Crew, forever, idle, raised_by_the_tree, until
-from eventree import (
-    BRUTAL_KILL,
-    ActorCrashed,
-    ActorStopped,
-    ChildSpec,
-    ChildStartError,
-    Restart,
-    RestartIntensityExceeded,
-    Supervisor,
-)
+from eventree import ActorCrashed, ActorStopped, ChildSpec, Restart, Supervisor
+from eventree.actors import BRUTAL_KILL
+from eventree.errors import ChildStartError, RestartIntensityExceeded
 
 
 class Branch:

@@ -4,7 +4,8 @@ import asyncio
 from typing import Any
 
 from actors.crew import Clock, Crew, idle, until
-from eventree import ChildCounts, ChildSpec, DynamicSupervisor, Restart, Strategy, Supervisor
+from eventree import ChildSpec, DynamicSupervisor, Restart, Strategy, Supervisor
+from eventree.actors import ChildCounts
 
 
 async def test_a_picture_shows_names_status_restarts_crashes_work_and_backlog(crew: Crew) -> None:

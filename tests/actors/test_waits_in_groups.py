@@ -3,17 +3,9 @@
 import asyncio
 
 from actors.crew import Crew, Worker, idle, until
-from eventree import (
-    Actor,
-    ActorContext,
-    ActorError,
-    ActorRef,
-    ChildSpec,
-    MailboxSpec,
-    RestartIntensityExceeded,
-    Strategy,
-    Supervisor,
-)
+from eventree import Actor, ActorContext, ActorRef, ChildSpec, Strategy, Supervisor
+from eventree.actors import MailboxSpec
+from eventree.errors import ActorError, RestartIntensityExceeded
 
 
 class Asker(Actor[str, str]):

@@ -11,17 +11,8 @@ import time
 import tracemalloc
 from collections.abc import Awaitable, Callable
 
-from eventree import (
-    Actor,
-    ActorContext,
-    ActorRef,
-    ChildSpec,
-    ChildStarted,
-    DynamicSupervisor,
-    MailboxSpec,
-    Supervisor,
-    SupervisorEvent,
-)
+from eventree import Actor, ActorContext, ActorRef, ChildSpec, DynamicSupervisor, Supervisor
+from eventree.actors import ChildStarted, MailboxSpec, SupervisorEvent
 
 COUNT = 20_000
 ROUNDS = 7

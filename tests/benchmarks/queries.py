@@ -27,7 +27,15 @@ import msgspec
 sys.path.insert(0, str(Path(__file__).parents[2] / "examples"))
 
 from bank import BankEvent, CustomerDepositedCash, Deposit, OpenAccount, bank_account
-from eventree import EventEnvelope, EventSourcing, EventStore, PostgresStore, Projection, Query, SQLiteStore
+from eventree import (
+    EventEnvelope,
+    EventSourcing,
+    EventStore,
+    PostgresStore,
+    Projection,
+    Query,
+    SQLiteStore,
+)
 from eventree.stores.contract import AppendRequest, NewEvent
 
 Events = Sequence[EventEnvelope[BankEvent]]

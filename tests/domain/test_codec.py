@@ -17,13 +17,13 @@ import attrs
 import msgspec
 import pydantic
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
-from eventree import EventNotDecodable, EventNotEncodable, InvalidArgument
+from eventree import InvalidArgument
 from eventree.domain.codec import Codec
 from eventree.domain.limits import MAX_METADATA_BYTES, MAX_PAYLOAD_BYTES
 from eventree.domain.metadata import decode_metadata, encode_metadata
+from eventree.errors import EventNotDecodable, EventNotEncodable
 
 
 class Color(Enum):

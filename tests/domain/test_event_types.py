@@ -12,16 +12,9 @@ import msgspec
 import pydantic
 import pytest
 
-from eventree import (
-    AggregateType,
-    EventNotDecodable,
-    EventTooNew,
-    InvalidArgument,
-    Ok,
-    UnknownEventType,
-    event_type,
-)
+from eventree import AggregateType, InvalidArgument, Ok, event_type
 from eventree.domain.codec import Codec
+from eventree.errors import EventNotDecodable, EventTooNew, UnknownEventType
 
 
 def with_currency(payload: dict[str, Any]) -> dict[str, Any]:

@@ -4,8 +4,7 @@ from collections import UserDict
 from uuid import UUID
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from eventree import InvalidArgument
 from eventree.domain.limits import check_command_id, check_id, check_metadata, check_text

@@ -16,8 +16,7 @@ import attrs
 import msgspec
 import pydantic
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from typing_extensions import TypedDict  # before Python 3.12 pydantic does not take the one of typing
 
 from eventree.domain.codec import Codec

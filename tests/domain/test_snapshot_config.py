@@ -1,10 +1,10 @@
 """When a snapshot falls due."""
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
-from eventree import InvalidArgument, NonPositiveArgument, SnapshotConfig
+from eventree import InvalidArgument, SnapshotConfig
+from eventree.errors import NonPositiveArgument
 
 
 @pytest.mark.parametrize("frequency", [0, -1, 1.5, "3", True, float("nan")])

@@ -7,7 +7,8 @@ and "done" when all events there are were counted; ends by itself when standard 
 import asyncio
 import sys
 
-from eventree import Projection, QueryStatus, Supervisor
+from eventree import Projection, Supervisor
+from eventree.sourcing import QueryStatus
 from faults.caller import store_at
 from sourcing.ledger import Added, ledger
 from sourcing.totals import project, setup

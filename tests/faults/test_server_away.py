@@ -6,7 +6,16 @@ from time import monotonic
 
 import pytest
 
-from eventree import CommitOutcomeUnknown, Err, EventSourcing, Ok, PostgresStore, Query, QueryStatus, StoreUnavailable
+from eventree import (
+    CommitOutcomeUnknown,
+    Err,
+    EventSourcing,
+    Ok,
+    PostgresStore,
+    Query,
+    StoreUnavailable,
+)
+from eventree.sourcing import QueryStatus
 from servers.postgres import PostgresServer
 from sourcing.ledger import Added, Command, Ledger, add, entries, ledger
 from sourcing.reading import Seen

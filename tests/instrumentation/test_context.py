@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from eventree import Carried
+from eventree.instrumentation import Carried
 from eventree.instrumentation.context import CARRIED, propagate
 
 ONE: Carried[str] = Carried("one")

@@ -4,7 +4,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any, TypeAlias
 
-from eventree import Backoff, EventSourcing, Ok, Projection, QueryHandle, Supervisor
+from eventree import Backoff, EventSourcing, Ok, Projection, Supervisor
+from eventree.sourcing import QueryHandle
 from eventree.stores.postgres import PostgresStore
 from sourcing.ledger import Added, LedgerSystem, add, ledger
 from sourcing.reading import AT_ONCE

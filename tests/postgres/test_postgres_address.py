@@ -10,8 +10,7 @@ from typing import Any
 import asyncpg
 import pytest
 from asyncpg.connect_utils import _parse_connect_dsn_and_args  # the judge: where the driver goes
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 
 from eventree import InvalidArgument
 from eventree.stores.postgres import PostgresStore

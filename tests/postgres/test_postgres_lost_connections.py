@@ -7,7 +7,8 @@ from time import monotonic
 
 import pytest
 
-from eventree import CommitOutcomeUnknown, EventStoreError, StoreBusy, StoreUnavailable
+from eventree import CommitOutcomeUnknown, EventStoreError, StoreUnavailable
+from eventree.errors import StoreBusy
 from eventree.stores.contract import Appended, Conflict, Outcome
 from eventree.stores.postgres import PostgresStore
 from eventree.stores.postgres.driver import Connection, ConnectionLost

@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import msgspec
 import pytest
 
-from eventree import StoreBusy
+from eventree.errors import StoreBusy
 from eventree.stores import EventStore
 from eventree.stores.contract import Appended, Conflict, RecordedEvent
 from eventree.stores.postgres import PostgresStore

@@ -9,7 +9,8 @@ from uuid import uuid4
 import asyncpg
 import pytest
 
-from eventree import EventSourcing, Projection, StoreUnusable
+from eventree import EventSourcing, Projection
+from eventree.errors import StoreUnusable
 from eventree.stores import EventStore
 from eventree.stores.contract import Appended, CheckpointUpdate
 from eventree.stores.postgres import PostgresStore

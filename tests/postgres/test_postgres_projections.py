@@ -7,7 +7,9 @@ from typing import Any
 import asyncpg
 import pytest
 
-from eventree import Projection, QueryStatus, QueryStopped, TransactionEnded
+from eventree import Projection, QueryStopped
+from eventree.errors import TransactionEnded
+from eventree.sourcing import QueryStatus
 from postgres.backends import backends, psql
 from postgres.projecting import opened, projection, stored_position
 from sourcing.ledger import Added, add

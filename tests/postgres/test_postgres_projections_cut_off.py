@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from eventree import Ok, QueryStatus
+from eventree import Ok
+from eventree.sourcing import QueryStatus
 from eventree.stores.contract import StoreTransaction
 from eventree.stores.postgres import PostgresStore
 from postgres.backends import backends, psql, terminate

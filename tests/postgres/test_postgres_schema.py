@@ -9,14 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from eventree import (
-    InvalidArgument,
-    NonPositiveArgument,
-    SchemaTooNew,
-    StoreUnavailable,
-    StoreUnusable,
-    TransactionFailed,
-)
+from eventree import InvalidArgument, StoreUnavailable
+from eventree.errors import NonPositiveArgument, SchemaTooNew, StoreUnusable, TransactionFailed
 from eventree.stores.contract import Appended
 from eventree.stores.postgres import PostgresStore
 from eventree.stores.postgres.driver import Connection

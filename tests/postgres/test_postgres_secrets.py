@@ -11,7 +11,8 @@ from uuid import UUID
 
 import pytest
 
-from eventree import EventStoreError, InvalidArgument, StoreBusy, StoreUnavailable, StoreUnusable, TransactionFailed
+from eventree import EventStoreError, InvalidArgument, StoreUnavailable
+from eventree.errors import StoreBusy, StoreUnusable, TransactionFailed
 from eventree.stores.contract import AppendRequest, NewCommand, NewEvent
 from eventree.stores.postgres import PostgresStore
 from eventree.stores.postgres.driver import Connection

@@ -9,7 +9,8 @@ from typing import Any
 import asyncpg
 import pytest
 
-from eventree import QueryStatus, QueryStopped
+from eventree import QueryStopped
+from eventree.sourcing import QueryStatus
 from postgres.projecting import opened, projection, stored_position
 from sourcing.ledger import add
 from sourcing.totals import Connection, Events, count, project, rows, setup, totals

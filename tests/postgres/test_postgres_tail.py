@@ -8,8 +8,7 @@ import pytest
 
 from eventree.errors import TransactionFailed
 from eventree.stores.contract import Outcome
-from eventree.stores.postgres import PostgresStore
-from eventree.stores.postgres import append as appends
+from eventree.stores.postgres import PostgresStore, append as appends
 from eventree.stores.postgres.append import AppendAttempt
 from eventree.stores.postgres.driver import Connection, Row
 from eventree.testing.store_values import append, log, positions, request

@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import asyncpg
 import pytest
 
-from eventree import EventStoreError, StoreBusy, StoreUnavailable, TransactionEnded
+from eventree import EventStoreError, StoreUnavailable
+from eventree.errors import StoreBusy, TransactionEnded
 from eventree.stores.contract import Appended, Checkpoint
 from eventree.stores.postgres import PostgresStore
 from eventree.testing.store_values import append, request

@@ -4,7 +4,8 @@ import asyncio
 
 import pytest
 
-from eventree import StoreUnavailable, WouldDeadlock
+from eventree import StoreUnavailable
+from eventree.errors import WouldDeadlock
 from eventree.stores.contract import Checkpoint, LeaseRequest
 from eventree.stores.postgres import PostgresStore
 from postgres.backends import psql, wait_for_locks

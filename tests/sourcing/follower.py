@@ -7,7 +7,8 @@ import asyncio
 import sys
 from collections.abc import Sequence
 
-from eventree import EventEnvelope, EventSourcing, Query, QueryStatus
+from eventree import EventEnvelope, EventSourcing, Query
+from eventree.sourcing import QueryStatus
 from sourcing.ledger import Added, ledger
 from sourcing.teller import open_store
 

@@ -4,8 +4,14 @@ from collections.abc import Generator, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from eventree import Carried, Instrumentation
-from eventree.instrumentation import ActorRestart, BatchCommit, CommandExecution, QueryDelivery
+from eventree.instrumentation import (
+    ActorRestart,
+    BatchCommit,
+    Carried,
+    CommandExecution,
+    Instrumentation,
+    QueryDelivery,
+)
 from sourcing.ledger import Boom
 
 TRACE: Carried[str] = Carried("trace")

@@ -4,7 +4,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeAlias, Unpack
 
-from eventree import Backoff, EventEnvelope, Query, QueryContext, QueryOptions, query_context
+from eventree import Backoff, EventEnvelope, Query, query_context
+from eventree.sourcing import QueryContext, QueryOptions
 from sourcing.ledger import Added, Boom
 
 Events: TypeAlias = Sequence[EventEnvelope[Added]]

@@ -14,7 +14,16 @@ from decimal import Decimal
 import msgspec
 
 from bank import BankAccount, BankCommand, BankError, BankEvent, Deposit, Withdraw, bank_account
-from eventree import Commit, ConcurrencyConflict, DomainError, Err, EventSourcing, EventStore, Ok, SQLiteStore
+from eventree import (
+    Commit,
+    ConcurrencyConflict,
+    DomainError,
+    Err,
+    EventSourcing,
+    EventStore,
+    Ok,
+    SQLiteStore,
+)
 
 ACCOUNT = "account-1"
 HANDS = 3

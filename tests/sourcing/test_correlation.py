@@ -12,7 +12,6 @@ from eventree import (
     Actor,
     ActorContext,
     ChildSpec,
-    Correlation,
     Err,
     EventSourcing,
     EventStore,
@@ -23,6 +22,7 @@ from eventree import (
     correlation,
     current_correlation,
 )
+from eventree.sourcing import Correlation
 from eventree.testing import FailingStore
 from sourcing.correlating import Handler, all_caught_up, caused_by, chain, ledger_called, metadata, only_event
 from sourcing.ledger import LedgerSystem, add, ledger

@@ -13,7 +13,6 @@ from eventree import (
     ActorContext,
     ActorCrashed,
     ChildSpec,
-    Correlation,
     Err,
     EventSourcing,
     EventStore,
@@ -23,14 +22,14 @@ from eventree import (
     correlation,
     current_correlation,
 )
+from eventree.sourcing import Correlation
 from eventree.testing import FailingStore
 from eventree.testing.failing_store import StoreMethod
 from sourcing.correlating import all_caught_up, caused_by, chain, ledger_called, metadata, only_event
 from sourcing.ledger import Added, Boom, LedgerSystem, add, ledger
 from sourcing.reading import AT_ONCE, Events, Seen, patient, query
 from sourcing.teller import open_store
-from sourcing.totals import Connection, project, setup, totals
-from sourcing.totals import Events as Projected
+from sourcing.totals import Connection, Events as Projected, project, setup, totals
 from sourcing.waiting import caught_up_after_a_crash
 
 

@@ -28,7 +28,6 @@ from bank import (
 from eventree import (
     ActorStopped,
     Aggregate,
-    AggregateStats,
     AggregateType,
     Commit,
     DomainError,
@@ -39,11 +38,12 @@ from eventree import (
     EventStore,
     InvalidArgument,
     MemoryStore,
-    NonPositiveArgument,
     Ok,
     Result,
     SnapshotConfig,
 )
+from eventree.errors import NonPositiveArgument
+from eventree.sourcing import AggregateStats
 from eventree.testing import settled
 from sourcing.ledger import add, ledger
 

@@ -10,11 +10,8 @@ import pytest
 
 from eventree import (
     AggregateType,
-    CodecError,
     DomainError,
     Err,
-    EventNotDecodable,
-    EventNotEncodable,
     EventSourcing,
     EventStore,
     HandlerCrashed,
@@ -23,6 +20,7 @@ from eventree import (
     Result,
     SnapshotConfig,
 )
+from eventree.errors import CodecError, EventNotDecodable, EventNotEncodable
 from eventree.testing import FailingStore
 from sourcing.ledger import (
     POISON,

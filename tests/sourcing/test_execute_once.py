@@ -5,17 +5,8 @@ from uuid import NAMESPACE_OID, UUID, uuid4, uuid5
 
 import pytest
 
-from eventree import (
-    AggregateType,
-    CommandIdReused,
-    Commit,
-    DomainError,
-    Err,
-    EventSourcing,
-    EventStore,
-    Ok,
-    Result,
-)
+from eventree import AggregateType, Commit, DomainError, Err, EventSourcing, EventStore, Ok, Result
+from eventree.errors import CommandIdReused
 from sourcing.ledger import Added, Command, Ledger, LedgerSystem, add, add_length, apply, crash, entries, handle, ledger
 
 

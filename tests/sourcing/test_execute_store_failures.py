@@ -20,13 +20,10 @@ from eventree import (
     EventSourcing,
     MailboxFull,
     Ok,
-    RestartIntensityExceeded,
     Result,
-    StoreBusy,
-    StoreFull,
     StoreUnavailable,
-    TransactionRolledBack,
 )
+from eventree.errors import RestartIntensityExceeded, StoreBusy, StoreFull, TransactionRolledBack
 from eventree.testing import FailingStore, Gate
 from eventree.testing.failing_store import StoreMethod
 from sourcing.ledger import Added, Command, Ledger, LedgerSystem, add, add_length, entries, ledger

@@ -18,16 +18,15 @@ from eventree import (
     EventSourcing,
     EventStore,
     HandlerCrashed,
-    Instrumentation,
     InvalidArgument,
     Projection,
     Query,
     StoreUnavailable,
     Supervisor,
     correlation,
-    report_restarts,
 )
-from eventree.instrumentation import ActorRestart, BatchCommit, CommandExecution, QueryDelivery
+from eventree.actors import report_restarts
+from eventree.instrumentation import ActorRestart, BatchCommit, CommandExecution, Instrumentation, QueryDelivery
 from eventree.testing import FailingStore
 from eventree.testing.failing_store import StoreMethod
 from sourcing.correlating import ledger_called, metadata, only_event
@@ -35,8 +34,7 @@ from sourcing.ledger import Added, Boom, LedgerSystem, add, crash, ledger, refus
 from sourcing.observers import BOOM, TRACE, FailsAtOnce, FailsAtTheEnd, HoldsBack, Idle, Recorder, SpoilsMetadata
 from sourcing.reading import AT_ONCE, Contexts, Events, Seen, patient, query
 from sourcing.teller import open_store
-from sourcing.totals import Connection, project, setup, totals
-from sourcing.totals import Events as Projected
+from sourcing.totals import Connection, Events as Projected, project, setup, totals
 from sourcing.waiting import until
 
 pytestmark = pytest.mark.durable

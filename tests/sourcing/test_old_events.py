@@ -11,21 +11,19 @@ from eventree import (
     AggregateType,
     Err,
     EventEnvelope,
-    EventNotDecodable,
     EventSourcing,
     EventStore,
-    EventTooNew,
     InvalidArgument,
     MemoryStore,
     Ok,
     Projection,
     Query,
-    QueryStatus,
     QueryStopped,
     Result,
-    UnknownEventType,
     event_type,
 )
+from eventree.errors import EventNotDecodable, EventTooNew, UnknownEventType
+from eventree.sourcing import QueryStatus
 from eventree.stores.contract import AppendRequest, NewEvent
 from sourcing.reading import AT_ONCE
 from sourcing.teller import open_store

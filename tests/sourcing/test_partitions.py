@@ -5,7 +5,9 @@ from collections import Counter
 
 import pytest
 
-from eventree import EventSourcing, EventStore, InvalidArgument, Query, QueryLeasedElsewhere, QueryStatus, QueryStopped
+from eventree import EventSourcing, EventStore, InvalidArgument, Query, QueryStopped
+from eventree.errors import QueryLeasedElsewhere
+from eventree.sourcing import QueryStatus
 from sourcing.ledger import Added, Boom, LedgerSystem, add, ledger
 from sourcing.reading import AT_ONCE, Events, Seen
 

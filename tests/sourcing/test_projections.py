@@ -15,11 +15,10 @@ from eventree import (
     Ok,
     Projection,
     Query,
-    QueryStatus,
     QueryStopped,
-    TransactionEnded,
-    WouldDeadlock,
 )
+from eventree.errors import TransactionEnded, WouldDeadlock
+from eventree.sourcing import QueryStatus
 from eventree.stores.contract import TransactionalStore
 from sourcing.ledger import Added, Boom, LedgerSystem, add, ledger
 from sourcing.reading import AT_ONCE

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from eventree import ActorCrashed, EventSourcing, EventStore, Ok, Projection, QueryHandle, Supervisor
+from eventree import ActorCrashed, EventSourcing, EventStore, Ok, Projection, Supervisor
+from eventree.sourcing import QueryHandle
 from eventree.sourcing.queries.exactly_once import ExactlyOnce
 from sourcing.cancelling import CancelledAt
 from sourcing.ledger import Added, LedgerSystem, add, ledger

@@ -9,7 +9,9 @@ from pathlib import Path
 import aiosqlite
 import pytest
 
-from eventree import Backoff, EventSourcing, Ok, Projection, QueryStatus, QueryStopped, SQLiteStore, TransactionEnded
+from eventree import Backoff, EventSourcing, Ok, Projection, QueryStopped, SQLiteStore
+from eventree.errors import TransactionEnded
+from eventree.sourcing import QueryStatus
 from sourcing.ledger import Added, Boom, LedgerSystem, add, ledger
 from sourcing.reading import AT_ONCE
 from sourcing.totals import Events, project, rows, setup, totals

@@ -15,11 +15,11 @@ from eventree import (
     EventStore,
     InvalidArgument,
     Query,
-    QueryStatus,
     QueryStopped,
     SQLiteStore,
     StoreUnavailable,
 )
+from eventree.sourcing import QueryStatus
 from eventree.sourcing.queries import at_least_once, state
 from eventree.testing import FailingStore
 from eventree.testing.failing_store import StoreMethod

@@ -6,7 +6,9 @@ from uuid import uuid4
 
 import pytest
 
-from eventree import EventNotDecodable, EventSourcing, EventStore, Ok, Query, QueryStatus, QueryStopped
+from eventree import EventSourcing, EventStore, Ok, Query, QueryStopped
+from eventree.errors import EventNotDecodable
+from eventree.sourcing import QueryStatus
 from eventree.stores.contract import AppendRequest, NewEvent
 from eventree.testing import FailingStore
 from sourcing.ledger import Boom, add, ledger

@@ -9,17 +9,16 @@ from eventree import (
     EventSourcing,
     MemoryStore,
     Projection,
-    QueryStatus,
     QueryStopped,
     StoreUnavailable,
     query_context,
 )
+from eventree.sourcing import QueryStatus
 from eventree.testing import FailingStore
 from sourcing.ledger import Added, Boom, add, ledger
 from sourcing.reading import AT_ONCE, Events, Seen, patient
 from sourcing.teller import open_store
-from sourcing.totals import Connection, project, rows, setup, totals
-from sourcing.totals import Events as Projected
+from sourcing.totals import Connection, Events as Projected, project, rows, setup, totals
 from sourcing.waiting import becomes, until
 
 RETRYING, RUNNING = QueryStatus.RETRYING, QueryStatus.RUNNING

@@ -5,16 +5,9 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from eventree import (
-    Backoff,
-    EventSourcing,
-    LogRolledBack,
-    MemoryStore,
-    QueryHandle,
-    QueryStatus,
-    QueryStopped,
-    StoreUnavailable,
-)
+from eventree import Backoff, EventSourcing, MemoryStore, QueryStopped, StoreUnavailable
+from eventree.errors import LogRolledBack
+from eventree.sourcing import QueryHandle, QueryStatus
 from eventree.sourcing.queries.worker import QueryWorker
 from eventree.stores.contract import CheckpointUpdate, LeaseRequest
 from eventree.testing import FailingStore

@@ -6,7 +6,8 @@ import signal
 
 import pytest
 
-from eventree import EventSourcing, EventStore, InvalidArgument, Query, QueryStatus
+from eventree import EventSourcing, EventStore, InvalidArgument, Query
+from eventree.sourcing import QueryStatus
 from eventree.stores.contract import LeaseRequest
 from servers.processes import Child, python
 from sourcing import follower

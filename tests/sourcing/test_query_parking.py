@@ -4,21 +4,13 @@ import asyncio
 
 import pytest
 
-from eventree import (
-    EventSourcing,
-    EventStore,
-    Projection,
-    QueryHandle,
-    QueryStatus,
-    QueryStopped,
-    TooManyParked,
-    query_context,
-)
+from eventree import EventSourcing, EventStore, Projection, QueryStopped, query_context
+from eventree.errors import TooManyParked
+from eventree.sourcing import QueryHandle, QueryStatus
 from sourcing.ledger import Added, Boom, add, ledger
 from sourcing.reading import AT_ONCE, Contexts, Events, Seen, patient
 from sourcing.teller import open_store
-from sourcing.totals import Connection, project, setup, totals
-from sourcing.totals import Events as Projected
+from sourcing.totals import Connection, Events as Projected, project, setup, totals
 from sourcing.waiting import becomes, until
 
 STOPPED, WAITING = QueryStatus.STOPPED, QueryStatus.WAITING

@@ -12,13 +12,11 @@ from eventree import (
     InvalidArgument,
     Ok,
     Projection,
-    QueryHandle,
-    QueryLeasedElsewhere,
-    QueryStatus,
     QueryStopped,
-    QuerySuperseded,
     StoreUnavailable,
 )
+from eventree.errors import QueryLeasedElsewhere, QuerySuperseded
+from eventree.sourcing import QueryHandle, QueryStatus
 from eventree.testing import FailingStore
 from sourcing.ledger import Added, Boom, Ledger, add, apply, handle, ledger
 from sourcing.reading import Contexts, Seen, patient

@@ -7,11 +7,11 @@ from math import inf
 from uuid import UUID
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
-from eventree import Backoff, InvalidArgument, LogRolledBack, QueryStatus, QuerySuperseded, StoreUnavailable
-from eventree.errors import TooManyParked
+from eventree import Backoff, InvalidArgument, StoreUnavailable
+from eventree.errors import LogRolledBack, QuerySuperseded, TooManyParked
+from eventree.sourcing import QueryStatus
 from eventree.sourcing.queries.commits import HandlingFailed, StoredCommit, commits_of
 from eventree.sourcing.queries.options import FailurePolicy, Options
 from eventree.sourcing.queries.requests import (

@@ -12,17 +12,13 @@ from eventree import (
     EventStore,
     InvalidArgument,
     MemoryStore,
-    NoQueryContext,
     Query,
-    QueryHandle,
-    QueryLeasedElsewhere,
-    QueryStatus,
     QueryStopped,
-    QuerySuperseded,
     Supervisor,
-    TooManyParked,
     query_context,
 )
+from eventree.errors import NoQueryContext, QueryLeasedElsewhere, QuerySuperseded, TooManyParked
+from eventree.sourcing import QueryHandle, QueryStatus
 from sourcing.ledger import Added, Boom, Ledger, add, apply, handle, ledger
 from sourcing.reading import Contexts, Seen, patient
 from sourcing.waiting import until

@@ -12,10 +12,9 @@ from eventree import (
     MemoryStore,
     Projection,
     Query,
-    QueryHandle,
-    QueryStatus,
     StoreUnavailable,
 )
+from eventree.sourcing import QueryHandle, QueryStatus
 from eventree.stores.contract import LeaseRequest
 from eventree.testing import FailingStore
 from eventree.testing.failing_store import StoreMethod

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from eventree import EventSourcing, EventStore, Ok, Projection, QueryStatus, SQLiteStore
+from eventree import EventSourcing, EventStore, Ok, Projection, SQLiteStore
+from eventree.sourcing import QueryStatus
 from sourcing.ledger import Added, add, ledger
 from sourcing.reading import Contexts, Events, Seen, before, patient
 from sourcing.teller import open_store
-from sourcing.totals import Connection, count, project, setup, totals
-from sourcing.totals import Events as Projected
+from sourcing.totals import Connection, Events as Projected, count, project, setup, totals
 from sourcing.waiting import becomes, until
 
 HINTS_ONLY = 3600.0

@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from eventree import EventSourcing, EventStore, MemoryStore, QueryStatus
+from eventree import EventSourcing, EventStore, MemoryStore
+from eventree.sourcing import QueryStatus
 from eventree.sourcing.queries import state
 from harness.effort import examples
 from servers.postgres import PostgresServer

@@ -10,10 +10,19 @@ from typing import TypeAlias
 from uuid import uuid4
 
 import pytest
-from hypothesis import HealthCheck, example, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, example, given, settings, strategies as st
 
-from eventree import Commit, DomainError, Err, EventSourcing, MemoryStore, Ok, Result, SnapshotConfig, SystemStats
+from eventree import (
+    Commit,
+    DomainError,
+    Err,
+    EventSourcing,
+    MemoryStore,
+    Ok,
+    Result,
+    SnapshotConfig,
+)
+from eventree.sourcing import SystemStats
 from eventree.sourcing.snapshots.codec import SnapshotCodec
 from harness.effort import examples
 from sourcing.clock import Clock

@@ -11,18 +11,16 @@ import pytest
 from eventree import (
     EntityNotFound,
     Err,
-    EventMissing,
     EventSourcing,
     EventStore,
-    LogRolledBack,
     Ok,
     Query,
-    QueryHandle,
-    QueryStatus,
     QueryStopped,
     SnapshotConfig,
     SQLiteStore,
 )
+from eventree.errors import EventMissing, LogRolledBack
+from eventree.sourcing import QueryHandle, QueryStatus
 from eventree.sourcing.snapshots.codec import SnapshotCodec
 from sourcing.ledger import Added, Command, Ledger, LedgerType, add, add_length, crash, entries, ledger, ledger_in_place
 from sourcing.reading import Seen, query

@@ -5,8 +5,9 @@ from uuid import UUID
 
 import pytest
 
-from eventree import CommandIdReused, Commit, ConcurrencyConflict, DomainError, Err, HandlerCrashed, LogRolledBack, Ok
+from eventree import Commit, ConcurrencyConflict, DomainError, Err, HandlerCrashed, Ok
 from eventree.actors import Request
+from eventree.errors import CommandIdReused, LogRolledBack
 from eventree.sourcing.commands import decide as decide_module
 from eventree.sourcing.commands.decide import (
     AggregateBatch,

@@ -7,7 +7,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from eventree import AggregateType, EventNotDecodable, EventNotEncodable, Snapshot, UnknownEventType, event_type
+from eventree import AggregateType, Snapshot, event_type
+from eventree.errors import EventNotDecodable, EventNotEncodable, UnknownEventType
 from eventree.sourcing.snapshots.codec import SnapshotCodec, checksum_of
 from sourcing.ledger import Added, Ledger, handle, ledger
 

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from eventree import EventSourcing, EventStore, InvalidArgument, MemoryStore, Ok, SnapshotConfig, SnapshotPolicy
+from eventree import EventSourcing, EventStore, InvalidArgument, MemoryStore, Ok, SnapshotConfig
+from eventree.domain import SnapshotPolicy
 from sourcing.ledger import Boom, add, ledger
 from sourcing.waiting import nothing_to_write, written
 

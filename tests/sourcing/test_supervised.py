@@ -10,16 +10,15 @@ from eventree import (
     ActorStopped,
     AggregateType,
     ChildSpec,
-    ChildStartError,
     Err,
     EventSourcing,
     EventStore,
     Ok,
-    RestartIntensityExceeded,
     SnapshotConfig,
     Strategy,
     Supervisor,
 )
+from eventree.errors import ChildStartError, RestartIntensityExceeded
 from eventree.testing import FailingStore
 from sourcing.ledger import Added, Command, Ledger, LedgerSystem, add, add_length, apply, entries, handle, ledger
 from sourcing.reading import Seen, query

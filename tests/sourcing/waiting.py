@@ -3,7 +3,8 @@
 import asyncio
 from collections.abc import Callable
 
-from eventree import ActorCrashed, QueryHandle, QueryStatus
+from eventree import ActorCrashed
+from eventree.sourcing import QueryHandle, QueryStatus
 from sourcing.ledger import LedgerSystem
 
 

@@ -12,13 +12,13 @@ from dataclasses import replace
 from itertools import pairwise
 from typing import cast
 
-from eventree import EventreeError, EventStore, Projection, Query, QueryHandle, QueryOptions, Supervisor
+from eventree import EventreeError, EventStore, Projection, Query, Supervisor
+from eventree.sourcing import QueryHandle, QueryOptions
 from eventree.sourcing.queries.subscriptions import Subscription
 from sourcing.chaos import Chaos
 from sourcing.ledger import Added, Boom, LedgerSystem, add, ledger
 from sourcing.reading import AT_ONCE, Events
-from sourcing.totals import Connection, rows
-from sourcing.totals import Events as Projected
+from sourcing.totals import Connection, Events as Projected, rows
 
 LIVES, STEPS = 3, 12
 STEER = ["pause", "resume", "resume", "retry", "retry", "drop", "skip"]

@@ -8,7 +8,8 @@ from typing import Any, TypeAlias
 
 import pytest
 
-from eventree import CheckpointHeld, InvalidArgument, MemoryStore, SQLiteStore
+from eventree import InvalidArgument, MemoryStore, SQLiteStore
+from eventree.errors import CheckpointHeld
 from eventree.stores.clock import Clock
 from eventree.stores.contract import LeaseRequest
 from eventree.testing.store_values import append, log, request

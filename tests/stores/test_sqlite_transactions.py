@@ -9,7 +9,8 @@ from typing import Any
 import aiosqlite
 import pytest
 
-from eventree import SQLiteStore, StoreBusy, StoreFull, TransactionEnded, WouldDeadlock
+from eventree import SQLiteStore
+from eventree.errors import StoreBusy, StoreFull, TransactionEnded, WouldDeadlock
 from eventree.stores.contract import Checkpoint, CheckpointUpdate, StoreTransaction
 from eventree.stores.sqlite.connection import Connection
 from eventree.testing.store_values import append, request

@@ -10,7 +10,8 @@ from pathlib import Path
 import aiosqlite
 import pytest
 
-from eventree import SQLiteStore, StoreUnavailable, TransactionEnded, WouldDeadlock
+from eventree import SQLiteStore, StoreUnavailable
+from eventree.errors import TransactionEnded, WouldDeadlock
 from eventree.stores.contract import Appended
 from eventree.testing.store_values import append, request
 from sourcing.ledger import Boom

@@ -12,8 +12,7 @@ from typing import Any, TypeAlias, TypeVar
 from uuid import UUID, uuid4
 
 import pytest
-from hypothesis import HealthCheck, example, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, example, given, settings, strategies as st
 from msgspec import structs
 
 from eventree.errors import EventreeError

@@ -10,8 +10,7 @@ from typing import TypeAlias
 from uuid import uuid4
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 
 from eventree.stores import SQLiteStore, pages, tail
 from eventree.stores.contract import AppendRequest, NewEvent, RecordedEvent
@@ -186,8 +185,7 @@ def test_the_tail_of_sqlite_cannot_be_told_from_the_database() -> None:
 def test_the_tail_of_postgres_cannot_be_told_from_the_database(
     postgres_dsn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from eventree.stores.postgres import PostgresStore  # noqa: PLC0415 - its driver is an extra
-    from eventree.stores.postgres import reads as postgres_reads  # noqa: PLC0415
+    from eventree.stores.postgres import PostgresStore, reads as postgres_reads  # noqa: PLC0415 - its driver is an extra
 
     monkeypatch.setattr(postgres_reads, "MAX_PAGE_BYTES", MAX_PAGE)
 

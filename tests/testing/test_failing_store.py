@@ -15,11 +15,11 @@ from eventree import (
     EventStore,
     InvalidArgument,
     MemoryStore,
-    NonPositiveArgument,
     Projection,
     SQLiteStore,
     StoreUnavailable,
 )
+from eventree.errors import NonPositiveArgument
 from eventree.stores.contract import Checkpoint, CheckpointUpdate, StreamRead
 from eventree.stores.forwarding import ForwardedMethod
 from eventree.testing import EventStoreSuite, FailingStore, Gate, TransactionalStoreSuite, settled

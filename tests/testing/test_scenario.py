@@ -24,7 +24,8 @@ from bank import (
     Withdraw,
     bank_account,
 )
-from eventree import AggregateType, Err, EventNotEncodable, EventSourcing, MemoryStore, Ok, Result
+from eventree import AggregateType, Err, EventSourcing, MemoryStore, Ok, Result
+from eventree.errors import EventNotEncodable
 from eventree.testing import Scenario, scenario
 from sourcing.ledger import (
     POISON,

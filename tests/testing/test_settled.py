@@ -9,23 +9,21 @@ from eventree import (
     ActorStopped,
     ActorTimeout,
     AggregateType,
-    AskCycle,
     Backoff,
     EventSourcing,
     EventStore,
     InvalidArgument,
-    NonPositiveArgument,
     Ok,
     Projection,
     Query,
-    QueryStatus,
     QueryStopped,
     SnapshotConfig,
     SQLiteStore,
     StoreUnavailable,
     Supervisor,
-    WouldDeadlock,
 )
+from eventree.errors import AskCycle, NonPositiveArgument, WouldDeadlock
+from eventree.sourcing import QueryStatus
 from eventree.testing import FailingStore, settled
 from eventree.testing.failing_store import StoreMethod
 from sourcing.ledger import Added, Ledger, LedgerSystem, add, apply, entries, handle, ledger, refuse

@@ -28,15 +28,12 @@ from bank import (
 from eventree import (
     Actor,
     ActorContext,
-    ActorInfo,
     ActorRef,
     Aggregate,
     AggregateType,
     ChildSpec,
     Commit,
-    Correlation,
     DomainError,
-    Down,
     DynamicSupervisor,
     EntityNotFound,
     Err,
@@ -44,26 +41,21 @@ from eventree import (
     EventreeError,
     EventSourcing,
     EventStore,
-    ExitReason,
     MemoryStore,
     Ok,
     Projection,
     Query,
-    QueryHandle,
-    QueryProgress,
-    QueryStats,
-    Request,
-    Restarted,
     Result,
     Snapshot,
     SQLiteStore,
     StoreUnavailable,
     Supervisor,
-    SystemStats,
     correlation,
     current_correlation,
     run,
 )
+from eventree.actors import ActorInfo, Down, ExitReason, Request, Restarted
+from eventree.sourcing import Correlation, QueryHandle, QueryProgress, QueryStats, SystemStats
 from eventree.stores.contract import StoreTransaction
 from eventree.testing import FailingStore, Gate, Scenario, scenario, settled
 

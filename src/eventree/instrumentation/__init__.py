@@ -1,24 +1,15 @@
 """The seam for tracing and metrics, and the context that travels with messages."""
 
-from eventree.instrumentation.context import Carried, MessageContext
-from eventree.instrumentation.protocol import (
-    ActorRestart,
-    BatchCommit,
-    CommandExecution,
-    CommandOutcome,
-    DeliveredCommit,
-    Instrumentation,
-    QueryDelivery,
+from eventree.instrumentation.context import (
+    Carried as Carried,
+    MessageContext as MessageContext,
 )
-
-__all__ = [
-    "ActorRestart",
-    "BatchCommit",
-    "Carried",
-    "CommandExecution",
-    "CommandOutcome",
-    "DeliveredCommit",
-    "Instrumentation",
-    "MessageContext",
-    "QueryDelivery",
-]
+from eventree.instrumentation.protocol import (
+    ActorRestart as ActorRestart,
+    BatchCommit as BatchCommit,
+    CommandExecution as CommandExecution,
+    CommandOutcome as CommandOutcome,
+    DeliveredCommit as DeliveredCommit,
+    Instrumentation as Instrumentation,
+    QueryDelivery as QueryDelivery,
+)

@@ -1,36 +1,29 @@
 """Aggregates on actors and stores: the command path, queries, and the client of a system."""
 
-from eventree.sourcing.commands.actor import EventSourcingActor
-from eventree.sourcing.correlation import Correlation, correlation, current_correlation
-from eventree.sourcing.queries import (
-    Projection,
-    Query,
-    QueryContext,
-    QueryHandle,
-    QueryOptions,
-    QueryProgress,
-    QueryStats,
-    QueryStatus,
-    query_context,
+from eventree.sourcing.commands.actor import (
+    EventSourcingActor as EventSourcingActor,
 )
-from eventree.sourcing.statistics import AggregateStats, SystemStats
-from eventree.sourcing.system import EventSourcing
-
-__all__ = [
-    "AggregateStats",
-    "Correlation",
-    "EventSourcing",
-    "EventSourcingActor",
-    "Projection",
-    "Query",
-    "QueryContext",
-    "QueryHandle",
-    "QueryOptions",
-    "QueryProgress",
-    "QueryStats",
-    "QueryStatus",
-    "SystemStats",
-    "correlation",
-    "current_correlation",
-    "query_context",
-]
+from eventree.sourcing.correlation import (
+    Correlation as Correlation,
+    correlation as correlation,
+    current_correlation as current_correlation,
+)
+from eventree.sourcing.queries import (
+    Projection as Projection,
+    Query as Query,
+    QueryContext as QueryContext,
+    QueryHandle as QueryHandle,
+    QueryOptions as QueryOptions,
+    QueryProgress as QueryProgress,
+    QueryStats as QueryStats,
+    QueryStatus as QueryStatus,
+    query_context as query_context,
+)
+from eventree.sourcing.queries.actor import QueryActor as QueryActor
+from eventree.sourcing.statistics import (
+    AggregateStats as AggregateStats,
+    SystemStats as SystemStats,
+)
+from eventree.sourcing.system import (
+    EventSourcing as EventSourcing,
+)

@@ -10,18 +10,9 @@ from typing import Any
 import pytest
 
 from actors.crew import Boom, Clock, Crew, Worker, cling, current_task, forever, idle, raised_by_the_tree, ticks, until
-from eventree import (
-    ActorCrashed,
-    ActorStopped,
-    ChildAbandoned,
-    ChildSpec,
-    ChildStartError,
-    Restart,
-    Status,
-    Supervisor,
-    SupervisorEvent,
-    UnexpectedCancellation,
-)
+from eventree import ActorCrashed, ActorStopped, ChildSpec, Restart, Supervisor
+from eventree.actors import ChildAbandoned, Status, SupervisorEvent
+from eventree.errors import ChildStartError, UnexpectedCancellation
 
 REQUEST: contextvars.ContextVar[str] = contextvars.ContextVar("REQUEST", default="none")
 

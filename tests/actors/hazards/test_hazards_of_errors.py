@@ -9,15 +9,8 @@ from typing import Any
 import pytest
 
 from actors.crew import Boom, Crew, forever, idle, raised_by_the_tree
-from eventree import (
-    Actor,
-    ActorContext,
-    ActorCrashed,
-    ActorRef,
-    ChildSpec,
-    RestartIntensityExceeded,
-    Supervisor,
-)
+from eventree import Actor, ActorContext, ActorCrashed, ActorRef, ChildSpec, Supervisor
+from eventree.errors import RestartIntensityExceeded
 
 LEAVING: list[type[BaseException]] = [SystemExit, KeyboardInterrupt]
 

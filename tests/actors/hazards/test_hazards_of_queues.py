@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 
 from actors.crew import Crew, idle, ticks, until
-from eventree import ActorCrashed, ActorError, ActorRef, ActorStopped, Status, Supervisor
+from eventree import ActorCrashed, ActorRef, ActorStopped, Supervisor
+from eventree.actors import Status
+from eventree.errors import ActorError
 
 POINTS = range(12)
 """More ticks than it takes from a message's arrival to its answer."""

@@ -7,18 +7,9 @@ from uuid import uuid4
 import pytest
 
 from actors.crew import Crew, until
-from eventree import (
-    BRUTAL_KILL,
-    ActorCrashed,
-    ChildSpec,
-    Err,
-    EventSourcing,
-    ExitReason,
-    MemoryStore,
-    Ok,
-    StaleIncarnation,
-    Supervisor,
-)
+from eventree import ActorCrashed, ChildSpec, Err, EventSourcing, MemoryStore, Ok, Supervisor
+from eventree.actors import BRUTAL_KILL, ExitReason
+from eventree.errors import StaleIncarnation
 from eventree.sourcing.commands.requests import CommandEnvelope
 from eventree.sourcing.tree import Tree
 from eventree.stores.contract import AppendRequest, Outcome

@@ -3,18 +3,13 @@
 import pytest
 
 from actors.crew import Boom, Clock, Crew, forever, idle, raised_by_the_tree
-from eventree import (
-    ActorStopped,
+from eventree import ActorStopped, DynamicSupervisor, Restart, Strategy, Supervisor
+from eventree.actors import ChildCounts, Status
+from eventree.errors import (
     ChildAlreadyExists,
-    ChildCounts,
     ChildNotFound,
     ChildRunning,
-    DynamicSupervisor,
-    Restart,
     RestartIntensityExceeded,
-    Status,
-    Strategy,
-    Supervisor,
 )
 
 PERMANENT, TRANSIENT, TEMPORARY = Restart.PERMANENT, Restart.TRANSIENT, Restart.TEMPORARY

@@ -5,17 +5,9 @@ from typing import Any
 import pytest
 
 from actors.crew import Crew, idle
-from eventree import (
-    ChildAlreadyExists,
-    ChildNotFound,
-    DynamicSupervisor,
-    InvalidArgument,
-    Restart,
-    Status,
-    Strategy,
-    Supervisor,
-    TooManyChildren,
-)
+from eventree import DynamicSupervisor, InvalidArgument, Restart, Strategy, Supervisor
+from eventree.actors import Status
+from eventree.errors import ChildAlreadyExists, ChildNotFound, TooManyChildren
 
 
 async def test_code_change(crew: Crew) -> None:

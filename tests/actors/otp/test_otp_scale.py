@@ -12,16 +12,8 @@ from typing import Any
 import pytest
 
 from actors.crew import Crew, Worker, idle, until
-from eventree import (
-    ChildCounts,
-    ChildSpec,
-    ChildStarted,
-    DynamicSupervisor,
-    Restart,
-    Status,
-    Supervisor,
-    SupervisorEvent,
-)
+from eventree import ChildSpec, DynamicSupervisor, Restart, Supervisor
+from eventree.actors import ChildCounts, ChildStarted, Status, SupervisorEvent
 
 TEMPORARY = Restart.TEMPORARY
 

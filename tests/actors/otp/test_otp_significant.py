@@ -13,11 +13,11 @@ from eventree import (
     DynamicSupervisor,
     InvalidArgument,
     Restart,
-    RestartIntensityExceeded,
-    Status,
     Strategy,
     Supervisor,
 )
+from eventree.actors import Status
+from eventree.errors import RestartIntensityExceeded
 
 TRANSIENT, TEMPORARY = Restart.TRANSIENT, Restart.TEMPORARY
 NEVER, ANY, ALL = AutoShutdown.NEVER, AutoShutdown.ANY_SIGNIFICANT, AutoShutdown.ALL_SIGNIFICANT

@@ -8,19 +8,16 @@ from actors.crew import Boom, Crew, idle
 from eventree import (
     ActorRef,
     AutoShutdown,
-    ChildAlreadyExists,
-    ChildInfo,
     ChildSpec,
-    ChildStartError,
     DynamicSupervisor,
     EventreeError,
-    Ignore,
     InvalidArgument,
     Restart,
-    Status,
     Strategy,
     Supervisor,
 )
+from eventree.actors import ChildInfo, Ignore, Status
+from eventree.errors import ChildAlreadyExists, ChildStartError
 
 TEMPORARY = Restart.TEMPORARY
 

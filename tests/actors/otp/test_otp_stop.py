@@ -5,7 +5,8 @@ import asyncio
 import pytest
 
 from actors.crew import Crew, idle, ticks, until
-from eventree import BRUTAL_KILL, DynamicSupervisor, Restart, Status, Supervisor
+from eventree import DynamicSupervisor, Restart, Supervisor
+from eventree.actors import BRUTAL_KILL, Status
 
 ENDS = ["stop", "shutdown", "crash", "killed"]
 

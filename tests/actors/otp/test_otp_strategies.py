@@ -6,17 +6,9 @@ from typing import Any
 import pytest
 
 from actors.crew import Boom, Clock, Crew, forever, idle, raised_by_the_tree, ticks
-from eventree import (
-    ActorStopped,
-    ChildNotFound,
-    ChildStartError,
-    DynamicSupervisor,
-    Restart,
-    RestartIntensityExceeded,
-    Status,
-    Strategy,
-    Supervisor,
-)
+from eventree import ActorStopped, DynamicSupervisor, Restart, Strategy, Supervisor
+from eventree.actors import Status
+from eventree.errors import ChildNotFound, ChildStartError, RestartIntensityExceeded
 
 NAMES = ("a", "b", "c", "d")
 

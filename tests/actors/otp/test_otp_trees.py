@@ -7,16 +7,9 @@ from typing import Any
 import pytest
 
 from actors.crew import Boom, Clock, Crew, forever, idle, raised_by_the_tree, ticks, until
-from eventree import (
-    ChildRestarting,
-    ChildSpec,
-    DynamicSupervisor,
-    Restart,
-    RestartIntensityExceeded,
-    Status,
-    Strategy,
-    Supervisor,
-)
+from eventree import ChildSpec, DynamicSupervisor, Restart, Strategy, Supervisor
+from eventree.actors import Status
+from eventree.errors import ChildRestarting, RestartIntensityExceeded
 
 
 async def fail() -> None:

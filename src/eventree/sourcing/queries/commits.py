@@ -1,7 +1,6 @@
 """Commits as queries see them, and which of them a handler gets: the others are skipped or parked."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from collections.abc import Set as AbstractSet
+from collections.abc import Iterable, Mapping, Sequence, Set as AbstractSet
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final, TypeAlias

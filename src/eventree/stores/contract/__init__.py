@@ -9,65 +9,44 @@
 """
 
 from eventree.stores.contract.checkpoints import (
-    NO_LEASE,
-    Checkpoint,
-    Checkpoints,
-    CheckpointUpdate,
-    CheckpointWriter,
-    LeaseRequest,
-    ParkedCommit,
-    QuerySummary,
-    StoredCheckpoint,
+    NO_LEASE as NO_LEASE,
+    Checkpoint as Checkpoint,
+    Checkpoints as Checkpoints,
+    CheckpointUpdate as CheckpointUpdate,
+    CheckpointWriter as CheckpointWriter,
+    LeaseRequest as LeaseRequest,
+    ParkedCommit as ParkedCommit,
+    QuerySummary as QuerySummary,
+    StoredCheckpoint as StoredCheckpoint,
 )
-from eventree.stores.contract.commands import CommandLog, NewCommand, RecordedCommand
+from eventree.stores.contract.commands import (
+    CommandLog as CommandLog,
+    NewCommand as NewCommand,
+    RecordedCommand as RecordedCommand,
+)
 from eventree.stores.contract.log import (
-    MAX_PAGE_BYTES,
-    AggregateSummary,
-    Appended,
-    AppendRequest,
-    Conflict,
-    DuplicateCommand,
-    EventLog,
-    LogPage,
-    NewEvent,
-    Outcome,
-    RecordedEvent,
-    StreamPage,
-    StreamRead,
+    MAX_PAGE_BYTES as MAX_PAGE_BYTES,
+    AggregateSummary as AggregateSummary,
+    Appended as Appended,
+    AppendRequest as AppendRequest,
+    Conflict as Conflict,
+    DuplicateCommand as DuplicateCommand,
+    EventLog as EventLog,
+    LogPage as LogPage,
+    NewEvent as NewEvent,
+    Outcome as Outcome,
+    RecordedEvent as RecordedEvent,
+    StreamPage as StreamPage,
+    StreamRead as StreamRead,
 )
-from eventree.stores.contract.snapshots import Snapshots, StoredSnapshot
-from eventree.stores.contract.store import EventStore
-from eventree.stores.contract.transactions import StoreTransaction, TransactionalStore
-
-__all__ = [
-    "MAX_PAGE_BYTES",
-    "NO_LEASE",
-    "AggregateSummary",
-    "AppendRequest",
-    "Appended",
-    "Checkpoint",
-    "CheckpointUpdate",
-    "CheckpointWriter",
-    "Checkpoints",
-    "CommandLog",
-    "Conflict",
-    "DuplicateCommand",
-    "EventLog",
-    "EventStore",
-    "LeaseRequest",
-    "LogPage",
-    "NewCommand",
-    "NewEvent",
-    "Outcome",
-    "ParkedCommit",
-    "QuerySummary",
-    "RecordedCommand",
-    "RecordedEvent",
-    "Snapshots",
-    "StoreTransaction",
-    "StoredCheckpoint",
-    "StoredSnapshot",
-    "StreamPage",
-    "StreamRead",
-    "TransactionalStore",
-]
+from eventree.stores.contract.snapshots import (
+    Snapshots as Snapshots,
+    StoredSnapshot as StoredSnapshot,
+)
+from eventree.stores.contract.store import (
+    EventStore as EventStore,
+)
+from eventree.stores.contract.transactions import (
+    StoreTransaction as StoreTransaction,
+    TransactionalStore as TransactionalStore,
+)
