@@ -13,11 +13,11 @@ from eventree.stores import EventStore
 from eventree.stores.contract import Appended, Conflict, RecordedEvent
 from eventree.stores.postgres import PostgresStore
 from eventree.testing.store_values import append, log, positions, request, stream
-from postgres import rush
-from postgres.backends import held_head, psql, wait_for_locks
-from postgres.rush import Kept
 from servers.postgres import PostgresServer
 from servers.processes import Child, python
+from stores.postgres import rush
+from stores.postgres.backends import held_head, psql, wait_for_locks
+from stores.postgres.rush import Kept
 
 SECONDS = 3.0
 

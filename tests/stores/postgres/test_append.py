@@ -17,7 +17,7 @@ from eventree.stores.contract import (
 )
 from eventree.stores.postgres import PostgresStore
 from eventree.testing.store_values import TYPE, append, event, log, positions, request, stream
-from postgres.backends import held_head, psql, wait_for_locks
+from stores.postgres.backends import held_head, psql, wait_for_locks
 
 
 @pytest.fixture

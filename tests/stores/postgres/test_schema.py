@@ -15,9 +15,9 @@ from eventree.stores.contract import Appended
 from eventree.stores.postgres import PostgresStore
 from eventree.stores.postgres.driver import Connection
 from eventree.testing.store_values import append, request
-from postgres.backends import psql
 from servers.postgres import PostgresServer, running_server
 from servers.processes import python
+from stores.postgres.backends import psql
 
 OPEN = """
 import asyncio, sys

@@ -12,8 +12,8 @@ from eventree.stores.postgres import PostgresStore, append as appends
 from eventree.stores.postgres.append import AppendAttempt
 from eventree.stores.postgres.driver import Connection, Row
 from eventree.testing.store_values import append, log, positions, request
-from postgres.backends import backends, psql, terminate, within
-from postgres.test_postgres_lost_answers import lost_answers
+from stores.postgres.backends import backends, psql, terminate, within
+from stores.postgres.test_append_lost_answers import lost_answers
 
 
 def held(store: PostgresStore, head: int) -> list[int]:

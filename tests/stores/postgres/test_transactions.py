@@ -11,10 +11,10 @@ from eventree.errors import StoreBusy, TransactionEnded
 from eventree.stores.contract import Appended, Checkpoint
 from eventree.stores.postgres import PostgresStore
 from eventree.testing.store_values import append, request
-from postgres.backends import backends, psql, terminate
-from postgres.numbering import Transaction, checkpoint, insert, make, numbers, save
 from servers.postgres import PostgresServer
 from servers.proxy import Proxy, Way
+from stores.postgres.backends import backends, psql, terminate
+from stores.postgres.numbering import Transaction, checkpoint, insert, make, numbers, save
 
 
 @pytest.fixture

@@ -17,8 +17,8 @@ from eventree.stores.contract import AppendRequest, NewCommand, NewEvent
 from eventree.stores.postgres import PostgresStore
 from eventree.stores.postgres.driver import Connection
 from eventree.testing.store_values import append, event, request, snapshot
-from postgres.backends import held_head, psql, terminate, wait_for_locks
 from servers.postgres import PostgresServer, running_server
+from stores.postgres.backends import held_head, psql, terminate, wait_for_locks
 
 CANARY = "c4nary"
 SECRET = AppendRequest(

@@ -11,9 +11,9 @@ import pytest
 
 from eventree import QueryStopped
 from eventree.sourcing import QueryStatus
-from postgres.projecting import opened, projection, stored_position
 from sourcing.ledger import add
 from sourcing.totals import Connection, Events, count, project, rows, setup, totals
+from stores.postgres.projecting import opened, projection, stored_position
 
 
 async def swallow(connection: Any) -> None:

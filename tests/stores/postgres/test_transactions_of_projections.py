@@ -10,10 +10,10 @@ import pytest
 from eventree import Projection, QueryStopped
 from eventree.errors import TransactionEnded
 from eventree.sourcing import QueryStatus
-from postgres.backends import backends, psql
-from postgres.projecting import opened, projection, stored_position
 from sourcing.ledger import Added, add
 from sourcing.totals import Connection, Events, count, project, rows, setup, totals
+from stores.postgres.backends import backends, psql
+from stores.postgres.projecting import opened, projection, stored_position
 
 
 @pytest.mark.parametrize(("end", "stands"), [("COMMIT", True), ("ROLLBACK", False)])

@@ -13,8 +13,8 @@ from eventree.stores.contract import Appended, Conflict, Outcome
 from eventree.stores.postgres import PostgresStore
 from eventree.stores.postgres.driver import Connection, ConnectionLost
 from eventree.testing.store_values import append, log, positions, request
-from postgres.backends import backends, held_head, psql, terminate, wait_for_locks, writer_process
 from servers.postgres import PostgresServer
+from stores.postgres.backends import backends, held_head, psql, terminate, wait_for_locks, writer_process
 
 GRACE = 2.0
 """How long the store waits for a server that has not kept its own time limit."""

@@ -21,11 +21,11 @@ from eventree.testing.suite.commands import CommandPromises
 from eventree.testing.suite.log import LogPromises
 from eventree.testing.suite.snapshots import SnapshotPromises
 from eventree.testing.suite.streams import StreamPromises
-from postgres.backends import psql
 from servers.postgres import PostgresServer
 from sourcing.ledger import Added, Boom, add, ledger
 from sourcing.reading import AT_ONCE
 from sourcing.totals import Connection, Events, clear, project, setup
+from stores.postgres.backends import psql
 
 USER = "bank_service"
 GRANTS = (

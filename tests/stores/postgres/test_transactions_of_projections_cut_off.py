@@ -11,12 +11,12 @@ from eventree import Ok
 from eventree.sourcing import QueryStatus
 from eventree.stores.contract import StoreTransaction
 from eventree.stores.postgres import PostgresStore
-from postgres.backends import backends, psql, terminate
-from postgres.projecting import apart, opened, projection, write
 from servers.postgres import PostgresServer
 from servers.proxy import Proxy, Way
 from sourcing.ledger import add
 from sourcing.totals import Connection, Events, project, totals
+from stores.postgres.backends import backends, psql, terminate
+from stores.postgres.projecting import apart, opened, projection, write
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ from eventree import StoreUnavailable
 from eventree.errors import WouldDeadlock
 from eventree.stores.contract import Checkpoint, LeaseRequest
 from eventree.stores.postgres import PostgresStore
-from postgres.backends import psql, wait_for_locks
-from postgres.numbering import checkpoint, insert, make, numbers, save
+from stores.postgres.backends import psql, wait_for_locks
+from stores.postgres.numbering import checkpoint, insert, make, numbers, save
 
 
 @pytest.fixture

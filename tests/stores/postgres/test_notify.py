@@ -14,8 +14,8 @@ from eventree.instrumentation.context import CARRIED, Carried
 from eventree.stores.contract import Appended
 from eventree.stores.postgres import PostgresStore
 from eventree.testing.store_values import append, request
-from postgres.backends import backends, psql, terminate, within
 from servers.processes import python
+from stores.postgres.backends import backends, psql, terminate, within
 
 SOON = 5.0
 """Far more than a hint takes, and far less than a poll that never comes."""

@@ -11,7 +11,7 @@ from eventree.stores.contract import Appended, AppendRequest, Conflict, Duplicat
 from eventree.stores.postgres import PostgresStore
 from eventree.stores.postgres.driver import Connection, Row
 from eventree.testing.store_values import append, log, positions, request, stream
-from postgres.backends import held_head, psql, terminate, wait_for_locks
+from stores.postgres.backends import held_head, psql, terminate, wait_for_locks
 
 
 class LosesAnswers:
