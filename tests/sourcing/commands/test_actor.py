@@ -1,12 +1,12 @@
-"""Executing commands: answers, what is stored with them, bad arguments, loading, numbers."""
+"""Executing commands: answers, what is stored with them, loading."""
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Any, TypeAlias
+from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
@@ -15,12 +15,9 @@ import pytest
 from bank import (
     Account,
     AccountOpened,
-    BankAccount,
     BankCommand,
     BankError,
-    BankEvent,
     CustomerDepositedCash,
-    Deposit,
     OpenAccount,
     Withdraw,
     bank_account,
@@ -43,23 +40,9 @@ from eventree import (
     SnapshotConfig,
 )
 from eventree.errors import NonPositiveArgument
-from eventree.sourcing import AggregateStats
 from eventree.testing import settled
+from sourcing.banking import OPEN, Bank, deposit
 from sourcing.ledger import add, ledger
-
-Bank: TypeAlias = EventSourcing[BankAccount, BankCommand, BankEvent, BankError]
-
-OPEN = OpenAccount("a")
-
-
-@pytest.fixture
-async def bank(store: EventStore) -> AsyncIterator[Bank]:
-    async with EventSourcing(bank_account, store) as system:
-        yield system
-
-
-def deposit(amount: int) -> Deposit:
-    return Deposit(Decimal(amount))
 
 
 def deposited(amount: int, balance: int) -> CustomerDepositedCash:
@@ -128,25 +111,8 @@ async def test_many_commands_are_answered_in_order_and_see_each_other(bank: Bank
     ]
 
 
-async def test_a_bad_command_among_many_is_its_own_error(bank: Bank) -> None:
-    missing: Any = None
-    answers = await bank.execute_many([("", OPEN), ("a", OPEN), ("a", missing), ("a\0", OPEN), ("a", deposit(1))])
-    kinds = [
-        answer.error.name if isinstance(answer, Err) and isinstance(answer.error, InvalidArgument) else "ok"
-        for answer in answers
-    ]
-    assert kinds == ["aggregate_id", "ok", "command", "aggregate_id", "ok"]
-
-
 async def test_no_commands_have_no_answers(bank: Bank) -> None:
     assert await bank.execute_many([]) == []
-
-
-async def test_details_of_many_commands_are_one_per_command(bank: Bank, store: EventStore) -> None:
-    answers = await bank.execute_many([("a", OPEN), ("b", OPEN)], metadata=[{"n": "1"}])
-    more = await bank.execute_many([("a", OPEN), ("b", OPEN)], command_ids=["1", "2", "3"])
-    assert [type(answer.error) for answer in [*answers, *more] if isinstance(answer, Err)] == [InvalidArgument] * 4
-    assert await store.head() == 0
 
 
 async def test_metadata_is_stored_with_every_event(bank: Bank) -> None:
@@ -155,38 +121,6 @@ async def test_metadata_is_stored_with_every_event(bank: Bank) -> None:
     await bank.execute_many([("a", deposit(3)), ("a", deposit(4))], metadata={"all": "yes"})
     found = [dict(event.metadata) for event in (await bank.load_events("a")).unwrap()]
     assert found == [{"user": "456", "nul\0": "ä\0"}, {"n": "1"}, {}, {"all": "yes"}, {"all": "yes"}]
-
-
-BAD: list[tuple[dict[str, Any], str]] = [
-    *[({"aggregate_id": id}, "aggregate_id") for id in ("", "a" * 256, "a\0", "\ud800", 7, None)],
-    ({"command": None}, "command"),
-    *[({"metadata": bad}, "metadata") for bad in ({"a": 1}, [("a", "b")], {"a": "\ud800"}, {"a": "x" * 65_536})],
-    *[({"metadata": {name: "a" * 256}}, name) for name in ("correlation_id", "causation_id")],
-    *[({"command_id": id}, "command_id") for id in ("", "a" * 256, "a\0", "\ud800", 7)],
-    *[({"timeout": seconds}, "timeout") for seconds in (0, -1, float("nan"), "5", None)],
-]
-
-
-@pytest.mark.parametrize(("bad", "name"), BAD, ids=str)
-async def test_a_bad_argument_is_an_answer_and_nothing_is_stored(
-    bank: Bank, store: EventStore, bad: dict[str, Any], name: str
-) -> None:
-    answer = await bank.execute(**{"aggregate_id": "a", "command": OPEN, **bad})
-    assert isinstance(answer, Err)
-    assert isinstance(answer.error, InvalidArgument)
-    assert answer.error.name == name
-    assert await store.head() == 0
-
-
-async def test_readers_refuse_bad_arguments_too(bank: Bank) -> None:
-    answers = [
-        await bank.load_aggregate(""),
-        await bank.load_events("a\0"),
-        await bank.latest_snapshot("\ud800"),
-        await bank.aggregate_stats("a" * 256),
-    ]
-    assert [type(answer.error) for answer in answers if isinstance(answer, Err)] == [InvalidArgument] * 4
-    assert isinstance(await bank.load_events("a", timeout=0), Err)
 
 
 async def test_execute_nowait_hands_a_command_over(bank: Bank) -> None:
@@ -255,18 +189,6 @@ async def test_events_are_loaded_from_a_sequence_on(bank: Bank, start_from: int,
     assert streamed == loaded
 
 
-async def test_the_numbers_of_system_and_aggregate(store: EventStore) -> None:
-    system = EventSourcing(bank_account, store, snapshots=SnapshotConfig(frequency=100))
-    assert (await system.system_stats()).uptime_seconds == 0
-    async with system:
-        await system.execute_many([("a", OPEN), ("a", deposit(1)), ("a", deposit(-1))])
-        stats = await system.system_stats()
-        assert (stats.query_actors_count, stats.total_commands_processed, stats.commands_refused) == (0, 3, 1)
-        assert (stats.commands_failed, stats.conflicts, stats.actor_restarts) == (0, 0, 0)
-        assert stats.uptime_seconds > 0
-        assert await system.aggregate_stats("a") == Ok(AggregateStats("a", 2, 2, has_snapshot=False))
-
-
 @pytest.mark.parametrize("option", ["cache_size", "mailbox_size"])
 def test_sizes_must_be_positive(option: str) -> None:
     with pytest.raises(NonPositiveArgument, match=option):
@@ -298,13 +220,6 @@ async def test_a_stream_longer_than_a_page_is_loaded_whole(store: EventStore) ->
         assert [event.sequence async for event in bank.stream_events("a", start_from=1_001)] == list(
             range(1_001, 2_348)
         )
-
-
-@pytest.mark.parametrize(("name", "value"), [("command_ids", "ab"), ("command_ids", ["a"]), ("metadata", 5)])
-async def test_many_commands_need_one_entry_each(bank: Bank, store: EventStore, name: str, value: Any) -> None:
-    answers = await bank.execute_many([("a", OPEN), ("b", OPEN)], **{name: value})
-    assert [answer.error.name for answer in answers if isinstance(answer, Err)] == [name, name]  # type: ignore[union-attr]
-    assert await store.head() == 0
 
 
 @pytest.mark.parametrize("sizes", [{"cache_size": 1.5}, {"mailbox_size": 1.5}, {"cache_size": 0}, {"mailbox_size": 0}])

@@ -1,26 +1,12 @@
-"""What a person can do about a query: pause, resume, skip, reset, retry, drop; and see how it does."""
-
-import asyncio
+"""What a person can do about a query: pause, resume, skip, reset, retry, drop."""
 
 import pytest
 
-from eventree import (
-    ActorCrashed,
-    ActorTimeout,
-    AggregateType,
-    EventSourcing,
-    EventStore,
-    InvalidArgument,
-    MemoryStore,
-    Query,
-    QueryStopped,
-    Supervisor,
-    query_context,
-)
+from eventree import ActorCrashed, ActorTimeout, EventSourcing, EventStore, InvalidArgument, QueryStopped, query_context
 from eventree.errors import NoQueryContext, QueryLeasedElsewhere, QuerySuperseded, TooManyParked
-from eventree.sourcing import QueryHandle, QueryStatus
-from sourcing.ledger import Added, Boom, Ledger, add, apply, handle, ledger
-from sourcing.reading import Contexts, Seen, patient
+from eventree.sourcing import QueryStatus
+from sourcing.ledger import Boom, add, ledger
+from sourcing.reading import Contexts, patient
 from sourcing.waiting import until
 
 RUNNING, PAUSED, STOPPED = QueryStatus.RUNNING, QueryStatus.PAUSED, QueryStatus.STOPPED
@@ -229,144 +215,6 @@ async def test_a_new_version_waits_behind_a_live_one_that_is_stuck(store: EventS
     assert [context.is_replay for context in two.contexts] == [True, False, False]
 
 
-async def test_the_stats_tell_how_far_a_query_is_behind(store: EventStore) -> None:
-    seen = Contexts()
-    async with EventSourcing(ledger, store, queries=[patient(seen)]) as system:
-        await system.execute("a", add(1), wait_for=["q"])
-        stats = await system.query("q").stats()
-        assert (stats.position, stats.head, stats.lag_events, stats.lag_seconds) == (1, 1, 0, 0.0)
-        await system.query("q").pause()
-        await system.execute("a", add(2, 3))
-        await asyncio.sleep(0.02)
-        [stats] = (await system.system_stats()).queries
-        assert (stats.name, stats.version, stats.status, stats.is_live) == ("q", 1, PAUSED, True)
-        assert (stats.position, stats.head, stats.lag_events) == (1, 3, 2)
-        assert 0.02 <= stats.lag_seconds < 20
-
-
-async def test_the_progress_of_a_query_can_be_watched(store: EventStore) -> None:
-    seen = Contexts()
-    async with EventSourcing(ledger, store, queries=[patient(seen)]) as system:
-        await system.query("q").caught_up()
-        await system.query("q").pause()
-        await system.execute_many([("a", add(number)) for number in range(4)])
-        fractions: list[float] = []
-        async for progress in system.query("q").progress(interval=0.001):
-            fractions.append(progress.fraction)
-            if len(fractions) == 1:
-                await system.query("q").resume()
-        assert (fractions[0], fractions[-1], progress.position, progress.target) == (0.0, 1.0, 4, 4)
-        assert [each.fraction async for each in system.query("q").progress()] == [1.0]
-
-
-async def test_the_progress_of_a_new_version_ends_when_it_is_live(
-    store: EventStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    looks: list[bool] = []
-
-    async def not_yet(*_: object) -> bool:
-        looks.append(system.query("q", 2).is_live)
-        if len(looks) == 3:
-            monkeypatch.undo()
-        return False
-
-    async with EventSourcing(ledger, store, queries=[patient(Contexts())]) as system:
-        await system.execute("a", add(1), wait_for=["q"])
-        monkeypatch.setattr(store, "make_live", not_yet)
-        await system.register_queries([patient(Contexts(), version=2)])
-        async for progress in system.query("q", 2).progress(interval=0.001):
-            assert progress.target == 1
-        assert looks == [False] * 3
-        assert system.query("q").version == 2
-
-
-async def test_whoever_watches_a_query_that_stops_is_told(store: EventStore) -> None:
-    seen = Contexts()
-    seen.poison.add(1)
-    async with EventSourcing(ledger, store, queries=[patient(seen)]) as system:
-        await system.execute("a", add(1))
-        with pytest.raises(QueryStopped):
-            async for _ in system.query("q").progress(interval=0.001):
-                pass
-
-
 def test_there_is_no_context_outside_of_a_handler() -> None:
     with pytest.raises(NoQueryContext):
         query_context()
-
-
-other = AggregateType("other", handle=handle, apply=apply, empty_state=Ledger)
-
-
-async def test_a_query_follows_several_types_in_the_order_of_the_log(store: EventStore) -> None:
-    seen = Contexts()
-    both: Query[Added] = Query("q", seen, follows=[ledger, other], poll_interval=0.01)
-    async with EventSourcing(ledger, store, queries=[both]) as one, EventSourcing(other, store) as two:
-        for number in range(3):
-            await one.execute("a", add(number))
-            await two.execute("a", add(10 + number))
-        await one.query("q").caught_up()
-    assert [amounts for _, amounts in seen.amounts] == [[0], [10], [1], [11], [2], [12]]
-    assert [events[0].aggregate_type for _, events in seen.commits] == ["ledger", "other"] * 3
-
-
-async def test_events_of_other_types_are_passed_by_without_writing(store: EventStore) -> None:
-    seen = Contexts()
-    only: Query[Added] = Query("q", seen, follows=[other], poll_interval=0.01)
-    async with EventSourcing(ledger, store, queries=[only]) as system:
-        await system.execute_many([("a", add(number)) for number in range(700)])
-        await system.query("q").caught_up()
-        assert system.query("q").position == 700
-        stored = await store.load_checkpoint("q", 1)
-        assert stored is not None
-        assert stored.checkpoint.position == 0
-    stored = await store.load_checkpoint("q", 1)
-    assert stored is not None
-    assert stored.checkpoint.position == 700
-    assert seen.commits == []
-
-
-async def test_a_query_runs_under_a_supervisor_of_its_users_without_any_system(store: EventStore) -> None:
-    seen = Contexts()
-    alone: Query[Added] = Query("q", seen, follows=[ledger], poll_interval=0.01)
-    handle: QueryHandle = alone.handle(store)
-    async with EventSourcing(ledger, store) as system, Supervisor([handle.child_spec()]):
-        await system.execute("a", add(1))
-        await handle.caught_up()
-        assert (handle.status, handle.position) == (RUNNING, 1)
-    assert seen.amounts == [("a", [1])]
-    async with Supervisor([Query("r", seen, follows=[ledger]).child_spec(store)]):
-        await seen.reaches(2)
-
-
-def test_a_query_on_its_own_must_say_what_it_follows() -> None:
-    with pytest.raises(InvalidArgument, match="follows"):
-        Query("q", Seen()).child_spec(MemoryStore())
-    with pytest.raises(InvalidArgument, match="two aggregate types called 'ledger'"):
-        Query("q", Seen(), follows=[ledger, ledger])
-
-
-@pytest.mark.parametrize(
-    ("options", "name"),
-    [
-        ({"on_failure": "ignore"}, "on_failure"),
-        ({"max_parked": 0}, "max_parked"),
-        ({"batch": 7}, "batch"),
-        ({"backoff": 1.0}, "backoff"),
-        ({"start": "middle"}, "start"),
-        ({"start": -1}, "start"),
-    ],
-)
-def test_an_option_that_cannot_work_is_refused(options: dict[str, object], name: str) -> None:
-    with pytest.raises(InvalidArgument) as caught:
-        Query("q", Seen(), **options)  # type: ignore[arg-type]
-    assert caught.value.name == name
-
-
-async def test_two_versions_may_share_a_name_two_queries_may_not(store: EventStore) -> None:
-    system = EventSourcing(ledger, store, queries=[patient(Contexts()), patient(Contexts(), version=2)])
-    assert (system.query("q", 1).version, system.query("q").version) == (1, 2)
-    with pytest.raises(InvalidArgument, match="no version 3"):
-        system.query("q", 3)
-    with pytest.raises(InvalidArgument, match="version 2"):
-        await system.register_queries([patient(Contexts(), version=2)])
