@@ -23,7 +23,7 @@ from operator import attrgetter
 from typing import Any, Final, Generic, TypeAlias, TypeVar
 
 from eventree.domain.events import EventEnvelope
-from eventree.errors import CheckpointFenced, CheckpointHeld, InvalidArgument, StoreUnavailable
+from eventree.errors import CheckpointFenced, CheckpointHeld, InvalidArgument, StoreReadOnly, StoreUnavailable
 from eventree.errors.stores import TRANSIENT_ERRORS
 from eventree.instrumentation.guard import GuardedInstrumentation
 from eventree.sourcing.queries import context
@@ -58,8 +58,8 @@ MAX_SECONDS: Final = 0.1
 MAX_CONTENDED_SECONDS: Final = 0.01
 """The same while others write."""
 
-_RETRYABLE: Final = (*TRANSIENT_ERRORS, CheckpointFenced, CheckpointHeld)
-"""What passes by itself, unless it comes of a transaction that outlived its lease."""
+_NOT_ITS_FAULT: Final = (*TRANSIENT_ERRORS, CheckpointFenced, CheckpointHeld, StoreReadOnly)
+"""Errors of the store that say nothing about the projection, unless its transaction outlived its lease."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +166,7 @@ class ExactlyOnce(Generic[EventT]):
                 yield transaction
         except (Exception, asyncio.CancelledError) as error:
             is_too_slow = isinstance(error, StoreUnavailable) and clock() - began >= self._lease
-            if is_being_cancelled() or (isinstance(error, _RETRYABLE) and not is_too_slow):
+            if is_being_cancelled() or (isinstance(error, _NOT_ITS_FAULT) and not is_too_slow):
                 raise
             if isinstance(error, HandlingFailed):
                 error.is_uncertain = True

@@ -379,7 +379,11 @@ class QueryState(Struct, frozen=True):
         """Stop for good: what was handled is not what the log holds."""
         named = LogRolledBack(f"query {self.options.name!r}", error.known, error.found)
         named.__cause__ = error
-        return replace(self.lost(), is_known=False, stopped=named)
+        return replace(self.gave_up(named), is_known=False)
+
+    def gave_up(self, error: EventreeError) -> Self:
+        """Stop for an error that no attempt would change."""
+        return replace(self.lost(), stopped=error)
 
     # --- reports: handling
 

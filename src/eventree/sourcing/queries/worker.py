@@ -15,6 +15,7 @@ from eventree.errors import (
     InvalidArgument,
     LogRolledBack,
     QueryLeasedElsewhere,
+    StoreReadOnly,
 )
 from eventree.errors.stores import TRANSIENT_ERRORS
 from eventree.sourcing.queries.at_least_once import MAX_TURN_SECONDS
@@ -116,7 +117,7 @@ class QueryWorker:
                 has_delivered = isinstance(request, Deliver)
             try:
                 await self._carry_out(request)
-            except (HandlingFailed, CheckpointFenced, LogRolledBack, *TRANSIENT_ERRORS) as error:
+            except (HandlingFailed, CheckpointFenced, LogRolledBack, StoreReadOnly, *TRANSIENT_ERRORS) as error:
                 self._report(error)
 
     def _report(self, error: HandlingFailed | EventreeError) -> None:
@@ -130,6 +131,8 @@ class QueryWorker:
                 self.state = before.fenced(now)
             case LogRolledBack():
                 self.state = before.rolled_back(error)
+            case StoreReadOnly():
+                self.state = before.gave_up(error)
             case _:
                 self.state = before.store_failed(error, now)
         _log_change(before, self.state, error)
@@ -352,7 +355,7 @@ class QueryWorker:
         return True
 
     async def _read_parked(self, parked: ParkedCommit) -> StoredCommit:
-        page = await self._store.read(parked.position - 1, parked.last_position - parked.position + 1)
+        page = await self._store.read(parked.position - 1, parked.last_position - parked.position + 1, live=True)
         if page.position < parked.last_position:
             raise LogRolledBack(f"query {self.state.options.name!r}", parked.last_position, page.position)
         return commits_of(page.events)[0]
