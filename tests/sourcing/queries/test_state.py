@@ -294,6 +294,14 @@ def test_more_than_may_be_parked_stops_it_and_no_policy_helps(parked: int) -> No
     assert isinstance(stopped.stopped, TooManyParked)
 
 
+def test_whatever_is_stored_next_takes_what_waits_to_be_parked_along() -> None:
+    state = reading(3, of=options(on_failure=FailurePolicy.PARK))
+    state = state.delivered(Delivered(1, 0.0, [dead_letter(1)], 2), 0.0)
+    update = state.update(park=[dead_letter(7)], unpark=[5], skipped=1)
+    assert (update.checkpoint.position, update.unpark, update.skipped) == (1, [5], 3)
+    assert [parked.position for parked in update.park] == [1, 7]
+
+
 def dead_letter(position: int) -> ParkedCommit:
     return ParkedCommit(position, position, "ledger", "a", "boom", NOW)
 

@@ -131,7 +131,7 @@ class ExactlyOnce(Generic[EventT]):
         self, state: QueryState, commit: StoredCommit, parked: ParkedCommit
     ) -> CheckpointUpdate | None:
         """See `Delivery.deliver_parked`."""
-        update = state.update(state.position, unpark=[parked.position])
+        update = state.update(unpark=[parked.position])
         async with self._transaction([commit]) as transaction:
             await self._project(transaction, self._decoding.envelopes(commit.events), [commit], state)
             await transaction.save_checkpoint(*self._key, update)

@@ -214,7 +214,7 @@ class QueryState(Struct, frozen=True):
         if not self.fencing_token:
             return Wait(self.look_up_at - now)
         if now >= self.save_at or (save and self.is_unsaved):
-            return Save(self.pending_update())
+            return Save(self.update())
         if now - self.renewed_at >= self.options.lease / 3:
             return Renew(self.fencing_token)
         return self._work(now)
@@ -251,7 +251,7 @@ class QueryState(Struct, frozen=True):
     def _go_live(self, now: float) -> Request:
         if now < self.go_live_at:
             return self._wait(now, self.go_live_at)
-        return GoLive() if self.position == self.checkpoint.position else Save(self.pending_update())
+        return GoLive() if self.position == self.checkpoint.position else Save(self.update())
 
     def _wait(self, now: float, until: float) -> Wait:
         renew_at = self.renewed_at + self.options.lease / 3
@@ -538,15 +538,28 @@ class QueryState(Struct, frozen=True):
     # --- what goes into the store, and to handlers
 
     def update(
-        self, position: int, *, park: Sequence[ParkedCommit] = (), unpark: Sequence[int] = (), skipped: int = 0
+        self,
+        position: int | None = None,
+        *,
+        park: Sequence[ParkedCommit] = (),
+        unpark: Sequence[int] = (),
+        skipped: int = 0,
     ) -> CheckpointUpdate:
-        """Return what to store once everything up to a position was handled, parked or skipped."""
-        checkpoint = Checkpoint(position, self.fencing_token)
-        return CheckpointUpdate(checkpoint, self.options.lease, park=park, unpark=unpark, skipped=skipped)
+        """Return what to store, together with what still waits to be parked or counted as skipped.
 
-    def pending_update(self) -> CheckpointUpdate:
-        """Return what to store of what was handled, parked and skipped so far."""
-        return self.update(self.position, park=self.parking, skipped=self.skipping)
+        Args:
+            position: Everything up to here was handled, parked or skipped; default the position of the query.
+            park: Commits to park in addition.
+            unpark: The positions of commits that are parked no longer.
+            skipped: How many commits to count as skipped in addition.
+        """
+        return CheckpointUpdate(
+            Checkpoint(self.position if position is None else position, self.fencing_token),
+            self.options.lease,
+            park=[*self.parking, *park],
+            unpark=unpark,
+            skipped=self.skipping + skipped,
+        )
 
     def reset_update(self, parked: Sequence[ParkedCommit], head: int) -> CheckpointUpdate:
         """Return what to store to begin anew, with nothing parked, in a log that ends at the head."""

@@ -188,7 +188,7 @@ class QueryWorker:
         if update is None:
             if not self.state.is_unsaved:
                 return
-            update = self.state.pending_update()
+            update = self.state.update()
         try:
             await self._store.save_checkpoint(*self._key, update)
         except BaseException:
@@ -201,7 +201,7 @@ class QueryWorker:
         if self.state.has_lease:
             with suppress(EventStoreError):
                 if self.state.position != self.state.checkpoint.position:
-                    await self.save(self.state.pending_update())
+                    await self.save(self.state.update())
                 if not keep:
                     await self._store.renew_checkpoint(*self._key, self.state.fencing_token, 0)
         self.state = self.state.released()
@@ -288,7 +288,7 @@ class QueryWorker:
     async def reset(self) -> None:
         """Begin anew where the query began, or at the beginning of the log if it began at its end."""
         await self.acquire_live()
-        await self.save(self.state.pending_update())  # so that a reset whose answer is lost can be told from none
+        await self.save(self.state.update())  # so that a reset whose answer is lost can be told from none
         parked: list[ParkedCommit] = []
         while page := await self._store.load_parked(*self._key, after=parked[-1].position if parked else 0):
             parked += page
@@ -366,7 +366,7 @@ class QueryWorker:
 
     async def _update(self, *, park: Sequence[ParkedCommit] = (), unpark: Sequence[int] = ()) -> None:
         """Change what is parked, and store where the query stands with it."""
-        await self.save(self.state.update(self.state.position, park=park, unpark=unpark))
+        await self.save(self.state.update(park=park, unpark=unpark))
 
     def forget_lease(self, error: EventreeError) -> None:
         """Claim the checkpoint again after an error that leaves open who has it."""

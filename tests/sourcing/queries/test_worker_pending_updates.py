@@ -1,4 +1,4 @@
-"""Faults found in queries: each test fails on the code as it is."""
+"""What waits to be parked or counted as skipped survives whatever else is stored of the query."""
 
 import pytest
 
@@ -35,7 +35,9 @@ async def test_what_waits_to_be_parked_is_not_lost_when_parked_commits_are_dropp
         assert [parked.position for parked in await handle.parked()] == [2]
 
 
-async def test_what_waits_to_be_counted_as_skipped_is_counted_when_a_parked_commit_is_dropped(store: EventStore) -> None:
+async def test_what_waits_to_be_counted_as_skipped_is_counted_when_a_parked_commit_is_dropped(
+    store: EventStore,
+) -> None:
     failing_ids = {"first", "second"}
 
     def handler(id: str, _: Events) -> None:
