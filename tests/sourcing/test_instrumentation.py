@@ -52,7 +52,7 @@ def batch(commit: BatchCommit) -> tuple[str, int, int, int, int, int, int, int, 
         commit.attempt,
         commit.requests,
         commit.events,
-        commit.kept,
+        commit.appended,
         commit.conflicts,
         commit.duplicates,
         commit.position,
@@ -219,7 +219,7 @@ async def test_what_it_cannot_store_is_left_out(
         await system.execute("a", add(1))
         assert await metadata(system, "a") == [{"user": "7"}, {}]
     assert [record.message for record in caplog.records] == [
-        "SpoilsMetadata.command raised; this is logged once, and the work goes on"
+        "SpoilsMetadata.command failed; later failures of it are not logged"
     ]
 
 
@@ -419,7 +419,7 @@ async def test_one_that_raises_in_every_method_harms_nothing_and_is_logged_once_
     observer = kind(error)
     assert await all_that_is_observed(observer) == undisturbed
     assert undisturbed[-3:-1] == [None, {None}]
-    logged = [record for record in caplog.records if "this is logged once" in record.message]
+    logged = [record for record in caplog.records if "later failures of it are not logged" in record.message]
     assert sorted(record.message.split()[0] for record in logged) == [
         f"{kind.__name__}.{method}" for method in ("command", "commit", "delivery", "restart")
     ]
