@@ -1,21 +1,22 @@
 """Event sourcing for asyncio, on a supervision tree.
 
-This is what a first hour needs. The rest lives in rooms: `eventree.errors` (all of them), `eventree.actors` (the actor
-runtime), `eventree.domain` (values and pure functions), `eventree.stores` (the contract, and bases for stores of your
-own), `eventree.sourcing` (commands and queries) and `eventree.testing`.
+The names exported here are enough to start with. The others are in subpackages: `eventree.errors` (all errors),
+`eventree.actors` (the actor runtime), `eventree.domain` (values and pure functions), `eventree.stores` (the contract,
+and base classes for your own stores), `eventree.sourcing` (commands and queries), `eventree.instrumentation` (tracing
+and metrics) and `eventree.testing`.
 
-Glossary, as the words are used here:
+Glossary:
 
-- aggregate: the unit of consistency, one account for example; its state follows from its events alone.
-- command: a request to change an aggregate; `handle` decides it into events, or refuses it.
-- event: a fact that was stored; the events of one command are one commit.
-- log, position: all events of a store in the order of their commits, numbered from 1 without gaps.
+- aggregate: the unit of consistency, for example one account; its state follows from its events alone.
+- command: a request to change an aggregate; `handle` decides on events, or refuses it.
+- event: a stored fact; the events of one command form one commit.
+- log, position: all events of a store in commit order, numbered from 1 without gaps.
 - stream, sequence: the events of one aggregate, numbered from 1 without gaps.
 - query, projection: durable subscriptions to the log that feed read models, at least once and exactly once.
-- checkpoint: the position up to which a query has handled the log, stored for good.
-- lease, fencing token: which worker may move a checkpoint, and the number by which the store refuses all others.
-- snapshot: a stored state, so that fewer events have to be replayed; an optimisation, never the truth.
-- parked commit: a dead letter; a commit that a query could not handle and keeps for later.
+- checkpoint: the stored position up to which a query has handled the log.
+- lease, fencing token: the right of one worker to move a checkpoint, and the number by which the store recognises it.
+- snapshot: a stored state that saves replaying events; an optimisation, never the source of truth.
+- parked commit: a dead letter: a commit that a query could not handle and has put aside for later.
 """
 
 import inspect
@@ -89,7 +90,7 @@ __all__ = [name for name in dir() if name[0] != "_" and not inspect.ismodule(glo
 
 
 def __getattr__(name: str) -> object:
-    """Import the Postgres store on first use: its driver is an extra."""
+    """Import the Postgres store on first use, as its driver is an optional dependency."""
     if name != "PostgresStore":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from eventree.stores.postgres import PostgresStore  # noqa: PLC0415

@@ -16,7 +16,7 @@ class Backoff:
         initial: The delay after the first failure, in seconds; default 0.1.
         maximum: The longest delay, before jitter, in seconds; default 30.
         factor: The ratio of each delay to the one before; default 2.
-        jitter: The random part, from 0 (none) to 1 (up to double); default 0.2.
+        jitter: The random addition to each delay, as a share of it, from 0 (none) to 1 (up to double); default 0.2.
         reset_after: Seconds without a failure after which failures are counted from 0 again; default the mean of
             `initial` and `maximum` (Pekko's rule).
     """
@@ -46,7 +46,7 @@ class Backoff:
 
         Args:
             failures: The number of failures since the last success, from 1.
-            spread: Returns the random part, from 0 to 1.
+            spread: Returns the random share, from 0 to 1; default `random.random`.
 
         Returns:
             Seconds, at most `maximum` plus its jitter.
@@ -54,11 +54,11 @@ class Backoff:
         return self._without_jitter(failures) * (1 + self.jitter * spread())
 
     def delay_with_full_jitter(self, failures: int, *, spread: Callable[[], float] = random.random) -> float:
-        """Return a random part of the delay: rivals for the same thing part ways soonest; `jitter` is not used.
+        """Return a random share of the delay, which separates competing writers soonest; `jitter` is not used.
 
         Args:
             failures: The number of failures since the last success, from 1.
-            spread: Returns that part, from 0 to 1.
+            spread: Returns that share, from 0 to 1; default `random.random`.
 
         Returns:
             Seconds, at most `maximum`.

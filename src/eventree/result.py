@@ -1,4 +1,4 @@
-"""`Ok` and `Err`: the two results of an operation whose failures are expected."""
+"""`Ok` and `Err`: the two results of an operation that may fail in expected ways."""
 
 from dataclasses import dataclass
 from typing import Generic, NoReturn, TypeAlias, TypeVar, final
@@ -31,10 +31,10 @@ class Ok(Generic[T_co]):
 @subscriptable
 @dataclass(frozen=True, slots=True)
 class Err(Generic[E_co]):
-    """Hold the reason for which an operation was refused or failed.
+    """Hold the error of an operation that was refused or failed.
 
     Attributes:
-        error: The reason; also the positional pattern: `case Err(error)`.
+        error: The error; also the positional pattern: `case Err(error)`.
     """
 
     error: E_co
@@ -43,8 +43,8 @@ class Err(Generic[E_co]):
         """Raise the error, for callers who prefer exceptions.
 
         Raises:
-            BaseException: The error itself where it is an exception, as all errors of this library are.
-            DomainError: Around an error that is a plain value, such as the reason a `handle` function gives.
+            BaseException: The error itself, if it is an exception, as all errors of this library are.
+            DomainError: Wraps an error that is a plain value, such as the reason that a `handle` function returns.
         """
         raise self.error if isinstance(self.error, BaseException) else DomainError(self.error)
 

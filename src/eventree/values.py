@@ -9,8 +9,8 @@ ClassT = TypeVar("ClassT", bound=type)
 def subscriptable(cls: ClassT) -> ClassT:
     """Make `Value[int](...)` work for a frozen dataclass with slots.
 
-    Before Python 3.13 it raises a `TypeError`: `typing` assigns `__orig_class__` on the new object and expects
-    `AttributeError` where that fails, but the generated `__setattr__` breaks once `slots=True` has replaced the class.
+    Before Python 3.13 it raises a `TypeError`: `typing` sets `__orig_class__` on the new object and expects an
+    `AttributeError` if that fails, but the generated `__setattr__` breaks once `slots=True` has replaced the class.
 
     Args:
         cls: A generic `@dataclass(frozen=True, slots=True)`.

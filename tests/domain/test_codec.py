@@ -495,7 +495,7 @@ def test_structs_with_tags_are_the_remedy_where_classes_cannot_be_told_apart() -
     class Unclear:
         amount: Decimal | str
 
-    with pytest.raises(InvalidArgument, match="make them msgspec Structs, each with a tag="):
+    with pytest.raises(InvalidArgument, match="make them msgspec Structs with different tag="):
         Codec([Either])
     with pytest.raises(InvalidArgument, match="more than one str-like type") as refused:
         Codec([Unclear])

@@ -88,12 +88,12 @@ def test_a_version_of_the_future_is_told_apart() -> None:
 @pytest.mark.parametrize(
     ("version", "payload", "reason"),
     [
-        (0, "{}", "versions begin at 1"),
+        (0, "{}", "versions start at 1"),
         (1, "{", "its payload: DecodeError"),
         (1, "7", "its upcaster from version 1: TypeError"),
         (1, "{}", "its upcaster from version 2: KeyError: 'amount'"),
         (2, '{"amount":"NaN","currency":"EUR"}', "its upcaster from version 2: ValueError"),
-        (2, '{"amount":"1","currency":7}', r"what its upcasters made: ValidationError: .*\$\.currency"),
+        (2, '{"amount":"1","currency":7}', r"the result of its upcasters: ValidationError: .*\$\.currency"),
         (3, '{"amount":"1"}', "cents"),
     ],
 )
@@ -125,7 +125,7 @@ def test_an_upcaster_that_forgets_to_return_is_found_out() -> None:
     class Paid:
         currency: str
 
-    with pytest.raises(EventNotDecodable, match=r"what its upcasters made: ValidationError: .*null"):
+    with pytest.raises(EventNotDecodable, match=r"the result of its upcasters: ValidationError: .*null"):
         Codec([Paid]).decode("Paid", 1, "{}")
 
 
@@ -137,7 +137,7 @@ def test_what_is_not_finite_is_nothing_that_an_upcaster_may_make(made: float | D
         rates: list[float | Decimal | None]
 
     with pytest.raises(
-        EventNotDecodable, match=r"upcasters made: ValueError: \['rates'\]\[1\]: it is not a finite number"
+        EventNotDecodable, match=r"of its upcasters: ValueError: \['rates'\]\[1\]: it is not a finite number"
     ):
         Codec([Rated]).decode("Rated", 1, "{}")
 

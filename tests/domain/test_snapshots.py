@@ -30,7 +30,7 @@ def test_the_longest_replay_is_finite() -> None:
 
 
 def test_a_policy_without_any_limit_is_refused() -> None:
-    with pytest.raises(InvalidArgument, match="frequency: give it, or max_replay_seconds, or both"):
+    with pytest.raises(InvalidArgument, match="frequency: is required unless max_replay_seconds is given"):
         SnapshotConfig()
 
 

@@ -247,7 +247,7 @@ def test_a_version_of_the_future_is_found(tmp_path: Path) -> None:
 def test_a_file_whose_name_says_no_version_is_found(tmp_path: Path) -> None:
     released(tmp_path)
     (tmp_path / "Paid.vone.txt").write_text('number_0 {"amount":1}\n')
-    with pytest.raises(AssertionError, match=r"Paid\.vone\.txt, line 1: .*versions begin at 1"):
+    with pytest.raises(AssertionError, match=r"Paid\.vone\.txt, line 1: .*versions start at 1"):
         check(tmp_path, [Paid(1), Paid(2)])
 
 

@@ -1,4 +1,4 @@
-"""Aggregates, events, their stored form and snapshot policies: values and pure functions, no asyncio, no I/O."""
+"""Aggregates, events, their stored form and snapshot policies: values and pure functions, without asyncio or I/O."""
 
 from eventree.domain.aggregate import (
     Aggregate as Aggregate,

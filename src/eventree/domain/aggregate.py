@@ -22,7 +22,7 @@ ErrorT = TypeVar("ErrorT")
 @subscriptable
 @dataclass(frozen=True, slots=True)
 class Aggregate(Generic[StateT_co]):
-    """An aggregate as it was loaded.
+    """An aggregate as loaded from the store.
 
     Attributes:
         aggregate_id: The aggregate.
@@ -73,14 +73,14 @@ class AggregateType(Generic[StateT, CommandT, EventT, ErrorT]):
                 the same; changed fields are detected without it.
 
         Raises:
-            InvalidArgument: An argument is not acceptable, or the event classes cannot be determined.
+            InvalidArgument: An argument is invalid, or the event classes cannot be determined.
         """
         self.name = check_id("name", name)
         for role, function in (("handle", handle), ("apply", apply), ("empty_state", empty_state)):
             if not callable(function):
                 raise InvalidArgument(role, f"must be a function, got {function!r}")
             if iscoroutinefunction(function):
-                raise InvalidArgument(role, "must be a plain function: it decides on what it is given, without I/O")
+                raise InvalidArgument(role, "must be a plain function, not async: it does no I/O")
         self.handle = handle
         self.apply = apply
         self.empty_state = empty_state
@@ -96,7 +96,7 @@ class AggregateType(Generic[StateT, CommandT, EventT, ErrorT]):
         return f"AggregateType({self.name!r})"
 
     def state_codec(self) -> Codec[StateT]:
-        """Return `states`.
+        """Return the codec of the states, for snapshots.
 
         Raises:
             InvalidArgument: The states cannot be stored; the error says why.
@@ -128,7 +128,10 @@ class AggregateType(Generic[StateT, CommandT, EventT, ErrorT]):
 
 
 def _state_codec(state: Iterable[type[StateT]] | None, annotations: ApplyAnnotations) -> Codec[StateT] | str:
-    """Return the codec of the state, or why there is none: an error only for snapshots, or if `state` was given."""
+    """Return the codec of the state, or the reason why there is none.
+
+    States that cannot be stored are an error only if they were given explicitly, or once snapshots are wanted.
+    """
     if state is not None:
         return Codec(state, exact=True)
     try:

@@ -16,11 +16,11 @@ class ApplyAnnotations:
         self._apply = apply
 
     def events(self) -> list[type]:
-        """Return the event classes; raise `InvalidArgument` if the annotations do not say."""
+        """Return the event classes; raise `InvalidArgument` if the annotations do not name them."""
         return classes_of(self._annotation(1))
 
     def states(self) -> list[type]:
-        """Return the state classes; raise `InvalidArgument` if the annotations do not say."""
+        """Return the state classes; raise `InvalidArgument` if the annotations do not name them."""
         return classes_of(self._annotation(0))
 
     def _annotation(self, index: int) -> object:
@@ -28,7 +28,7 @@ class ApplyAnnotations:
         try:
             every = signature(self._apply).parameters.values()
         except ValueError as error:
-            raise InvalidArgument("apply", "its parameters are unknown; give a function of your own") from error
+            raise InvalidArgument("apply", "its parameters are unknown; pass a function written in Python") from error
         parameters = [parameter for parameter in every if parameter.kind is not Parameter.KEYWORD_ONLY]
         expected = 2
         if len(parameters) < expected:
@@ -52,7 +52,7 @@ def classes_of(annotation: object) -> list[type]:
     """Return the classes in a type annotation, each once; unions and aliases are expanded.
 
     Raises:
-        InvalidArgument: Something in it is not a class.
+        InvalidArgument: A part of it is not a class.
     """
     value = getattr(annotation, "__value__", annotation)  # a PEP 695 alias
     origin = typing.get_origin(value)

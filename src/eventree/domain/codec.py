@@ -12,7 +12,7 @@ from eventree.domain.comparison import Comparison, fields_of, not_finite, part_t
 from eventree.domain.event_types import EventType
 from eventree.domain.immutability import is_immutable
 from eventree.domain.limits import MAX_PAYLOAD_BYTES
-from eventree.domain.models import decode_model, decoder_of_model, encode_model, is_model, place_of
+from eventree.domain.models import decode_model, decoder_of_model, encode_model, is_model, path_of
 from eventree.domain.schemas import schema_of
 from eventree.errors import EventNotDecodable, EventNotEncodable, EventTooNew, InvalidArgument, UnknownEventType
 from eventree.errors.root import error_text
@@ -21,8 +21,11 @@ ValueT = TypeVar("ValueT")
 
 _encode: Final = msgspec.json.Encoder(enc_hook=encode_model).encode
 _decode_json: Final = msgspec.json.Decoder().decode
-_LOOKS_OF_NOT_FINITE: Final = (b"null", b"NaN", b"Infinity")
-_PLACE: Final = re.compile(r"`\$([^`]*)`")
+_NOT_FINITE_TEXTS: Final = (b"null", b"NaN", b"Infinity")
+"""How the payload of a number that is not finite may look: msgspec writes null for a float."""
+
+_PATH: Final = re.compile(r"`\$([^`]*)`")
+"""The path of the faulty part in an error of msgspec."""
 
 
 class Encoded(Struct, Generic[ValueT], frozen=True, gc=False):
@@ -32,7 +35,7 @@ class Encoded(Struct, Generic[ValueT], frozen=True, gc=False):
         type: The stable name of its class.
         version: The version of its form, from 1.
         payload: JSON text.
-        value: The value decoded from the payload: equal to the original, and not shared with it.
+        value: The value decoded from the payload: equal to the original, but a separate object.
     """
 
     type: str
@@ -47,7 +50,7 @@ class _ClassCodec(Generic[ValueT]):
     __slots__ = ("compare", "decode", "event_type", "is_immutable", "name", "version")
 
     def __init__(self, cls: type[ValueT], comparison: Comparison) -> None:
-        """Prepare for a class; raise `InvalidArgument` if JSON cannot represent it."""
+        """Create a codec for a class; raise `InvalidArgument` if JSON cannot represent it."""
         self.event_type = EventType.of(cls)
         self.name = self.event_type.name
         self.version = self.event_type.version
@@ -63,7 +66,7 @@ def _decoder_of(cls: type[ValueT]) -> Callable[[str | bytes], ValueT]:
             "events", f"{cls.__name__} has the field {hidden[0]}, which msgspec leaves out; rename it"
         )
     try:
-        schema_of([cls])  # unlike the decoder, this checks every field at once
+        schema_of([cls])  # checks every field now, unlike the decoder
         return msgspec.json.Decoder(cls, dec_hook=decode_model).decode
     except Exception as error:
         raise InvalidArgument("events", f"{cls.__name__} cannot be stored as JSON: {error}{_remedy(error)}") from error
@@ -71,7 +74,7 @@ def _decoder_of(cls: type[ValueT]) -> Callable[[str | bytes], ValueT]:
 
 def _remedy(error: Exception) -> str:
     is_about_classes = re.search("unions may not contain more than one .*(dataclass|Struct)", str(error))
-    return '; make them msgspec Structs, each with a tag="..." of its own' if is_about_classes else ""
+    return '; make them msgspec Structs with different tag="..."' if is_about_classes else ""
 
 
 class Codec(Generic[ValueT]):
@@ -86,7 +89,8 @@ class Codec(Generic[ValueT]):
 
         Args:
             classes: Dataclasses, attrs classes, msgspec Structs, pydantic models or enums, with different names.
-            exact: Whether to refuse also values that come back equal but not identical; default no. See `Comparison`.
+            exact: Whether to refuse also values that are decoded as equal but not identical; default False. See
+                `Comparison`.
 
         Raises:
             InvalidArgument: There is no class, two have the same name, or one cannot be stored as JSON.
@@ -124,8 +128,8 @@ class Codec(Generic[ValueT]):
         """Return the stored form of a value.
 
         Raises:
-            EventNotEncodable: Its class is unknown, JSON cannot represent it, it would not come back equal, or it is
-                larger than 1 MiB.
+            EventNotEncodable: Its class is unknown, JSON cannot represent it, it would be decoded as a different value,
+                or it is larger than 1 MiB.
         """
         form = self._forms.get(type(value))
         if form is None:
@@ -133,16 +137,16 @@ class Codec(Generic[ValueT]):
             raise EventNotEncodable(type(value).__name__, f"its class is not one of those declared: {known}")
         try:
             payload = _encode(value)
-        except Exception as error:  # whatever is raised, the value is the cause
+        except Exception as error:  # whatever the error is, the value causes it
             raise EventNotEncodable(form.name, error_text(error), part_that_fails(value, _encode)) from error
         if len(payload) > MAX_PAYLOAD_BYTES:
             raise EventNotEncodable(form.name, f"it is larger than {MAX_PAYLOAD_BYTES} bytes")
         return Encoded(form.name, form.version, payload.decode(), _read_back(form, value, payload))
 
     def copies(self, forms: Iterable[Encoded[ValueT]]) -> tuple[ValueT, ...]:
-        """Return the values once more, for a second owner: neither owner can change what the other has.
+        """Return copies of the values, so that a caller who changes one does not change the original.
 
-        Only the values of mutable classes are decoded again.
+        Values of immutable classes are shared instead of copied.
         """
         values: list[ValueT] = []
         for form in forms:
@@ -162,7 +166,7 @@ class Codec(Generic[ValueT]):
         try:
             if form is not None and form.version == version:
                 return form.decode(payload)
-        except Exception as error:  # including whatever the class's __post_init__ raises
+        except Exception as error:  # any exception, as the class's __post_init__ may raise
             raise EventNotDecodable(type_, version, error_text(error)) from error
         if form is None:
             raise UnknownEventType(type_, version, self.names)
@@ -174,8 +178,8 @@ def _read_back(form: _ClassCodec[ValueT], value: ValueT, payload: bytes) -> Valu
     try:
         read = form.decode(payload)
         difference = form.compare(value, read)
-    except Exception as error:  # including whatever the class's __post_init__ raises
-        part, reason = not_finite(value) or (_place_of(error), error_text(error))
+    except Exception as error:  # any exception, as the class's __post_init__ may raise
+        part, reason = not_finite(value) or (_path_of(error), error_text(error))
         raise EventNotEncodable(form.name, reason, part) from error
     if difference is None and payload.find(b"Infinity") >= 0:
         difference = not_finite(value)
@@ -188,32 +192,32 @@ def _decode_older(form: _ClassCodec[ValueT], type_: str, version: int, payload: 
     if version > form.version:
         raise EventTooNew(type_, version, form.version)
     if version < 1:
-        raise EventNotDecodable(type_, version, "versions begin at 1")
-    doing = "its payload"
+        raise EventNotDecodable(type_, version, "versions start at 1")
+    faulty = "its payload"
     try:
         value = _decode_json(payload)
         for number in range(version, form.version):
-            doing = f"its upcaster from version {number}"
+            faulty = f"its upcaster from version {number}"
             value = form.event_type.upcasters[number - 1](value)
-        doing = "what its upcasters made"
-        made = _encode(value)
-        _check_finite(value, made)
-        return form.decode(made)
-    except Exception as error:  # including whatever an upcaster raises
-        raise EventNotDecodable(type_, version, f"{doing}: {error_text(error)}") from error
+        faulty = "the result of its upcasters"
+        upcast = _encode(value)
+        _check_finite(value, upcast)
+        return form.decode(upcast)
+    except Exception as error:  # any exception, as an upcaster may raise
+        raise EventNotDecodable(type_, version, f"{faulty}: {error_text(error)}") from error
 
 
-def _check_finite(value: object, made: bytes) -> None:
-    if any(word in made for word in _LOOKS_OF_NOT_FINITE) and (found := not_finite(value)) is not None:
+def _check_finite(value: object, payload: bytes) -> None:
+    if any(text in payload for text in _NOT_FINITE_TEXTS) and (found := not_finite(value)) is not None:
         raise ValueError(f"{found.part}: {found.reason}")
 
 
-def _place_of(error: Exception) -> str:
-    place = _PLACE.search(str(error))
-    return place[1] if place is not None else place_of(error)
+def _path_of(error: Exception) -> str:
+    path = _PATH.search(str(error))
+    return path[1] if path is not None else path_of(error)
 
 
 def _clash(name: str, one: _ClassCodec[ValueT], other: _ClassCodec[ValueT]) -> str:
     if name == one.name == other.name:
         return f"two classes are called {name}; rename one of them, or give it another name with event_type"
-    return f"{name} is a name or alias of two classes; each name belongs to one class"
+    return f"{name} is a name or alias of two classes; use each name for one class only"

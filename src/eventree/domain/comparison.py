@@ -14,7 +14,7 @@ from eventree.domain.models import encode_in_order, fields_of_model
 
 
 class Difference(NamedTuple):
-    """A part of a value that did not round-trip.
+    """Name a part of a value that did not round-trip.
 
     Attributes:
         part: Its path, such as `.parts[2].price`; empty for the whole value.
@@ -37,26 +37,27 @@ _PLAIN: Final[frozenset[type]] = frozenset({str, int, bool, float, Decimal, byte
 
 _UNEQUAL: Final = Difference("", "it does not come back equal")
 _INCOMPLETE: Final = Difference("", "not all of it comes back")
-_LESS_OF_TIME: Final = Difference("", "its offset is lost; use a datetime with an offset in whole minutes")
+_OFFSET_LOST: Final = Difference("", "its offset is lost; use a datetime with an offset in whole minutes")
 _ZONE_LOST: Final = Difference("", "its zone is lost, only the offset comes back; use datetime.astimezone(UTC)")
 
-_DEEPEST: Final = 32
+_MAX_DEPTH: Final = 32
 """How many levels are searched for the part that cannot be encoded."""
 
 
 class Comparison:
-    """Compare values with their decoded counterparts part by part, including what their `__eq__` leaves out.
+    """Compare values with their decoded counterparts part by part, including parts that their `__eq__` ignores.
 
-    Types must be the same too: a value that comes back as another type causes bugs years later. There are two
-    exceptions: an int may stand where a float is declared, as in Python; and of a time only the instant and the offset
-    count, not the zone.
+    Types must be the same too, because a value that comes back as another type causes bugs years later. There are two
+    exceptions: an int may be used where a float is declared, as in Python; and of a time only the instant and the
+    offset count, not the zone.
     """
 
     def __init__(self, *, exact: bool = False) -> None:
-        """Start with the simple types; classes are analysed when their first value comes.
+        """Start with the simple types; a class is analysed when its first value is compared.
 
         Args:
-            exact: Whether the two exceptions are differences too, for values that code calculates with; default no.
+            exact: Whether the two exceptions count as differences too, as for states, which code goes on computing
+                with; default False.
         """
         self._exact = exact
         of_times = _of_times_and_zones if exact else _of_times
@@ -74,7 +75,7 @@ class Comparison:
         if kind is int and type(read) is float and given == read and not self._exact:
             return None
         return not_finite(given) or Difference(
-            "", f"{kind.__name__} comes back as {type(read).__name__}; is it of the type that its class declares?"
+            "", f"{kind.__name__} comes back as {type(read).__name__}; does it have the type that its class declares?"
         )
 
     def of(self, kind: type) -> Compare:
@@ -102,7 +103,7 @@ class Comparison:
             kind = type(one)
             if kind is not type(other):
                 difference = self.difference(one, other)
-            elif kind in _PLAIN and one == other:  # the usual case
+            elif kind in _PLAIN and one == other:  # the common case, without a call
                 continue
             else:
                 difference = self.of(kind)(one, other)
@@ -115,7 +116,7 @@ class Comparison:
     ) -> Difference | None:
         if len(given) != len(read):
             return _INCOMPLETE
-        last: type = NoneType  # most lists hold a single type
+        last: type = NoneType  # most lists hold a single type, so look its function up only once
         compare: Compare = _of_plain
         for at, (one, other) in enumerate(zip(given, read, strict=True)):
             if type(one) is not type(other):
@@ -132,7 +133,8 @@ class Comparison:
         if given == read:
             same = {each: each for each in read}
             return self._in_order(list(given), [same[each] for each in given])
-        # Times in the repeated hour of a time change equal no time of another zone; some objects equal only themselves.
+        # Sets that differ may still hold the same values: times in the repeated hour of a clock change equal no time of
+        # another zone, and some objects equal only themselves. So compare their members in the order of their JSON.
         return self._in_order(sorted(given, key=encode_in_order), sorted(read, key=encode_in_order))
 
     def _of_dicts(self, given: Mapping[object, object], read: Mapping[object, object]) -> Difference | None:
@@ -146,14 +148,14 @@ def _of_plain(given: object, read: object) -> Difference | None:
 
 
 def _of_times(given: datetime | time, read: datetime | time) -> Difference | None:
-    """Compare local time and offset: in the repeated hour of a time change, Python holds times of two zones unequal.
+    """Compare local time and offset: Python calls times of two zones in the repeated hour of a clock change unequal.
 
-    Without a zone the `fold` does not count, as in Python's own comparison.
+    Without a zone the `fold` is ignored, as in Python's own comparison.
     """
     if given.tzinfo is None or given.tzinfo is read.tzinfo is UTC:
         return None if given == read else _UNEQUAL
     if read.tzinfo is None or given.utcoffset() != read.utcoffset():
-        return _LESS_OF_TIME
+        return _OFFSET_LOST
     is_same = given.replace(tzinfo=None) == read.replace(tzinfo=None)
     return None if is_same else _UNEQUAL
 
@@ -175,9 +177,9 @@ def not_finite(value: object) -> Difference | None:
 
 
 def part_that_fails(value: object, function: Callable[[object], object]) -> str:
-    """Return the path of the part for which a function fails, such as `.parts[2].price`; empty for the whole value."""
+    """Return the path of the part on which a function fails, such as `.parts[2].price`; empty for the whole value."""
     path = ""
-    for _ in range(_DEEPEST):
+    for _ in range(_MAX_DEPTH):
         found = next(((step, part) for step, part in _parts(value) if _fails(function, part)), None)
         if found is None:
             break
@@ -188,7 +190,7 @@ def part_that_fails(value: object, function: Callable[[object], object]) -> str:
 def _fails(function: Callable[[object], object], part: object) -> bool:
     try:
         function(part)
-    except Exception:  # noqa: BLE001 - whatever is raised, this part is the cause
+    except Exception:  # noqa: BLE001 - whatever the error is, this part causes it
         return True
     return False
 

@@ -1,4 +1,4 @@
-"""The stored name of an event class, and how its older versions are read."""
+"""The stored names of event classes, and the upcasters for their older versions."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -11,19 +11,19 @@ from eventree.errors import InvalidArgument
 ClassT = TypeVar("ClassT", bound=type)
 
 Upcaster: TypeAlias = Callable[[dict[str, Any]], dict[str, Any]]
-"""Takes a payload as decoded JSON and returns the next version of it; pure, total, and never changed once released."""
+"""Turns a payload, as decoded JSON, into its next version; it must be pure, and stay the same once released."""
 
 _ATTRIBUTE: Final = "__event_type__"
 
 
 @dataclass(frozen=True, slots=True)
 class EventType:
-    """How the events of a class are stored, besides its fields.
+    """Describe how the events of a class are stored, apart from its fields.
 
     Attributes:
-        name: The name that is stored.
-        aliases: Names that were stored before.
-        upcasters: From version 1 to 2, from 2 to 3, and so on.
+        name: The stored name.
+        aliases: Former stored names; default none.
+        upcasters: The upcasters from version 1 to 2, from 2 to 3, and so on; default none.
     """
 
     name: str
@@ -45,10 +45,10 @@ class EventType:
 def event_type(
     *, name: str | None = None, aliases: Iterable[str] = (), upcasters: Mapping[int, Upcaster] | None = None
 ) -> Callable[[ClassT], ClassT]:
-    """Set the stored name of an event class, and how its older versions are read.
+    """Set the stored name of an event class, and the upcasters for its older versions.
 
-    Without this decorator a class is stored under its plain name, at version 1. A field that is removed, or added with
-    a default, needs no new version, unless the class is stored as a list: a NamedTuple, or a Struct with `array_like`.
+    Without this decorator, a class is stored under its own name, at version 1. Removing a field, or adding one with a
+    default, needs no new version, unless the class is stored as a list: a NamedTuple, or a Struct with `array_like`.
 
     ```
     @event_type(aliases=["Deposited"], upcasters={1: lambda payload: payload | {"currency": "EUR"}})
@@ -60,15 +60,15 @@ def event_type(
 
     Args:
         name: The name to store; default the name of the class. 1 to 255 bytes.
-        aliases: Names that were stored before; their events are read as this class too. Default none.
-        upcasters: By version, the function that turns a payload of it into the next version, from 1 without gaps;
-            default none. New events are stored with the version after the last of them.
+        aliases: Former stored names; events with these names are decoded as this class too. Default none.
+        upcasters: Maps each former version, from 1 without gaps, to the function that turns its payload into the next
+            version; default none. New events are stored with the version after the last one.
 
     Returns:
         A decorator that returns the class itself.
 
     Raises:
-        InvalidArgument: A name or an upcaster is not acceptable.
+        InvalidArgument: A name or an upcaster is invalid.
     """
     others = _names(aliases)
     steps = _steps(upcasters or {})

@@ -1,4 +1,4 @@
-"""Find out whether the values of a class are immutable, so that they can be shared."""
+"""Determine whether the values of a class are immutable, so that they can be shared."""
 
 from dataclasses import is_dataclass
 from functools import cached_property
@@ -27,10 +27,10 @@ _Class: TypeAlias = inspect.DataclassType | inspect.StructType | inspect.NamedTu
 
 
 def is_immutable(cls: type) -> bool:
-    """Return whether the decoded values of a class are immutable, at any depth, by what its fields declare.
+    """Return whether the decoded values of a class are immutable at any depth, judging by the types of its fields.
 
-    In doubt the answer is no: for attrs classes, pydantic models, and classes with a `__post_init__` or a
-    `cached_property`, which may put anything into a value. Changes with `object.__setattr__` are not considered.
+    If in doubt, the answer is no: for attrs classes, pydantic models, and classes with a `__post_init__` or a
+    `cached_property`, which may put anything into a value. Changes by `object.__setattr__` are not considered.
 
     Args:
         cls: A class that msgspec can decode.
@@ -53,7 +53,7 @@ def _is_immutable(info: inspect.Type, seen: list[type]) -> bool:
 
 
 def _is_immutable_class(info: _Class, seen: list[type]) -> bool:
-    if info.cls in seen:  # it contains itself; its other fields are being checked already
+    if info.cls in seen:  # a class that contains itself; its fields are being checked already
         return True
     seen.append(info.cls)
     cls = cast("type[object]", getattr(info.cls, "__origin__", info.cls))
@@ -62,7 +62,7 @@ def _is_immutable_class(info: _Class, seen: list[type]) -> bool:
 
 
 def _is_frozen(cls: type[object]) -> bool:
-    """Return whether instances of a dataclass or Struct have only fields, and those cannot be set."""
+    """Return whether instances of a dataclass or Struct hold nothing but fields that cannot be set."""
     if issubclass(cls, Struct):
         config: Any = cls.__struct_config__
     elif is_dataclass(cls):  # an undecorated subclass of a dataclass is not frozen

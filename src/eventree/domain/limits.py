@@ -1,4 +1,4 @@
-"""Limits of what may be stored, the same for every store, and their checks."""
+"""The limits on ids, versions, payloads and metadata, the same for every store, and their checks."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -18,18 +18,18 @@ MAX_METADATA_BYTES: Final = 64 * 1024
 
 
 MAX_VERSION: Final = 2**31 - 1
-"""The highest version of an event, a state or a query, and the longest page."""
+"""The highest version of an event, a state or a query, and the highest limit on a page."""
 
 
 def check_id(name: str, value: str) -> str:
-    """Return an id unchanged, once it is checked.
+    """Check an id and return it unchanged.
 
     Args:
         name: The name of the argument, for the error.
         value: 1 to 255 bytes of UTF-8 without NUL or lone surrogates.
 
     Raises:
-        InvalidArgument: The id is anything else.
+        InvalidArgument: The id is not such a text.
     """
     if not isinstance(value, str):
         raise InvalidArgument(name, f"must be a str, got {type(value).__name__}")
@@ -37,7 +37,7 @@ def check_id(name: str, value: str) -> str:
         raise InvalidArgument(name, "must not be empty")
     if "\0" in value:
         raise InvalidArgument(name, "must not contain NUL")
-    if len(value) > MAX_ID_BYTES or not value.isascii():  # for speed: every command's id is checked
+    if len(value) > MAX_ID_BYTES or not value.isascii():  # each command pays for this check, so skip the slow part
         check_text(name, value, MAX_ID_BYTES)
     return value
 
@@ -63,14 +63,14 @@ def check_text(name: str, value: str, max_bytes: int) -> None:
 
 
 def check_command_id(value: "str | UUID | None") -> str | None:
-    """Return a command id as text, None for none; raise `InvalidArgument` like `check_id`."""
+    """Check a command id and return it as text, None for None; raise `InvalidArgument` like `check_id`."""
     if value is None:
         return None
     return check_id("command_id", str(value) if isinstance(value, UUID) else value)
 
 
 def check_metadata(metadata: Mapping[str, str] | None) -> Mapping[str, str]:
-    """Return metadata unchanged, an empty mapping for None.
+    """Check metadata and return it unchanged, or an empty mapping for None.
 
     Raises:
         InvalidArgument: It is not a mapping from str to str.

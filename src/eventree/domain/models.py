@@ -1,4 +1,4 @@
-"""Support pydantic models as events, states and parts of them, by duck typing: pydantic is not imported."""
+"""Support pydantic models as events, states and parts of them, by duck typing, so that pydantic is not imported."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol, Self, TypeVar, cast
@@ -9,7 +9,7 @@ ModelT = TypeVar("ModelT")
 
 
 class Model(Protocol):
-    """The methods of a pydantic model that are used here."""
+    """Declare the methods of a pydantic model that are used here."""
 
     def model_dump_json(self, *, by_alias: bool, round_trip: bool) -> str:
         """Return the model as JSON text."""
@@ -43,7 +43,7 @@ def decoder_of_model(kind: type[ModelT]) -> Callable[[str | bytes], ModelT]:
 
 
 def encode_model(value: object) -> object:
-    """Encode a model inside of another value; a hook of msgspec."""
+    """Encode a model inside another value; a hook of msgspec."""
     if is_model(type(value)):
         return msgspec.Raw(cast("Model", value).model_dump_json(by_alias=True, round_trip=True).encode())
     raise NotImplementedError(f"{type(value).__name__} cannot be stored as JSON")
@@ -54,21 +54,21 @@ encode_in_order: Final = msgspec.json.Encoder(enc_hook=encode_model, order="dete
 
 
 def decode_model(kind: type[object], value: object) -> object:
-    """Decode a model inside of another value; a hook of msgspec."""
+    """Decode a model inside another value; a hook of msgspec."""
     if is_model(kind):
         return decoder_of_model(kind)(msgspec.json.encode(value))
-    raise NotImplementedError(f"{kind.__name__} cannot be read from JSON")
+    raise NotImplementedError(f"{kind.__name__} cannot be decoded from JSON")
 
 
 def schema_of_model(kind: type[object]) -> dict[str, Any]:
-    """Return the schema of a model inside of another value; a hook of msgspec."""
+    """Return the schema of a model inside another value; a hook of msgspec."""
     if is_model(kind):
         return cast("type[Model]", kind).model_json_schema()
     raise TypeError(f"type {kind.__name__} is not supported")
 
 
-def place_of(error: BaseException) -> str:
-    """Return the path that a pydantic error is about, such as `.parts[2].price`; empty for any other error."""
+def path_of(error: BaseException) -> str:
+    """Return the path of the part that a pydantic error names, such as `.parts[2].price`; empty for other errors."""
     errors = getattr(error, "errors", None)
     if not callable(errors) or not hasattr(error, "error_count"):
         return ""

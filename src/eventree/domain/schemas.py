@@ -1,4 +1,4 @@
-"""Describe how classes are decoded from JSON, in a form that can be compared and hashed."""
+"""Describe the schemas by which classes are decoded from JSON, in a form that can be compared and hashed."""
 
 from collections.abc import Iterable
 from enum import Enum, EnumMeta
@@ -17,23 +17,25 @@ def schema_of(classes: Iterable[type]) -> Json:
     """Return the schemas of classes in a fixed order, without descriptions.
 
     A JSON schema would not be enough: it lacks the field names of values stored as lists, such as a NamedTuple, the
-    names of an enum's members, and the types of a dict's keys. The values of a `default_factory` and code do not count.
+    names of an enum's members, and the types of a dict's keys. Not included are methods and values of a
+    `default_factory`.
 
     Raises:
-        Exception: One of them, or one of their fields, cannot be stored as JSON; msgspec and pydantic raise their own.
+        Exception: A class or one of its fields cannot be stored as JSON; msgspec and pydantic each raise their own
+            exceptions.
     """
     outline = _Outline()
     return [outline.of(info) for info in multi_type_info(sorted(classes, key=_name_of))]
 
 
 class _Outline:
-    """Describe types; each class once."""
+    """Describe types; a class that occurs again is only named."""
 
     def __init__(self) -> None:
         self._seen: list[Struct] = []
 
     def of(self, part: object) -> Json:
-        """Return the outline of a type, or of a part of its description by msgspec."""
+        """Return the outline of a type, or of a part of msgspec's description of it."""
         if isinstance(part, CustomType):
             return [part.cls.__name__, _without_prose(cast("Json", schema_of_model(part.cls)))]
         if isinstance(part, Metadata):
@@ -49,7 +51,7 @@ class _Outline:
 
     def _of_parts(self, part: Struct) -> Json:
         cls = getattr(part, "cls", None)
-        if any(part is known for known in self._seen):  # it may contain itself
+        if any(part is known for known in self._seen):  # a class may contain itself
             return _name_of(cls)
         if cls is not None:
             self._seen.append(part)
@@ -63,7 +65,7 @@ def _name_of(part: object) -> str:
 def _as_json(value: object) -> Json:
     try:
         return cast("Json", msgspec.json.decode(encode_in_order(value)))
-    except Exception:  # noqa: BLE001 - a default that cannot be stored is refused when it is stored
+    except Exception:  # noqa: BLE001 - a default that cannot be stored is refused when an event contains it
         return type(value).__name__
 
 
@@ -74,10 +76,10 @@ def _without_prose(schema: Json) -> Json:
 
 
 def _part_of(key: str, part: Json) -> Json:
-    if key == "default" and isinstance(part, list):  # it may be a set, whose order is random
+    if key == "default" and isinstance(part, list):  # the default may be a set, whose order is random
         return sorted(part, key=encode_in_order)
     return _without_prose(part)
 
 
 def _is_prose(key: str, part: Json) -> bool:
-    return key == "description" and isinstance(part, str)  # a field may have this name too
+    return key == "description" and isinstance(part, str)  # the schema of a field called "description" is a dict

@@ -1,4 +1,4 @@
-"""Snapshots, which spare a load the replay of earlier events, and the policies that say when one is due."""
+"""Snapshots, which save replaying earlier events on a load, and the policies that decide when one is due."""
 
 import math
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ class Snapshot(Generic[StateT_co]):
     Attributes:
         aggregate_id: The aggregate.
         state: Its state.
-        sequence: The sequence of the last event that is in it.
+        sequence: The sequence of the last event that it includes.
         taken_at: When it was taken, aware UTC.
     """
 
@@ -37,11 +37,11 @@ class SnapshotPolicy(Protocol):
     def is_due(self, before: int, after: int, replay_seconds: float, /) -> bool:
         """Return whether a commit makes a snapshot due.
 
-        It is called in the event loop after each commit of an aggregate, so it must be quick. If it raises, no snapshot
-        is taken, which is logged and counted, and the command succeeds all the same.
+        It is called in the event loop after each commit of an aggregate, so it must be quick. If it raises, the error
+        is logged, the snapshot is counted as dropped, and the command succeeds all the same.
 
         Args:
-            before: The sequence of the newest snapshot, 0 if there is none.
+            before: The sequence of the newest snapshot; 0 if there is none.
             after: The sequence after the commit.
             replay_seconds: How long it took to replay the events after the newest snapshot when the aggregate was last
                 loaded, in seconds; 0 if a snapshot was taken since.
@@ -50,7 +50,7 @@ class SnapshotPolicy(Protocol):
 
 
 def check_snapshot_policy(policy: SnapshotPolicy) -> None:
-    """Raise `InvalidArgument` unless an object has a plain method `is_due`."""
+    """Raise `InvalidArgument` unless an object has a plain (not async) method `is_due`."""
     is_due = getattr(policy, "is_due", None)
     if isinstance(policy, type) or not callable(is_due) or iscoroutinefunction(is_due):
         raise InvalidArgument(
@@ -67,9 +67,10 @@ class SnapshotConfig:
     aggregates stay in memory for long.
 
     Attributes:
-        frequency: A snapshot is due whenever a commit reaches or passes a multiple of this many events; None for never.
+        frequency: A snapshot is due whenever a commit reaches or passes a multiple of this many events; default None:
+            never.
         max_replay_seconds: A snapshot is due with the next commit of an aggregate whose last load took at least this
-            long to decode and apply the events after its newest snapshot, in seconds; None for never.
+            long to decode and apply the events after its newest snapshot, in seconds; default None: never.
     """
 
     frequency: int | None = None
@@ -82,7 +83,9 @@ class SnapshotConfig:
             InvalidArgument: Neither is given, or one is not positive.
         """
         if self.frequency is None and self.max_replay_seconds is None:
-            raise InvalidArgument("frequency", "give it, or max_replay_seconds, or both; no snapshot would ever be due")
+            raise InvalidArgument(
+                "frequency", "is required unless max_replay_seconds is given: no snapshot would ever be due"
+            )
         if self.frequency is not None:
             check_count("frequency", self.frequency)
         if self.max_replay_seconds is not None:
@@ -94,10 +97,10 @@ class SnapshotConfig:
         """Return whether a commit makes a snapshot due.
 
         Args:
-            before: The sequence of the newest snapshot, 0 if there is none.
+            before: The sequence of the newest snapshot; 0 if there is none.
             after: The sequence after the commit.
             replay_seconds: How long it took to replay the events in between when they were last loaded, in seconds;
-                default 0, for an aggregate that was not loaded since.
+                default 0, if a snapshot was taken since.
         """
         if self.frequency is not None and after // self.frequency > before // self.frequency:
             return True

@@ -1,4 +1,4 @@
-"""The message context: values that go along with every message to an actor, and are there while it is handled."""
+"""The message context: values that travel with every message to an actor and are available while it is handled."""
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, suppress
@@ -9,14 +9,14 @@ from typing import Any, Final, Generic, TypeAlias, TypeVar, cast
 T = TypeVar("T")
 
 MessageContext: TypeAlias = Mapping["Carried[Any]", object]
-"""What is carried, by its key; never changed once it is made, so that messages share it."""
+"""The carried values, by key; immutable, so that messages can share it."""
 
 CARRIED: Final[ContextVar[MessageContext | None]] = ContextVar("CARRIED", default=None)
 """The message context of the work in progress; None while nothing is carried, so that plain messages cost nothing."""
 
 
 class Carried(Generic[T]):
-    """A key of the message context: make one for each kind of value that you want to carry.
+    """A key of the message context: create one for each kind of value that you want to carry.
 
     ```
     TENANT: Carried[str] = Carried("tenant")
@@ -29,10 +29,10 @@ class Carried(Generic[T]):
     __slots__ = ("name",)
 
     def __init__(self, name: str) -> None:
-        """Make a key; two keys are different even if they have the same name.
+        """Create a key; two keys are different even if they have the same name.
 
         Args:
-            name: For people.
+            name: Shown in the key's `repr`.
         """
         self.name = name
 
@@ -48,20 +48,20 @@ class Carried(Generic[T]):
         return None if context is None else cast("T | None", context.get(self))
 
     def propagate(self, value: T) -> AbstractContextManager[None]:
-        """Return a context manager that carries a value, beside what is carried already.
+        """Return a context manager that carries a value in addition to those already carried.
 
-        It goes into the tasks that are created inside, and along with every message that is sent inside.
+        Tasks created inside inherit the value, and every message sent inside takes it along.
         """
         return _PropagatedValue(self, value)
 
     def set(self, value: T) -> Token[MessageContext | None]:
-        """Carry a value until the token is reset: `propagate` at a third of its time, for where that counts."""
+        """Carry a value until the token is reset: `propagate` without a context manager, for hot paths."""
         carried = CARRIED.get()
         return CARRIED.set({self: value} if carried is None else {**carried, self: value})
 
 
 def propagate(context: MessageContext | None) -> AbstractContextManager[None]:
-    """Return a context manager that carries a message context in the place of what is carried; None for nothing."""
+    """Return a context manager that replaces the message context; None for an empty one."""
     return _Propagated(context)
 
 

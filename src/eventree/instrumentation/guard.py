@@ -1,4 +1,4 @@
-"""Keep what an instrumentation raises away from the work that it observes."""
+"""Keep the errors of an instrumentation away from the work that it observes."""
 
 import asyncio
 import logging
@@ -22,11 +22,11 @@ RecordT = TypeVar("RecordT")
 logger = logging.getLogger("eventree")
 
 _FAULTS: Final = (Exception, asyncio.CancelledError)
-"""What is a fault of the instrumentation; only a wish to leave the program is not."""
+"""Errors of the instrumentation to log and suppress; `SystemExit` and `KeyboardInterrupt` pass."""
 
 
 class GuardedInstrumentation(Instrumentation):
-    """Call an instrumentation; log what each of its methods raises once, and go on without it."""
+    """Call an instrumentation; log the first error of each of its methods, and continue without it."""
 
     def __init__(self, instrumentation: Instrumentation) -> None:
         """Wrap an instrumentation."""
@@ -58,11 +58,11 @@ class GuardedInstrumentation(Instrumentation):
             self.log("restart", error)
 
     def log(self, method: str, error: BaseException) -> None:
-        """Log what a method raised, or what is wrong with what it did, once."""
+        """Log an error of a method, unless one was logged for it before."""
         if method not in self._logged:
             self._logged.add(method)
             name = type(self._inner).__name__
-            logger.error("%s.%s raised; this is logged once, and the work goes on", name, method, exc_info=error)
+            logger.error("%s.%s failed; later failures of it are not logged", name, method, exc_info=error)
 
 
 class _GuardedScope(AbstractContextManager[None]):
@@ -108,6 +108,6 @@ class _GuardedScope(AbstractContextManager[None]):
             self._restore_context()
 
     def _restore_context(self) -> None:
-        """Undo what the instrumentation has left in the message context."""
+        """Undo changes that the instrumentation left behind in the message context."""
         if CARRIED.get() is not self._carried:
             CARRIED.set(self._carried)

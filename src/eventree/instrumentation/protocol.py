@@ -1,6 +1,6 @@
-"""What an instrumentation is told: a record of each operation. It turns them into spans, metrics or log lines.
+"""The instrumentation protocol: it gets a record of each operation, to turn into spans, metrics or log lines.
 
-A record of an operation that takes time is given before it begins; its outcome is filled in before it ends.
+A record is passed in before its operation begins, and its outcome is filled in before the operation ends.
 """
 
 from collections.abc import Hashable, Mapping, Sequence
@@ -12,12 +12,12 @@ from uuid import UUID
 from eventree.instrumentation.context import MessageContext
 
 CommandOutcome: TypeAlias = Literal["committed", "refused", "failed"]
-"""What became of a command: its events are stored, a business rule refused it, or anything else."""
+"""The outcome of a command: its events are stored, a business rule refused it, or it failed for another reason."""
 
 
 @dataclass(slots=True, eq=False, weakref_slot=True)
 class CommandExecution:
-    """A command, from the call until its answer.
+    """Record a command, from the call until its answer.
 
     Attributes:
         aggregate_type: The name of the aggregate's type.
@@ -25,14 +25,14 @@ class CommandExecution:
         command_type: The name of the command's class.
         command_id: Makes the command idempotent; None if it is not.
         commit_id: The commit id of its events, if any are stored.
-        metadata: To be filled by the instrumentation: what is to be stored with the events, such as a `traceparent`.
-            What the caller gave takes precedence.
-        context: What was carried inside of the instrumentation's context manager, for `Carried.of`.
-        outcome: What became of it; None until it is answered. "committed" also stands for a command without events.
+        metadata: Entries to store with the events, such as a `traceparent`; filled in by the instrumentation. Entries
+            of the caller take precedence.
+        context: The message context inside the instrumentation's context manager, for `Carried.of`.
+        outcome: Its outcome; None until it is answered. A command without events counts as "committed".
         error: Why it was refused or failed; None otherwise.
-        sequence: The sequence of its aggregate after it; 0 until it is committed.
+        sequence: The sequence of the aggregate's last event after it; 0 until it is committed.
         position: The position of that event; 0 until it is committed.
-        events: How many events it has; 0 until it is committed.
+        events: The number of its events; 0 until it is committed.
     """
 
     aggregate_type: str
@@ -51,18 +51,18 @@ class CommandExecution:
 
 @dataclass(slots=True, eq=False, weakref_slot=True)
 class BatchCommit:
-    """One transaction with all commands that were waiting.
+    """Record one transaction, with all commands that were waiting for it.
 
     Attributes:
         aggregate_type: The name of the aggregates' type.
-        commands: Its commands; those that were refused are checked too, to be sure that this was no stale state.
+        commands: Its commands. Refused ones are included, as the transaction also checks that their state was current.
         attempt: From 1; one more after each conflict.
-        requests: How many aggregates it concerns; each is kept or left out by itself.
-        events: How many events were to be stored.
-        kept: How many requests were kept; 0 until the store has answered.
-        conflicts: How many met a conflict with another writer, and are decided again.
-        duplicates: How many held a command that had been stored before.
-        position: The newest position of what was stored; 0 if nothing was.
+        requests: The number of append requests, one per aggregate; each is appended or rejected on its own.
+        events: The number of events to append.
+        appended: The number of requests appended; 0 until the store has answered.
+        conflicts: The number of requests that conflicted with another writer; their commands are decided again.
+        duplicates: The number of requests rejected because one of their commands was stored before.
+        position: The position of the last event stored; 0 if none was.
     """
 
     aggregate_type: str
@@ -70,7 +70,7 @@ class BatchCommit:
     attempt: int
     requests: int
     events: int
-    kept: int = 0
+    appended: int = 0
     conflicts: int = 0
     duplicates: int = 0
     position: int = 0
@@ -78,7 +78,7 @@ class BatchCommit:
 
 @dataclass(frozen=True, slots=True)
 class DeliveredCommit:
-    """A commit that a query handles.
+    """Identify a commit that a query handles.
 
     Attributes:
         aggregate_type: The name of the aggregate's type.
@@ -86,7 +86,7 @@ class DeliveredCommit:
         commit_id: Shared by its events.
         first_position: The position of its first event.
         last_position: The position of its last event.
-        metadata: What is stored with its events, that of the instrumentation included.
+        metadata: The metadata of its events, including what an instrumentation added to it.
     """
 
     aggregate_type: str
@@ -99,13 +99,13 @@ class DeliveredCommit:
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class QueryDelivery:
-    """One call of a query's handler.
+    """Record one call of a query's handler.
 
     Attributes:
         query: The name of the query.
         version: Its version.
-        commits: What is handed over, in order: one commit for a `Query`, one or more for a `Projection`.
-        attempt: How often these are being tried, from 1.
+        commits: The delivered commits, in order: one for a `Query`, one or more for a `Projection`.
+        attempt: Which attempt at these commits this is, from 1.
         is_replay: Whether they were handled before; see `QueryContext`.
     """
 
@@ -128,13 +128,13 @@ class QueryDelivery:
 
 @dataclass(frozen=True, slots=True)
 class ActorRestart:
-    """An actor exited, and its supervisor restarts it; or gives up, where that is one restart too many.
+    """Record that an actor exited and its supervisor restarts it, or gives up after one restart too many.
 
     Attributes:
         supervisor: The name of its supervisor.
         actor: Its id.
-        incarnation: The number of the start that has ended.
-        error: What it crashed with; None if it did not crash.
+        incarnation: The number of the incarnation that ended, from 1.
+        error: The exception it crashed with; None if it did not crash.
     """
 
     supervisor: str
@@ -145,18 +145,18 @@ class ActorRestart:
 
 @runtime_checkable
 class Instrumentation(Protocol):
-    """Observe what a system does: derive from this class and override what you want to see.
+    """Observe a system: derive from this class and override the methods for the operations you want to see.
 
     Each of the first three methods returns a context manager that is entered right before the operation and left right
-    after it; what the operation raises passes through it, and cannot be held back. They run in the event loop and must
-    not block. What they raise is logged once for each method, and changes nothing else.
+    after it; it sees the operation's exception, but cannot suppress it. All methods run in the event loop and must not
+    block. The first exception of each method is logged; otherwise, exceptions are ignored.
     """
 
     def command(self, command: CommandExecution, /) -> AbstractContextManager[object]:
-        """Observe a command at its caller, whichever way it is executed.
+        """Observe a command at its caller, whether it is sent by `execute`, `execute_nowait` or `execute_many`.
 
-        It is entered and left in a copy of the caller's `contextvars`, so that commands in work at the same time do not
-        become each other's parents. A call with arguments that are not acceptable is not told.
+        The context manager is entered and left in a copy of the caller's `contextvars`, so that concurrent commands do
+        not become each other's parents. Calls with invalid arguments are not observed.
         """
         return nullcontext()
 
@@ -165,9 +165,9 @@ class Instrumentation(Protocol):
         return nullcontext()
 
     def delivery(self, delivery: QueryDelivery, /) -> AbstractContextManager[object]:
-        """Observe a call of a query's handler; what is carried inside goes along with the commands it executes."""
+        """Observe a call of a query's handler; values carried inside travel with the commands it executes."""
         return nullcontext()
 
     def restart(self, restart: ActorRestart, /) -> None:
         """Observe the restart of an actor."""
-        return  # without a statement, type checkers take it for abstract
+        return  # type checkers take a method without a statement for abstract

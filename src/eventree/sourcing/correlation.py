@@ -26,7 +26,7 @@ class Correlation:
 
 
 CORRELATION: Final[Carried[Correlation | EventEnvelope[object]]] = Carried("correlation")
-"""The ids of the work in progress, or the event that a query is handling: its ids are made only when they are used."""
+"""The ids of the work in progress, or the event that a query is handling, whose ids are derived only when needed."""
 
 
 def correlation(correlation_id: str, *, causation_id: str | None = None) -> AbstractContextManager[None]:
@@ -40,7 +40,7 @@ def correlation(correlation_id: str, *, causation_id: str | None = None) -> Abst
             the work in progress, if any.
 
     Raises:
-        InvalidArgument: An id is not acceptable.
+        InvalidArgument: An id is invalid.
     """
     check_id("correlation_id", correlation_id)
     if causation_id is not None:
@@ -54,7 +54,7 @@ def current_correlation() -> Correlation | None:
     """Return the ids of the work in progress, for example for a log; None if there are none.
 
     There are ids inside `with correlation(...)` and a query's handler, in tasks created there, and in an actor while it
-    handles a message sent from there. A projection has none, as it gets many commits at once.
+    handles a message sent from there. A projection has none, as it handles many commits at once.
     """
     current = CORRELATION.get()
     if isinstance(current, EventEnvelope):
@@ -63,7 +63,7 @@ def current_correlation() -> Correlation | None:
 
 
 def correlated(metadata: Mapping[str, str]) -> Mapping[str, str]:
-    """Return metadata with the ids of the work in progress; ids that it has already take precedence."""
+    """Add the ids of the work in progress to metadata; ids already there take precedence."""
     current = current_correlation()
     if current is None:
         return metadata

@@ -17,7 +17,7 @@ class Decoder(Protocol[EventT_co]):
     """Decode the stored form of events, as a `Codec` does."""
 
     def decode(self, type_: str, version: int, payload: str) -> EventT_co:
-        """Return the event for a stored form."""
+        """Return the event of a stored form."""
         ...
 
 

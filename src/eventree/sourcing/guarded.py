@@ -1,4 +1,4 @@
-"""Check the instrumentation that a user gives."""
+"""Validate the instrumentation passed in by a user."""
 
 from eventree.errors import InvalidArgument
 from eventree.instrumentation import Instrumentation
@@ -6,7 +6,7 @@ from eventree.instrumentation.guard import GuardedInstrumentation
 
 
 def guarded(instrumentation: Instrumentation | None) -> GuardedInstrumentation | None:
-    """Return an instrumentation whose faults harm nothing; None for none.
+    """Validate an instrumentation and wrap it so that its errors are only logged; return None for None.
 
     Raises:
         InvalidArgument: It lacks a method.

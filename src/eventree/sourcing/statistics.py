@@ -14,10 +14,10 @@ class Counters:
         commands: Answered commands, whatever the answer.
         refused: Commands refused with a `DomainError`.
         failed: Commands that ended in any other error.
-        conflicts: Appends that met a conflict, as another writer had changed an aggregate first.
+        conflicts: Appends that conflicted, because another writer had changed an aggregate first.
         snapshots_written: Snapshots saved.
         snapshots_dropped: Snapshots that were due and not saved.
-        snapshots_ignored: How often a stored snapshot could not be used.
+        snapshots_ignored: Stored snapshots found unusable.
     """
 
     commands: int = 0
@@ -39,12 +39,12 @@ class SystemStats:
         total_commands_processed: Commands answered since the system was created, refused and failed ones included.
         commands_refused: Commands refused with a `DomainError`.
         commands_failed: Commands that ended in any other error.
-        conflicts: How often another writer had changed an aggregate first.
+        conflicts: Appends that conflicted, because another writer had changed an aggregate first.
         snapshots_written: Snapshots saved.
         snapshots_dropped: Snapshots that were due and not saved.
-        snapshots_ignored: How often a stored snapshot could not be used: it was damaged, did not fit the code, or was
-            newer than its aggregate after a restore of a backup. The events were replayed instead, and the next commit
-            of the aggregate replaces the snapshot.
+        snapshots_ignored: Stored snapshots found unusable: damaged, not matching the code, or newer than their
+            aggregate after a restore from a backup. The events were replayed instead, and the next commit of the
+            aggregate replaces the snapshot.
         actor_restarts: How often a supervisor restarted an actor of the system.
         uptime_seconds: Seconds since the system was started; 0 before.
     """

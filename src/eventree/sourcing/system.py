@@ -14,7 +14,7 @@ from eventree.errors import EventreeError
 from eventree.errors.arguments import check_count, check_positive
 from eventree.instrumentation import Instrumentation
 from eventree.result import Err, Result
-from eventree.sourcing.commands.answers import as_result, in_time, in_view, log_failure
+from eventree.sourcing.commands.answers import as_result, log_failure, wait_for_queries, with_timeout
 from eventree.sourcing.commands.load import AggregateReader
 from eventree.sourcing.commands.observed import ObservedCommands
 from eventree.sourcing.commands.requests import CommandEnvelope, CommandId, CommandResult, make_request, make_requests
@@ -57,15 +57,15 @@ class EventSourcing(Generic[StateT, CommandT, EventT, ErrorT]):
 
         Args:
             aggregate_type: Decides the commands.
-            store: Where the events are; enter it before the system is started. Several systems may share it.
+            store: Holds the events; enter it before you start the system. Several systems may share it.
             queries: The queries to run; default none. See also `register_queries`.
             snapshots: When to take snapshots, for example `SnapshotConfig(frequency=100)`; default never.
-            cache_size: How many aggregates stay in memory; default 10,000.
-            mailbox_size: How many commands may wait; default 10,000.
+            cache_size: How many aggregates to keep in memory; default 10,000.
+            mailbox_size: How many commands may wait at once; default 10,000.
             instrumentation: Observes commands, commits, queries and restarts; default none.
 
         Raises:
-            InvalidArgument: An argument is not acceptable.
+            InvalidArgument: An argument is invalid.
         """
         check_count("cache_size", cache_size)
         check_count("mailbox_size", mailbox_size)
@@ -95,7 +95,7 @@ class EventSourcing(Generic[StateT, CommandT, EventT, ErrorT]):
     # --- running
 
     async def __aenter__(self) -> Self:
-        """Start the system under a supervisor of its own.
+        """Start the system under its own supervisor.
 
         Raises:
             ChildStartError: An actor of the system did not start.
@@ -110,16 +110,16 @@ class EventSourcing(Generic[StateT, CommandT, EventT, ErrorT]):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Stop the system; waiting commands are answered with `ActorStopped` and were not executed.
+        """Stop the system; commands still waiting are answered with `ActorStopped` and not executed.
 
         Raises:
-            RestartIntensityExceeded: The system had stopped because its actors crashed too often.
+            RestartIntensityExceeded: The system had already stopped because its actors crashed too often.
         """
         if self._root is not None:
             await self._root.__aexit__(kind, error, traceback)
 
     def child_spec(self) -> ChildSpec[Never, object]:
-        """Return the specification of the system as a child of your own supervisor."""
+        """Return the child spec to run the system under your own supervisor."""
         return self._tree.spec()
 
     # --- commands
@@ -140,8 +140,8 @@ class EventSourcing(Generic[StateT, CommandT, EventT, ErrorT]):
         Args:
             aggregate_id: 1 to 255 bytes of UTF-8.
             command: Anything but None, for the aggregate type's `handle`.
-            metadata: Stored with each event; the ids of `current_correlation()` are added where it has none. At most
-                64 KiB of JSON; default none.
+            metadata: Stored with each event, with the ids of `current_correlation()` added unless it sets them. At
+                most 64 KiB of JSON; default none.
             command_id: Makes the command idempotent, without a time limit: a repetition is answered with the first
                 commit. Default none.
             expected_sequence: The sequence that the aggregate must be at, 0 for one without events. At any other, the
@@ -153,9 +153,9 @@ class EventSourcing(Generic[StateT, CommandT, EventT, ErrorT]):
                 default 5.
 
         Returns:
-            `Ok(Commit)` once the events are durable, or why nothing was stored. After an `ActorTimeout`,
-            `ActorCrashed` or `CommitOutcomeUnknown` the command may have been stored nevertheless: repeat it with the
-            same `command_id`.
+            `Ok(Commit)` once the events are durable, or the error that explains why nothing was stored. After an
+            `ActorTimeout`, `ActorCrashed` or `CommitOutcomeUnknown` the events may be stored nevertheless: repeat the
+            command with the same `command_id`.
         """
         began = asyncio.get_running_loop().time()
         try:
@@ -168,7 +168,7 @@ class EventSourcing(Generic[StateT, CommandT, EventT, ErrorT]):
                 answer = await self._observed.ask(request, timeout)
         except EventreeError as error:
             return Err(error)
-        return await in_view(answer, names, self.query, began + timeout) if names else answer
+        return await wait_for_queries(answer, names, self.query, began + timeout) if names else answer
 
     def execute_nowait(
         self,
@@ -178,7 +178,7 @@ class EventSourcing(Generic[StateT, CommandT, EventT, ErrorT]):
         metadata: Mapping[str, str] | None = None,
         command_id: CommandId | None = None,
     ) -> None:
-        """Send a command without waiting for the answer; a later failure is logged and counted.
+        """Send a command without waiting for the answer; a failure after that is logged and counted.
 
         Args:
             aggregate_id: As for `execute`.
@@ -187,7 +187,7 @@ class EventSourcing(Generic[StateT, CommandT, EventT, ErrorT]):
             command_id: As for `execute`.
 
         Raises:
-            InvalidArgument: An argument is not acceptable.
+            InvalidArgument: An argument is invalid.
             MailboxFull: Too many commands are waiting.
             ActorStopped: The system is not running.
         """
@@ -204,7 +204,7 @@ class EventSourcing(Generic[StateT, CommandT, EventT, ErrorT]):
         command_ids: Sequence[CommandId | None] | None = None,
         timeout: float = 5.0,
     ) -> list[CommandResult[EventT, ErrorT]]:
-        """Execute many commands, each independently, as if given to `execute` in order.
+        """Execute many commands in order, each independently, as with `execute`.
 
         Args:
             commands: Pairs of aggregate id and command.
@@ -241,9 +241,9 @@ class EventSourcing(Generic[StateT, CommandT, EventT, ErrorT]):
             timeout: How long to wait, in seconds; default 5.
 
         Returns:
-            The aggregate, or why not: `EntityNotFound` if it has no events.
+            The aggregate, or the error: `EntityNotFound` if it has no events.
         """
-        return await in_time("load_aggregate", timeout, self._reader.aggregate(aggregate_id))
+        return await with_timeout("load_aggregate", timeout, self._reader.aggregate(aggregate_id))
 
     async def load_events(
         self, aggregate_id: str, *, start_from: int = 1, timeout: float = 5.0
@@ -258,7 +258,7 @@ class EventSourcing(Generic[StateT, CommandT, EventT, ErrorT]):
         Returns:
             The events in order; an empty list for an aggregate without events.
         """
-        return await in_time("load_events", timeout, self._reader.events(aggregate_id, start_from))
+        return await with_timeout("load_events", timeout, self._reader.events(aggregate_id, start_from))
 
     def stream_events(self, aggregate_id: str, *, start_from: int = 1) -> AsyncIterator[EventEnvelope[EventT]]:
         """Iterate over the events of an aggregate, with one page in memory at a time.
@@ -275,13 +275,13 @@ class EventSourcing(Generic[StateT, CommandT, EventT, ErrorT]):
     async def latest_snapshot(
         self, aggregate_id: str, *, timeout: float = 5.0
     ) -> Result[Snapshot[StateT] | None, EventreeError]:
-        """Return the newest snapshot of an aggregate; None if there is no usable one.
+        """Return the latest snapshot of an aggregate; None if there is no usable one.
 
         Args:
             aggregate_id: The aggregate.
             timeout: How long to wait, in seconds; default 5.
         """
-        return await in_time("latest_snapshot", timeout, self._reader.snapshot(aggregate_id))
+        return await with_timeout("latest_snapshot", timeout, self._reader.snapshot(aggregate_id))
 
     async def aggregate_stats(
         self, aggregate_id: str, *, timeout: float = 5.0
@@ -293,15 +293,15 @@ class EventSourcing(Generic[StateT, CommandT, EventT, ErrorT]):
             timeout: How long to wait, in seconds; default 5.
 
         Returns:
-            The statistics, or why not: `EntityNotFound` if it has no events.
+            The statistics, or the error: `EntityNotFound` if it has no events.
         """
-        return await in_time("aggregate_stats", timeout, self._reader.stats(aggregate_id))
+        return await with_timeout("aggregate_stats", timeout, self._reader.stats(aggregate_id))
 
     async def system_stats(self) -> SystemStats:
-        """Return the statistics of this system, counted since this object was created.
+        """Return the statistics of this system, since this object was created.
 
         Raises:
-            EventStoreError: The store could not be read, so the lag of the queries is unknown.
+            EventStoreError: The store could not be read to determine the lag of the queries.
         """
         return await self._tree.stats()
 
@@ -319,8 +319,8 @@ class EventSourcing(Generic[StateT, CommandT, EventT, ErrorT]):
         """Return the handle of a query.
 
         Args:
-            name: Its name.
-            version: Its version; default the live one, or the newest of this system if none is live.
+            name: The query's name.
+            version: Its version; default the live one, or the highest of this system if none is live.
 
         Raises:
             InvalidArgument: There is no such query.

@@ -1,4 +1,4 @@
-"""The supervision tree behind one `EventSourcing`, and the references that stay valid while it restarts."""
+"""The supervision tree behind an `EventSourcing`, and the references that stay valid while its actors restart."""
 
 import time
 from collections.abc import Iterable, Sequence
@@ -26,8 +26,8 @@ CommandT = TypeVar("CommandT")
 EventT = TypeVar("EventT")
 ErrorT = TypeVar("ErrorT")
 
-SNAPSHOT_QUEUE = 256
-"""How many snapshots may wait to be written; more are dropped."""
+SNAPSHOT_QUEUE_SIZE = 256
+"""How many snapshots may wait to be written; any more are dropped."""
 
 
 class Tree(Generic[StateT, CommandT, EventT, ErrorT]):
@@ -57,11 +57,11 @@ class Tree(Generic[StateT, CommandT, EventT, ErrorT]):
 
         Args:
             aggregate_type: Decides the commands.
-            store: Where the events are.
+            store: Holds the events.
             queries: The queries to run.
             snapshots: When to take snapshots; None for never.
-            cache_size: How many aggregates stay in memory.
-            mailbox_size: How many commands may wait.
+            cache_size: How many aggregates to keep in memory.
+            mailbox_size: How many commands may wait at once.
             instrumentation: Observes the actors; default none.
         """
         self._type = aggregate_type
@@ -76,7 +76,7 @@ class Tree(Generic[StateT, CommandT, EventT, ErrorT]):
             f"{aggregate_type.name} commands", mailbox=MailboxSpec(maxsize=mailbox_size)
         )
         self._writer: ActorRef[StoredSnapshot, None] = ActorRef(
-            f"{aggregate_type.name} snapshots", mailbox=MailboxSpec(maxsize=SNAPSHOT_QUEUE)
+            f"{aggregate_type.name} snapshots", mailbox=MailboxSpec(maxsize=SNAPSHOT_QUEUE_SIZE)
         )
         self._snapshots: SnapshotScheduler[StateT] | None = None
         codec: SnapshotCodec[StateT] | None = None
@@ -88,11 +88,11 @@ class Tree(Generic[StateT, CommandT, EventT, ErrorT]):
         self._add(queries)
 
     def spec(self) -> ChildSpec[Never, object]:
-        """Return the specification of the tree as a child of any supervisor."""
+        """Return the child spec to run the tree under any supervisor."""
         return ChildSpec(id=f"event sourcing {self._type.name}", start=self.build)
 
     def build(self) -> Supervisor:
-        """Create the top supervisor, with new specifications of its children."""
+        """Create the top supervisor, with new child specs."""
         if self._started_at is None:
             self._started_at = time.monotonic()
         children: list[ChildSpec[Never, object]] = [
@@ -148,14 +148,14 @@ class Tree(Generic[StateT, CommandT, EventT, ErrorT]):
         return [self.commands] if self._snapshots is None else [self.commands, self._writer]
 
     def plan_start(self) -> None:
-        """Expect a start that is not a restart, although the actors may have run before."""
+        """Keep the start that follows from being counted as a restart, although the actors may have run before."""
         self._planned_starts += sum(ref.incarnation > 0 for ref in self._refs())
 
-    async def idle(self, timeout: float) -> int:
-        """Wait until no command and no snapshot is waiting or in progress; return the store's newest position then.
+    async def wait_until_idle(self, timeout: float) -> int:
+        """Wait until no command and no snapshot is waiting or in progress; return the store's head position.
 
         Args:
-            timeout: How long to wait for the work in progress, in seconds.
+            timeout: How long to wait for each batch in progress, in seconds.
 
         Raises:
             ActorStopped: The tree is not running.
@@ -175,7 +175,7 @@ class Tree(Generic[StateT, CommandT, EventT, ErrorT]):
         return [self.commands, self._writer, *(part.ref for query in self.queries.values() for part in query.parts)]
 
     def query(self, name: str, version: int | None) -> QueryHandle:
-        """Return the handle of a query: of this version, or else of the live one, or else of the newest."""
+        """Return the handle of a query; without a version, that of the live one, or of the highest if none is live."""
         versions = [query for query in self.queries.values() if query.name == name]
         found = [query for query in versions if version in {None, query.version}]
         if not found:
@@ -194,7 +194,7 @@ class Tree(Generic[StateT, CommandT, EventT, ErrorT]):
             key = (query.name, query.version)
             if key in self.queries or key in added:
                 raise InvalidArgument(
-                    "queries", f"there are two called {query.name!r}, version {query.version}; give each its own name"
+                    "queries", f"has two called {query.name!r}, version {query.version}; give each its own name"
                 )
             added[key] = query.handle(self._store, follows=[self._type], instrumentation=self._instrumentation)
         self._query_supervisor.reconfigure([query.child_spec() for query in added.values()])

@@ -48,7 +48,7 @@ async def settled(*systems: AnySystem, timeout: float = 5.0) -> None:
     try:
         async with asyncio.timeout(timeout):
             # Settled when no event was stored between two rounds: then no handler can send another command.
-            while (heads := [await tree.idle(timeout) for tree in trees]) != before:
+            while (heads := [await tree.wait_until_idle(timeout) for tree in trees]) != before:
                 before = heads
                 for tree, head in zip(trees, heads, strict=True):
                     for query in list(tree.queries.values()):

@@ -140,7 +140,7 @@ async def test_a_failure_of_execute_nowait_is_logged_and_counted(bank: Bank, cap
         bank.execute_nowait("secret-free", deposit(1))
         await bank.execute("b", OPEN)
     assert [record.getMessage() for record in caplog.records] == [
-        "bank-account 'secret-free': a command given to execute_nowait was refused"
+        "bank-account 'secret-free': a command sent by execute_nowait was refused"
     ]
     assert (await bank.system_stats()).commands_refused == 1
 

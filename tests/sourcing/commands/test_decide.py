@@ -108,7 +108,7 @@ def test_commands_after_a_deferred_one_of_their_aggregate_are_deferred_too() -> 
 
 
 def test_commands_are_deferred_once_the_batch_is_large_enough(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decide_module, "MAX_BATCH_BYTES", 2 * len('{"amount":1}{}'))
+    monkeypatch.setattr(decide_module, "MAX_BATCH_CHARACTERS", 2 * len('{"amount":1}{}'))
     requests = [pending(add(1), aggregate_id=id) for id in "abcd"]
     assert decided(*requests).deferred == requests[2:]
 

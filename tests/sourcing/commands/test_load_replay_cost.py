@@ -62,7 +62,7 @@ async def test_each_aggregate_of_a_load_is_measured_by_itself(store: EventStore)
 
 
 async def test_the_pages_of_a_long_load_are_summed(store: EventStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(load, "PAGE", 3)
+    monkeypatch.setattr(load, "PAGE_SIZE", 3)
     await grown(store, a=7, b=8)
     async with system_on(store) as system:
         await system.execute_many([("a", add_length), ("b", add_length)])

@@ -34,7 +34,7 @@ def batch(commit: BatchCommit) -> tuple[str, int, int, int, int, int, int, int, 
         commit.attempt,
         commit.requests,
         commit.events,
-        commit.kept,
+        commit.appended,
         commit.conflicts,
         commit.duplicates,
         commit.position,
@@ -193,5 +193,5 @@ async def test_what_it_cannot_store_is_left_out(
         await system.execute("a", add(1))
         assert await metadata(system, "a") == [{"user": "7"}, {}]
     assert [record.message for record in caplog.records] == [
-        "SpoilsMetadata.command raised; this is logged once, and the work goes on"
+        "SpoilsMetadata.command failed; later failures of it are not logged"
     ]

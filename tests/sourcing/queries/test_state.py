@@ -15,12 +15,12 @@ from eventree.sourcing import QueryStatus
 from eventree.sourcing.queries.commits import HandlingFailed, StoredCommit, commits_of
 from eventree.sourcing.queries.options import FailurePolicy, Options
 from eventree.sourcing.queries.requests import (
-    PAGE,
+    PAGE_SIZE,
     Claim,
     Deliver,
     Delivered,
     GoLive,
-    LookUp,
+    LoadCheckpoint,
     Read,
     Release,
     Renew,
@@ -66,7 +66,7 @@ def with_lease(
     """Return the state of a worker that has just claimed the checkpoint and looked it up."""
     state = QueryState(of, "me", recheck).claimed(Checkpoint(position, fence), now)
     live = of.version if of.version == 1 else 1
-    return state.looked_up(stored(position, fence, live_version=live), (), now)
+    return state.checkpoint_loaded(stored(position, fence, live_version=live), (), now)
 
 
 def reading(last: int, now: float = 0.0, *, of: Options = OPTIONS, recheck: float = inf) -> QueryState:
@@ -92,28 +92,28 @@ def test_a_new_worker_claims_looks_up_and_reads() -> None:
     assert isinstance(request, Claim)
     assert (request.lease.owner, request.lease.seconds, request.lease.start) == ("me", LEASE, 0)
     state = state.claimed(Checkpoint(7, 1), 0.0)
-    assert state.next(0.0) == LookUp()
-    state = state.looked_up(stored(7), (), 0.0)
-    assert state.next(0.0) == Read(7, PAGE)
-    assert (state.status, state.settled_position, state.is_known) == (QueryStatus.RUNNING, 7, True)
+    assert state.next(0.0) == LoadCheckpoint()
+    state = state.checkpoint_loaded(stored(7), (), 0.0)
+    assert state.next(0.0) == Read(7, PAGE_SIZE)
+    assert (state.status, state.settled_position, state.is_loaded) == (QueryStatus.RUNNING, 7, True)
 
 
 def test_where_another_has_the_lease_it_looks_at_once_and_then_polls_and_claims_when_the_lease_may_be_over() -> None:
     state = QueryState(OPTIONS, "me").leased_elsewhere(10.0, 0.0)
-    assert state.next(0.0) == LookUp()
-    state = state.looked_up(stored(5, 9), (), 0.0)
+    assert state.next(0.0) == LoadCheckpoint()
+    state = state.checkpoint_loaded(stored(5, 9), (), 0.0)
     assert (state.status, state.settled_position) == (QueryStatus.WAITING, 5)
     assert state.next(0.0) == Wait(POLL)
-    assert state.next(POLL) == LookUp()  # a third of the lease is not over
-    state = state.looked_up(stored(6, 9), (), POLL)
+    assert state.next(POLL) == LoadCheckpoint()  # a third of the lease is not over
+    state = state.checkpoint_loaded(stored(6, 9), (), POLL)
     assert state.settled_position == 6
     assert isinstance(state.next(LEASE / 3), Claim)
 
 
 def test_a_claim_that_is_refused_with_no_time_left_is_not_repeated_at_once() -> None:
     state = QueryState(OPTIONS, "me").leased_elsewhere(0.0, 0.0)
-    assert state.next(0.0) == LookUp()
-    assert state.looked_up(stored(0, 9), (), 0.0).next(0.0) == Wait(POLL)
+    assert state.next(0.0) == LoadCheckpoint()
+    assert state.checkpoint_loaded(stored(0, 9), (), 0.0).next(0.0) == Wait(POLL)
 
 
 def test_the_lease_is_renewed_every_third_of_it_while_there_is_nothing_to_do() -> None:
@@ -121,7 +121,7 @@ def test_the_lease_is_renewed_every_third_of_it_while_there_is_nothing_to_do() -
     assert state.next(0.5) == Wait(0.5)  # the next poll
     assert state.next(LEASE / 3) == Renew(1)
     state = state.renewed(True, 2.0)
-    assert state.next(2.0) == Read(0, PAGE)
+    assert state.next(2.0) == Read(0, PAGE_SIZE)
 
 
 def test_a_worker_that_was_frozen_past_its_lease_makes_sure_of_it_before_anything_else() -> None:
@@ -136,9 +136,9 @@ def test_a_worker_that_was_frozen_past_its_lease_makes_sure_of_it_before_anythin
 def test_what_cannot_be_undone_is_delivered_only_if_the_lease_was_seen_just_now() -> None:
     state = reading(3, recheck=0.1)
     assert state.next(0.05) == Deliver()
-    assert state.next(0.2) == LookUp()
-    assert state.looked_up(stored(0, 1), (), 0.2).next(0.2) == Deliver()
-    fenced = state.looked_up(stored(0, 2), (), 0.2)
+    assert state.next(0.2) == LoadCheckpoint()
+    assert state.checkpoint_loaded(stored(0, 1), (), 0.2).next(0.2) == Deliver()
+    fenced = state.checkpoint_loaded(stored(0, 2), (), 0.2)
     assert (fenced.has_lease, fenced.commits) == (False, ())
 
 
@@ -156,8 +156,8 @@ def test_after_a_lost_lease_it_continues_where_it_was_only_if_no_other_has_worke
 ) -> None:
     state = reading(5).delivered(Delivered(3, 0.0, skipped=1), 0.0)
     state = state.store_failed(AWAY, 0.0).claimed(Checkpoint(position, fence), 10.0)
-    assert (state.position, state.skipping, state.settled_position) == (continues_at, int(keeps), position)
-    due = state.looked_up(stored(position, fence), (), 10.0).next(10.0)
+    assert (state.position, state.pending_skipped, state.settled_position) == (continues_at, int(keeps), position)
+    due = state.checkpoint_loaded(stored(position, fence), (), 10.0).next(10.0)
     assert isinstance(due, Save) is keeps
 
 
@@ -190,7 +190,7 @@ def test_it_is_stored_at_once_where_a_caller_waits_or_500_positions_have_passed(
 def test_what_was_only_passed_by_needs_no_storing() -> None:
     state = with_lease().page_read([], 900, 0.0, more=True)
     assert (state.position, state.settled_position, state.is_unsaved) == (900, 900, False)
-    assert state.next(0.0) == Read(900, PAGE)
+    assert state.next(0.0) == Read(900, PAGE_SIZE)
 
 
 def test_rows_and_checkpoint_that_were_committed_together_need_no_storing_either() -> None:
@@ -202,21 +202,21 @@ def test_rows_and_checkpoint_that_were_committed_together_need_no_storing_either
 def test_it_reads_on_when_it_hears_of_events_and_waits_for_the_poll_when_there_was_nothing() -> None:
     state = with_lease().page_read([], 0, 0.0, more=False)
     assert waits(state.next(0.1), 0.9)
-    heard = state.heard_of(4)
-    assert heard.next(0.1) == Read(0, PAGE)
+    heard = state.notified(4)
+    assert heard.next(0.1) == Read(0, PAGE_SIZE)
     assert waits(heard.page_read([], 0, 0.1, more=False).next(0.1), 1.0)  # a hint is no promise
 
 
 def test_a_caller_that_knows_the_newest_position_makes_it_read_only_where_something_is_new() -> None:
     state = reading(5).delivered(Delivered(5, update=CheckpointUpdate(Checkpoint(5, 1), LEASE)), 0.0)
-    assert isinstance(state.newest_is(5).next(0.1), Wait)
-    assert state.newest_is(6).next(0.1) == Read(5, PAGE)
-    assert state.newest_is(4).next(0.1) == Read(5, PAGE)  # the log was rolled back: reading tells
+    assert isinstance(state.head_is(5).next(0.1), Wait)
+    assert state.head_is(6).next(0.1) == Read(5, PAGE_SIZE)
+    assert state.head_is(4).next(0.1) == Read(5, PAGE_SIZE)  # the log was rolled back: reading tells
 
 
 def test_a_log_that_was_rolled_back_stops_it_for_good() -> None:
     state = reading(5).rolled_back(LogRolledBack("a reader", 5, 3))
-    assert (state.status, state.is_known) == (QueryStatus.STOPPED, False)
+    assert (state.status, state.is_loaded) == (QueryStatus.STOPPED, False)
     assert isinstance(state.last_error, LogRolledBack)
     assert state.next(1e9) == Wait(None)
 
@@ -262,7 +262,7 @@ def test_the_last_attempt_applies_the_policy(policy: FailurePolicy) -> None:
         assert state.released().next(99.0) == Wait(None)
         return
     assert (state.status, state.failure, state.last_error) == (QueryStatus.RUNNING, None, None)
-    accepted = state.filter()
+    accepted = state.commit_filter()
     assert [accepted.accepts(commit) for commit in state.commits] == [False, *[policy is FailurePolicy.SKIP] * 2]
     expected = ([], 1) if policy is FailurePolicy.SKIP else ([1, 2, 3], 0)  # the later ones wait behind the first
     assert ([parked.position for parked in accepted.parked], accepted.skipped) == expected
@@ -276,16 +276,16 @@ def test_what_is_parked_or_skipped_is_stored_before_anything_else_and_blocks_its
     assert isinstance(request, Save)
     assert (request.update.park, request.update.skipped) == (parked, 2)
     state = state.saved(request.update, 0.0)
-    assert (state.parked_count, state.skipped, state.parking, state.skipping) == (1, 2, (), 0)
-    assert not state.filter().accepts(state.commits[0])
+    assert (state.parked_count, state.skipped, state.pending_parked, state.pending_skipped) == (1, 2, (), 0)
+    assert not state.commit_filter().accepts(state.commits[0])
 
 
 @pytest.mark.parametrize("parked", [1_000, 999])
 def test_more_than_may_be_parked_stops_it_and_no_policy_helps(parked: int) -> None:
     state = with_lease(of=options(on_failure=FailurePolicy.PARK))
-    state = state.looked_up(stored(0, 1, parked=parked), [dead_letter(1)], 0.0)
+    state = state.checkpoint_loaded(stored(0, 1, parked=parked), [dead_letter(1)], 0.0)
     state = state.page_read(commits(2, 3), 3, 0.0, more=False)
-    accepted = state.filter()
+    accepted = state.commit_filter()
     with pytest.raises(HandlingFailed) as failed:
         for commit in state.commits:
             accepted.accepts(commit)
@@ -319,7 +319,7 @@ def test_setup_that_fails_is_tried_again_without_the_lease_and_stops_in_the_end(
 def test_where_it_is_unknown_whether_a_transaction_took_place_the_checkpoint_is_claimed_again() -> None:
     state = reading(3).failed(HandlingFailed(BOOM, commits(1, 1), is_uncertain=True), 0.0)
     assert isinstance(state.next(0.0), Claim)
-    after = state.claimed(Checkpoint(3, 2), 0.0).looked_up(stored(3, 2), (), 0.0)
+    after = state.claimed(Checkpoint(3, 2), 0.0).checkpoint_loaded(stored(3, 2), (), 0.0)
     assert (after.position, list(after.commits)) == (3, [])
 
 
@@ -330,8 +330,8 @@ def test_a_store_that_is_away_is_waited_for_and_counts_no_attempt() -> None:
     assert isinstance(request, Wait)
     assert request.seconds is not None
     assert 0.1 <= request.seconds <= 0.2
-    state = state.claimed(Checkpoint(0, 2), 1.0).looked_up(stored(0, 2), (), 1.0)
-    assert state.next(1.0) == Read(0, PAGE)
+    state = state.claimed(Checkpoint(0, 2), 1.0).checkpoint_loaded(stored(0, 2), (), 1.0)
+    assert state.next(1.0) == Read(0, PAGE_SIZE)
     assert state.store_failures == 1  # it may fail again at reading
     works = state.page_read([], 0, 1.0, more=False)
     assert (works.status, works.last_error, works.store_failures) == (QueryStatus.RUNNING, None, 0)
@@ -340,13 +340,15 @@ def test_a_store_that_is_away_is_waited_for_and_counts_no_attempt() -> None:
 def test_a_store_that_works_again_leaves_the_failure_of_the_handler() -> None:
     state = reading(3).failed(failing(), 0.0).store_failed(AWAY, 0.0)
     assert state.last_error is AWAY
-    works = state.claimed(Checkpoint(0, 2), 1.0).looked_up(stored(0, 2), (), 1.0).page_read([], 0, 1.0, more=False)
+    works = (
+        state.claimed(Checkpoint(0, 2), 1.0).checkpoint_loaded(stored(0, 2), (), 1.0).page_read([], 0, 1.0, more=False)
+    )
     assert (works.attempts, works.last_error, works.status) == (1, BOOM, QueryStatus.RETRYING)
 
 
 def test_what_was_read_under_a_lost_lease_is_read_again_at_once() -> None:
-    state = reading(3).fenced(0.0).claimed(Checkpoint(0, 2), 0.1).looked_up(stored(0, 2), (), 0.1)
-    assert state.next(0.1) == Read(0, PAGE)
+    state = reading(3).fenced(0.0).claimed(Checkpoint(0, 2), 0.1).checkpoint_loaded(stored(0, 2), (), 0.1)
+    assert state.next(0.1) == Read(0, PAGE_SIZE)
 
 
 # --- versions
@@ -355,7 +357,7 @@ def test_what_was_read_under_a_lost_lease_is_read_again_at_once() -> None:
 def building(position: int = 0, live: int = 10, **changes: int) -> QueryState:
     of = options(version=2)
     state = QueryState(of, "me").claimed(Checkpoint(position, 1), 0.0)
-    return state.looked_up(stored(position, 1, live_version=1, live_position=live, **changes), (), 0.0)
+    return state.checkpoint_loaded(stored(position, 1, live_version=1, live_position=live, **changes), (), 0.0)
 
 
 def test_a_new_version_reads_as_far_as_the_live_one_and_then_goes_live() -> None:
@@ -363,31 +365,31 @@ def test_a_new_version_reads_as_far_as_the_live_one_and_then_goes_live() -> None
     assert (state.status, state.is_live, state.next(0.0)) == (QueryStatus.BUILDING, False, Read(0, 10))
     assert state.context(1).is_replay
     state = state.page_read(commits(1, 10), 10, 0.0, more=False)
-    assert state.next(0.0) == LookUp()  # how far the live one is by now
-    state = state.looked_up(stored(0, 1, live_version=1, live_position=10), (), 0.0)
+    assert state.next(0.0) == LoadCheckpoint()  # how far the live one is by now
+    state = state.checkpoint_loaded(stored(0, 1, live_version=1, live_position=10), (), 0.0)
     assert state.next(0.0) == Deliver()
     state = state.delivered(Delivered(10, 0.0), 0.0)
-    assert state.next(0.0) == LookUp()
-    state = state.looked_up(stored(0, 1, live_version=1, live_position=10), (), 0.0)
+    assert state.next(0.0) == LoadCheckpoint()
+    state = state.checkpoint_loaded(stored(0, 1, live_version=1, live_position=10), (), 0.0)
     request = state.next(0.0)
     assert isinstance(request, Save)  # the store judges by the stored checkpoint
     state = state.saved(request.update, 0.0)
     assert state.next(0.0) == GoLive()
     state = state.went_live(0.0)
-    assert state.next(0.0) == LookUp()
-    live = state.looked_up(stored(10, 1, live_version=2, replay_until=10), (), 0.0)
+    assert state.next(0.0) == LoadCheckpoint()
+    live = state.checkpoint_loaded(stored(10, 1, live_version=2, replay_until=10), (), 0.0)
     assert (live.status, live.context(10).is_replay, live.context(11).is_replay) == (QueryStatus.RUNNING, True, False)
 
 
 def test_a_version_that_may_not_go_live_yet_tries_again_after_the_polling_interval() -> None:
     state = building(position=10).went_live(0.0)
-    state = state.looked_up(stored(10, 1, live_version=1, live_position=10), (), 0.0)
+    state = state.checkpoint_loaded(stored(10, 1, live_version=1, live_position=10), (), 0.0)
     assert state.next(0.0) == Wait(POLL)
     assert state.next(POLL) == GoLive()
 
 
 def test_a_version_whose_successor_is_live_gives_the_lease_back_and_ends() -> None:
-    state = reading(3).looked_up(stored(0, 1, live_version=2), (), 0.0)
+    state = reading(3).checkpoint_loaded(stored(0, 1, live_version=2), (), 0.0)
     assert (state.status, state.next(0.0)) == (QueryStatus.SUPERSEDED, Release())
     assert isinstance(state.last_error, QuerySuperseded)
     assert state.released().next(0.0) == Wait(None)
@@ -410,15 +412,15 @@ def test_a_paused_query_keeps_its_lease_stores_what_is_due_and_delivers_nothing(
 
 
 def test_only_the_failing_commit_can_be_skipped_by_hand() -> None:
-    with pytest.raises(InvalidArgument, match="nothing fails now"):
+    with pytest.raises(InvalidArgument, match="no commit is failing"):
         reading(3).with_skipped(1)
     state = reading(3).failed(failing(position=1), 0.0)
-    with pytest.raises(InvalidArgument, match="it fails at position 1"):
+    with pytest.raises(InvalidArgument, match="the failing commit is at position 1"):
         state.with_skipped(2)
     skipping = state.with_skipped(1).resumed().claimed(Checkpoint(0, 2), 0.0)
-    assert [skipping.filter().accepts(commit) for commit in commits(1, 2)] == [False, True]
+    assert [skipping.commit_filter().accepts(commit) for commit in commits(1, 2)] == [False, True]
     other = state.with_skipped(1).resumed().claimed(Checkpoint(0, 9), 0.0)
-    assert other.filter().accepts(commits(1, 1)[0])  # another worker has tried it meanwhile
+    assert other.commit_filter().accepts(commits(1, 1)[0])  # another worker has tried it meanwhile
 
 
 def test_a_reset_begins_where_the_query_began_and_what_it_repeats_is_a_replay() -> None:
@@ -428,8 +430,8 @@ def test_a_reset_begins_where_the_query_began_and_what_it_repeats_is_a_replay() 
     assert state.reset_update([], 20).replay_until == 20  # where the log ends by now
     state = state.saved(update, 0.0)
     assert (state.position, state.settled_position, list(state.commits)) == (0, 0, [])
-    assert state.next(0.0) == LookUp()  # what is parked by now
-    state = state.looked_up(stored(0, 1, replay_until=50), (), 0.0)
+    assert state.next(0.0) == LoadCheckpoint()  # what is parked by now
+    state = state.checkpoint_loaded(stored(0, 1, replay_until=50), (), 0.0)
     assert (state.next(0.0), state.context(50).is_replay) == (Read(0, 50), True)
 
 
@@ -480,13 +482,13 @@ class Machine:
         match draw(6):
             case 0:
                 self.log_end += draw(30)
-                self.state = self.state.heard_of(self.log_end)
+                self.state = self.state.notified(self.log_end)
             case 1:
                 self.state = self.state.paused(is_paused=not self.state.is_paused)
             case 2:
                 self.state = self.state.resumed()
             case 3:
-                self.state = self.state.newest_is(self.log_end)
+                self.state = self.state.head_is(self.log_end)
             case 4:
                 self.now += 100.0  # a process that was frozen
             case 5:
@@ -502,9 +504,9 @@ class Machine:
                     return state.leased_elsewhere(float(draw(8)), self.now)
                 self.newest += 1 + (draw(3) == 0)
                 return state.claimed(Checkpoint(self.position, self.newest), self.now)
-            case LookUp():
+            case LoadCheckpoint():
                 live = draw(5) + 1 if state.options.version == 1 and draw(9) == 9 else state.options.version
-                return state.looked_up(stored(self.position, self.newest, live_version=live), (), self.now)
+                return state.checkpoint_loaded(stored(self.position, self.newest, live_version=live), (), self.now)
             case Renew(token):
                 return state.renewed(token == self.newest, self.now)
             case Read(after, limit):

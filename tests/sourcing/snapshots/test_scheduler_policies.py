@@ -52,8 +52,8 @@ async def test_a_policy_that_raises_fails_no_command_and_is_logged(
         assert await system.latest_snapshot("a") == Ok(None)
     assert (stats.snapshots_written, stats.snapshots_dropped, stats.actor_restarts) == (0, 2, 0)
     assert [record.getMessage() for record in caplog.records] == [
-        "ledger 'a': no snapshot at sequence 1: Boom: a bug",
-        "ledger 'a': no snapshot at sequence 2: Boom: a bug",
+        "ledger 'a': no snapshot taken at sequence 1: Boom: a bug",
+        "ledger 'a': no snapshot taken at sequence 2: Boom: a bug",
     ]
 
 

@@ -1,1 +1,1 @@
-"""The command path: make requests, load aggregates, decide and settle, append in the actor, answer callers."""
+"""The command path: build requests, load aggregates, decide, append and settle in the actor, answer callers."""

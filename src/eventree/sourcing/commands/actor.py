@@ -27,7 +27,7 @@ from eventree.sourcing.commands.decide import (
     settle,
 )
 from eventree.sourcing.commands.load import AggregateLoader, CachedAggregate
-from eventree.sourcing.commands.observed import batch_commit, fill_in
+from eventree.sourcing.commands.observed import batch_commit, record_outcomes
 from eventree.sourcing.commands.requests import CommandEnvelope, CommandResult
 from eventree.sourcing.snapshots.scheduler import SnapshotScheduler
 from eventree.sourcing.statistics import Counters
@@ -40,19 +40,19 @@ EventT = TypeVar("EventT")
 ErrorT = TypeVar("ErrorT")
 
 MAX_BATCH = 1_024
-"""Commands in one transaction at most."""
+"""The maximum number of commands in one transaction."""
 
 MAX_ROUNDS = 8
-"""How often a command is decided while other writers keep changing its aggregate."""
+"""How often a command is decided, while other writers keep changing its aggregate, before it fails."""
 
 CONFLICT_BACKOFF = Backoff(initial=0.001, maximum=0.007, factor=1.5)
-"""How long to wait at most before deciding again."""
+"""The longest wait before deciding again; jitter shortens it, so that writers in conflict do not stay in step."""
 
 
 class EventSourcingActor(
     Actor[CommandEnvelope[CommandT], CommandResult[EventT, ErrorT]], Generic[StateT, CommandT, EventT, ErrorT]
 ):
-    """Execute the commands of one aggregate type: as many as are waiting in one transaction."""
+    """Execute the commands of one aggregate type; all that are waiting share one transaction."""
 
     max_batch = MAX_BATCH
 
@@ -67,13 +67,13 @@ class EventSourcingActor(
         snapshots: SnapshotScheduler[StateT] | None,
         instrumentation: GuardedInstrumentation | None,
     ) -> None:
-        """Start with an empty cache.
+        """Create an actor with an empty cache.
 
         Args:
             aggregate_type: Decides commands and applies events.
-            store: Where to append.
+            store: Stores the events.
             loader: Loads aggregates from that store.
-            counters: Counts what was answered.
+            counters: Counts the answers.
             cache_size: How many aggregates to keep in memory; the least recently used are evicted.
             snapshots: Schedules snapshots; None for none.
             instrumentation: Observes commits; None for none.
@@ -92,7 +92,7 @@ class EventSourcingActor(
         requests: Sequence[Request[CommandEnvelope[CommandT], CommandResult[EventT, ErrorT]]],
         ctx: ActorContext[CommandEnvelope[CommandT], CommandResult[EventT, ErrorT]],
     ) -> None:
-        """Answer every command, in as many rounds as it takes; conflicts end after `MAX_ROUNDS`.
+        """Answer every command, in as many rounds as it takes, of which at most `MAX_ROUNDS` meet a conflict.
 
         Transient store errors, and that a store is read only, are returned to the callers; any other exception of the
         store crashes the actor.
@@ -107,7 +107,7 @@ class EventSourcingActor(
                     if pending:
                         await asyncio.sleep(CONFLICT_BACKOFF.delay_with_full_jitter(conflicts))
         except (StoreReadOnly, *TRANSIENT_ERRORS) as error:
-            self._cache.clear()
+            self._cache.clear()  # the append may have been committed all the same, and made the cached states stale
             for request in pending:
                 if not request.answered:
                     self._answer(request, Err(error))
@@ -130,16 +130,16 @@ class EventSourcingActor(
         Args:
             requests: The commands.
             ctx: The actor's context.
-            conflicts: How many rounds met a conflict so far.
+            conflicts: How many rounds have met a conflict so far.
 
         Returns:
-            The commands of the next round, and whether there was a conflict.
+            The commands of the next round, and whether this one met a conflict.
         """
         loaded, requests = await self._load(requests)
         batch = decide(self._type, loaded, requests)
         if not batch.aggregates:
             return batch.deferred, False
-        ctx.check_current()  # an abandoned actor must not append: its callers have been told that it is gone
+        ctx.check_current()  # an abandoned actor must not append: its callers have already got an error
         appends = list(batch.aggregates.values())
         outcomes = await self._append(appends, conflicts + 1)
         met_conflict = False
@@ -148,20 +148,20 @@ class EventSourcingActor(
             met_conflict = met_conflict or isinstance(outcome, Conflict)
             steps += settle(each, outcome, is_last_round=conflicts == MAX_ROUNDS - 1)
         self._counters.conflicts += met_conflict
-        again = await self._take(steps)
+        again = await self._carry_out(steps)
         return again + batch.deferred, met_conflict
 
     async def _append(
         self, batches: Sequence[AggregateBatch[StateT, CommandT, EventT, ErrorT]], attempt: int
     ) -> Sequence[Outcome]:
-        append = CheckedStore.unchecked_append(self._store)  # `make_request` and the codec have checked it all
+        append = CheckedStore.unchecked_append(self._store)  # `make_request` and the codec have checked the arguments
         requests = [each.to_append() for each in batches]
         if self._instrumentation is None:
             return await append(requests)
         record = batch_commit(batches, attempt)
         with self._instrumentation.commit(record):
             outcomes = await append(requests)
-            fill_in(record, outcomes)
+            record_outcomes(record, outcomes)
         return outcomes
 
     async def _load(
@@ -169,7 +169,7 @@ class EventSourcingActor(
     ) -> tuple[Mapping[str, CachedAggregate[StateT]], list[PendingCommand[CommandT, EventT, ErrorT]]]:
         """Take aggregates out of the cache or load them; answer the commands of those that cannot be loaded.
 
-        An aggregate returns to the cache only once its events are stored, as `apply` may change the state in place.
+        An aggregate goes back into the cache only once its events are stored, as `apply` may change the state in place.
         """
         loaded: dict[str, CachedAggregate[StateT]] = {}
         missing: dict[str, None] = {}
@@ -192,14 +192,14 @@ class EventSourcingActor(
                 self._answer(request, Err(error))
         return loaded, [request for request in requests if request.message.aggregate_id in loaded]
 
-    async def _take(
+    async def _carry_out(
         self, steps: Iterable[Step[StateT, CommandT, EventT, ErrorT]]
     ) -> list[PendingCommand[CommandT, EventT, ErrorT]]:
-        """Take the steps after an append; return the commands to decide again.
+        """Carry out the steps that follow an append; return the commands to decide again.
 
-        What needs no look-up is answered first: those answers stand whatever fails afterwards.
+        Commands that need no look-up are answered first, so that a failing look-up cannot affect them.
         """
-        left: list[Unsettled[CommandT, EventT, ErrorT]] = []
+        unsettled: list[Unsettled[CommandT, EventT, ErrorT]] = []
         for step in steps:
             match step:
                 case Answer(request, result):
@@ -207,8 +207,8 @@ class EventSourcingActor(
                 case Keep(aggregate_id, aggregate):
                     self._keep(aggregate_id, aggregate)
                 case _:
-                    left.append(step)
-        return await self._look_up(left) if left else []
+                    unsettled.append(step)
+        return await self._look_up(unsettled) if unsettled else []
 
     async def _look_up(
         self, steps: Iterable[Unsettled[CommandT, EventT, ErrorT]]
@@ -244,7 +244,7 @@ class EventSourcingActor(
         request.reply(result)
 
     def _evict(self) -> None:
-        """Drop the aggregates least recently used: those in use were put back at the end."""
+        """Drop the least recently used aggregates: the first ones, as used ones are put back at the end."""
         excess = len(self._cache) - self._cache_size
         if excess > 0:
             for id in list(islice(self._cache, excess)):

@@ -1,4 +1,4 @@
-"""Answer callers: in time, with failures as values; log the failures of commands that have no waiting caller."""
+"""Answer callers within their timeout, with errors as values; log the failures of commands without a waiting caller."""
 
 import asyncio
 import logging
@@ -19,7 +19,7 @@ ErrorT = TypeVar("ErrorT")
 
 
 def as_result(answer: CommandResult[EventT, ErrorT] | BaseException) -> CommandResult[EventT, ErrorT]:
-    """Return the answer of an actor, or its `EventreeError`, as a result; raise any other exception."""
+    """Return an actor's answer, or its `EventreeError`, as a result; raise any other exception."""
     if isinstance(answer, Ok | Err):
         return answer
     if isinstance(answer, EventreeError):
@@ -27,22 +27,22 @@ def as_result(answer: CommandResult[EventT, ErrorT] | BaseException) -> CommandR
     raise answer
 
 
-async def in_time(operation: str, timeout: float, question: Coroutine[object, object, T]) -> Result[T, EventreeError]:
-    """Wait for an answer from the store and return it as a result.
+async def with_timeout(operation: str, timeout: float, call: Coroutine[object, object, T]) -> Result[T, EventreeError]:
+    """Run a coroutine that reads from the store, and return its value as a result.
 
     Args:
-        operation: What to call it in an `ActorTimeout`.
+        operation: The name to show in an `ActorTimeout`.
         timeout: How long to wait, in seconds.
-        question: What to wait for; closed if it is never started.
+        call: The coroutine; closed if it is never started.
 
     Returns:
-        The answer, or the error: `ActorTimeout` once the time is up.
+        The value, or the error: `ActorTimeout` once the time is up.
     """
     try:
         try:
             check_positive("timeout", timeout)
             async with asyncio.timeout(timeout):
-                return Ok(await question)
+                return Ok(await call)
         except TimeoutError as error:
             if isinstance(error, EventreeError):
                 raise
@@ -50,19 +50,19 @@ async def in_time(operation: str, timeout: float, question: Coroutine[object, ob
     except EventreeError as error:
         return Err(error)
     finally:
-        question.close()
+        call.close()
 
 
-async def in_view(
+async def wait_for_queries(
     answer: CommandResult[EventT, ErrorT], names: Iterable[str], find: Callable[[str], QueryHandle], deadline: float
 ) -> CommandResult[EventT, ErrorT]:
-    """Return an answer once queries have handled its events.
+    """Return the answer to a command once queries have handled its events.
 
     Args:
-        answer: The answer to a command; an error is returned at once.
+        answer: The answer; an error is returned at once.
         names: The queries to wait for.
         find: Returns the handle of a query.
-        deadline: Until when to wait, in the event loop's time.
+        deadline: When to stop waiting, in the event loop's time.
 
     Returns:
         The answer, or `NotCaughtUp` if a query has not handled the events by then.
@@ -93,13 +93,13 @@ async def _caught_up(name: str, find: Callable[[str], QueryHandle], position: in
 
 
 def log_failure(name: str, aggregate_id: str, answer: "asyncio.Future[CommandResult[EventT, ErrorT]]") -> None:
-    """Log the failure of a command given to `execute_nowait`, without the contents of the command."""
+    """Log the failure of a command sent by `execute_nowait`, without the contents of the command."""
     if answer.cancelled():
         return
     error = answer.exception()
     if error is None and isinstance(result := answer.result(), Err):
         error = result.error
     if isinstance(error, DomainError):
-        logger.warning("%s %r: a command given to execute_nowait was refused", name, aggregate_id)
+        logger.warning("%s %r: a command sent by execute_nowait was refused", name, aggregate_id)
     elif error is not None:
-        logger.error("%s %r: a command given to execute_nowait failed: %s", name, aggregate_id, error)
+        logger.error("%s %r: a command sent by execute_nowait failed: %s", name, aggregate_id, error)

@@ -1,8 +1,8 @@
-"""Decide commands and settle what the store answered: pure functions over values, without I/O.
+"""Decide commands before an append, and settle them after it: pure functions over values, without I/O.
 
 `decide` runs a round of commands against the loaded aggregates and returns what to append. Once the store has answered,
-`settle` returns what to do for each command; one that may have been stored before is looked up first, and `resolve`
-returns what to do then.
+`settle` returns the next step for each command. A command that may have been stored before is looked up by its id
+first; `resolve` then returns its next step.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -42,23 +42,23 @@ CommandT = TypeVar("CommandT")
 EventT = TypeVar("EventT")
 ErrorT = TypeVar("ErrorT")
 
-MAX_BATCH_BYTES = 8 * 1024 * 1024
-"""Characters of JSON after which no further command joins a transaction."""
+MAX_BATCH_CHARACTERS = 8 * 1024 * 1024
+"""Characters of JSON after which no more commands join a transaction."""
 
 PendingCommand: TypeAlias = Request[CommandEnvelope[CommandT], CommandResult[EventT, ErrorT]]
 """A command that waits for its answer."""
 
 
-# --- values; Structs, because several are made for each command and a Struct is made fastest
+# --- values: Structs, which are the fastest to create, as each command needs several
 
 
 class Decision(Struct, Generic[CommandT, EventT, ErrorT], frozen=True):
-    """Hold what was decided for one command: its events, or why it failed.
+    """Hold the decision on one command: its events, or why it failed.
 
     Attributes:
         request: The command.
         sequence: The sequence of the aggregate after it.
-        events: Its events, for its caller.
+        events: Its events, to be returned to its caller; default none.
         error: Why it failed; None if it did not.
     """
 
@@ -74,11 +74,11 @@ class AggregateBatch(Struct, Generic[StateT, CommandT, EventT, ErrorT], eq=False
     Attributes:
         aggregate_type: The name of its type.
         aggregate_id: The aggregate.
-        base: The aggregate as it was loaded; `apply` may have changed its state in place.
+        base: The aggregate as loaded; `apply` may have changed its state in place since.
         state: The state after all decisions.
         sequence: The sequence after all decisions.
-        events: What to append.
-        commands: Which command ids to record.
+        events: The events to append.
+        commands: The command ids to record.
         decisions: One per command, in order.
         is_closed: Whether `handle` or `apply` crashed, so that the state must not be used again.
     """
@@ -96,7 +96,7 @@ class AggregateBatch(Struct, Generic[StateT, CommandT, EventT, ErrorT], eq=False
     is_closed: bool = False
 
     def to_append(self) -> AppendRequest:
-        """Return what to append; without events and commands it checks that the state was current."""
+        """Return the append request; one without events and commands only checks that the state was current."""
         return AppendRequest(self.aggregate_type, self.aggregate_id, self.base.sequence, self.events, self.commands)
 
     def accept(
@@ -106,7 +106,7 @@ class AggregateBatch(Struct, Generic[StateT, CommandT, EventT, ErrorT], eq=False
         events: tuple[EventT, ...],
         state: StateT,
     ) -> None:
-        """Add the events of a command and move on to the state after them."""
+        """Add the events of a command and advance to the state after them."""
         message = request.message
         for form in encoded:
             event = NewEvent(form.type, form.version, form.payload, message.metadata, message.commit_id)
@@ -125,7 +125,7 @@ class AggregateBatch(Struct, Generic[StateT, CommandT, EventT, ErrorT], eq=False
         self.decisions.append(Decision(request, self.sequence, error=error))
 
     def crash(self, request: PendingCommand[CommandT, EventT, ErrorT], function: str, error: Exception) -> None:
-        """Add a command that crashed, and close the batch: the state may be damaged."""
+        """Add a command that crashed, and close the batch, as the state may be damaged."""
         self.reject(request, HandlerCrashed(function, self.aggregate_type, self.aggregate_id, error))
         self.is_closed = True
 
@@ -145,13 +145,13 @@ class Answer(Struct, Generic[CommandT, EventT, ErrorT], frozen=True):
 
 
 class DecideAgain(Struct, Generic[CommandT, EventT, ErrorT], frozen=True):
-    """Decide a command again, on the aggregate loaded anew."""
+    """Decide a command again, after reloading its aggregate."""
 
     request: PendingCommand[CommandT, EventT, ErrorT]
 
 
 class LookUp(Struct, Generic[CommandT, EventT, ErrorT], frozen=True):
-    """Look up whether a command was stored before; if it was not, go on with `otherwise`."""
+    """Look up whether a command was stored before; if not, continue with `otherwise`."""
 
     command_id: str
     otherwise: Answer[CommandT, EventT, ErrorT] | DecideAgain[CommandT, EventT, ErrorT]
@@ -165,8 +165,10 @@ class ReadCommit(Struct, Generic[CommandT, EventT, ErrorT], frozen=True):
 
 
 Unsettled: TypeAlias = DecideAgain[CommandT, EventT, ErrorT] | LookUp[CommandT, EventT, ErrorT]
+"""A step for a command that stays without an answer for now."""
+
 Step: TypeAlias = Keep[StateT] | Answer[CommandT, EventT, ErrorT] | Unsettled[CommandT, EventT, ErrorT]
-"""What to do once the store has answered."""
+"""A step that follows an append."""
 
 
 # --- deciding
@@ -176,9 +178,9 @@ class CommandBatch(Generic[StateT, CommandT, EventT, ErrorT]):
     """Decide commands in order; later commands of an aggregate see the events of earlier ones.
 
     Attributes:
-        aggregates: What to append, by aggregate id.
-        deferred: Commands for the next round: the batch is large enough, an earlier command of the aggregate crashed or
-            was deferred, or an earlier command of the batch has the same id.
+        aggregates: The decisions to append, by aggregate id.
+        deferred: Commands for the next round, because the batch is large enough, an earlier command of the same
+            aggregate crashed or was deferred, or an earlier command of the batch has the same command id.
     """
 
     def __init__(
@@ -186,11 +188,11 @@ class CommandBatch(Generic[StateT, CommandT, EventT, ErrorT]):
         aggregate_type: AggregateType[StateT, CommandT, EventT, ErrorT],
         loaded: Mapping[str, CachedAggregate[StateT]],
     ) -> None:
-        """Start without any decision.
+        """Start an empty batch.
 
         Args:
-            aggregate_type: Its `handle` decides.
-            loaded: The aggregates of all commands to come.
+            aggregate_type: Decides commands and applies events.
+            loaded: The aggregates of all commands to be added.
         """
         self.aggregates: dict[str, AggregateBatch[StateT, CommandT, EventT, ErrorT]] = {}
         self.deferred: list[PendingCommand[CommandT, EventT, ErrorT]] = []
@@ -198,7 +200,7 @@ class CommandBatch(Generic[StateT, CommandT, EventT, ErrorT]):
         self._loaded = loaded
         self._command_ids: set[str] = set()
         self._deferred_ids: set[str] = set()
-        self._bytes = 0
+        self._characters = 0
 
     def add(self, request: PendingCommand[CommandT, EventT, ErrorT]) -> None:
         """Decide a command, or defer it."""
@@ -206,7 +208,7 @@ class CommandBatch(Generic[StateT, CommandT, EventT, ErrorT]):
         id, command_id = message.aggregate_id, message.command_id
         batch = self.aggregates.get(id)
         if (
-            self._bytes >= MAX_BATCH_BYTES
+            self._characters >= MAX_BATCH_CHARACTERS
             or command_id in self._command_ids
             or id in self._deferred_ids
             or (batch is not None and batch.is_closed)
@@ -247,7 +249,7 @@ class CommandBatch(Generic[StateT, CommandT, EventT, ErrorT]):
         request: PendingCommand[CommandT, EventT, ErrorT],
         decided: Iterable[EventT],
     ) -> None:
-        """Apply events as they will be read from the store, and not the objects that the caller gets."""
+        """Apply the events in the form that the store will return, not the objects that the caller gets."""
         codec = self._type.events
         try:
             encoded = [codec.encode(event) for event in decided]
@@ -261,7 +263,7 @@ class CommandBatch(Generic[StateT, CommandT, EventT, ErrorT]):
             batch.crash(request, "apply", error)
             return
         for form in encoded:
-            self._bytes += len(form.payload) + len(request.message.metadata)
+            self._characters += len(form.payload) + len(request.message.metadata)
         batch.accept(request, encoded, events, state)
 
 
@@ -273,12 +275,12 @@ def decide(
     """Decide a round of commands.
 
     Args:
-        aggregate_type: Its `handle` decides and its `apply` changes the state.
+        aggregate_type: Decides commands and applies events.
         loaded: The aggregates of all commands.
         requests: The commands, in order.
 
     Returns:
-        What to append for each aggregate, and which commands are deferred to the next round.
+        The decisions to append for each aggregate, and the commands deferred to the next round.
     """
     batch = CommandBatch(aggregate_type, loaded)
     for request in requests:
@@ -292,12 +294,12 @@ def decide(
 def settle(
     batch: AggregateBatch[StateT, CommandT, EventT, ErrorT], outcome: Outcome, *, is_last_round: bool
 ) -> Sequence[Step[StateT, CommandT, EventT, ErrorT]]:
-    """Return what to do, in order, now that the store has answered the append of an aggregate.
+    """Return the steps that follow the append of an aggregate, in order.
 
     Args:
-        batch: What was appended.
-        outcome: What the store answered.
-        is_last_round: Whether a command that met a conflict fails, instead of being decided again.
+        batch: The decisions that were appended.
+        outcome: The store's answer.
+        is_last_round: Whether commands fail after a conflict instead of being decided again.
     """
     match outcome:
         case Appended():
@@ -314,12 +316,12 @@ def settle(
 def resolve(
     step: Unsettled[CommandT, EventT, ErrorT], aggregate_type: str, found: Mapping[str, RecordedCommand]
 ) -> Answer[CommandT, EventT, ErrorT] | DecideAgain[CommandT, EventT, ErrorT] | ReadCommit[CommandT, EventT, ErrorT]:
-    """Return what to do with a command, now that the command ids are looked up.
+    """Return the next step for a command, once the command ids have been looked up.
 
     Args:
-        step: What was to be done.
-        aggregate_type: The name of the type of its aggregate.
-        found: Where commands were stored, by command id.
+        step: Its step so far.
+        aggregate_type: The name of the aggregate's type.
+        found: The records of the commands that were stored before, by command id.
     """
     if isinstance(step, DecideAgain):
         return step
@@ -344,7 +346,7 @@ def _settle_appended(
         request = decision.request
         if decision.error is None:
             steps.append(Answer(request, Ok(_commit(batch, decision, appended))))
-        else:  # a repeated command often fails on the state that it led to itself: then its first answer counts
+        else:  # a repeated command often fails on the state that it led to; it must get its first answer instead
             steps.append(_unless_recorded(Answer(request, Err(decision.error))))
     return steps
 
@@ -356,7 +358,7 @@ def _commit(
 ) -> Commit[EventT]:
     sequence = decision.sequence
     position = batch.base.position
-    if sequence > batch.base.sequence:  # the positions of one request follow each other without gaps
+    if sequence > batch.base.sequence:  # the positions of one request are consecutive
         position = appended.position - (appended.sequence - sequence)
     return Commit(batch.aggregate_id, sequence, position, decision.events, decision.request.message.commit_id)
 
@@ -368,7 +370,7 @@ def _after_conflict(
     *,
     is_last_round: bool,
 ) -> Answer[CommandT, EventT, ErrorT] | DecideAgain[CommandT, EventT, ErrorT]:
-    """Return what to do with a command whose aggregate turned out to be at another sequence."""
+    """Return the next step for a command whose aggregate turned out to be at another sequence."""
     name, id, base = batch.aggregate_type, batch.aggregate_id, batch.base.sequence
     expected = request.message.expected_sequence
     if sequence < base:
@@ -383,6 +385,6 @@ def _after_conflict(
 def _unless_recorded(
     step: Answer[CommandT, EventT, ErrorT] | DecideAgain[CommandT, EventT, ErrorT],
 ) -> Answer[CommandT, EventT, ErrorT] | Unsettled[CommandT, EventT, ErrorT]:
-    """Return a step, to be taken only if its command was not stored before, where it has an id to look up."""
+    """Make a step depend on a look-up of its command, unless the command has no id to look up."""
     command_id = step.request.message.command_id
     return step if command_id is None else LookUp(command_id, step)

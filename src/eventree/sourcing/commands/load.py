@@ -36,8 +36,8 @@ CommandT = TypeVar("CommandT")
 EventT = TypeVar("EventT")
 ErrorT = TypeVar("ErrorT")
 
-PAGE = 1_000
-"""Events of one aggregate in one read at most."""
+PAGE_SIZE = 1_000
+"""The maximum number of events of one aggregate in one read."""
 
 
 class CachedAggregate(Struct, Generic[StateT]):
@@ -47,7 +47,7 @@ class CachedAggregate(Struct, Generic[StateT]):
         state: The state after its last event.
         sequence: The sequence of that event; 0 if there is none.
         position: The position of that event; 0 if there is none.
-        snapshot: What is known of its newest snapshot.
+        snapshot: Its newest snapshot, as far as this process knows; default none.
     """
 
     state: StateT
@@ -60,7 +60,7 @@ class AggregateLoader(Generic[StateT, CommandT, EventT, ErrorT]):
     """Load aggregates of one type from a store.
 
     Attributes:
-        clock: A monotonic clock, in seconds; measures how long a replay takes.
+        clock: A monotonic clock in seconds, to measure how long a replay takes.
     """
 
     def __init__(
@@ -75,8 +75,8 @@ class AggregateLoader(Generic[StateT, CommandT, EventT, ErrorT]):
 
         Args:
             aggregate_type: The type of the aggregates.
-            store: Where their events are.
-            snapshots: Decodes snapshots; None to read none.
+            store: Holds their events.
+            snapshots: Decodes snapshots; None to use none.
             counters: Counts unusable snapshots.
             clock: A monotonic clock, in seconds; default `time.perf_counter`.
         """
@@ -87,7 +87,7 @@ class AggregateLoader(Generic[StateT, CommandT, EventT, ErrorT]):
         self.clock = clock
 
     async def load(self, ids: Collection[str]) -> Mapping[str, CachedAggregate[StateT] | EventreeError]:
-        """Return the current state of each aggregate, or why that aggregate cannot be loaded.
+        """Return each aggregate in its current state, or the error that keeps it from being loaded.
 
         Raises:
             EventStoreError: The store could not answer.
@@ -108,18 +108,18 @@ class AggregateLoader(Generic[StateT, CommandT, EventT, ErrorT]):
         return None if self._is_ahead(id, snapshot.sequence, page.sequence) else snapshot
 
     async def commit(self, recorded: RecordedCommand, commit_id: UUID) -> Result[Commit[EventT], EventreeError]:
-        """Return what a command of this aggregate type stored, or why its events cannot be read.
+        """Return the commit of a command that was stored before, or the error that keeps its events from being read.
 
         Args:
-            recorded: Where it was stored.
-            commit_id: The commit id that was made from its command id.
+            recorded: The record of the command.
+            commit_id: The commit id derived from its command id.
 
         Raises:
             EventStoreError: The store could not answer.
         """
         id, last = recorded.aggregate_id, recorded.last_sequence
         count = last - recorded.first_sequence + 1
-        limit = max(count, 1)  # without events of its own, its position is that of the event before it
+        limit = max(count, 1)  # a commit without events has the position of the event before it
         read = StreamRead(self._type.name, id, max(last - limit, 0), limit)
         [page] = await self._store.read_streams([read])
         missing = missing_event(read, page)
@@ -157,7 +157,7 @@ class AggregateLoader(Generic[StateT, CommandT, EventT, ErrorT]):
     ) -> list[str]:
         """Read one page for each aggregate and apply it; return the ids of those that have more events."""
         aggregates = [(id, found) for id in ids if isinstance(found := loaded[id], CachedAggregate)]
-        reads = [StreamRead(self._type.name, id, aggregate.sequence, PAGE) for id, aggregate in aggregates]
+        reads = [StreamRead(self._type.name, id, aggregate.sequence, PAGE_SIZE) for id, aggregate in aggregates]
         pages = await self._store.read_streams(reads)
         behind: list[str] = []
         for (id, aggregate), read, page in zip(aggregates, reads, pages, strict=True):
@@ -170,7 +170,7 @@ class AggregateLoader(Generic[StateT, CommandT, EventT, ErrorT]):
         self, id: str, aggregate: CachedAggregate[StateT], page: StreamPage
     ) -> CachedAggregate[StateT] | EventreeError:
         snapshot = aggregate.snapshot
-        if aggregate.sequence > page.sequence:  # an older backup was restored
+        if aggregate.sequence > page.sequence:  # the store was restored from an older backup
             is_ahead = self._is_ahead(id, snapshot.sequence, page.sequence)
             return self._start_empty(id, UNUSABLE_SNAPSHOT if is_ahead else NO_SNAPSHOT)
         started = self.clock()
@@ -193,7 +193,7 @@ class AggregateLoader(Generic[StateT, CommandT, EventT, ErrorT]):
             return {}
         try:
             stored = await self._store.load_snapshots(self._type.name, list(ids), codec.state_version)
-        except (StoreUnavailable, TransactionRolledBack):  # then events cannot be read either
+        except (StoreUnavailable, TransactionRolledBack):  # then the events cannot be read either
             raise
         except Exception as error:  # noqa: BLE001 - snapshots are optional: the events are enough
             self._counters.snapshots_ignored += len(ids)
@@ -209,7 +209,7 @@ class AggregateLoader(Generic[StateT, CommandT, EventT, ErrorT]):
             return None
 
     def _is_ahead(self, id: str, snapshot: int, sequence: int) -> bool:
-        """Return whether a snapshot is newer than its aggregate, as after a restore of a backup; count it if so."""
+        """Return whether a snapshot is newer than its aggregate, as after a restore from a backup; count it if so."""
         if snapshot > sequence:
             self._ignore(id, snapshot, f"its aggregate is at sequence {sequence}")
         return snapshot > sequence
@@ -220,7 +220,7 @@ class AggregateLoader(Generic[StateT, CommandT, EventT, ErrorT]):
 
 
 def missing_event(read: StreamRead, page: StreamPage) -> EventMissing | None:
-    """Return the error for the first event missing from a page; None if the page continues the stream without a gap."""
+    """Return an error for the first event missing from a page; None if the page continues the stream without a gap."""
     events = page.events
     if not events and (read.after >= page.sequence or not read.limit):
         return None
@@ -235,9 +235,9 @@ def missing_event(read: StreamRead, page: StreamPage) -> EventMissing | None:
 
 
 class AggregateReader(Generic[StateT, CommandT, EventT, ErrorT]):
-    """Read aggregates of one type from the store, past the commands that wait and the cache.
+    """Read aggregates of one type directly from the store: never behind waiting commands, never from a cache.
 
-    Every method raises `EventreeError` if it fails.
+    Every method raises an `EventreeError` if it fails.
     """
 
     def __init__(
@@ -250,7 +250,7 @@ class AggregateReader(Generic[StateT, CommandT, EventT, ErrorT]):
 
         Args:
             aggregate_type: The type of the aggregates.
-            store: Where their events are.
+            store: Holds their events.
             loader: Loads aggregates from that store.
         """
         self._type = aggregate_type
@@ -267,14 +267,14 @@ class AggregateReader(Generic[StateT, CommandT, EventT, ErrorT]):
         return Aggregate(aggregate_id, loaded.state, loaded.sequence)
 
     async def events(self, aggregate_id: str, start_from: int) -> list[EventEnvelope[EventT]]:
-        """Return the events of an aggregate with at least this sequence."""
+        """Return the events of an aggregate, from a sequence on."""
         return [event async for event in self.stream(aggregate_id, start_from)]
 
     async def stream(self, aggregate_id: str, start_from: int) -> AsyncIterator[EventEnvelope[EventT]]:
-        """Yield the events of an aggregate with at least this sequence, with one page in memory at a time."""
+        """Yield the events of an aggregate, from a sequence on, with one page in memory at a time."""
         after = max(start_from, 1) - 1
         while True:
-            page = await self._page(aggregate_id, after, PAGE)
+            page = await self._page(aggregate_id, after, PAGE_SIZE)
             for event in page.events:
                 yield self._loader.envelope(event)
             after += len(page.events)

@@ -1,4 +1,4 @@
-"""Tell an instrumentation about commands and their commits."""
+"""Report commands and their commits to an instrumentation."""
 
 import asyncio
 from collections.abc import Iterable, Sequence
@@ -22,16 +22,16 @@ ErrorT = TypeVar("ErrorT")
 
 
 class ObservedCommand(Generic[CommandT]):
-    """A command that an instrumentation observes, in a copy of the caller's context.
+    """Observe a command through an instrumentation, in a copy of the caller's `contextvars`.
 
     Attributes:
-        request: The command, with what the instrumentation has added.
+        request: The command, with the metadata that the instrumentation has added.
     """
 
     def __init__(
         self, instrumentation: GuardedInstrumentation, aggregate_type: str, request: CommandEnvelope[CommandT]
     ) -> None:
-        """Begin.
+        """Enter the instrumentation's context manager.
 
         Args:
             instrumentation: Observes it.
@@ -46,19 +46,19 @@ class ObservedCommand(Generic[CommandT]):
         self._scope = instrumentation.command(self._execution)
         self._context.run(self._scope.__enter__)
         self._execution.context = self._context.get(CARRIED)
-        self.request = self._added_to(request, instrumentation)
+        self.request = self._with_metadata(request, instrumentation)
 
-    def _added_to(
+    def _with_metadata(
         self, request: CommandEnvelope[CommandT], instrumentation: GuardedInstrumentation
     ) -> CommandEnvelope[CommandT]:
         try:
             return with_execution(request, self._execution, self._execution.metadata)
-        except InvalidArgument as error:  # it must not keep the command from being executed
+        except InvalidArgument as error:  # invalid metadata must not keep the command from being executed
             instrumentation.log("command", error)
             return with_execution(request, self._execution, {})
 
-    def answered(self, answer: CommandResult[EventT, ErrorT] | BaseException) -> None:
-        """End with an answer, or what was raised instead."""
+    def finish(self, answer: CommandResult[EventT, ErrorT] | BaseException) -> None:
+        """Fill in the outcome, given an answer or an exception, and leave the instrumentation's context manager."""
         execution = self._execution
         raised: BaseException | None = None
         match answer:
@@ -74,12 +74,12 @@ class ObservedCommand(Generic[CommandT]):
         traceback = None if raised is None else raised.__traceback__
         self._context.run(self._scope.__exit__, None if raised is None else type(raised), raised, traceback)
 
-    def done(self, answer: "asyncio.Future[CommandResult[EventT, ErrorT]]") -> None:
-        """End with what a future holds."""
+    def finish_with(self, answer: "asyncio.Future[CommandResult[EventT, ErrorT]]") -> None:
+        """Finish with the answer or the exception of a future."""
         if answer.cancelled():
-            self.answered(asyncio.CancelledError())
+            self.finish(asyncio.CancelledError())
         else:
-            self.answered(answer.exception() or answer.result())
+            self.finish(answer.exception() or answer.result())
 
 
 def _committed(execution: CommandExecution, commit: Commit[Any]) -> None:
@@ -98,7 +98,7 @@ class ObservedCommands(Generic[CommandT, EventT, ErrorT]):
         aggregate_type: str,
         commands: ActorRef[CommandEnvelope[CommandT], CommandResult[EventT, ErrorT]],
     ) -> None:
-        """Prepare to send.
+        """Create a sender of observed commands.
 
         Args:
             instrumentation: Observes the commands.
@@ -115,9 +115,9 @@ class ObservedCommands(Generic[CommandT, EventT, ErrorT]):
         try:
             answer = await self._commands.ask(observed.request, timeout=timeout, operation="execute")
         except BaseException as error:
-            observed.answered(error)
+            observed.finish(error)
             raise
-        observed.answered(answer)
+        observed.finish(answer)
         return answer
 
     def ask_nowait(self, request: CommandEnvelope[CommandT]) -> "asyncio.Future[CommandResult[EventT, ErrorT]]":
@@ -126,9 +126,9 @@ class ObservedCommands(Generic[CommandT, EventT, ErrorT]):
         try:
             answer = self._commands.ask_nowait(observed.request)
         except BaseException as error:
-            observed.answered(error)
+            observed.finish(error)
             raise
-        answer.add_done_callback(observed.done)
+        answer.add_done_callback(observed.finish_with)
         return answer
 
     async def ask_many(
@@ -142,10 +142,10 @@ class ObservedCommands(Generic[CommandT, EventT, ErrorT]):
             )
         except BaseException as error:
             for each in observed:
-                each.answered(error)
+                each.finish(error)
             raise
         for each, answer in zip(observed, answers, strict=True):
-            each.answered(answer)
+            each.finish(answer)
         return answers
 
     def _observe(self, request: CommandEnvelope[CommandT]) -> ObservedCommand[CommandT]:
@@ -159,8 +159,8 @@ def batch_commit(batches: Sequence[AggregateBatch[Any, Any, Any, Any]], attempt:
     """Return the record of a transaction that is about to begin.
 
     Args:
-        batches: What is to be appended; not empty.
-        attempt: One more than the conflicts so far.
+        batches: The decisions to append; not empty.
+        attempt: From 1; one more after each conflict.
     """
     executions = [decision.request.message.execution for batch in batches for decision in batch.decisions]
     return BatchCommit(
@@ -172,12 +172,12 @@ def batch_commit(batches: Sequence[AggregateBatch[Any, Any, Any, Any]], attempt:
     )
 
 
-def fill_in(batch: BatchCommit, outcomes: Iterable[Outcome]) -> None:
-    """Add to the record of a transaction what came of it."""
+def record_outcomes(batch: BatchCommit, outcomes: Iterable[Outcome]) -> None:
+    """Add the outcomes of its requests to the record of a transaction."""
     for outcome in outcomes:
         match outcome:
             case Appended():
-                batch.kept += 1
+                batch.appended += 1
                 batch.position = max(batch.position, outcome.position)
             case Conflict():
                 batch.conflicts += 1

@@ -1,4 +1,4 @@
-"""Make requests of what callers pass in: every argument is checked here, before anything is sent."""
+"""Build the messages of the command actor; every argument of a caller is checked here, before anything is sent."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, Generic, TypeAlias, TypeVar
@@ -36,7 +36,7 @@ class CommandEnvelope(Struct, Generic[CommandT], frozen=True):
         command_id: Makes the command idempotent; None if it is not.
         commit_id: The commit id of its events.
         expected_sequence: The sequence that the caller expects the aggregate to be at; None for any.
-        execution: What the instrumentation knows of it; None if there is none.
+        execution: The instrumentation's record of it; None without an instrumentation.
     """
 
     aggregate_id: str
@@ -69,13 +69,14 @@ def make_request(
         expected_sequence: From 0; default any.
 
     Raises:
-        InvalidArgument: An argument is not acceptable.
+        InvalidArgument: An argument is invalid.
     """
     check_id("aggregate_id", aggregate_id)
     if command is None:
         raise InvalidArgument("command", "must not be None")
     id = None if command_id is None else check_command_id(command_id)
-    # Never the command id itself: that may be the id of the commit that led to it, the one right before in the log.
+    # Never the command id itself: a command may use the id of the commit that caused it as its own, and two adjacent
+    # commits with the same id would be taken for one.
     commit_id = uuid4() if id is None else uuid5(NAMESPACE_OID, id)
     if expected_sequence is not None:
         _check_sequence(expected_sequence)
@@ -86,15 +87,15 @@ def make_request(
 def with_execution(
     request: CommandEnvelope[CommandT], execution: CommandExecution, metadata: Metadata
 ) -> CommandEnvelope[CommandT]:
-    """Return a command with what the instrumentation knows of it.
+    """Return a command with the instrumentation's record of it.
 
     Args:
         request: The command.
-        execution: Its record.
-        metadata: Added to that of the command, which takes precedence.
+        execution: The record.
+        metadata: Added to the metadata of the command, which takes precedence.
 
     Raises:
-        InvalidArgument: The metadata is not acceptable.
+        InvalidArgument: The metadata is invalid.
     """
     stored = request.metadata
     if metadata:
@@ -107,7 +108,7 @@ def make_requests(
     metadata: Metadata | Sequence[Metadata | None] | None,
     command_ids: Sequence[CommandId | None] | None,
 ) -> list[CommandEnvelope[CommandT] | EventreeError]:
-    """Return an envelope for each command, or why its arguments are not acceptable."""
+    """Return an envelope for each command, or the error in its arguments."""
     pairs = list(commands)
     try:
         options = _options(len(pairs), metadata, command_ids)
@@ -128,7 +129,7 @@ def _request_or_error(
 def _options(
     count: int, metadata: Metadata | Sequence[Metadata | None] | None, command_ids: Sequence[CommandId | None] | None
 ) -> list[tuple[Metadata | None, CommandId | None]]:
-    """Return metadata and command id for each of a number of commands."""
+    """Return the metadata and the command id of each command, given one value for all or one per command."""
     each = [metadata] * count if metadata is None or isinstance(metadata, Mapping) else metadata
     ids = [None] * count if command_ids is None else command_ids
     for name, values in (("metadata", each), ("command_ids", ids)):
@@ -145,7 +146,7 @@ def _check_sequence(expected: int) -> None:
 
 
 def _stored_metadata(metadata: Metadata | None) -> str:
-    """Return metadata as JSON text, with the correlation ids of what the caller is working on."""
+    """Return metadata as JSON text, with the correlation ids of the work in progress."""
     metadata = check_metadata(metadata)
     for name in metadata.keys() & _IDS:  # later commands inherit these ids
         if metadata[name]:

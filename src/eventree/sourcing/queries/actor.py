@@ -1,4 +1,4 @@
-"""The actor of a query: its messages, the callers that wait for a position, and when it wakes up."""
+"""The actor of a query: it handles messages, answers callers that wait for a position, and wakes itself up."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -21,7 +21,7 @@ from eventree.sourcing.queries.messages import (
     RetryParked,
     SkipCommit,
 )
-from eventree.sourcing.queries.worker import Published, QueryWorker, Retry
+from eventree.sourcing.queries.worker import PublishedState, QueryWorker, Retry
 from eventree.stores.contract import EventStore
 
 Ask = Request[QueryMessage, int]
@@ -30,13 +30,13 @@ Ask = Request[QueryMessage, int]
 class QueryActor(Actor[QueryMessage, int]):
     """Pull events for one query.
 
-    Messages are only hints: what is delivered always comes from the log, from the checkpoint on, so nothing is lost
-    with a hint, the actor or the process.
+    Notifications of commits are only hints: events are always read from the log, starting at the checkpoint, so losing
+    a hint, the actor or the process loses no event.
     """
 
     max_batch = 1_000
 
-    def __init__(self, store: EventStore, types: Sequence[str], delivery: Delivery, published: Published) -> None:
+    def __init__(self, store: EventStore, types: Sequence[str], delivery: Delivery, published: PublishedState) -> None:
         """Create a new incarnation; see `QueryWorker` for the arguments."""
         self._store = store
         self._worker = QueryWorker(store, types, delivery, published)
@@ -47,20 +47,20 @@ class QueryActor(Actor[QueryMessage, int]):
         self._unwatch: Callable[[], None] = lambda: None
 
     async def init(self, ctx: ActorContext[QueryMessage, int]) -> None:
-        """Listen for commits and begin to read."""
-        self._unwatch = self._store.watch(lambda head: self._heard(head, ctx.ref))
+        """Listen for commits and start reading."""
+        self._unwatch = self._store.watch(lambda head: self._on_commit(head, ctx.ref))
         self._hint(ctx.ref)
 
     async def receive_batch(self, requests: Sequence[Ask], ctx: ActorContext[QueryMessage, int]) -> None:
-        """Do what was asked for, then read and deliver for one turn, and answer callers whose position is reached."""
+        """Carry out control messages, read and deliver for one turn, and answer callers whose position is reached."""
         self._is_hinted = False
         worker = self._worker
         for request in requests:
             message = request.message
             if isinstance(message, CaughtUp):
                 self._waiting.append((message.position, request))
-                if message.is_newest:
-                    worker.state = worker.state.newest_is(message.position)
+                if message.is_head:
+                    worker.state = worker.state.head_is(message.position)
             elif not isinstance(message, ReadOn):
                 await self._control(message, request)
         delay = await worker.turn(save=bool(self._waiting))
@@ -76,7 +76,7 @@ class QueryActor(Actor[QueryMessage, int]):
             await asyncio.sleep(0)  # a store may answer, and a handler return, without yielding to other tasks
 
     async def on_stop(self, reason: ExitReason) -> None:
-        """Stop listening, store the checkpoint, and give the lease back, unless the actor restarts and is paused."""
+        """Stop listening, store the checkpoint, and release the lease unless the query is paused and restarts."""
         await self.on_kill()
         await self._worker.release(keep=self._worker.state.is_paused and reason.abnormal)
 
@@ -86,7 +86,7 @@ class QueryActor(Actor[QueryMessage, int]):
         if self._timer is not None:
             self._timer.cancel()
 
-    # --- what operators want
+    # --- control
 
     async def _control(self, message: Control, request: Ask) -> None:
         try:
@@ -123,7 +123,7 @@ class QueryActor(Actor[QueryMessage, int]):
         try:
             is_done = request.abandoned or await self._worker.retry(retry)
             if is_done:
-                request.reply(retry.worked)
+                request.reply(retry.handled)
         except EventreeError as error:
             self._fail(request, error)
             is_done = True
@@ -137,11 +137,11 @@ class QueryActor(Actor[QueryMessage, int]):
     # --- answering and waking up
 
     def _answer_waiting(self) -> None:
-        """Answer callers whose position is reached, and all others with an error once nothing is delivered any more."""
+        """Answer callers whose position is reached; once the query delivers nothing any more, fail the others."""
         state = self._worker.state
         waiting, self._waiting = self._waiting, []
         for position, request in waiting:
-            if state.is_known and position <= state.settled_position:
+            if state.is_loaded and position <= state.settled_position:
                 request.reply(state.settled_position)
             elif state.is_over:
                 request.fail(QueryStopped(state.options.name, state.settled_position, state.last_error))
@@ -157,12 +157,12 @@ class QueryActor(Actor[QueryMessage, int]):
         elif delay is not None:
             self._hint(ref)
 
-    def _heard(self, head: int, ref: ActorRef[QueryMessage, int]) -> None:
-        self._worker.heard_of = max(self._worker.heard_of, head)
+    def _on_commit(self, head: int, ref: ActorRef[QueryMessage, int]) -> None:
+        self._worker.notified_head = max(self._worker.notified_head, head)
         self._hint(ref)
 
     def _hint(self, ref: ActorRef[QueryMessage, int]) -> None:
-        """Put one hint into the mailbox, unless one is there already."""
+        """Put a hint into the mailbox, unless one is there already."""
         if not self._is_hinted:
             with suppress(ActorError):
                 ref.tell(READ_ON)

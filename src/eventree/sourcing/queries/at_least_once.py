@@ -23,16 +23,16 @@ QueryHandler: TypeAlias = Callable[[str, Sequence[EventEnvelope[EventT]]], Await
 """`(aggregate_id, events)`: called once per commit, with all events of one command."""
 
 MAX_TURN_SECONDS: Final = 0.1
-"""Seconds of delivering after which the actor looks at its messages."""
+"""Seconds of delivering after which the actor handles its messages."""
 
 YIELD_EVERY: Final = 0.005
-"""Seconds after which a handler that never waits lets the event loop run other tasks."""
+"""Seconds after which delivery yields to the event loop, as a handler may never wait for anything."""
 
 
 class AtLeastOnce(Generic[EventT]):
     """Call a function for each commit; see `Delivery`."""
 
-    recheck_after: float = LEASE_RECHECK  # what the function does cannot be undone
+    recheck_after: float = LEASE_RECHECK  # the function's side effects cannot be undone
 
     def __init__(
         self,
@@ -42,11 +42,11 @@ class AtLeastOnce(Generic[EventT]):
         decoding: Decoding[EventT],
         instrumentation: GuardedInstrumentation | None,
     ) -> None:
-        """Prepare the delivery.
+        """Create a delivery.
 
         Args:
-            handler: The function.
-            store: Has the checkpoint.
+            handler: The user's function.
+            store: Holds the checkpoint.
             options: The query's options.
             decoding: Decodes events.
             instrumentation: Observes the calls of the function; None for none.
@@ -62,12 +62,12 @@ class AtLeastOnce(Generic[EventT]):
         return await self._store.claim_checkpoint(*self._key, lease)
 
     async def deliver(self, state: QueryState) -> Delivered:
-        """See `Delivery.deliver`; ends early after a turn's time, or where a checkpoint should be stored."""
+        """See `Delivery.deliver`; ends early after `MAX_TURN_SECONDS`, or when the checkpoint is due to be stored."""
         clock = asyncio.get_running_loop().time
         began = yielded = clock()
-        accepted, position, failure = state.filter(), state.position, None
+        accepted, position, failure = state.commit_filter(), state.position, None
         for number, commit in enumerate(state.commits):
-            if number < 2:  # noqa: PLR2004 - only the first may have been tried before; all others are told the same
+            if number < 2:  # noqa: PLR2004 - only the first may have been tried before; all others share a context
                 context.enter(state.context(commit.position))
             try:
                 if accepted.accepts(commit):
@@ -99,7 +99,7 @@ class AtLeastOnce(Generic[EventT]):
         await self._store.make_live(*self._key, state.fencing_token)
 
     async def reset(self, state: QueryState, update: CheckpointUpdate) -> None:
-        """See `Delivery.reset`; what a function has done stays."""
+        """See `Delivery.reset`; side effects of the function cannot be undone."""
         await self._store.save_checkpoint(*self._key, update)
 
     async def _call(self, commit: StoredCommit) -> None:

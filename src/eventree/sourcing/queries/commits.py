@@ -1,4 +1,4 @@
-"""Commits as queries see them, and which of them a handler gets: the others are skipped or parked."""
+"""Commits as queries see them, and the filter that skips or parks commits instead of delivering them."""
 
 from collections.abc import Iterable, Mapping, Sequence, Set as AbstractSet
 from dataclasses import dataclass
@@ -15,11 +15,11 @@ Key: TypeAlias = tuple[str, str]
 """The type and the id of an aggregate."""
 
 MAX_REASON: Final = 1_000
-"""Characters of an error that are stored with a parked commit."""
+"""The maximum length of the reason stored with a parked commit, in characters."""
 
 
 class StoredCommit(Struct, frozen=True, gc=False):
-    """The events of one command, as a slice of the page that they were read with.
+    """Hold the events of one command, as a slice of the page that they were read in.
 
     Attributes:
         position: The position of its first event.
@@ -37,7 +37,7 @@ class StoredCommit(Struct, frozen=True, gc=False):
 
     @property
     def events(self) -> Sequence[RecordedEvent]:
-        """Its events as they are stored, in order."""
+        """Its events as stored, in order."""
         return self.page[self.start : self.stop]
 
     @property
@@ -46,17 +46,17 @@ class StoredCommit(Struct, frozen=True, gc=False):
         return key_of(self.page[self.start])
 
     def parked(self, reason: str) -> ParkedCommit:
-        """Return its dead letter; the events stay in the log."""
+        """Return it as a dead letter; the events stay in the log."""
         return ParkedCommit(self.position, self.last_position, *self.key, reason, datetime.now(UTC))
 
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """What becomes of a commit that has failed for the last time.
+    """Reject a commit that is not to be delivered any more.
 
     Attributes:
         reason: Why it failed.
-        park: Whether it is parked; otherwise it is skipped.
+        park: Whether to park it; otherwise it is skipped.
     """
 
     reason: str
@@ -64,19 +64,19 @@ class Rejection:
 
 
 class HandlingFailed(Exception):  # never leaves the queries, so it is no EventreeError
-    """A user's function raised.
+    """A user's function raised an exception.
 
     Attributes:
-        error: What it raised.
-        commits: What it was handling; none where it was a `setup`, `swap` or `clear`.
+        error: The exception.
+        commits: The commits it was handling; none if it was a `setup`, `swap` or `clear`.
         is_uncertain: Whether its transaction may have been committed all the same, so that the stored checkpoint
-            has to be read again.
+            has to be read again; default False.
     """
 
     def __init__(
         self, error: BaseException, commits: Sequence[StoredCommit] = (), *, is_uncertain: bool = False
     ) -> None:
-        """Wrap what was raised."""
+        """Wrap an exception."""
         super().__init__(error)
         self.error = error
         self.commits = commits
@@ -84,20 +84,20 @@ class HandlingFailed(Exception):  # never leaves the queries, so it is no Eventr
 
 
 class CommitFilter:
-    """Decide commit by commit, in order, what the handler gets, and collect what is parked and skipped.
+    """Decide for each commit, in order, whether it is delivered; collect those to park and count those to skip.
 
     Attributes:
-        accepts_all: Whether the handler gets every commit.
-        parked: What is to be parked when the checkpoint is stored.
-        skipped: How many commits were skipped.
+        accepts_all: Whether every commit is delivered.
+        parked: Commits to park when the checkpoint is stored.
+        skipped: The number of commits to skip.
     """
 
     def __init__(self, blocked: AbstractSet[Key], rejected: Mapping[int, Rejection], room: int) -> None:
         """Start with nothing parked and nothing skipped.
 
         Args:
-            blocked: Aggregates that have parked commits: their later commits are parked behind them.
-            rejected: Commits that are not to be delivered, by the position of their first event.
+            blocked: Aggregates with parked commits; their later commits are parked too, to keep the order.
+            rejected: Commits not to be delivered, by the position of their first event.
             room: How many more commits may be parked.
         """
         self.accepts_all = not blocked and not rejected
@@ -109,7 +109,7 @@ class CommitFilter:
         self._room = room
 
     def accepts(self, commit: StoredCommit) -> bool:
-        """Return whether the handler gets a commit; park or skip it otherwise.
+        """Return whether to deliver a commit; if not, park or skip it.
 
         Raises:
             HandlingFailed: There is no room for another parked commit.
@@ -135,11 +135,11 @@ class CommitFilter:
 
 
 def commits_of(events: Sequence[RecordedEvent]) -> list[StoredCommit]:
-    """Cut a stretch of the log into its commits."""
+    """Split a page of the log into its commits."""
     commits: list[StoredCommit] = []
     first, last = 0, len(events) - 1
     for at, event in enumerate(events):
-        # The numbers of two UUIDs compare several times faster than the UUIDs themselves.
+        # Comparing the integers of two UUIDs is several times faster than comparing the UUIDs.
         if at == last or events[at + 1].commit_id.int != event.commit_id.int:
             commits.append(StoredCommit(events[first].position, event.position, events, first, at + 1))
             first = at + 1
@@ -157,6 +157,6 @@ def keys_of(parked: Iterable[ParkedCommit]) -> frozenset[Key]:
 
 
 def reason_of(error: BaseException) -> str:
-    """Return the text of an error that is stored with the commit it parked."""
+    """Return the text of an error, in a form that can be stored with the commit parked because of it."""
     text = error_text(error).replace("\0", "\\0").encode("utf-8", "replace").decode()
     return text[:MAX_REASON]

@@ -1,4 +1,4 @@
-"""The context of a handler: which query it runs for, and whether it is inside of a projection's transaction."""
+"""The context of a handler: the query it runs for, and whether it runs inside a projection's transaction."""
 
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -10,14 +10,14 @@ from eventree.errors import NoQueryContext, WouldDeadlock
 
 @dataclass(frozen=True, slots=True)
 class QueryContext:
-    """What a handler can know about its current call.
+    """Describe the current call of a handler.
 
     Attributes:
-        name: The query.
+        name: The name of the query.
         version: Its version.
         attempt: Which attempt at these events this is, from 1.
-        is_replay: Whether these events were handled before: by the version that is live while this one is built, or by
-            this version before it was reset. Do not repeat side effects then, such as sending mail.
+        is_replay: Whether these events were handled before: by the live version while this one is built, or by this
+            version before it was reset. Do not repeat side effects then, such as sending mail.
     """
 
     name: str
@@ -30,21 +30,21 @@ _current: ContextVar[QueryContext | None] = ContextVar("_current", default=None)
 
 
 @dataclass(slots=True)
-class _Open:
-    """A mark that tasks started inside of a transaction inherit: it shows whether that is still open."""
+class _TransactionMark:
+    """Mark a transaction of a projection; tasks started inside inherit the mark, and see whether it is still open."""
 
     name: str
     is_open: bool = True
 
 
-_transaction: ContextVar[_Open | None] = ContextVar("_transaction", default=None)
+_transaction: ContextVar[_TransactionMark | None] = ContextVar("_transaction", default=None)
 
 
 def query_context() -> QueryContext:
     """Return the context of the running handler.
 
     Raises:
-        NoQueryContext: The caller is not inside of a query's handler.
+        NoQueryContext: The caller is not inside a query's handler.
     """
     context = _current.get()
     if context is None:
@@ -61,7 +61,7 @@ def enter(context: QueryContext) -> None:
 @contextmanager
 def in_transaction(name: str) -> Generator[None, None, None]:
     """Mark the code inside as running in the transaction of a projection."""
-    mark = _Open(name)
+    mark = _TransactionMark(name)
     token = _transaction.set(mark)
     try:
         yield
@@ -71,7 +71,7 @@ def in_transaction(name: str) -> Generator[None, None, None]:
 
 
 def refuse_in_transaction(awaited: str) -> None:
-    """Raise `WouldDeadlock` if the caller is inside of a projection's transaction, which it would wait for."""
+    """Raise `WouldDeadlock` if the caller is inside a projection's transaction and would wait for itself."""
     mark = _transaction.get()
     if mark is not None and mark.is_open:
         raise WouldDeadlock(mark.name, awaited, "read and write on its connection only, and send commands from a Query")

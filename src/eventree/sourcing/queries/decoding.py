@@ -1,4 +1,4 @@
-"""Turn stored events of several aggregate types into envelopes."""
+"""Decode stored events of several aggregate types into envelopes."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Generic, Never, TypeVar
@@ -14,7 +14,7 @@ EventT_co = TypeVar("EventT_co", covariant=True)
 
 
 class _NotFollowed:
-    """Refuse an event that was parked when the query followed more aggregate types."""
+    """Refuse to decode: the event was parked when the query still followed its aggregate type."""
 
     def __init__(self, aggregate_type: str) -> None:
         self._aggregate_type = aggregate_type
@@ -24,7 +24,7 @@ class _NotFollowed:
 
 
 class _Decoders(dict[str, Decoder[EventT]]):
-    """The decoders of the followed aggregate types, and one that refuses all others."""
+    """Map followed aggregate types to their decoders, and all others to one that refuses."""
 
     def __missing__(self, aggregate_type: str) -> Decoder[EventT]:
         return _NotFollowed(aggregate_type)
@@ -34,8 +34,8 @@ class Decoding(Generic[EventT_co]):
     """Decode the events of the aggregate types that a query follows.
 
     Attributes:
-        types: Their names.
-        ignored: How many events of unknown types were left out.
+        types: The names of these aggregate types.
+        ignored: The number of events of unknown types that were left out.
     """
 
     def __init__(self, follows: Iterable[Followed[EventT_co]], *, ignore_unknown: bool = False) -> None:
@@ -43,7 +43,7 @@ class Decoding(Generic[EventT_co]):
 
         Args:
             follows: The aggregate types.
-            ignore_unknown: Whether to leave out events of unknown types; by default they are errors.
+            ignore_unknown: Whether to leave out events of unknown types; default False: they are errors.
 
         Raises:
             InvalidArgument: There is no aggregate type, or two have the same name.
@@ -65,10 +65,10 @@ class Decoding(Generic[EventT_co]):
         self.types: Sequence[str] = list(decoders)
 
     def envelopes(self, events: Iterable[RecordedEvent]) -> list[EventEnvelope[EventT_co]]:
-        """Decode events; those of unknown types are left out if the query ignores them.
+        """Decode events, leaving out those of unknown types if the query ignores them.
 
         Raises:
-            EventNotDecodable: One does not fit the code.
+            EventNotDecodable: An event does not fit the code.
         """
         decoders = self._decoders
         if self._ignores_unknown:

@@ -1,4 +1,4 @@
-"""How commits reach a user's function: the one thing in which a `Query` and a `Projection` differ."""
+"""The protocol by which commits reach a user's function: this is where a `Query` and a `Projection` differ."""
 
 import asyncio
 from collections.abc import Sequence
@@ -14,14 +14,14 @@ from eventree.stores.contract import Checkpoint, CheckpointUpdate, LeaseRequest,
 
 
 class Delivery(Protocol):
-    """Hand commits to a user's function, and store how far that is in the order that keeps the promise of its kind.
+    """Deliver commits to a user's function, and move the checkpoint as its guarantee demands.
 
-    Methods raise `HandlingFailed` for what a user's function raised, and an `EventStoreError` where the store failed.
+    Methods raise `HandlingFailed` if a user's function raises, and an `EventStoreError` if the store fails.
     """
 
     @property
     def recheck_after(self) -> float:
-        """Seconds after which the lease has to be looked at before commits are delivered; infinite for never."""
+        """Seconds after which the lease must be verified again before commits are delivered; infinite for never."""
         ...
 
     async def claim(self, lease: LeaseRequest) -> Checkpoint:
@@ -29,7 +29,7 @@ class Delivery(Protocol):
         ...
 
     async def deliver(self, state: QueryState) -> Delivered:
-        """Deliver the commits of a state, in order, as many as is good at once."""
+        """Deliver commits of the state, in order; a delivery may end before the last one, to keep turns short."""
         ...
 
     async def deliver_parked(
@@ -38,28 +38,28 @@ class Delivery(Protocol):
         """Deliver a parked commit.
 
         Returns:
-            What was stored with the handler's own rows, so that the commit is parked no more; None if that is still to
-            be stored.
+            The update stored together with the handler's own rows, which removes the commit from the parked ones; None
+            if the caller has to store that.
         """
         ...
 
     async def go_live(self, state: QueryState) -> None:
-        """Make the results of this version the ones that count, if it has read as far as the live one."""
+        """Make this version the live one, if it has read as far as the version that is live."""
         ...
 
     async def reset(self, state: QueryState, update: CheckpointUpdate) -> None:
-        """Undo what the handler has stored, and store a checkpoint that begins anew."""
+        """Undo what the handler has stored, if possible, and store the checkpoint to start over from."""
         ...
 
 
 def is_being_cancelled() -> bool:
-    """Tell the cancellation of this task from one that a handler met in something it awaits."""
+    """Return whether this task is being cancelled: a `CancelledError` may also come from what a handler awaits."""
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
 
 
 def delivery_of(commits: Sequence[StoredCommit]) -> QueryDelivery:
-    """Return the record of the call of a handler that is about to begin, in its query context."""
+    """Return the record of a call of a handler that is about to begin, for the current query context."""
     context = query_context()
     delivered = [_delivered(commit) for commit in commits]
     return QueryDelivery(context.name, context.version, delivered, context.attempt, context.is_replay)

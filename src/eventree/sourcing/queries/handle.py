@@ -24,12 +24,12 @@ from eventree.sourcing.queries.messages import (
 )
 from eventree.sourcing.queries.state import QueryState
 from eventree.sourcing.queries.status import QueryProgress, QueryStats, QueryStatus, seconds_since
-from eventree.sourcing.queries.worker import Published
+from eventree.sourcing.queries.worker import PublishedState
 from eventree.stores.checks import MAX_NUMBER
 from eventree.stores.contract import EventStore, ParkedCommit
 
-_OVER = {QueryStatus.STOPPED, QueryStatus.SUPERSEDED}
-_ATTENTION = [
+_FINAL = {QueryStatus.STOPPED, QueryStatus.SUPERSEDED}
+_MOST_URGENT_FIRST = [
     QueryStatus.STOPPED,
     QueryStatus.RETRYING,
     QueryStatus.PAUSED,
@@ -42,23 +42,23 @@ _ATTENTION = [
 
 @dataclass(frozen=True, slots=True)
 class QueryPart:
-    """One partition of a query; a query without partitions has one.
+    """Hold one partition of a query; a query without partitions has one.
 
     Attributes:
         key: The name and the version of its checkpoint.
         spec: The child spec of its actor.
-        published: Its state, as its worker publishes it.
+        published: Its state as published by its worker.
         decoding: Counts the events that it ignored.
     """
 
     key: tuple[str, int]
     spec: ChildSpec[QueryMessage, int]
-    published: Published
+    published: PublishedState
     decoding: Decoding[object]
 
     @property
     def state(self) -> QueryState:
-        """Its state after its last turn."""
+        """Its state after the last turn of its worker."""
         return self.published.state
 
     @property
@@ -105,12 +105,12 @@ class QueryHandle:
 
     @property
     def status(self) -> QueryStatus:
-        """What the query is doing; of several partitions, the status that needs most attention."""
-        return min((part.state.status for part in self.parts), key=_ATTENTION.index)
+        """What the query is doing; with several partitions, the most urgent status."""
+        return min((part.state.status for part in self.parts), key=_MOST_URGENT_FIRST.index)
 
     @property
     def is_live(self) -> bool:
-        """Whether the results of this version count, as far as this process knows."""
+        """Whether this version is the live one, as far as this process knows."""
         return all(part.state.is_live for part in self.parts)
 
     @property
@@ -120,11 +120,11 @@ class QueryHandle:
 
     @property
     def incarnation(self) -> int:
-        """How often its actor was started; the most of several partitions."""
+        """How often its actor was started; with several partitions, the highest count."""
         return max(part.ref.incarnation for part in self.parts)
 
     async def stats(self) -> QueryStats:
-        """Return the state of the query in numbers, including its lag.
+        """Return statistics of the query, including its lag.
 
         Raises:
             EventStoreError: The store could not be read.
@@ -132,7 +132,10 @@ class QueryHandle:
         return await self.stats_at(await self._store.head())
 
     async def stats_at(self, head: int) -> QueryStats:
-        """Return the same for a store whose newest position is known.
+        """Return statistics of the query, given the head of the store.
+
+        Args:
+            head: The position of the store's last event.
 
         Raises:
             EventStoreError: The store could not be read.
@@ -159,13 +162,13 @@ class QueryHandle:
         )
 
     async def progress(self, *, interval: float = 0.1) -> AsyncIterator[QueryProgress]:
-        """Yield the progress of the query until it has reached the event that is newest now, and is live.
+        """Yield the progress of the query until it is live and has reached the head of the log at the time of the call.
 
         Args:
             interval: Seconds between two values; default 0.1.
 
         Raises:
-            QueryStopped: It gave up first.
+            QueryStopped: The query gave up first.
             EventStoreError: The store could not be read.
         """
         check_positive("interval", interval)
@@ -175,22 +178,22 @@ class QueryHandle:
             yield QueryProgress(position, target)
             if position >= target and (self.is_live or not target):
                 return
-            if self.status in _OVER:
+            if self.status in _FINAL:
                 raise QueryStopped(self.name, position, self.last_error)
             await asyncio.sleep(interval)
 
     async def caught_up(self, position: int | None = None, *, timeout: float = 5.0) -> None:
-        """Wait until the checkpoint has reached a position, even if its actor crashes meanwhile.
+        """Wait until the checkpoint has reached a position, even if the query's actor crashes meanwhile.
 
         Args:
-            position: What to wait for; default the newest event at the time of the call.
+            position: The position to wait for; default the head of the log at the time of the call.
             timeout: How long to wait, in seconds; default 5.
 
         Raises:
-            ActorTimeout: It has not reached it in time.
-            QueryStopped: It gave up first.
+            ActorTimeout: The checkpoint has not reached the position in time.
+            QueryStopped: The query gave up first.
             ActorStopped: The system is not running.
-            WouldDeadlock: The caller is inside of a projection's transaction.
+            WouldDeadlock: The caller is inside a projection's transaction.
             EventStoreError: The store could not be read.
         """
         check_positive("timeout", timeout)
@@ -201,23 +204,23 @@ class QueryHandle:
             async with asyncio.timeout(timeout):
                 target = await self._store.head() if position is None else position
                 for part in self.parts:
-                    while not await self._reaches(part, CaughtUp(target, is_newest=position is None), timeout):
+                    while not await self._reaches(part, CaughtUp(target, is_head=position is None), timeout):
                         pass
         except TimeoutError:
             raise ActorTimeout("caught_up", timeout) from None
 
     async def _reaches(self, part: QueryPart, message: CaughtUp, timeout: float) -> bool:
-        """Wait for the answer of one incarnation; return False if it crashed first."""
+        """Wait for the answer of the current incarnation; return False if it crashes first."""
         try:
             await part.ref.ask(message, timeout=timeout)
         except ActorCrashed:  # its supervisor restarts it
             return False
         return True
 
-    # --- control: each method raises what `_tell` does
+    # --- control: each method raises the errors of `_control`
 
     async def pause(self, *, timeout: float = 5.0) -> int:
-        """Deliver nothing until `resume`, even after a crash of the actor; no other process takes over meanwhile.
+        """Deliver nothing until `resume`, even if the actor restarts; no other process takes over meanwhile.
 
         Args:
             timeout: How long to wait for the handler to return, in seconds; default 5.
@@ -225,7 +228,7 @@ class QueryHandle:
         Returns:
             The position up to which everything was handled.
         """
-        return min(await self._tell(Pause(), timeout))
+        return min(await self._control(Pause(), timeout))
 
     async def resume(self, *, timeout: float = 5.0) -> int:
         """Continue after `pause`, or after the query stopped because of failures.
@@ -236,7 +239,7 @@ class QueryHandle:
         Returns:
             The position after which it continues.
         """
-        return min(await self._tell(Resume(), timeout))
+        return min(await self._control(Resume(), timeout))
 
     async def skip(self, expected_position: int, *, timeout: float = 5.0) -> int:
         """Skip the failing commit for good and continue after it.
@@ -246,41 +249,43 @@ class QueryHandle:
             timeout: How long to wait, in seconds; default 5.
 
         Raises:
-            InvalidArgument: Another commit fails, or none.
+            InvalidArgument: Another commit is failing, or none.
         """
         _check_position("expected_position", expected_position)
         failing = [part for part in self.parts if part.state.failing_at == expected_position]
-        return min(await self._tell(SkipCommit(expected_position), timeout, (failing or self.parts)[:1]))
+        return min(await self._control(SkipCommit(expected_position), timeout, (failing or self.parts)[:1]))
 
     async def reset(self, *, timeout: float = 5.0) -> int:
-        """Deliver everything again from where the query started; drop what is parked, and end a pause.
+        """Start over: deliver everything again, drop parked commits, and end a pause.
 
-        A query that started at the end of the log starts at its beginning.
-
-        Handlers see `query_context().is_replay` until the query is where it was. A projection empties its tables with
-        its `clear`, in the same transaction, so readers see it being rebuilt. To rebuild next to the live read model,
-        give it another version instead.
+        The query starts after the position given as its `start`; one that started at the end of the log starts at the
+        beginning. Until it is back at its old position, handlers see `query_context().is_replay`. A projection empties
+        its tables with `clear` in the same transaction, so readers see it being rebuilt. To rebuild next to the live
+        read model, give the query another version instead.
 
         Args:
             timeout: How long to wait, in seconds; default 5.
 
+        Returns:
+            The position after which it continues.
+
         Raises:
             InvalidArgument: It is a projection without `clear`.
         """
-        return min(await self._tell(Reset(), timeout))
+        return min(await self._control(Reset(), timeout))
 
     async def parked(self, *, after: int = 0, limit: int = 1_000) -> Sequence[ParkedCommit]:
-        """Return parked commits in the order of their positions.
+        """Return parked commits, ordered by position.
 
         Args:
-            after: Only those with a higher position; default all.
-            limit: At most this many; default 1,000.
+            after: Return only those with a higher position; default 0, all.
+            limit: Return at most this many; default 1,000.
         """
         pages = [await self._store.load_parked(*part.key, after=after, limit=limit) for part in self.parts]
         return sorted((commit for page in pages for commit in page), key=lambda commit: commit.position)[:limit]
 
     async def retry_parked(self, aggregate_id: str | None = None, *, timeout: float = 5.0) -> int:
-        """Deliver parked commits again, in order; one that fails again stays parked, with all behind it.
+        """Deliver parked commits again, in order; one that fails stays parked, with all later ones of its aggregate.
 
         This works while the query is paused or stopped, too.
 
@@ -291,36 +296,39 @@ class QueryHandle:
         Returns:
             How many were handled.
         """
-        return sum(await self._tell(RetryParked(aggregate_id), timeout))
+        return sum(await self._control(RetryParked(aggregate_id), timeout))
 
     async def drop_parked(self, position: int, *, timeout: float = 5.0) -> int:
-        """Discard a parked commit for good; those parked behind it stay until they are retried.
+        """Discard a parked commit for good; later ones of its aggregate stay parked until they are retried.
 
         Args:
-            position: Of its first event.
+            position: The position of its first event.
             timeout: How long to wait, in seconds; default 5.
+
+        Returns:
+            The position up to which everything was handled.
 
         Raises:
             InvalidArgument: No commit is parked at this position.
         """
         if not _check_position("position", position):
-            raise InvalidArgument("position", "is 0, where no event is")
+            raise InvalidArgument("position", "is 0, but the first event is at position 1")
         for part in self.parts[1:]:
             page = await self._store.load_parked(*part.key, after=position - 1, limit=1)
             if any(parked.position == position for parked in page):
-                return min(await self._tell(DropParked(position), timeout, [part]))
-        return min(await self._tell(DropParked(position), timeout, self.parts[:1]))
+                return min(await self._control(DropParked(position), timeout, [part]))
+        return min(await self._control(DropParked(position), timeout, self.parts[:1]))
 
-    async def _tell(self, message: Control, timeout: float, parts: Sequence[QueryPart] | None = None) -> list[int]:
+    async def _control(self, message: Control, timeout: float, parts: Sequence[QueryPart] | None = None) -> list[int]:
         """Send a message to the actors and return their answers.
 
         Raises:
-            ActorTimeout: There was no answer in time.
+            ActorTimeout: The actor did not answer in time.
             ActorStopped: The system is not running.
-            ActorCrashed: An actor crashed meanwhile; check the state before you try again.
+            ActorCrashed: An actor crashed meanwhile; check the status before you try again.
             QueryLeasedElsewhere: Another process holds the lease.
             QuerySuperseded: A newer version is live.
-            WouldDeadlock: The caller is inside of a projection's transaction.
+            WouldDeadlock: The caller is inside a projection's transaction.
             EventStoreError: The store failed.
         """
         refuse_in_transaction(f"query {self.name}")

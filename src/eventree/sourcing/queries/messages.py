@@ -6,15 +6,20 @@ from typing import TypeAlias
 
 @dataclass(frozen=True, slots=True)
 class ReadOn:
-    """Look for new events."""
+    """Read the log on, as it may have new events."""
 
 
 @dataclass(frozen=True, slots=True)
 class CaughtUp:
-    """Answer once the query has reached a position; `is_newest` says that it is the newest position of the store."""
+    """Answer once the query has reached a position.
+
+    Attributes:
+        position: The position.
+        is_head: Whether it is the head of the log.
+    """
 
     position: int
-    is_newest: bool
+    is_head: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +34,11 @@ class Resume:
 
 @dataclass(frozen=True, slots=True)
 class SkipCommit:
-    """Skip the failing commit, if it begins at this position."""
+    """Skip the failing commit.
+
+    Attributes:
+        position: The position of its first event, as a check that this is the commit to skip.
+    """
 
     position: int
 
@@ -41,14 +50,22 @@ class Reset:
 
 @dataclass(frozen=True, slots=True)
 class RetryParked:
-    """Deliver parked commits again, of one aggregate or of all."""
+    """Deliver parked commits again.
+
+    Attributes:
+        aggregate_id: Deliver only those of this aggregate; None for all.
+    """
 
     aggregate_id: str | None
 
 
 @dataclass(frozen=True, slots=True)
 class DropParked:
-    """Discard a parked commit for good."""
+    """Discard a parked commit for good.
+
+    Attributes:
+        position: The position of its first event.
+    """
 
     position: int
 

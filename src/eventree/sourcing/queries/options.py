@@ -15,14 +15,14 @@ from eventree.stores.checks import MAX_LEASE, MAX_NUMBER
 EventT_co = TypeVar("EventT_co", covariant=True)
 
 Start: TypeAlias = Literal["beginning", "end"] | int
-"""Where a query starts reading: an int is a position that counts as handled."""
+"""Where a query starts reading; an int is the position to start after."""
 
 OnFailure: TypeAlias = Literal["stop", "skip", "park"]
-"""What happens to a commit whose handler has failed `max_attempts` times; see `FailurePolicy`."""
+"""What to do with a commit whose handler has failed `max_attempts` times; see `FailurePolicy`."""
 
 
 class FailurePolicy(Enum):
-    """What happens to a commit whose handler has failed `max_attempts` times: the values of `on_failure`."""
+    """Decide about a commit whose handler has failed `max_attempts` times: the values of `on_failure`."""
 
     STOP = "stop"
     """The query stops visibly; the rest of the system runs on."""
@@ -56,19 +56,21 @@ class QueryOptions(TypedDict, total=False):
             query stops visibly, and the rest of the system runs on. "skip": leave it out for good. "park": keep it and
             all later commits of its aggregate as dead letters, which `query(name)` can retry or drop. Skipped and
             parked commits are recorded together with the checkpoint.
-        max_attempts: From 1; default 8, which takes about 13 s with the default backoff.
+        max_attempts: How often to try a commit before `on_failure` applies, from 1; default 8, which takes about 13 s
+            with the default backoff.
         max_parked: How many commits may be parked before the query stops after all; default 1,000.
         backoff: How long to wait between two attempts; default 0.1 s, doubled each time up to 30 s.
-        poll_interval: How often to look for commits of other processes, in seconds; default 0.2. Commits of the same
-            process are noticed at once, and so are others where the store sends notifications.
-        lease: How long another process waits before it takes over from this one if that one stops renewing its lease,
-            in seconds; default 5, at most a day. Of all processes with this query, the holder of the lease runs it. The
-            lease is renewed every third of that time, also while a handler runs, unless it blocks the event loop.
+        poll_interval: How often to check for commits of other processes, in seconds; default 0.2. Commits of the same
+            process are noticed at once, as are others if the store sends notifications.
+        lease: How long a process keeps the query without renewing its lease, in seconds; default 5, at most a day. Of
+            all processes that have the query, the one that holds the lease runs it; another takes over once the lease
+            has expired. It is renewed every third of that time, also while a handler runs, unless the handler blocks
+            the event loop.
         ignore_unknown: Whether to skip events of followed aggregate types that this code has no class for, for example
             because a newer version of the code stored them; default False: they are a failure. Skipped events are
             never delivered later.
-        start: Where to start without a checkpoint: at the "beginning" of the log, the default, at its "end", or after
-            a position. Later starts continue from the checkpoint.
+        start: Where to start if there is no checkpoint: at the "beginning" of the log, the default, at its "end", or
+            after a position. Later starts continue from the checkpoint.
     """
 
     version: int
@@ -84,7 +86,7 @@ class QueryOptions(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True)
 class Partition:
-    """The share of the aggregates that one of several workers of a query handles.
+    """Identify the share of the aggregates that one of several workers of a query handles.
 
     Attributes:
         number: The number of this partition, from 1.
@@ -101,7 +103,7 @@ class Partition:
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """`QueryOptions`, validated and complete; `start` is a position, or None for the end of the log."""
+    """Hold `QueryOptions` validated and complete; `start` is a position, or None for the end of the log."""
 
     name: str
     version: int = 1

@@ -1,4 +1,4 @@
-"""What the state of a query asks of its worker, and the values that requests and reports are made of."""
+"""The requests of a query's state to its worker, and the values that requests and reports contain."""
 
 from collections.abc import Sequence
 from typing import Final, TypeAlias
@@ -8,20 +8,20 @@ from msgspec import Struct
 from eventree.sourcing.queries.commits import HandlingFailed, StoredCommit
 from eventree.stores.contract import CheckpointUpdate, LeaseRequest, ParkedCommit
 
-PAGE: Final = 1_000
-"""Positions to read at once."""
+PAGE_SIZE: Final = 1_000
+"""The maximum number of positions to read at once."""
 
 SAVE_WITHIN: Final = 0.1
-"""Seconds after which the checkpoint of what was handled is stored, so that a crash repeats little."""
+"""Seconds after handling commits within which the checkpoint is stored, so that a crash repeats little."""
 
 SAVE_AFTER: Final = 500
-"""Positions after which it is stored at the latest."""
+"""Positions after which the checkpoint is stored at the latest."""
 
 LEASE_RECHECK: Final = 0.1
-"""Seconds after which a worker looks whether it still has the lease, before side effects that cannot be undone."""
+"""Seconds after which a worker verifies that it still holds the lease, before side effects that cannot be undone."""
 
 RECLAIM_DELAY: Final = 0.05
-"""Seconds before a worker claims a checkpoint again that it has lost or has not got."""
+"""Seconds before a worker claims a checkpoint again that it lost or did not get."""
 
 
 class Claim(Struct, frozen=True):
@@ -30,12 +30,12 @@ class Claim(Struct, frozen=True):
     lease: LeaseRequest
 
 
-class LookUp(Struct, frozen=True):
-    """Load the stored checkpoint and what is parked."""
+class LoadCheckpoint(Struct, frozen=True):
+    """Load the stored checkpoint and the parked commits."""
 
 
 class Renew(Struct, frozen=True):
-    """Extend the lease."""
+    """Renew the lease."""
 
     fencing_token: int
 
@@ -48,7 +48,7 @@ class Read(Struct, frozen=True):
 
 
 class Deliver(Struct, frozen=True):
-    """Hand the commits of the state to the handler, as many as is good at once."""
+    """Deliver commits of the state to the handler."""
 
 
 class Save(Struct, frozen=True):
@@ -58,32 +58,32 @@ class Save(Struct, frozen=True):
 
 
 class GoLive(Struct, frozen=True):
-    """Make the results of this version the ones that count."""
+    """Make this version the live one."""
 
 
 class Release(Struct, frozen=True):
-    """Give the lease back."""
+    """Release the lease."""
 
 
 class Wait(Struct, frozen=True):
-    """Do nothing for some seconds, None for as long as no message comes."""
+    """Do nothing for some seconds, or until a message arrives; None for no time limit."""
 
     seconds: float | None
 
 
-Request: TypeAlias = Claim | LookUp | Renew | Read | Deliver | Save | GoLive | Release | Wait
+Request: TypeAlias = Claim | LoadCheckpoint | Renew | Read | Deliver | Save | GoLive | Release | Wait
 
 
 class Delivered(Struct, frozen=True):
-    """Report what became of the commits that were to be delivered.
+    """Report the outcome of a delivery.
 
     Attributes:
         position: Everything up to here was handled, parked or skipped.
-        handled_since: When the handler was called first; None if it was not called.
-        parked: What is to be parked when the checkpoint is stored.
-        skipped: How many commits were skipped.
-        update: What was stored together with the handler's own rows; None if nothing has been stored yet.
-        failure: Why it ended early; reported by `failed` after this.
+        handled_since: When the handler was first called, in seconds on the worker's clock; None if it was not called.
+        parked: Commits to park when the checkpoint is stored; default none.
+        skipped: The number of commits skipped; default 0.
+        update: The update stored together with the handler's own rows; None if nothing has been stored yet.
+        failure: The failure that ended it early, to be reported by `failed` next; None if there was none.
     """
 
     position: int
@@ -95,13 +95,13 @@ class Delivered(Struct, frozen=True):
 
 
 class Failure(Struct, frozen=True):
-    """What keeps failing.
+    """Describe a repeated failure of a user's function.
 
     Attributes:
-        error: What the handler raised last.
+        error: The last exception.
         attempts: How often in a row it has failed.
-        retry_at: When to try again.
-        commit: The commit; None if it was a `setup`, `swap` or `clear`.
+        retry_at: When to try again, in seconds on the worker's clock.
+        commit: The commit it fails on; None for a `setup`, `swap` or `clear`.
         is_setup: Whether it failed while the checkpoint was claimed.
     """
 

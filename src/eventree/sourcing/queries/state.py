@@ -1,22 +1,22 @@
-"""What a query does next, decided by one immutable value: no I/O in it, and no clock of its own.
+"""The state machine of a query: one immutable value that decides what to do next, without I/O or a clock.
 
-`next(now)` returns a request; the worker carries it out and reports what came of it. Each report returns the next
-state:
+`next(now)` returns a request; the worker carries it out and reports the outcome by calling a method, which returns the
+next state:
 
     request   report
     Claim     claimed, or leased_elsewhere
-    LookUp    looked_up
+    LoadCheckpoint    checkpoint_loaded
     Renew     renewed
     Read      page_read
     Deliver   delivered
     Save      saved
     GoLive    went_live
     Release   released
-    Wait      none: time passes, or a message comes
+    Wait      none: time passes, or a message arrives
     any       failed (a user's function), store_failed, fenced, rolled_back
 
-All times are seconds on the worker's clock. The lease on the checkpoint keeps other workers away; its fencing token
-makes the store refuse a worker that has lost the lease without noticing.
+All times are in seconds on the worker's clock. The lease on the checkpoint keeps other workers away; its fencing token
+lets the store refuse a worker that has lost the lease without noticing.
 """
 
 from collections.abc import Mapping, Sequence
@@ -48,7 +48,7 @@ from eventree.sourcing.queries.commits import (
 from eventree.sourcing.queries.context import QueryContext
 from eventree.sourcing.queries.options import FailurePolicy, Options
 from eventree.sourcing.queries.requests import (
-    PAGE,
+    PAGE_SIZE,
     RECLAIM_DELAY,
     SAVE_AFTER,
     SAVE_WITHIN,
@@ -57,7 +57,7 @@ from eventree.sourcing.queries.requests import (
     Delivered,
     Failure,
     GoLive,
-    LookUp,
+    LoadCheckpoint,
     Read,
     Release,
     Renew,
@@ -69,52 +69,52 @@ from eventree.sourcing.queries.status import QueryStatus
 from eventree.stores.contract import Checkpoint, CheckpointUpdate, LeaseRequest, ParkedCommit, StoredCheckpoint
 
 STORE_BACKOFF: Final = Backoff(initial=0.1, maximum=5.0)
-"""How long to wait for a store that is away."""
+"""How long to wait before trying an unavailable store again."""
 
 _FATAL: Final = (TransactionEnded, TooManyParked)
-"""Failures that neither another attempt nor skipping the commit would cure."""
+"""Failures that neither another attempt nor skipping the commit would fix."""
 
 _NONE_REJECTED: Final[Mapping[int, Rejection]] = {}
 
 
 class QueryState(Struct, frozen=True):
-    """Everything that a worker knows about its query.
+    """Hold everything that a worker knows about its query.
 
     Attributes:
         options: The query's options.
-        owner: Names the worker in the store; the same after a restart of its actor.
-        recheck_after: See `LEASE_RECHECK`; infinite where the fencing token is checked together with the side effects.
-        fencing_token: Allows this worker to move the checkpoint; 0 while it does not have the lease.
-        renewed_at: When the lease was extended last.
-        confirmed_at: When it was last seen that no other worker has taken the checkpoint over.
-        claim_at: The checkpoint is not claimed before.
-        checkpoint: As this worker stored or claimed it last.
-        stored: What the store said of it when it was looked up last; None if it never was.
-        is_live: Whether the results of this version count, according to that.
-        replay_until: Up to where events were handled before: by another version, or before a reset.
+        owner: Identifies the worker in the store; it stays the same when the actor restarts.
+        recheck_after: See `LEASE_RECHECK`; default infinite, for deliveries whose transaction checks the fencing token.
+        fencing_token: Allows this worker to move the checkpoint; 0 while it does not hold the lease.
+        renewed_at: When the lease was last renewed.
+        confirmed_at: When the store last confirmed that no other worker has taken the checkpoint over.
+        claim_at: The earliest time to claim the checkpoint.
+        checkpoint: The checkpoint as this worker last stored or claimed it.
+        stored: The checkpoint as last loaded from the store; None if it never was.
+        is_live: Whether this version was the live one when the checkpoint was loaded.
+        replay_until: The last position of events that were handled before, by another version or before a reset.
         blocked: Aggregates that have parked commits.
-        look_up_at: When to look it up again.
+        load_at: When to load the checkpoint again.
         position: Everything up to here was handled, parked or skipped; the stored checkpoint may be behind.
-        settled_position: Everything up to here will not be delivered again; what handles show and callers wait for.
-        is_known: Whether that position counts: it was read from the store.
-        save_at: When to store the checkpoint; infinite if nothing was handled since it was.
-        parking: What is to be parked with it.
-        skipping: How many commits are to be counted as skipped with it.
-        commits: What was read and comes next.
-        read_until: Up to where the log was looked at for them.
-        head: The newest position that the store has told of.
-        read_at: When to read the log, even if nothing was told of it.
+        settled_position: Everything up to here will not be delivered again. Handles show it, and callers wait for it.
+        is_loaded: Whether the settled position was read from the store.
+        save_at: When to store the checkpoint; infinite if nothing was handled since it was stored.
+        pending_parked: Commits to park when the checkpoint is stored.
+        pending_skipped: The number of commits to count as skipped when the checkpoint is stored.
+        commits: The commits to deliver next.
+        read_until: The last position of the page that these commits were read from.
+        head: The highest position of the log that this worker was notified of.
+        read_at: When to read the log, even without a notification.
         go_live_at: When to try again to go live.
-        failure: What keeps failing.
-        rejected: What is not to be delivered any more, by the position of its first event.
-        isolate_until: Up to here commits are delivered one by one, since one of them made a batch fail.
-        store_error: Why the store failed last; None after a success.
-        store_failures: How often in a row it has failed.
-        store_retry_at: When to try it again.
-        is_paused: Whether it was paused.
-        stopped: Why the query gave up.
-        superseded: Which newer version is live.
-        skipped: How many commits were skipped in this process.
+        failure: The failure to be retried; None if nothing fails.
+        rejected: Commits not to be delivered any more, by the position of their first event.
+        isolate_until: Up to this position, commits are delivered one by one, because one of them made a batch fail.
+        store_error: The last failure of the store; None after a success.
+        store_failures: How often in a row the store has failed.
+        store_retry_at: When to try the store again.
+        is_paused: Whether an operator has paused the query.
+        stopped: Why the query gave up; None if it did not.
+        superseded: Names the newer version that is live; None if there is none.
+        skipped: The number of commits skipped in this process.
     """
 
     options: Options
@@ -129,13 +129,13 @@ class QueryState(Struct, frozen=True):
     is_live: bool = False
     replay_until: int = 0
     blocked: frozenset[Key] = frozenset()
-    look_up_at: float = 0.0
+    load_at: float = 0.0
     position: int = 0
     settled_position: int = 0
-    is_known: bool = False
+    is_loaded: bool = False
     save_at: float = inf
-    parking: Sequence[ParkedCommit] = ()
-    skipping: int = 0
+    pending_parked: Sequence[ParkedCommit] = ()
+    pending_skipped: int = 0
     commits: Sequence[StoredCommit] = ()
     read_until: int = 0
     head: int = 0
@@ -152,16 +152,16 @@ class QueryState(Struct, frozen=True):
     superseded: QuerySuperseded | None = None
     skipped: int = 0
 
-    # --- what it is
+    # --- properties
 
     @property
     def has_lease(self) -> bool:
-        """Whether this worker has the lease, as far as it knows."""
+        """Whether this worker holds the lease, as far as it knows."""
         return self.fencing_token > 0
 
     @property
     def is_unsaved(self) -> bool:
-        """Whether something was handled since the checkpoint was stored."""
+        """Whether commits were handled since the checkpoint was stored."""
         return self.save_at < inf
 
     @property
@@ -171,7 +171,7 @@ class QueryState(Struct, frozen=True):
 
     @property
     def last_error(self) -> BaseException | None:
-        """The last failure of the store or the handler, None after a success."""
+        """The last failure of the store or the handler; None after a success."""
         failing = self.failure.error if self.failure is not None else None
         errors = (self.stopped, self.superseded, self.store_error, failing)
         return next((error for error in errors if error is not None), None)
@@ -187,7 +187,7 @@ class QueryState(Struct, frozen=True):
             return QueryStatus.PAUSED
         if self.failure is not None or self.store_failures:
             return QueryStatus.RETRYING
-        if not self.is_known:
+        if not self.is_loaded:
             return QueryStatus.RUNNING
         if not self.has_lease:
             return QueryStatus.WAITING
@@ -196,11 +196,11 @@ class QueryState(Struct, frozen=True):
     # --- what to do next
 
     def next(self, now: float, *, save: bool = False) -> Request:
-        """Decide what to do.
+        """Return the next request.
 
         Args:
             now: The time.
-            save: Whether a caller waits for the checkpoint to be stored.
+            save: Whether a caller is waiting for the checkpoint to be stored; default False.
         """
         if self.is_over:
             return Release() if self.has_lease else Wait(None)
@@ -212,18 +212,18 @@ class QueryState(Struct, frozen=True):
         if request is not None:
             return request
         if not self.fencing_token:
-            return Wait(self.look_up_at - now)
+            return Wait(self.load_at - now)
         if now >= self.save_at or (save and self.is_unsaved):
             return Save(self.update())
         if now - self.renewed_at >= self.options.lease / 3:
             return Renew(self.fencing_token)
         return self._work(now)
 
-    def acquire(self, now: float) -> Claim | LookUp | None:
-        """Return how to get the lease, or to make sure of it; None if there is nothing to do for that now."""
-        if not self.fencing_token and now >= max(self.claim_at, self.look_up_at):
+    def acquire(self, now: float) -> Claim | LoadCheckpoint | None:
+        """Return the request that obtains or verifies the lease; None if neither is due."""
+        if not self.fencing_token and now >= max(self.claim_at, self.load_at):
             return Claim(LeaseRequest(self.owner, self.options.lease, self.options.start))
-        return LookUp() if now >= self.look_up_at else None
+        return LoadCheckpoint() if now >= self.load_at else None
 
     def _work(self, now: float) -> Request:
         if self.is_paused:
@@ -231,7 +231,7 @@ class QueryState(Struct, frozen=True):
         if self.failure is not None and now < self.failure.retry_at:
             return self._wait(now, self.failure.retry_at)
         if self.commits:
-            return LookUp() if now - self.confirmed_at > self.recheck_after else Deliver()
+            return LoadCheckpoint() if now - self.confirmed_at > self.recheck_after else Deliver()
         if not self.is_live and self._has_caught_up_with_live:
             return self._go_live(now)
         if self.head > self.position or now >= self.read_at:
@@ -244,9 +244,9 @@ class QueryState(Struct, frozen=True):
 
     @property
     def _read_limit(self) -> int:
-        """How many positions to read, such that a page is a replay as a whole or not at all."""
+        """How many positions to read, such that all events of a page are a replay or none is."""
         replay = self.replay_until - self.position
-        return min(PAGE, replay) if replay > 0 else PAGE
+        return min(PAGE_SIZE, replay) if replay > 0 else PAGE_SIZE
 
     def _go_live(self, now: float) -> Request:
         if now < self.go_live_at:
@@ -260,14 +260,15 @@ class QueryState(Struct, frozen=True):
     # --- reports: the lease
 
     def claimed(self, checkpoint: Checkpoint, now: float) -> Self:
-        """Continue where the checkpoint is, or where this worker was if no other has worked since and stored less.
+        """Continue from the claimed checkpoint, or from this worker's position if no other has held the lease since.
 
         Args:
-            checkpoint: The claimed one.
-            now: When it was asked for.
+            checkpoint: The claimed checkpoint.
+            now: When the claim was sent.
         """
+        # Each claim raises the token by one, so the next number shows that this worker's claims are consecutive.
         is_alone = checkpoint.fencing_token == self.checkpoint.fencing_token + 1
-        stays = is_alone and checkpoint.position == self.checkpoint.position
+        continues = is_alone and checkpoint.position == self.checkpoint.position
         was_setup = self.failure is not None and self.failure.is_setup
         state = replace(
             self,
@@ -276,32 +277,38 @@ class QueryState(Struct, frozen=True):
             renewed_at=now,
             confirmed_at=now,
             checkpoint=checkpoint,
-            look_up_at=0.0,
+            load_at=0.0,
             settled_position=checkpoint.position,
         )
-        if stays:
+        if continues:
             return replace(state, save_at=now if self.position > checkpoint.position else inf)
         return replace(
             state.lost(),
             fencing_token=checkpoint.fencing_token,
             position=checkpoint.position,
-            parking=(),
-            skipping=0,
+            pending_parked=(),
+            pending_skipped=0,
             rejected=self.rejected if is_alone else _NONE_REJECTED,
         )
 
     def leased_elsewhere(self, seconds: float, now: float) -> Self:
-        """Note that another worker has the lease.
+        """Note that another worker holds the lease.
 
         Args:
-            seconds: How long that one has it still.
-            now: When it was asked for.
+            seconds: The remaining time of that lease.
+            now: When the claim was sent.
         """
         delay = max(min(seconds, self.options.lease / 3), RECLAIM_DELAY)
-        return replace(self, claim_at=now + delay, look_up_at=0.0)
+        return replace(self, claim_at=now + delay, load_at=0.0)
 
-    def looked_up(self, stored: StoredCheckpoint | None, parked: Sequence[ParkedCommit], now: float) -> Self:
-        """Note what is stored: where the live version is, which commits are parked, and who may move the checkpoint."""
+    def checkpoint_loaded(self, stored: StoredCheckpoint | None, parked: Sequence[ParkedCommit], now: float) -> Self:
+        """Note the loaded checkpoint: the live version and its position, the parked commits, and the lease's token.
+
+        Args:
+            stored: The loaded checkpoint; None if there is none.
+            parked: Its parked commits.
+            now: When the checkpoint was requested.
+        """
         if stored is None:
             return self.fenced(now)
         if self.has_lease and stored.checkpoint.fencing_token != self.fencing_token:
@@ -313,97 +320,97 @@ class QueryState(Struct, frozen=True):
             is_live=is_live,
             replay_until=stored.replay_until if is_live else max(stored.replay_until, stored.live_position),
             blocked=keys_of(parked),
-            is_known=True,
+            is_loaded=True,
         )
         if not self.has_lease or self.is_paused:
-            state = state._store_works()
+            state = state._store_recovered()
         if not self.has_lease:
             poll_at = now + self.options.poll_interval
-            return replace(state, settled_position=stored.checkpoint.position, look_up_at=poll_at)
-        state = replace(state, confirmed_at=now, look_up_at=inf)
+            return replace(state, settled_position=stored.checkpoint.position, load_at=poll_at)
+        state = replace(state, confirmed_at=now, load_at=inf)
         if stored.live_version <= self.options.version:
             return state
         return replace(state, superseded=QuerySuperseded(*self.options.key, stored.live_version))
 
     def renewed(self, is_kept: bool, now: float) -> Self:  # noqa: FBT001 - it is the answer of the store
-        """Note whether the lease was extended when it was asked for."""
+        """Note whether the lease was renewed; `now` is when the request was sent."""
         return replace(self, renewed_at=now, confirmed_at=now) if is_kept else self.fenced(now)
 
     def fenced(self, now: float) -> Self:
         """Note that another worker has taken the checkpoint over; claim it again soon."""
         again = now + RECLAIM_DELAY
-        return replace(self.lost(), failure=None, claim_at=again, look_up_at=again)
+        return replace(self.lost(), failure=None, claim_at=again, load_at=again)
 
     def released(self) -> Self:
-        """Forget the lease: it was given back, or it is unknown what became of it."""
-        return replace(self, fencing_token=0, look_up_at=0.0, save_at=inf)
+        """Forget the lease: it was released, or it is unknown whether this worker still holds it."""
+        return replace(self, fencing_token=0, load_at=0.0, save_at=inf)
 
     def lost(self) -> Self:
-        """Forget the lease and what was read: another worker may have both."""
+        """Forget the lease and the commits read: another worker may be handling them."""
         return replace(self.released(), commits=(), read_at=0.0)
 
     # --- reports: the log
 
-    def heard_of(self, head: int) -> Self:
+    def notified(self, head: int) -> Self:
         """Note that the log has events up to a position."""
         return replace(self, head=head) if head > self.head else self
 
-    def newest_is(self, position: int) -> Self:
-        """Note which position is the newest of the store: read up to it, or find out why it is behind this query."""
-        return self.heard_of(position) if position >= self.position else replace(self, read_at=0.0)
+    def head_is(self, position: int) -> Self:
+        """Note the head of the log; if it is behind this query, read at once, to detect a log rolled back."""
+        return self.notified(position) if position >= self.position else replace(self, read_at=0.0)
 
     def page_read(self, commits: Sequence[StoredCommit], end: int, now: float, *, more: bool) -> Self:
-        """Note what was read after the position.
+        """Note a page read after the position.
 
         Args:
-            commits: What the page holds, in order.
-            end: The last position that was looked at.
-            now: The time.
-            more: Whether the log goes on behind it.
+            commits: The commits of the page, in order.
+            end: The last position that the page covers.
+            now: When the page was requested.
+            more: Whether the log continues after it.
         """
         partition = self.options.partition
         if partition.count > 1:
             commits = [commit for commit in commits if partition.takes(*commit.key)]
         is_end = end <= self.position
         state = replace(
-            self._store_works(),
+            self._store_recovered(),
             commits=commits,
             read_until=end,
             head=min(self.head, self.position) if is_end else self.head,
             read_at=0.0 if more and not is_end else now + self.options.poll_interval,
-            look_up_at=self.look_up_at if self.is_live else 0.0,
+            load_at=self.load_at if self.is_live else 0.0,
         )
         return state if commits or is_end else state._moved_to(end, None)
 
     def rolled_back(self, error: LogRolledBack) -> Self:
-        """Stop for good: what was handled is not what the log holds."""
+        """Stop for good: the query has handled events that the log no longer contains."""
         named = LogRolledBack(f"query {self.options.name!r}", error.known, error.found)
         named.__cause__ = error
-        return replace(self.gave_up(named), is_known=False)
+        return replace(self.gave_up(named), is_loaded=False)
 
     def gave_up(self, error: EventreeError) -> Self:
-        """Stop for an error that no attempt would change."""
+        """Stop for an error that no further attempt would resolve."""
         return replace(self.lost(), stopped=error)
 
     # --- reports: handling
 
     def delivered(self, outcome: Delivered, now: float) -> Self:
-        """Note what was handled, parked and skipped."""
+        """Note which commits were handled, parked and skipped."""
         position = outcome.position
         if outcome.update is not None:
             state = self.saved(outcome.update, now)
         else:
             state = self._moved_to(position, outcome.handled_since)
             if outcome.parked or outcome.skipped:
-                state = replace(state, parking=outcome.parked, skipping=outcome.skipped, save_at=now)
+                state = replace(state, pending_parked=outcome.parked, pending_skipped=outcome.skipped, save_at=now)
         left = [commit for commit in self.commits if commit.position > position]
-        state = replace(state._store_works(), commits=left, look_up_at=self.look_up_at if self.is_live else 0.0)
+        state = replace(state._store_recovered(), commits=left, load_at=self.load_at if self.is_live else 0.0)
         if self.failure is None or (self.failure.commit is not None and position < self.failure.commit.position):
             return state
         return replace(state, failure=None)
 
     def _moved_to(self, position: int, handled_since: float | None) -> Self:
-        """Move on without storing the checkpoint: that is due soon where something was handled."""
+        """Move on without storing the checkpoint; if commits were handled, that falls due soon."""
         save_at = self.save_at if handled_since is None else min(self.save_at, handled_since + SAVE_WITHIN)
         if save_at < inf and position - self.checkpoint.position >= SAVE_AFTER:
             save_at = 0.0
@@ -411,7 +418,7 @@ class QueryState(Struct, frozen=True):
         return replace(self, position=position, save_at=save_at, settled_position=settled)
 
     def saved(self, update: CheckpointUpdate, now: float) -> Self:
-        """Note that the checkpoint was stored, with all that belongs to it."""
+        """Note that the checkpoint was stored, with the changes to the parked and skipped commits."""
         position = update.checkpoint.position
         state = replace(
             self,
@@ -422,14 +429,14 @@ class QueryState(Struct, frozen=True):
             position=position,
             settled_position=position,
             save_at=inf,
-            parking=(),
-            skipping=0,
+            pending_parked=(),
+            pending_skipped=0,
             skipped=self.skipped + update.skipped,
         )
         if position < self.position:
             state = replace(state, commits=(), read_at=0.0)
         if update.unpark:
-            state = replace(state, look_up_at=0.0)
+            state = replace(state, load_at=0.0)
         if update.park and self.stored is not None:
             stored = replace_fields(self.stored, parked=self.stored.parked + len(update.park))
             state = replace(state, stored=stored, blocked=self.blocked | keys_of(update.park))
@@ -439,13 +446,13 @@ class QueryState(Struct, frozen=True):
         return state
 
     def went_live(self, now: float) -> Self:
-        """Look up whether this version is live now; if not, try again after the polling interval."""
-        return replace(self, look_up_at=0.0, go_live_at=now + self.options.poll_interval)
+        """Check whether this version is live now; if not, try again after the polling interval."""
+        return replace(self, load_at=0.0, go_live_at=now + self.options.poll_interval)
 
     # --- reports: failures
 
     def failed(self, failure: HandlingFailed, now: float) -> Self:
-        """Note that a user's function raised: find the commit that is to blame, try it again, then apply the policy."""
+        """Note that a user's function raised: isolate the failing commit, retry it, and finally apply the policy."""
         is_setup, error, commits = not self.has_lease, failure.error, failure.commits
         state = self.released() if failure.is_uncertain else self
         is_fatal = isinstance(error, _FATAL)
@@ -457,7 +464,7 @@ class QueryState(Struct, frozen=True):
         state = replace(state, failure=Failure(error, attempts, again, commit, is_setup))
         if is_fatal:
             return replace(state, stopped=error)
-        return state if attempts < self.options.max_attempts else state._exhausted(commit, error)
+        return state if attempts < self.options.max_attempts else state._apply_policy(commit, error)
 
     def _attempts_of(self, commit: StoredCommit | None) -> int:
         if self.failure is None:
@@ -466,8 +473,8 @@ class QueryState(Struct, frozen=True):
         is_other = commit is not None and (known is None or known.position != commit.position)
         return 0 if is_other else self.failure.attempts
 
-    def _exhausted(self, commit: StoredCommit | None, error: BaseException) -> Self:
-        """Apply the failure policy to what has failed for the last time."""
+    def _apply_policy(self, commit: StoredCommit | None, error: BaseException) -> Self:
+        """Apply the failure policy after the last attempt."""
         if commit is None:
             return replace(self, stopped=error)
         match self.options.on_failure:
@@ -484,7 +491,7 @@ class QueryState(Struct, frozen=True):
         return replace(self, failure=None, rejected={**self.rejected, commit.position: rejection})
 
     def store_failed(self, error: EventreeError, now: float) -> Self:
-        """Wait for the store; what was under way may have been committed, so claim the checkpoint again then."""
+        """Wait for the store, then claim the checkpoint again, as the failed request may have been committed."""
         failures = self.store_failures + 1
         return replace(
             self.lost(),
@@ -493,13 +500,13 @@ class QueryState(Struct, frozen=True):
             store_error=error,
         )
 
-    def _store_works(self) -> Self:
+    def _store_recovered(self) -> Self:
         return replace(self, store_failures=0, store_retry_at=0.0, store_error=None) if self.store_failures else self
 
-    # --- what an operator wants
+    # --- control
 
     def restarted(self) -> Self:
-        """Return the state of a new incarnation of the actor: it reads everything else from the store."""
+        """Return the initial state of the actor's next incarnation, which reads everything else from the store."""
         return type(self)(
             self.options,
             self.owner,
@@ -512,30 +519,30 @@ class QueryState(Struct, frozen=True):
         )
 
     def stale(self) -> Self:
-        """Look the checkpoint up before anything else."""
-        return replace(self, look_up_at=0.0)
+        """Load the checkpoint before anything else."""
+        return replace(self, load_at=0.0)
 
     def paused(self, *, is_paused: bool = True) -> Self:
-        """Deliver nothing until it is resumed."""
+        """Deliver nothing until the query is resumed."""
         return replace(self, is_paused=is_paused)
 
     def resumed(self) -> Self:
-        """Go on after a pause or a failure; claim the checkpoint again, as much may have happened meanwhile."""
+        """Continue after a pause or a failure; claim the checkpoint again, as it may have moved meanwhile."""
         return replace(self.lost(), failure=None, stopped=None, is_paused=False)
 
     def with_skipped(self, position: int) -> Self:
         """Skip the failing commit.
 
         Raises:
-            InvalidArgument: Another commit fails, or none.
+            InvalidArgument: Another commit is failing, or none.
         """
         commit = self.failure.commit if self.failure is not None else None
         if commit is None or commit.position != position:
-            fails = "nothing fails now" if commit is None else f"it fails at position {commit.position}"
-            raise InvalidArgument("expected_position", f"is {position}, but {fails}; look again before you skip")
+            fails = "no commit is failing" if commit is None else f"the failing commit is at position {commit.position}"
+            raise InvalidArgument("expected_position", f"is {position}, but {fails}; check again before you skip")
         return replace(self, rejected={**self.rejected, position: Rejection("skipped by hand", park=False)})
 
-    # --- what goes into the store, and to handlers
+    # --- values for the store and for handlers
 
     def update(
         self,
@@ -545,24 +552,29 @@ class QueryState(Struct, frozen=True):
         unpark: Sequence[int] = (),
         skipped: int = 0,
     ) -> CheckpointUpdate:
-        """Return what to store, together with what still waits to be parked or counted as skipped.
+        """Return the checkpoint update to store, with the commits that are still to be parked or counted as skipped.
 
         Args:
             position: Everything up to here was handled, parked or skipped; default the position of the query.
             park: Commits to park in addition.
-            unpark: The positions of commits that are parked no longer.
+            unpark: The positions of commits that are no longer parked.
             skipped: How many commits to count as skipped in addition.
         """
         return CheckpointUpdate(
             Checkpoint(self.position if position is None else position, self.fencing_token),
             self.options.lease,
-            park=[*self.parking, *park],
+            park=[*self.pending_parked, *park],
             unpark=unpark,
-            skipped=self.skipping + skipped,
+            skipped=self.pending_skipped + skipped,
         )
 
     def reset_update(self, parked: Sequence[ParkedCommit], head: int) -> CheckpointUpdate:
-        """Return what to store to begin anew, with nothing parked, in a log that ends at the head."""
+        """Return the checkpoint update to start over, with nothing parked.
+
+        Args:
+            parked: All parked commits.
+            head: The last position of the log.
+        """
         position = min(self.options.start or 0, self.position)
         return CheckpointUpdate(
             Checkpoint(position, self.fencing_token),
@@ -571,19 +583,19 @@ class QueryState(Struct, frozen=True):
             replay_until=min(max(self.position, self.replay_until), head),
         )
 
-    def filter(self) -> CommitFilter:
-        """Return what decides which commits the handler gets."""
+    def commit_filter(self) -> CommitFilter:
+        """Return the filter that decides which commits are delivered."""
         return CommitFilter(self.blocked, self.rejected, max(self.options.max_parked - self.parked_count, 0))
 
     def context(self, position: int) -> QueryContext:
-        """Return what a handler may know about its call with the events from a position on."""
+        """Return the query context for a call with the events from a position on."""
         attempt = self.attempts + 1 if position == self.failing_at else 1
         is_replay = not self.is_live or position <= self.replay_until
         return QueryContext(self.options.name, self.options.version, attempt, is_replay=is_replay)
 
     @property
     def attempts(self) -> int:
-        """How often in a row the handler has failed at the same events."""
+        """How often in a row the handler has failed on the same events."""
         return self.failure.attempts if self.failure is not None else 0
 
     @property
@@ -593,5 +605,5 @@ class QueryState(Struct, frozen=True):
 
     @property
     def failing_at(self) -> int:
-        """The position of the commit that fails; 0 if none does."""
+        """The position of the failing commit; 0 if none is failing."""
         return self.failure.commit.position if self.failure is not None and self.failure.commit is not None else 0

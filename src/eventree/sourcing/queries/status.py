@@ -1,4 +1,4 @@
-"""What a handle reports about its query: status, position, lag."""
+"""The values that a handle reports about its query: status, position, lag."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -6,7 +6,7 @@ from enum import Enum
 
 
 class QueryStatus(Enum):
-    """What a query is doing."""
+    """Tell what a query is doing."""
 
     RUNNING = "running"
     """It follows the log."""
@@ -15,7 +15,7 @@ class QueryStatus(Enum):
     WAITING = "waiting"
     """Another process holds the lease; this one takes over when that one stops or its lease expires."""
     BUILDING = "building"
-    """It is a new version that has not read as far as the live one yet; it goes live once it has."""
+    """It is a new version that has not yet read as far as the live one; it goes live once it has."""
     PAUSED = "paused"
     """It was paused."""
     SUPERSEDED = "superseded"
@@ -26,21 +26,21 @@ class QueryStatus(Enum):
 
 @dataclass(frozen=True, slots=True)
 class QueryStats:
-    """The state of a query, in numbers.
+    """Statistics of a query.
 
     Attributes:
         name: The name of the query.
         version: Its version.
         status: What it is doing.
-        is_live: Whether its results count, as far as this process knows.
+        is_live: Whether its version is the live one, as far as this process knows.
         position: Its checkpoint.
-        head: The newest position of the store.
+        head: The position of the store's last event.
         lag_seconds: The age of the oldest event that it has not handled, in seconds; 0 if there is none.
         failures: How often in a row its handler has failed on the same events.
         parked: How many commits are parked.
         skipped: How many commits were skipped in this process.
-        ignored: How many events of unknown types were skipped in this process; a repeated one counts each time.
-        last_error: The last failure, None after a success.
+        ignored: How many events of unknown types were skipped in this process; if skipped again, an event counts again.
+        last_error: The last failure; None after a success.
     """
 
     name: str
@@ -58,17 +58,17 @@ class QueryStats:
 
     @property
     def lag_events(self) -> int:
-        """The number of events of the store that it has not looked at."""
+        """The number of events in the store after its position, including those of types it does not follow."""
         return max(self.head - self.position, 0)
 
 
 @dataclass(frozen=True, slots=True)
 class QueryProgress:
-    """The progress of a query towards a target.
+    """Report the progress of a query towards a target.
 
     Attributes:
         position: Its checkpoint.
-        target: The position it is to reach.
+        target: The position to reach.
     """
 
     position: int
@@ -76,10 +76,10 @@ class QueryProgress:
 
     @property
     def fraction(self) -> float:
-        """Between 0 and 1."""
+        """The share of the log handled, between 0 and 1."""
         return min(self.position / self.target, 1.0) if self.target else 1.0
 
 
 def seconds_since(moment: datetime, now: datetime) -> float:
-    """Return the age of something stored, at least 0, as the clocks of machines differ."""
+    """Return the age of a stored event in seconds; at least 0, as the clocks of machines differ."""
     return max((now - moment).total_seconds(), 0.0)

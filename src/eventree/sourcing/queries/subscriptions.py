@@ -21,19 +21,20 @@ from eventree.sourcing.queries.actor import QueryActor
 from eventree.sourcing.queries.at_least_once import AtLeastOnce, QueryHandler
 from eventree.sourcing.queries.decoding import Decoding
 from eventree.sourcing.queries.delivery import Delivery
-from eventree.sourcing.queries.exactly_once import ExactlyOnce, Steps
+from eventree.sourcing.queries.exactly_once import ExactlyOnce, ProjectionFunctions
 from eventree.sourcing.queries.handle import QueryHandle, QueryPart
 from eventree.sourcing.queries.messages import QueryMessage
 from eventree.sourcing.queries.options import Followed, Options, Partition, QueryOptions
 from eventree.sourcing.queries.state import QueryState
-from eventree.sourcing.queries.worker import Published
+from eventree.sourcing.queries.worker import PublishedState
 from eventree.stores.contract import EventStore, TransactionalStore
 from eventree.stores.forwarding import checked
 
 EventT_contra = TypeVar("EventT_contra", contravariant=True)
 ConnectionT = TypeVar("ConnectionT")
 
-Step: TypeAlias = Callable[[ConnectionT], Awaitable[None]]
+ConnectionFunction: TypeAlias = Callable[[ConnectionT], Awaitable[None]]
+"""An async function that gets the connection of a projection's transaction."""
 
 
 class Subscription(ABC, Generic[EventT_contra]):
@@ -51,7 +52,7 @@ class Subscription(ABC, Generic[EventT_contra]):
 
         Args:
             name: 1 to 255 bytes of UTF-8.
-            follows: The aggregate types whose events it gets; none for the one of its `EventSourcing`.
+            follows: The aggregate types whose events it gets; empty for that of its `EventSourcing`.
             options: See `QueryOptions`.
             partitions: How many workers share the aggregates; default 1.
 
@@ -79,15 +80,15 @@ class Subscription(ABC, Generic[EventT_contra]):
         follows: "Iterable[Followed[EventT_contra]]" = (),
         instrumentation: Instrumentation | None = None,
     ) -> QueryHandle:
-        """Return a handle for this query on a store: run it without an `EventSourcing`, observe it, control it.
+        """Return a handle for this query on a store, to run it without an `EventSourcing`, observe it and control it.
 
         Args:
-            store: Keeps the events and the checkpoint.
-            follows: The aggregate types whose events it gets if it names none itself.
+            store: Holds the events and the checkpoint.
+            follows: The aggregate types whose events it gets if it names none itself; default none.
             instrumentation: Observes the calls of its handler; default none.
 
         Raises:
-            InvalidArgument: No aggregate type is named, or the store has no tables for a projection.
+            InvalidArgument: No aggregate type is named, or the store cannot run a projection.
         """
         owner, store, observer = _new_owner(), checked(store), guarded(instrumentation)
         parts = [self._part(options, store, self._follows or follows, owner, observer) for options in self._parts]
@@ -103,7 +104,7 @@ class Subscription(ABC, Generic[EventT_contra]):
     ) -> QueryPart:
         decoding: Decoding[EventT_contra] = Decoding(follows, ignore_unknown=options.ignore_unknown)
         delivery = self._delivery(options, store, decoding, instrumentation)
-        published = Published(QueryState(options, owner, delivery.recheck_after))
+        published = PublishedState(QueryState(options, owner, delivery.recheck_after))
         id = options.key[0] if self.version == 1 else options.key
         spec: ChildSpec[QueryMessage, int] = ChildSpec(
             id=id,
@@ -118,17 +119,15 @@ class Subscription(ABC, Generic[EventT_contra]):
         """Return this query on a store as a child of your own supervisor: `handle(store).child_spec()`.
 
         Args:
-            store: Keeps the events and the checkpoint.
-            instrumentation: Observes the calls of its handler; default none. For restarts, give your supervisor
-                `on_event=report_restarts(instrumentation)`.
+            store: Holds the events and the checkpoint.
+            instrumentation: Observes the calls of its handler; default none. To observe restarts too, create your
+                supervisor with `on_event=report_restarts(instrumentation)`.
 
         Raises:
             InvalidArgument: See `handle`.
         """
         if not self._follows:
-            raise InvalidArgument(
-                "follows", "is required outside of an EventSourcing: name the aggregate types to follow"
-            )
+            raise InvalidArgument("follows", "is required outside an EventSourcing: name the aggregate types to follow")
         return self.handle(store, instrumentation=instrumentation).child_spec()
 
     @abstractmethod
@@ -139,16 +138,16 @@ class Subscription(ABC, Generic[EventT_contra]):
         decoding: "Decoding[EventT_contra]",
         instrumentation: GuardedInstrumentation | None,
     ) -> Delivery:
-        """Return how events reach the user's function."""
+        """Return the delivery of commits to the user's function."""
 
 
 class Query(Subscription[EventT_contra]):
-    """A subscription that feeds a read model: a function gets every commit, in the order of the log, at least once.
+    """A subscription that feeds a read model: its function gets every commit, in log order, at least once.
 
     The checkpoint is stored after the function has returned, so a crash repeats the last commits: at most 0.1 s or 500
     positions of them. Make the function idempotent, for example by setting values instead of adding to them, or use a
-    `Projection`. Commands that it executes get the commit's id as their `causation_id`; give them a `command_id` made
-    from it, and they take effect once.
+    `Projection`. Commands that it executes get the commit's id as their `causation_id`; to make them take effect once,
+    give them a `command_id` derived from it.
     """
 
     def __init__(
@@ -163,13 +162,13 @@ class Query(Subscription[EventT_contra]):
         """Describe a query.
 
         Args:
-            name: Its name and that of its checkpoint, unique in a store; 1 to 255 bytes of UTF-8.
+            name: The name of the query and of its checkpoint, unique in a store; 1 to 255 bytes of UTF-8.
             handler: Called with `(aggregate_id, events)`; sync or async. If it raises, it gets the same events again
-                after a while; see `on_failure`. Inside, `query_context()` returns more.
-            follows: The aggregate types whose events it gets; default the one of its `EventSourcing`.
+                after a while; see `on_failure`. Inside, `query_context()` describes the call.
+            follows: The aggregate types whose events it gets; default that of its `EventSourcing`.
             partitions: How many workers share the aggregates; default 1. Each has its own checkpoint and lease, so
-                that several processes can share the work. Order is kept within each aggregate. With another number
-                the query starts over, since no checkpoint says how far each aggregate is.
+                that several processes can share the work. Order is kept within each aggregate. If you change the
+                number, the query starts over, because the old checkpoints do not apply to the new partitions.
             **options: See `QueryOptions`.
 
         Raises:
@@ -193,7 +192,7 @@ class Projection(Subscription[EventT_contra]):
     """A read model in tables of the store's own database: rows and checkpoint are committed together, exactly once.
 
     It runs on `SQLiteStore` and `PostgresStore`. Its functions get the driver's own connection (aiosqlite's or
-    asyncpg's) inside of a transaction, and leave `BEGIN`, `COMMIT` and `ROLLBACK` to the library. On SQLite the
+    asyncpg's) inside a transaction, and must leave `BEGIN`, `COMMIT` and `ROLLBACK` to the library. On SQLite the
     transaction holds the write lock, so keep it short and wait for nothing else in it. It cannot execute commands.
     """
 
@@ -202,23 +201,25 @@ class Projection(Subscription[EventT_contra]):
         name: str,
         project: Callable[[ConnectionT, Sequence[EventEnvelope[EventT_contra]]], Awaitable[None]],
         *,
-        setup: Step[ConnectionT] | None = None,
-        swap: Step[ConnectionT] | None = None,
-        clear: Step[ConnectionT] | None = None,
+        setup: ConnectionFunction[ConnectionT] | None = None,
+        swap: ConnectionFunction[ConnectionT] | None = None,
+        clear: ConnectionFunction[ConnectionT] | None = None,
         follows: "Iterable[Followed[EventT_contra]]" = (),
         **options: Unpack[QueryOptions],
     ) -> None:
         """Describe a projection.
 
         Args:
-            name: Its name and that of its checkpoint, unique in a store; 1 to 255 bytes of UTF-8.
+            name: The name of the projection and of its checkpoint, unique in a store; 1 to 255 bytes of UTF-8.
             project: Async, called with `(connection, events)`: the events of one or more whole commits, at most 1,000
                 events unless one commit has more. If it raises, nothing of the batch is stored, and the commits are
                 delivered one by one; see `on_failure`.
-            setup: Async, called with the connection once per name and version, before the first event: create tables.
-            swap: Async, called with the connection once, when this version goes live: rename tables, drop old ones.
-            clear: Async, called with the connection by `reset`: empty the tables.
-            follows: The aggregate types whose events it gets; default the one of its `EventSourcing`.
+            setup: Async, called with the connection once per name and version, before the first event, to create
+                tables; default none.
+            swap: Async, called with the connection once, when this version goes live, to rename or drop tables; default
+                none.
+            clear: Async, called with the connection by `reset`, to empty the tables; default none.
+            follows: The aggregate types whose events it gets; default that of its `EventSourcing`.
             **options: See `QueryOptions`.
 
         Raises:
@@ -226,10 +227,10 @@ class Projection(Subscription[EventT_contra]):
         """
         super().__init__(name, follows, options)
         _check_async("project", project, "connection", "events")
-        for role, step in (("setup", setup), ("swap", swap), ("clear", clear)):
-            if step is not None:
-                _check_async(role, step, "connection")
-        self._steps = Steps(project, setup, swap, clear)
+        for role, function in (("setup", setup), ("swap", swap), ("clear", clear)):
+            if function is not None:
+                _check_async(role, function, "connection")
+        self._functions = ProjectionFunctions(project, setup, swap, clear)
 
     def _delivery(
         self,
@@ -242,7 +243,7 @@ class Projection(Subscription[EventT_contra]):
             raise InvalidArgument(
                 "store", f"{store!r} has no tables for {self!r}; use SQLiteStore or PostgresStore, or a Query"
             )
-        return ExactlyOnce(self._steps, store, options, decoding, instrumentation)
+        return ExactlyOnce(self._functions, store, options, decoding, instrumentation)
 
 
 def _has_transactions(store: EventStore) -> TypeGuard[TransactionalStore[Any]]:
@@ -260,7 +261,7 @@ def _check_callable(role: str, function: object, *parameters: str) -> None:
     if not callable(function):
         raise InvalidArgument(role, f"{shape}, got {function!r}")
     if isasyncgenfunction(function) or isgeneratorfunction(function):
-        raise InvalidArgument(role, f"{shape} without yield, which would not run it")
+        raise InvalidArgument(role, f"{shape} without yield: calling a generator does not run it")
     try:
         found = signature(function)
     except ValueError:  # some builtin functions have none
@@ -276,4 +277,4 @@ def _check_async(role: str, function: object, *parameters: str) -> None:
     _check_callable(role, function, *parameters)
     plain = function if isroutine(function) else getattr(function, "func", type(function).__call__)
     if not iscoroutinefunction(unwrap(plain)) and not iscoroutinefunction(function):
-        raise InvalidArgument(role, "must be declared with `async def`: what it does on the connection is awaited")
+        raise InvalidArgument(role, "must be declared with `async def`, to await the connection's methods")

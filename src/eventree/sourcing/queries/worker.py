@@ -1,4 +1,4 @@
-"""Do what the state of a query asks for, and report what came of it."""
+"""Carry out the requests of a query's state, and report their outcomes to it."""
 
 import asyncio
 import logging
@@ -25,7 +25,7 @@ from eventree.sourcing.queries.requests import (
     Claim,
     Deliver,
     GoLive,
-    LookUp,
+    LoadCheckpoint,
     Read,
     Release,
     Renew,
@@ -40,26 +40,26 @@ logger = logging.getLogger("eventree")
 
 
 @dataclass(slots=True)
-class Published:
-    """Where a worker shows its state to its handles; it outlives the actor's restarts."""
+class PublishedState:
+    """Share a worker's state with the query's handles; it outlives restarts of the actor."""
 
     state: QueryState
 
 
 @dataclass(slots=True)
 class Retry:
-    """A pass over parked commits.
+    """Track one pass of delivering parked commits again.
 
     Attributes:
-        aggregate_id: Only those of this aggregate; None for all.
-        after: Up to this position all were looked at.
-        worked: How many worked.
-        failed: Aggregates of which one failed again, so that their later ones have to wait.
+        aggregate_id: Deliver only those of this aggregate; None for all.
+        after: The position of the last parked commit that this pass has covered.
+        handled: The number of commits handled.
+        failed: Aggregates of which a commit failed again, so that their later ones stay parked.
     """
 
     aggregate_id: str | None
     after: int = 0
-    worked: int = 0
+    handled: int = 0
     failed: set[Key] = field(default_factory=set[Key])
 
 
@@ -67,22 +67,22 @@ class QueryWorker:
     """Carry out the requests of a `QueryState` on a store and a delivery.
 
     Attributes:
-        state: What is known of the query now.
-        heard_of: The newest position that the store has told of since the state was told; 0 for none. It is apart from
-            the state since the store may tell of it while a request is carried out.
+        state: The current state of the query.
+        notified_head: The highest position that the store has announced and the state has not been given yet; 0 for
+            none. It is kept apart from the state because the store may announce it while a request is carried out.
     """
 
-    def __init__(self, store: EventStore, types: Sequence[str], delivery: Delivery, published: Published) -> None:
-        """Begin anew where the last incarnation left off.
+    def __init__(self, store: EventStore, types: Sequence[str], delivery: Delivery, published: PublishedState) -> None:
+        """Start from what the last incarnation has published.
 
         Args:
-            store: Has the log and the checkpoint.
+            store: Holds the log and the checkpoint.
             types: The aggregate types whose events the query follows.
-            delivery: Hands commits to the user's function.
-            published: Has the state of the last incarnation; shows this one's.
+            delivery: Delivers commits to the user's function.
+            published: Holds the state of the last incarnation, and is updated with this one's.
         """
         self.state: QueryState = published.state.restarted()
-        self.heard_of = 0
+        self.notified_head = 0
         self._store = store
         self._types = types
         self._delivery = delivery
@@ -92,28 +92,28 @@ class QueryWorker:
         self.publish()
 
     def publish(self) -> None:
-        """Show the state to the handles."""
+        """Publish the state to the handles."""
         self._published.state = self.state
 
     async def turn(self, *, save: bool) -> float | None:
-        """Do what there is to do, up to the first delivery and what it leads to.
+        """Carry out requests up to the first delivery, and those that follow from it.
 
         Args:
-            save: Whether a caller waits for the checkpoint to be stored.
+            save: Whether a caller is waiting for the checkpoint to be stored.
 
         Returns:
-            The seconds after which there is more to do; None if only a message can bring more.
+            How long to wait before the next turn, in seconds; None to wait for a message.
         """
         has_delivered = False
         while True:
-            if self.heard_of:
-                self.state, self.heard_of = self.state.heard_of(self.heard_of), 0
+            if self.notified_head:
+                self.state, self.notified_head = self.state.notified(self.notified_head), 0
             request = self.state.next(self._now(), save=save)
             if isinstance(request, Wait):
                 return request.seconds
             if isinstance(request, Read | Deliver):
                 if has_delivered:
-                    return 0.0  # messages first
+                    return 0.0  # the actor handles its messages before the next delivery
                 has_delivered = isinstance(request, Deliver)
             try:
                 await self._carry_out(request)
@@ -121,7 +121,7 @@ class QueryWorker:
                 self._report(error)
 
     def _report(self, error: HandlingFailed | EventreeError) -> None:
-        """Report to the state what went wrong, and log what comes of it."""
+        """Report an error to the state, and log the consequences."""
         before, now = self.state, self._now()
         match error:
             case HandlingFailed():
@@ -146,10 +146,10 @@ class QueryWorker:
                     self.state = state.claimed(await self._delivery.claim(lease), now)
                 except CheckpointHeld as held:
                     self.state = state.leased_elsewhere(held.seconds, now)
-            case LookUp():
-                await self._look_up()
-            case Renew(fence):
-                self.state = state.renewed(await store.renew_checkpoint(*self._key, fence, state.options.lease), now)
+            case LoadCheckpoint():
+                await self._load_checkpoint()
+            case Renew(token):
+                self.state = state.renewed(await store.renew_checkpoint(*self._key, token, state.options.lease), now)
             case Read(after, limit):
                 page = await store.read(after, limit, self._types, live=True)
                 self.state = self.state.page_read(commits_of(page.events), page.position, now, more=page.more)
@@ -172,19 +172,23 @@ class QueryWorker:
             case _ as never:
                 assert_never(never)
 
-    async def _look_up(self) -> None:
+    async def _load_checkpoint(self) -> None:
         now = self._now()
         stored = await self._store.load_checkpoint(*self._key)
         parked: Sequence[ParkedCommit] = ()
         if stored is not None and stored.parked:
             parked = await self._store.load_parked(*self._key, limit=stored.parked)
         was_superseded = self.state.superseded
-        self.state = self.state.looked_up(stored, parked, now)
+        self.state = self.state.checkpoint_loaded(stored, parked, now)
         if self.state.superseded is not was_superseded:
             logger.info("%s", self.state.superseded)
 
     async def save(self, update: CheckpointUpdate | None = None) -> None:
-        """Store the checkpoint; by default where the query stands, if something was handled since it was stored."""
+        """Store the checkpoint.
+
+        Args:
+            update: The update to store; default the pending one, if commits were handled since the last was stored.
+        """
         if update is None:
             if not self.state.is_unsaved:
                 return
@@ -192,12 +196,16 @@ class QueryWorker:
         try:
             await self._store.save_checkpoint(*self._key, update)
         except BaseException:
-            self.state = self.state.released()  # it is unknown whether that took place
+            self.state = self.state.released()  # it is unknown whether the checkpoint was stored
             raise
         self.state = self.state.saved(update, self._now())
 
     async def release(self, *, keep: bool = False) -> None:
-        """Store where the query stands, and let other workers take over at once, unless the lease is to be kept."""
+        """Store the checkpoint and release the lease, so that another worker can take over at once.
+
+        Args:
+            keep: Whether to keep the lease in the store until it expires; default False.
+        """
         if self.state.has_lease:
             with suppress(EventStoreError):
                 if self.state.position != self.state.checkpoint.position:
@@ -208,13 +216,13 @@ class QueryWorker:
 
     @contextmanager
     def _renewing(self) -> Generator[None, None, None]:
-        """Extend the lease while a user's function takes long."""
-        loop, fence, interval = asyncio.get_running_loop(), self.state.fencing_token, self.state.options.lease / 3
+        """Return a context manager that renews the lease while a user's function runs."""
+        loop, token, interval = asyncio.get_running_loop(), self.state.fencing_token, self.state.options.lease / 3
 
         async def renew() -> None:
             while True:
-                with suppress(EventStoreError):  # the next move of the checkpoint tells
-                    await self._store.renew_checkpoint(*self._key, fence, self.state.options.lease)
+                with suppress(EventStoreError):  # storing the checkpoint will show whether the lease is lost
+                    await self._store.renew_checkpoint(*self._key, token, self.state.options.lease)
                 await asyncio.sleep(interval)
 
         tasks: list[asyncio.Task[None]] = []
@@ -224,15 +232,15 @@ class QueryWorker:
         finally:
             timer.cancel()
             for task in tasks:
-                task.cancel()  # a late one does no harm, as it moves nothing
+                task.cancel()  # without waiting: a renewal that still arrives is harmless, as it moves nothing
 
-    # --- what operators want; each returns once it is done
+    # --- control; each method returns once its effect is stored
 
     async def acquire(self) -> None:
-        """Make sure that this worker has the lease.
+        """Make sure that this worker holds the lease.
 
         Raises:
-            QueryLeasedElsewhere: Another worker has it.
+            QueryLeasedElsewhere: Another worker holds it.
             EventStoreError: The store failed.
             HandlingFailed: The projection's `setup` raised.
         """
@@ -243,10 +251,10 @@ class QueryWorker:
             raise QueryLeasedElsewhere(self.state.options.name)
 
     async def acquire_live(self) -> None:
-        """Make sure of the lease, and that no newer version is live.
+        """Make sure that this worker holds the lease and no newer version is live.
 
         Raises:
-            QuerySuperseded: One is.
+            QuerySuperseded: A newer version is live.
             QueryLeasedElsewhere, EventStoreError, HandlingFailed: See `acquire`.
         """
         await self.acquire()
@@ -260,7 +268,7 @@ class QueryWorker:
     async def pause(self) -> None:
         """Deliver nothing until `resume`, and keep the lease meanwhile."""
         self.state = self.state.paused()
-        with suppress(*TRANSIENT_ERRORS):  # it is paused all the same, and claims the lease when the store is back
+        with suppress(*TRANSIENT_ERRORS):  # it stays paused, and claims the lease once the store is available again
             try:
                 await self.acquire()
             except QueryLeasedElsewhere:
@@ -269,26 +277,28 @@ class QueryWorker:
             await self.save()
 
     async def resume(self) -> None:
-        """Go on after a pause or a failure."""
+        """Continue after a pause or a failure."""
         self.refuse_superseded()
-        with suppress(EventStoreError):  # what is not stored is handled again
+        with suppress(EventStoreError):  # commits that are not stored as handled are delivered again
             await self.save()
         self.state = self.state.resumed()
 
     async def skip(self, position: int) -> None:
-        """Skip the failing commit, if it is at this position, and go on.
+        """Skip the failing commit, if it is at this position, and continue.
 
         Raises:
-            InvalidArgument: It is not.
+            InvalidArgument: Another commit is failing, or none.
         """
         await self.acquire_live()
         self.state = self.state.with_skipped(position)
         await self.resume()
 
     async def reset(self) -> None:
-        """Begin anew where the query began, or at the beginning of the log if it began at its end."""
+        """Start over where the query started, or at the beginning of the log if it started at its end."""
         await self.acquire_live()
-        await self.save(self.state.update())  # so that a reset whose answer is lost can be told from none
+        # Stored even if nothing is pending: should the answer to the reset be lost, the next claim can then tell from
+        # the checkpoint whether the reset took place.
+        await self.save(self.state.update())
         parked: list[ParkedCommit] = []
         while page := await self._store.load_parked(*self._key, after=parked[-1].position if parked else 0):
             parked += page
@@ -297,43 +307,43 @@ class QueryWorker:
             with self._renewing():
                 await self._delivery.reset(self.state, update)
         except HandlingFailed:
-            self.state = self.state.released()  # its transaction may have been committed all the same
+            self.state = self.state.released()  # the transaction may have been committed all the same
             raise
         self.state = self.state.saved(update, self._now())
         await self.resume()
 
     async def drop_parked(self, position: int) -> None:
-        """Forget a parked commit.
+        """Discard a parked commit.
 
         Raises:
-            InvalidArgument: None is parked at this position.
+            InvalidArgument: No commit is parked at this position.
         """
         await self.acquire_live()
         if not await self._is_parked(position):
             raise InvalidArgument("position", f"no commit is parked at {position}; parked() lists them")
         await self._update(unpark=[position])
-        await self._look_up()
+        await self._load_checkpoint()
 
     async def retry(self, retry: Retry) -> bool:
-        """Deliver parked commits again, in order, for one turn; return whether all were tried that can be."""
+        """Deliver parked commits again, in order, for one turn; return whether the pass is complete."""
         await self.acquire_live()
-        over = self._now() + MAX_TURN_SECONDS
+        deadline = self._now() + MAX_TURN_SECONDS
         while page := await self._store.load_parked(*self._key, after=retry.after, limit=100):
             for parked in page:
                 key = key_of(parked)
                 if retry.aggregate_id in {None, parked.aggregate_id} and key not in retry.failed:
                     if await self._deliver_parked(parked):
-                        retry.worked += 1
+                        retry.handled += 1
                     else:
                         retry.failed.add(key)
                 retry.after = parked.position
-                if self._now() >= over:
+                if self._now() >= deadline:
                     return False
-        await self._look_up()
+        await self._load_checkpoint()
         return True
 
     async def _deliver_parked(self, parked: ParkedCommit) -> bool:
-        """Deliver a parked commit; return whether that worked, and park it again with the new reason if not."""
+        """Deliver a parked commit; return whether it was handled, or else store the new reason with it."""
         if self._now() - self.state.confirmed_at > self.state.recheck_after:
             await self.acquire()
         commit = await self._read_parked(parked)
@@ -344,7 +354,7 @@ class QueryWorker:
             if failure.is_uncertain:
                 self.state = self.state.released()
             await self.acquire()
-            if not await self._is_parked(parked.position):  # it took place after all
+            if not await self._is_parked(parked.position):  # the transaction was committed after all
                 return True
             await self._update(park=[replace(parked, reason=reason_of(failure.error))])
             return False
@@ -365,17 +375,17 @@ class QueryWorker:
         return any(parked.position == position for parked in page)
 
     async def _update(self, *, park: Sequence[ParkedCommit] = (), unpark: Sequence[int] = ()) -> None:
-        """Change what is parked, and store where the query stands with it."""
+        """Add or remove parked commits, and store the checkpoint with that."""
         await self.save(self.state.update(park=park, unpark=unpark))
 
     def forget_lease(self, error: EventreeError) -> None:
-        """Claim the checkpoint again after an error that leaves open who has it."""
+        """Claim the checkpoint again after an error that leaves open whether this worker still holds the lease."""
         if isinstance(error, (CheckpointFenced, *TRANSIENT_ERRORS)):
             self.state = self.state.lost()
 
 
 def _log_change(before: QueryState, after: QueryState, error: BaseException) -> None:
-    """Log what is tried again, was given up, or stopped the query because of an error."""
+    """Log the consequences of an error: a retry, a commit skipped or parked, or the end of the query."""
     name, failure = after.options.name, after.failure
     raised = error.error if isinstance(error, HandlingFailed) else error
     if after.stopped is not None and before.stopped is None:
@@ -385,7 +395,7 @@ def _log_change(before: QueryState, after: QueryState, error: BaseException) -> 
     elif len(after.rejected) > len(before.rejected):
         position = max(after.rejected.keys() - before.rejected.keys())
         policy = after.options.on_failure.value
-        logger.error("query %s: %s what failed at position %d", name, policy, position, exc_info=raised)
+        logger.error("query %s: commit at position %d failed, policy: %s", name, position, policy, exc_info=raised)
     elif failure is not None and failure is not before.failure:
         where = "before the first event" if failure.commit is None else f"at position {failure.commit.position}"
         logger.warning(

@@ -1,1 +1,1 @@
-"""Snapshots, written in the background: when they are due, their stored form, and the actor that writes them."""
+"""Snapshots, written in the background: their schedule, their stored form, and the actor that writes them."""

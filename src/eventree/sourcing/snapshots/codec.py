@@ -22,8 +22,8 @@ class SnapshotCodec(Generic[StateT]):
     Attributes:
         name: The name of the aggregate type.
         state_version: The version of the stored form. It changes with the fields of the state, the versions of its
-            classes and of the events, and the `state_version` of the aggregate type, so that code never finds the
-            snapshots of other code.
+            classes and of the events, and the `state_version` of the aggregate type, so that code never loads a
+            snapshot that other code has written.
     """
 
     def __init__(self, aggregate_type: AggregateType[StateT, CommandT, EventT, ErrorT]) -> None:
@@ -43,12 +43,12 @@ class SnapshotCodec(Generic[StateT]):
         self.state_version = f"{self._states.fingerprint}-{classes:08x}-{aggregate_type.state_version}"
 
     def encode(self, aggregate_id: str, state: StateT, sequence: int) -> StoredSnapshot:
-        """Return a snapshot of an aggregate, taken now.
+        """Return the stored form of a snapshot taken now.
 
         Args:
             aggregate_id: The aggregate.
             state: Its state.
-            sequence: The sequence of the last event that is in it.
+            sequence: The sequence of the last event that the state includes.
 
         Raises:
             EventNotEncodable: The state does not match its classes, or is larger than 1 MiB.
@@ -60,12 +60,12 @@ class SnapshotCodec(Generic[StateT]):
         return replace(stored, checksum=checksum_of(stored))
 
     def decode(self, stored: StoredSnapshot) -> Snapshot[StateT]:
-        """Return the snapshot of a stored one.
+        """Return the snapshot of a stored form.
 
         Raises:
             EventNotDecodable: It is damaged, or does not fit the code.
         """
-        version = self._versions.get(stored.state_type, 1)  # a snapshot of another version is not found
+        version = self._versions.get(stored.state_type, 1)  # the store only returns snapshots of this `state_version`
         if stored.checksum != checksum_of(stored):
             raise EventNotDecodable(stored.state_type, version, "its checksum is wrong")
         state = self._states.decode(stored.state_type, version, stored.payload)
@@ -73,6 +73,6 @@ class SnapshotCodec(Generic[StateT]):
 
 
 def checksum_of(stored: StoredSnapshot) -> int:
-    """Return the checksum of everything in a snapshot that matters to the state."""
+    """Return the checksum of everything in a stored snapshot that the state depends on."""
     place = (stored.aggregate_type, stored.aggregate_id, stored.state_version, stored.state_type, str(stored.sequence))
     return zlib.crc32("\0".join((*place, stored.payload)).encode(errors="surrogatepass"))

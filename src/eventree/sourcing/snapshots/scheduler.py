@@ -21,10 +21,10 @@ class NewestSnapshot:
     """Describe the newest snapshot of an aggregate, as far as this process knows.
 
     Attributes:
-        sequence: The sequence of the last event in it; 0 if there is none.
-        replay_seconds: How long it took to decode and apply the events after it when the aggregate was loaded; 0 if the
-            snapshot was taken since.
-        is_unusable: Whether the stored snapshot could not be used, so that the next commit is to replace it.
+        sequence: The sequence of the last event that it includes; 0 if there is no snapshot.
+        replay_seconds: How long it took to decode and apply the events after it when the aggregate was loaded, in
+            seconds; 0 if the snapshot was taken since.
+        is_unusable: Whether the stored snapshot could not be used, so that the next commit should replace it.
     """
 
     sequence: int = 0
@@ -37,7 +37,7 @@ UNUSABLE_SNAPSHOT: Final = NewestSnapshot(is_unusable=True)
 
 
 class SnapshotScheduler(Generic[StateT]):
-    """Ask the policy after each commit, and hand the snapshots that are due to the writer."""
+    """Ask the policy after each commit whether a snapshot is due, and send those that are to the writer."""
 
     def __init__(
         self,
@@ -62,7 +62,7 @@ class SnapshotScheduler(Generic[StateT]):
     def schedule_if_due(
         self, aggregate_id: str, state: StateT, sequence: int, newest: NewestSnapshot
     ) -> NewestSnapshot:
-        """Hand a snapshot of an aggregate to the writer, if one is due.
+        """Send a snapshot of an aggregate to the writer, if one is due.
 
         A failure is counted and logged, never raised: the command has been stored already.
 
@@ -73,16 +73,16 @@ class SnapshotScheduler(Generic[StateT]):
             newest: Its newest snapshot so far.
 
         Returns:
-            Its newest snapshot now. One that was due and dropped counts too: under load, the next is soon enough.
+            Its newest snapshot now. A dropped one counts as taken: under load, it is enough to take the next one.
         """
         if not sequence or not self._is_due(aggregate_id, sequence, newest):
             return newest
-        if not self._writer.mailbox.has_room:  # encoding it in vain would only add to the load
+        if not self._writer.mailbox.has_room:  # encoding a snapshot just to drop it would only add to the load
             self._counters.snapshots_dropped += 1
             return NewestSnapshot(sequence)
         try:
             self._writer.tell(self._codec.encode(aggregate_id, state, sequence))
-        except Exception as error:  # noqa: BLE001 - whatever is wrong with the state, its events are stored
+        except Exception as error:  # noqa: BLE001 - the events are stored, so no error may fail the command
             self._drop(aggregate_id, sequence, error)
         return NewestSnapshot(sequence)
 
@@ -97,5 +97,5 @@ class SnapshotScheduler(Generic[StateT]):
     def _drop(self, aggregate_id: str, sequence: int, error: Exception) -> None:
         self._counters.snapshots_dropped += 1
         logger.warning(
-            "%s %r: no snapshot at sequence %d: %s", self._codec.name, aggregate_id, sequence, error_text(error)
+            "%s %r: no snapshot taken at sequence %d: %s", self._codec.name, aggregate_id, sequence, error_text(error)
         )

@@ -11,8 +11,8 @@ from eventree.stores.contract import EventStore, StoredSnapshot
 
 logger = logging.getLogger("eventree")
 
-MAX_BYTES: Final = 1024 * 1024
-"""Characters of JSON after which a transaction ends: on a store with one writer, commands wait for it."""
+MAX_CHARACTERS: Final = 1024 * 1024
+"""Characters of JSON after which a transaction ends, because commands wait for it on a store with a single writer."""
 
 
 class SnapshotWriter(Actor[StoredSnapshot, None]):
@@ -24,8 +24,8 @@ class SnapshotWriter(Actor[StoredSnapshot, None]):
         """Create a writer.
 
         Args:
-            store: Where to save.
-            counters: Counts snapshots that were written or dropped.
+            store: Stores the snapshots.
+            counters: Counts snapshots written and dropped.
         """
         self._store = store
         self._counters = counters
@@ -40,7 +40,7 @@ class SnapshotWriter(Actor[StoredSnapshot, None]):
     async def _save(self, snapshots: Sequence[StoredSnapshot]) -> None:
         try:
             await self._store.save_snapshots(snapshots)
-        except Exception as error:  # noqa: BLE001 - snapshots are optional: no failure of theirs may stop the system
+        except Exception as error:  # noqa: BLE001 - snapshots are optional: no failure may crash the actor
             self._counters.snapshots_dropped += len(snapshots)
             logger.warning("%d snapshots were not written: %s", len(snapshots), error_text(error))
         else:
@@ -48,13 +48,13 @@ class SnapshotWriter(Actor[StoredSnapshot, None]):
 
 
 def _batches(snapshots: Iterable[StoredSnapshot]) -> Iterator[Sequence[StoredSnapshot]]:
-    """Divide snapshots into transactions of about `MAX_BYTES`."""
+    """Divide snapshots into transactions of about `MAX_CHARACTERS`."""
     batch: list[StoredSnapshot] = []
     size = 0
     for snapshot in snapshots:
         batch.append(snapshot)
         size += len(snapshot.payload)
-        if size >= MAX_BYTES:
+        if size >= MAX_CHARACTERS:
             yield batch
             batch, size = [], 0
     if batch:
