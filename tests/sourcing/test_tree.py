@@ -1,6 +1,7 @@
 """A system as a part of the user's own tree: `child_spec()`."""
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -13,6 +14,8 @@ from eventree import (
     Err,
     EventSourcing,
     EventStore,
+    InvalidArgument,
+    MemoryStore,
     Ok,
     SnapshotConfig,
     Strategy,
@@ -186,3 +189,21 @@ async def test_commands_wait_while_their_actor_restarts() -> None:
         commands: list[tuple[str, Command]] = [("a", add(number)) for number in range(1_030)]
         got = await system.execute_many(commands)
         assert [isinstance(answer, Ok) for answer in got] == [False] * 1_024 + [True] * 6
+
+
+@pytest.mark.parametrize(
+    ("arguments", "name"),
+    [(("ledger", MemoryStore()), "aggregate_type"), ((ledger, MemoryStore), "store"), ((ledger, object()), "store")],
+)
+def test_what_is_no_aggregate_type_or_no_store_is_refused_where_it_is_given(arguments: Any, name: str) -> None:
+    with pytest.raises(InvalidArgument, match=name):
+        EventSourcing(*arguments)
+
+
+async def test_a_single_name_to_wait_for_is_refused_before_anything_is_stored() -> None:
+    async with MemoryStore() as store, EventSourcing(ledger, store) as system:
+        answer = await system.execute("a", add(1), wait_for="balances")
+        assert isinstance(answer, Err)
+        assert isinstance(answer.error, InvalidArgument)
+        assert "['balances']" in str(answer.error)
+        assert await store.head() == 0

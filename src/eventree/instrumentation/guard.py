@@ -8,6 +8,7 @@ from functools import partial
 from types import TracebackType
 from typing import Final, Self, TypeVar
 
+from eventree.errors import InvalidArgument
 from eventree.instrumentation.context import CARRIED
 from eventree.instrumentation.protocol import (
     ActorRestart,
@@ -35,8 +36,18 @@ class GuardedInstrumentation(Instrumentation):
 
     @classmethod
     def of(cls, instrumentation: Instrumentation) -> Self:
-        """Wrap an instrumentation, unless it is wrapped already."""
-        return instrumentation if isinstance(instrumentation, cls) else cls(instrumentation)
+        """Validate an instrumentation and wrap it, unless it is wrapped already.
+
+        Raises:
+            InvalidArgument: It lacks a method.
+        """
+        if isinstance(instrumentation, cls):
+            return instrumentation
+        if isinstance(instrumentation, type) or not isinstance(instrumentation, Instrumentation):
+            raise InvalidArgument(
+                "instrumentation", f"must have the methods of Instrumentation, got {instrumentation!r}"
+            )
+        return cls(instrumentation)
 
     def command(self, command: CommandExecution, /) -> AbstractContextManager[None]:
         """See `Instrumentation`."""

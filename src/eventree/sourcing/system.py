@@ -10,15 +10,15 @@ from eventree.actors import ChildSpec, Supervisor
 from eventree.domain.aggregate import Aggregate, AggregateType
 from eventree.domain.events import EventEnvelope
 from eventree.domain.snapshots import Snapshot, SnapshotPolicy, check_snapshot_policy
-from eventree.errors import EventreeError
+from eventree.errors import EventreeError, InvalidArgument
 from eventree.errors.arguments import check_count, check_positive
 from eventree.instrumentation import Instrumentation
+from eventree.instrumentation.guard import GuardedInstrumentation
 from eventree.result import Err, Result
 from eventree.sourcing.commands.answers import as_result, log_failure, wait_for_queries, with_timeout
 from eventree.sourcing.commands.load import AggregateReader
 from eventree.sourcing.commands.observed import ObservedCommands
 from eventree.sourcing.commands.requests import CommandEnvelope, CommandId, CommandResult, make_request, make_requests
-from eventree.sourcing.guarded import guarded
 from eventree.sourcing.queries.context import refuse_in_transaction
 from eventree.sourcing.queries.handle import QueryHandle
 from eventree.sourcing.queries.subscriptions import Subscription
@@ -67,6 +67,8 @@ class EventSourcing(Generic[StateT, CommandT, EventT, ErrorT]):
         Raises:
             InvalidArgument: An argument is invalid.
         """
+        if not isinstance(aggregate_type, AggregateType):
+            raise InvalidArgument("aggregate_type", f"must be an AggregateType, got {aggregate_type!r}")
         check_count("cache_size", cache_size)
         check_count("mailbox_size", mailbox_size)
         if snapshots is not None:
@@ -74,7 +76,7 @@ class EventSourcing(Generic[StateT, CommandT, EventT, ErrorT]):
         self._type = aggregate_type
         self._store = store = checked(store)
         self._root: Supervisor | None = None
-        observer = guarded(instrumentation)
+        observer = None if instrumentation is None else GuardedInstrumentation.of(instrumentation)
         self._tree = Tree(
             aggregate_type,
             store,
@@ -160,6 +162,8 @@ class EventSourcing(Generic[StateT, CommandT, EventT, ErrorT]):
         began = asyncio.get_running_loop().time()
         try:
             refuse_in_transaction("execute")
+            if isinstance(wait_for, str):
+                raise InvalidArgument("wait_for", f"must be a list of names, such as [{wait_for!r}]")
             names = [self.query(name).name for name in wait_for]
             request = make_request(aggregate_id, command, metadata, command_id, expected_sequence)
             if self._observed is None:

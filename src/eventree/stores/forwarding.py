@@ -5,6 +5,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from types import TracebackType
 from typing import Any, Literal, ParamSpec, Self, TypeAlias, TypeVar
 
+from eventree.errors import InvalidArgument
 from eventree.stores.checked import CheckedCheckpointWriter, CheckedStore
 from eventree.stores.checks import check_transaction_lease
 from eventree.stores.contract import (
@@ -202,7 +203,13 @@ class ForwardingStore(EventStore):
 
 
 def checked(store: EventStore) -> EventStore:
-    """Return a store whose arguments are checked exactly once: this one if it checks them, else one around it."""
+    """Return a store whose arguments are checked exactly once: this one if it checks them, else one around it.
+
+    Raises:
+        InvalidArgument: It is no store.
+    """
+    if isinstance(store, type) or not callable(getattr(store, "append", None)):
+        raise InvalidArgument("store", f"must be an event store, such as MemoryStore(), got {store!r}")
     inner = store
     while not isinstance(inner, CheckedStore):
         if not isinstance(inner, ForwardingStore):

@@ -2,13 +2,13 @@
 
 import pytest
 
+from eventree.sourcing.queries.actions import PAGE_SIZE
 from eventree.sourcing.queries.exactly_once import (
     MAX_CONTENDED_EVENTS,
     MAX_CONTENDED_SECONDS,
     MAX_SECONDS,
     BatchSizer,
 )
-from eventree.sourcing.queries.requests import PAGE_SIZE
 
 
 def learnt(seconds_per_event: float) -> BatchSizer:

@@ -12,10 +12,9 @@ from hypothesis import given, settings, strategies as st
 from eventree import Backoff, InvalidArgument, StoreUnavailable
 from eventree.errors import LogRolledBack, QuerySuperseded, TooManyParked
 from eventree.sourcing import QueryStatus
-from eventree.sourcing.queries.commits import HandlingFailed, StoredCommit, commits_of
-from eventree.sourcing.queries.options import FailurePolicy, Options
-from eventree.sourcing.queries.requests import (
+from eventree.sourcing.queries.actions import (
     PAGE_SIZE,
+    Action,
     Claim,
     Deliver,
     Delivered,
@@ -24,10 +23,11 @@ from eventree.sourcing.queries.requests import (
     Read,
     Release,
     Renew,
-    Request,
     Save,
     Wait,
 )
+from eventree.sourcing.queries.commits import HandlingFailed, StoredCommit, commits_of
+from eventree.sourcing.queries.options import FailurePolicy, Options
 from eventree.sourcing.queries.state import QueryState
 from eventree.stores.contract import Checkpoint, CheckpointUpdate, ParkedCommit, RecordedEvent, StoredCheckpoint
 
@@ -78,8 +78,8 @@ def failing(error: BaseException = BOOM, position: int = 1) -> HandlingFailed:
     return HandlingFailed(error, commits(position, position))
 
 
-def waits(request: Request, seconds: float) -> bool:
-    return isinstance(request, Wait) and request.seconds == pytest.approx(seconds)
+def waits(action: Action, seconds: float) -> bool:
+    return isinstance(action, Wait) and action.seconds == pytest.approx(seconds)
 
 
 # --- getting the lease
@@ -88,9 +88,9 @@ def waits(request: Request, seconds: float) -> bool:
 def test_a_new_worker_claims_looks_up_and_reads() -> None:
     state = QueryState(OPTIONS, "me")
     assert state.status is QueryStatus.RUNNING
-    request = state.next(0.0)
-    assert isinstance(request, Claim)
-    assert (request.lease.owner, request.lease.seconds, request.lease.start) == ("me", LEASE, 0)
+    action = state.next(0.0)
+    assert isinstance(action, Claim)
+    assert (action.lease.owner, action.lease.seconds, action.lease.start) == ("me", LEASE, 0)
     state = state.claimed(Checkpoint(7, 1), 0.0)
     assert state.next(0.0) == LoadCheckpoint()
     state = state.checkpoint_loaded(stored(7), (), 0.0)
@@ -178,10 +178,10 @@ def test_the_checkpoint_of_what_was_handled_is_stored_within_a_tenth_of_a_second
     state = reading(5).delivered(Delivered(5, 0.5), 0.52)
     assert (state.position, state.settled_position) == (5, 0)
     assert waits(state.next(0.52), 0.08)
-    request = state.next(0.6)
-    assert isinstance(request, Save)
-    assert request.update.checkpoint == Checkpoint(5, 1)
-    state = state.saved(request.update, 0.6)
+    action = state.next(0.6)
+    assert isinstance(action, Save)
+    assert action.update.checkpoint == Checkpoint(5, 1)
+    state = state.saved(action.update, 0.6)
     assert (state.settled_position, state.is_unsaved, state.renewed_at) == (5, False, 0.6)
 
 
@@ -282,10 +282,10 @@ def test_what_is_parked_or_skipped_is_stored_before_anything_else_and_blocks_its
     state = reading(3, of=options(on_failure=FailurePolicy.PARK))
     parked = [state.commits[0].parked("boom")]
     state = state.delivered(Delivered(1, 0.0, parked, 2), 0.0)
-    request = state.next(0.0)
-    assert isinstance(request, Save)
-    assert (request.update.park, request.update.skipped) == (parked, 2)
-    state = state.saved(request.update, 0.0)
+    action = state.next(0.0)
+    assert isinstance(action, Save)
+    assert (action.update.park, action.update.skipped) == (parked, 2)
+    state = state.saved(action.update, 0.0)
     assert (state.parked_count, state.skipped, state.pending_parked, state.pending_skipped) == (1, 2, (), 0)
     assert not state.commit_filter().accepts(state.commits[0])
 
@@ -336,10 +336,10 @@ def test_where_it_is_unknown_whether_a_transaction_took_place_the_checkpoint_is_
 def test_a_store_that_is_away_is_waited_for_and_counts_no_attempt() -> None:
     state = reading(3).store_failed(AWAY, 0.0)
     assert (state.status, state.last_error, state.failure, state.has_lease) == (QueryStatus.RETRYING, AWAY, None, False)
-    request = state.next(0.0)
-    assert isinstance(request, Wait)
-    assert request.seconds is not None
-    assert 0.1 <= request.seconds <= 0.2
+    action = state.next(0.0)
+    assert isinstance(action, Wait)
+    assert action.seconds is not None
+    assert 0.1 <= action.seconds <= 0.2
     state = state.claimed(Checkpoint(0, 2), 1.0).checkpoint_loaded(stored(0, 2), (), 1.0)
     assert state.next(1.0) == Read(0, PAGE_SIZE)
     assert state.store_failures == 1  # it may fail again at reading
@@ -381,9 +381,9 @@ def test_a_new_version_reads_as_far_as_the_live_one_and_then_goes_live() -> None
     state = state.delivered(Delivered(10, 0.0), 0.0)
     assert state.next(0.0) == LoadCheckpoint()
     state = state.checkpoint_loaded(stored(0, 1, live_version=1, live_position=10), (), 0.0)
-    request = state.next(0.0)
-    assert isinstance(request, Save)  # the store judges by the stored checkpoint
-    state = state.saved(request.update, 0.0)
+    action = state.next(0.0)
+    assert isinstance(action, Save)  # the store judges by the stored checkpoint
+    state = state.saved(action.update, 0.0)
     assert state.next(0.0) == GoLive()
     state = state.went_live(0.0)
     assert state.next(0.0) == LoadCheckpoint()
@@ -412,9 +412,9 @@ def test_a_paused_query_keeps_its_lease_stores_what_is_due_and_delivers_nothing(
     state = reading(3).delivered(Delivered(1, 0.0), 0.0).paused()
     assert state.status is QueryStatus.PAUSED
     assert waits(state.next(0.0), 0.1)
-    request = state.next(0.1)
-    assert isinstance(request, Save)
-    state = state.saved(request.update, 0.1)
+    action = state.next(0.1)
+    assert isinstance(action, Save)
+    state = state.saved(action.update, 0.1)
     assert waits(state.next(1.0), 1.1)
     assert state.next(3.0) == Renew(1)
     resumed = state.resumed()
@@ -473,22 +473,22 @@ class Machine:
         self.position = 0
         self.log_end = 0
 
-    def answer(self, request: Request, draw: Callable[[int], int]) -> None:
-        """Report one of the outcomes that a request can have."""
+    def answer(self, action: Action, draw: Callable[[int], int]) -> None:
+        """Report one of the outcomes that a action can have."""
         state, choice = self.state, draw(9)
-        if isinstance(request, Wait):
-            self.wait(request, draw)
+        if isinstance(action, Wait):
+            self.wait(action, draw)
         elif choice == 0:
             self.state = state.store_failed(AWAY, self.now)
         elif choice == 1:
             self.newest += 1
             self.state = state.fenced(self.now)
         else:
-            self.state = self.succeed(request, draw)
+            self.state = self.succeed(action, draw)
 
-    def wait(self, request: Wait, draw: Callable[[int], int]) -> None:
-        assert request.seconds is None or request.seconds > 0
-        self.now += request.seconds or 1.0
+    def wait(self, action: Wait, draw: Callable[[int], int]) -> None:
+        assert action.seconds is None or action.seconds > 0
+        self.now += action.seconds or 1.0
         match draw(6):
             case 0:
                 self.log_end += draw(30)
@@ -506,9 +506,9 @@ class Machine:
             case _:
                 pass
 
-    def succeed(self, request: Request, draw: Callable[[int], int]) -> QueryState:  # noqa: PLR0911 - one for each request
+    def succeed(self, action: Action, draw: Callable[[int], int]) -> QueryState:  # noqa: PLR0911 - one for each action
         state = self.state
-        match request:
+        match action:
             case Claim():
                 if draw(3) == 0:
                     return state.leased_elsewhere(float(draw(8)), self.now)
@@ -569,8 +569,8 @@ def test_every_reply_is_accepted_nothing_is_repeated_for_ever_and_nothing_delive
     same, before = 0, None
     try:
         while True:
-            state, request = machine.state, machine.state.next(machine.now)
-            if isinstance(request, Deliver):
+            state, action = machine.state, machine.state.next(machine.now)
+            if isinstance(action, Deliver):
                 assert state.has_lease
                 assert state.commits
                 assert state.commits[0].position > state.position
@@ -578,27 +578,27 @@ def test_every_reply_is_accepted_nothing_is_repeated_for_ever_and_nothing_delive
                 assert not state.is_over
                 assert machine.now - state.renewed_at < LEASE
                 assert machine.now - state.confirmed_at <= recheck
-            if isinstance(request, Save | Renew | GoLive | Deliver):
+            if isinstance(action, Save | Renew | GoLive | Deliver):
                 assert state.fencing_token <= machine.newest
             assert state.settled_position <= max(state.position, machine.position, state.settled_position)
-            # Without new events, time or failures, the same request comes again only if it moved the query.
-            key = (request, machine.now, state.position, len(state.commits), state.attempts, state.isolate_until)
+            # Without new events, time or failures, the same action comes again only if it moved the query.
+            key = (action, machine.now, state.position, len(state.commits), state.attempts, state.isolate_until)
             same = same + 1 if key == before else 0
-            assert same < 3, request
+            assert same < 3, action
             before = key
-            machine.answer(request, draw)
+            machine.answer(action, draw)
     except StopIteration:
         pass
 
 
 def test_left_alone_it_always_comes_to_rest() -> None:
-    """With every request granted and no new events, some requests later there is only waiting left."""
+    """With every action granted and no new events, some requests later there is only waiting left."""
     machine = Machine(OPTIONS, 0.1)
     machine.log_end = 2_500
     for _ in range(60):
-        request = machine.state.next(machine.now, save=True)
-        if isinstance(request, Wait) and machine.state.settled_position == 2_500:
+        action = machine.state.next(machine.now, save=True)
+        if isinstance(action, Wait) and machine.state.settled_position == 2_500:
             break
-        assert not isinstance(request, Wait)
-        machine.state = machine.succeed(request, lambda highest: highest if highest > 9 else min(highest, 3))
+        assert not isinstance(action, Wait)
+        machine.state = machine.succeed(action, lambda highest: highest if highest > 9 else min(highest, 3))
     assert machine.state.settled_position == 2_500

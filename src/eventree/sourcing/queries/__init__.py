@@ -1,4 +1,13 @@
-"""Queries: read models fed from the log, each by a supervised actor of its own."""
+"""Queries: read models fed from the log, each by a supervised actor of its own.
+
+- `subscriptions`: what users write, `Query` and `Projection`, with their `options`.
+- `state`: decides what a query does next (`actions`), purely; failure policies, leases, pauses, versions are here.
+- `worker`: carries the actions out on a store, and reports their outcomes to the state.
+- `at_least_once`, `exactly_once`: the two ways of `delivery` to a user's function.
+- `actor`: the worker's mailbox: messages, waiting callers, timers.
+- `handle`: observes and controls a query from outside, through the actor.
+- `commits`, `decoding`, `context`, `status`: values and helpers of the above.
+"""
 
 from eventree.sourcing.queries.context import (
     QueryContext as QueryContext,

@@ -9,11 +9,11 @@ from eventree.instrumentation.context import CARRIED
 from eventree.instrumentation.guard import GuardedInstrumentation
 from eventree.sourcing.correlation import CORRELATION
 from eventree.sourcing.queries import context
+from eventree.sourcing.queries.actions import LEASE_RECHECK, SAVE_AFTER, Delivered
 from eventree.sourcing.queries.commits import HandlingFailed, StoredCommit
 from eventree.sourcing.queries.decoding import Decoding
 from eventree.sourcing.queries.delivery import delivery_of, is_being_cancelled
 from eventree.sourcing.queries.options import Options
-from eventree.sourcing.queries.requests import LEASE_RECHECK, SAVE_AFTER, Delivered
 from eventree.sourcing.queries.state import QueryState
 from eventree.stores.contract import Checkpoint, CheckpointUpdate, EventStore, LeaseRequest, ParkedCommit
 

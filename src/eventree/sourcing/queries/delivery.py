@@ -6,9 +6,9 @@ from typing import Protocol
 
 from eventree.domain.metadata import decode_metadata
 from eventree.instrumentation import DeliveredCommit, QueryDelivery
+from eventree.sourcing.queries.actions import Delivered
 from eventree.sourcing.queries.commits import StoredCommit
 from eventree.sourcing.queries.context import query_context
-from eventree.sourcing.queries.requests import Delivered
 from eventree.sourcing.queries.state import QueryState
 from eventree.stores.contract import Checkpoint, CheckpointUpdate, LeaseRequest, ParkedCommit
 

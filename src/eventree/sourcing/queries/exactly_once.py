@@ -27,11 +27,11 @@ from eventree.errors import CheckpointFenced, CheckpointHeld, InvalidArgument, S
 from eventree.errors.stores import TRANSIENT_ERRORS
 from eventree.instrumentation.guard import GuardedInstrumentation
 from eventree.sourcing.queries import context
+from eventree.sourcing.queries.actions import PAGE_SIZE, Delivered
 from eventree.sourcing.queries.commits import CommitFilter, HandlingFailed, StoredCommit
 from eventree.sourcing.queries.decoding import Decoding
 from eventree.sourcing.queries.delivery import delivery_of, is_being_cancelled
 from eventree.sourcing.queries.options import Options
-from eventree.sourcing.queries.requests import PAGE_SIZE, Delivered
 from eventree.sourcing.queries.state import QueryState
 from eventree.stores.contract import (
     Checkpoint,

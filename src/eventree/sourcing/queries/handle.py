@@ -9,9 +9,7 @@ from typing import Never
 from eventree.actors import ActorRef, ChildSpec, Supervisor
 from eventree.errors import ActorCrashed, ActorTimeout, InvalidArgument, QueryStopped
 from eventree.errors.arguments import check_positive
-from eventree.sourcing.queries.context import refuse_in_transaction
-from eventree.sourcing.queries.decoding import Decoding
-from eventree.sourcing.queries.messages import (
+from eventree.sourcing.queries.actor import (
     CaughtUp,
     Control,
     DropParked,
@@ -22,6 +20,8 @@ from eventree.sourcing.queries.messages import (
     RetryParked,
     SkipCommit,
 )
+from eventree.sourcing.queries.context import refuse_in_transaction
+from eventree.sourcing.queries.decoding import Decoding
 from eventree.sourcing.queries.state import QueryState
 from eventree.sourcing.queries.status import QueryProgress, QueryStats, QueryStatus, seconds_since
 from eventree.sourcing.queries.worker import PublishedState

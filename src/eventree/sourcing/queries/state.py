@@ -1,22 +1,26 @@
 """The state machine of a query: one immutable value that decides what to do next, without I/O or a clock.
 
-`next(now)` returns a request; the worker carries it out and reports the outcome by calling a method, which returns the
+`next(now)` returns an action; the worker carries it out and reports the outcome by calling a method, which returns the
 next state:
 
-    request   report
-    Claim     claimed, or leased_elsewhere
-    LoadCheckpoint    checkpoint_loaded
-    Renew     renewed
-    Read      page_read
-    Deliver   delivered
-    Save      saved
-    GoLive    went_live
-    Release   released
-    Wait      none: time passes, or a message arrives
-    any       failed (a user's function), store_failed, fenced, rolled_back
+    action          report
+    Claim           claimed, or leased_elsewhere
+    LoadCheckpoint  checkpoint_loaded
+    Renew           renewed
+    Read            page_read
+    Deliver         delivered
+    Save            saved
+    GoLive          went_live
+    Release         released
+    Wait            none: time passes, or a message arrives
+    any             failed (a user's function), store_failed, gave_up, fenced, rolled_back
 
 All times are in seconds on the worker's clock. The lease on the checkpoint keeps other workers away; its fencing token
 lets the store refuse a worker that has lost the lease without noticing.
+
+The positions, from the lowest to the highest: `stored.checkpoint.position`, as the store last said; that of
+`checkpoint`, as this worker last stored it; `settled_position`, which handles show; `position`, up to which everything
+was handled; `read_until`, up to which the log was read; `head`, up to which the log is known to go.
 """
 
 from collections.abc import Mapping, Sequence
@@ -36,6 +40,24 @@ from eventree.errors import (
     TooManyParked,
     TransactionEnded,
 )
+from eventree.sourcing.queries.actions import (
+    PAGE_SIZE,
+    RECLAIM_DELAY,
+    SAVE_AFTER,
+    SAVE_WITHIN,
+    Action,
+    Claim,
+    Deliver,
+    Delivered,
+    Failure,
+    GoLive,
+    LoadCheckpoint,
+    Read,
+    Release,
+    Renew,
+    Save,
+    Wait,
+)
 from eventree.sourcing.queries.commits import (
     CommitFilter,
     HandlingFailed,
@@ -47,24 +69,6 @@ from eventree.sourcing.queries.commits import (
 )
 from eventree.sourcing.queries.context import QueryContext
 from eventree.sourcing.queries.options import FailurePolicy, Options
-from eventree.sourcing.queries.requests import (
-    PAGE_SIZE,
-    RECLAIM_DELAY,
-    SAVE_AFTER,
-    SAVE_WITHIN,
-    Claim,
-    Deliver,
-    Delivered,
-    Failure,
-    GoLive,
-    LoadCheckpoint,
-    Read,
-    Release,
-    Renew,
-    Request,
-    Save,
-    Wait,
-)
 from eventree.sourcing.queries.status import QueryStatus
 from eventree.stores.contract import Checkpoint, CheckpointUpdate, LeaseRequest, ParkedCommit, StoredCheckpoint
 
@@ -195,8 +199,8 @@ class QueryState(Struct, frozen=True):
 
     # --- what to do next
 
-    def next(self, now: float, *, save: bool = False) -> Request:
-        """Return the next request.
+    def next(self, now: float, *, save: bool = False) -> Action:
+        """Return the next action.
 
         Args:
             now: The time.
@@ -208,9 +212,9 @@ class QueryState(Struct, frozen=True):
             return Wait(self.store_retry_at - now)
         if self.failure is not None and self.failure.is_setup and now < self.failure.retry_at:
             return Wait(self.failure.retry_at - now)
-        request = self.acquire(now)
-        if request is not None:
-            return request
+        action = self.acquire(now)
+        if action is not None:
+            return action
         if not self.fencing_token:
             return Wait(self.load_at - now)
         if now >= self.save_at or (save and self.is_unsaved):
@@ -220,12 +224,12 @@ class QueryState(Struct, frozen=True):
         return self._work(now)
 
     def acquire(self, now: float) -> Claim | LoadCheckpoint | None:
-        """Return the request that obtains or verifies the lease; None if neither is due."""
+        """Return the action that obtains or verifies the lease; None if neither is due."""
         if not self.fencing_token and now >= max(self.claim_at, self.load_at):
             return Claim(LeaseRequest(self.owner, self.options.lease, self.options.start))
         return LoadCheckpoint() if now >= self.load_at else None
 
-    def _work(self, now: float) -> Request:
+    def _work(self, now: float) -> Action:
         if self.is_paused:
             return self._wait(now, inf)
         if self.failure is not None and now < self.failure.retry_at:
@@ -248,7 +252,7 @@ class QueryState(Struct, frozen=True):
         replay = self.replay_until - self.position
         return min(PAGE_SIZE, replay) if replay > 0 else PAGE_SIZE
 
-    def _go_live(self, now: float) -> Request:
+    def _go_live(self, now: float) -> Action:
         if now < self.go_live_at:
             return self._wait(now, self.go_live_at)
         return GoLive() if self.position == self.checkpoint.position else Save(self.update())
@@ -335,7 +339,7 @@ class QueryState(Struct, frozen=True):
         return replace(state, superseded=QuerySuperseded(*self.options.key, stored.live_version))
 
     def renewed(self, is_kept: bool, now: float) -> Self:  # noqa: FBT001 - it is the answer of the store
-        """Note whether the lease was renewed; `now` is when the request was sent."""
+        """Note whether the lease was renewed; `now` is when the action was sent."""
         return replace(self, renewed_at=now, confirmed_at=now) if is_kept else self.fenced(now)
 
     def fenced(self, now: float) -> Self:
@@ -493,7 +497,7 @@ class QueryState(Struct, frozen=True):
         return replace(self, failure=None, rejected={**self.rejected, commit.position: rejection})
 
     def store_failed(self, error: EventreeError, now: float) -> Self:
-        """Wait for the store, then claim the checkpoint again, as the failed request may have been committed."""
+        """Wait for the store, then claim the checkpoint again, as the failed action may have been committed."""
         failures = self.store_failures + 1
         return replace(
             self.lost(),

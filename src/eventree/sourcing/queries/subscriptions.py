@@ -16,14 +16,12 @@ from eventree.errors import InvalidArgument
 from eventree.errors.arguments import check_count
 from eventree.instrumentation import Instrumentation
 from eventree.instrumentation.guard import GuardedInstrumentation
-from eventree.sourcing.guarded import guarded
-from eventree.sourcing.queries.actor import QueryActor
+from eventree.sourcing.queries.actor import QueryActor, QueryMessage
 from eventree.sourcing.queries.at_least_once import AtLeastOnce, QueryHandler
 from eventree.sourcing.queries.decoding import Decoding
 from eventree.sourcing.queries.delivery import Delivery
 from eventree.sourcing.queries.exactly_once import ExactlyOnce, ProjectionFunctions
 from eventree.sourcing.queries.handle import QueryHandle, QueryPart
-from eventree.sourcing.queries.messages import QueryMessage
 from eventree.sourcing.queries.options import Followed, Options, Partition, QueryOptions
 from eventree.sourcing.queries.state import QueryState
 from eventree.sourcing.queries.worker import PublishedState
@@ -90,7 +88,8 @@ class Subscription(ABC, Generic[EventT_contra]):
         Raises:
             InvalidArgument: No aggregate type is named, or the store cannot run a projection.
         """
-        owner, store, observer = _new_owner(), checked(store), guarded(instrumentation)
+        owner, store = _new_owner(), checked(store)
+        observer = None if instrumentation is None else GuardedInstrumentation.of(instrumentation)
         parts = [self._part(options, store, self._follows or follows, owner, observer) for options in self._parts]
         return QueryHandle(self.name, self.version, store, parts)
 

@@ -1,4 +1,4 @@
-"""Carry out the requests of a query's state, and report their outcomes to it."""
+"""Carry out the actions of a query's state, and report their outcomes to it."""
 
 import asyncio
 import logging
@@ -18,10 +18,8 @@ from eventree.errors import (
     StoreReadOnly,
 )
 from eventree.errors.stores import TRANSIENT_ERRORS
-from eventree.sourcing.queries.at_least_once import MAX_TURN_SECONDS
-from eventree.sourcing.queries.commits import HandlingFailed, Key, StoredCommit, commits_of, key_of, reason_of
-from eventree.sourcing.queries.delivery import Delivery
-from eventree.sourcing.queries.requests import (
+from eventree.sourcing.queries.actions import (
+    Action,
     Claim,
     Deliver,
     GoLive,
@@ -29,10 +27,12 @@ from eventree.sourcing.queries.requests import (
     Read,
     Release,
     Renew,
-    Request,
     Save,
     Wait,
 )
+from eventree.sourcing.queries.at_least_once import MAX_TURN_SECONDS
+from eventree.sourcing.queries.commits import HandlingFailed, Key, StoredCommit, commits_of, key_of, reason_of
+from eventree.sourcing.queries.delivery import Delivery
 from eventree.sourcing.queries.state import QueryState
 from eventree.stores.contract import CheckpointUpdate, EventStore, ParkedCommit
 
@@ -64,12 +64,12 @@ class Retry:
 
 
 class QueryWorker:
-    """Carry out the requests of a `QueryState` on a store and a delivery.
+    """Carry out the actions of a `QueryState` on a store and a delivery.
 
     Attributes:
         state: The current state of the query.
         notified_head: The highest position that the store has announced and the state has not been given yet; 0 for
-            none. It is kept apart from the state because the store may announce it while a request is carried out.
+            none. It is kept apart from the state because the store may announce it while an action is carried out.
     """
 
     def __init__(self, store: EventStore, types: Sequence[str], delivery: Delivery, published: PublishedState) -> None:
@@ -96,7 +96,7 @@ class QueryWorker:
         self._published.state = self.state
 
     async def turn(self, *, save: bool) -> float | None:
-        """Carry out requests up to the first delivery, and those that follow from it.
+        """Carry out actions up to the first delivery, and those that follow from it.
 
         Args:
             save: Whether a caller is waiting for the checkpoint to be stored.
@@ -108,15 +108,15 @@ class QueryWorker:
         while True:
             if self.notified_head:
                 self.state, self.notified_head = self.state.notified(self.notified_head), 0
-            request = self.state.next(self._now(), save=save)
-            if isinstance(request, Wait):
-                return request.seconds
-            if isinstance(request, Read | Deliver):
+            action = self.state.next(self._now(), save=save)
+            if isinstance(action, Wait):
+                return action.seconds
+            if isinstance(action, Read | Deliver):
                 if has_delivered:
                     return 0.0  # the actor handles its messages before the next delivery
-                has_delivered = isinstance(request, Deliver)
+                has_delivered = isinstance(action, Deliver)
             try:
-                await self._carry_out(request)
+                await self._carry_out(action)
             except (HandlingFailed, CheckpointFenced, LogRolledBack, StoreReadOnly, *TRANSIENT_ERRORS) as error:
                 self._report(error)
 
@@ -137,10 +137,10 @@ class QueryWorker:
                 self.state = before.store_failed(error, now)
         _log_change(before, self.state, error)
 
-    async def _carry_out(self, request: Request) -> None:  # noqa: C901 - a case for each request
-        """Carry out a request and report its outcome to the state."""
+    async def _carry_out(self, action: Action) -> None:  # noqa: C901 - a case for each action
+        """Carry out an action and report its outcome to the state."""
         state, store, now = self.state, self._store, self._now()
-        match request:
+        match action:
             case Claim(lease):
                 try:
                     self.state = state.claimed(await self._delivery.claim(lease), now)
@@ -245,8 +245,8 @@ class QueryWorker:
             HandlingFailed: The projection's `setup` raised.
         """
         self.state = self.state.stale()
-        while (request := self.state.acquire(self._now())) is not None:
-            await self._carry_out(request)
+        while (action := self.state.acquire(self._now())) is not None:
+            await self._carry_out(action)
         if not self.state.has_lease:
             raise QueryLeasedElsewhere(self.state.options.name)
 

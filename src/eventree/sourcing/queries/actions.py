@@ -1,4 +1,4 @@
-"""The requests of a query's state to its worker, and the values that requests and reports contain."""
+"""What a query's state can tell its worker to do, and the values that actions and reports contain."""
 
 from collections.abc import Sequence
 from typing import Final, TypeAlias
@@ -71,7 +71,7 @@ class Wait(Struct, frozen=True):
     seconds: float | None
 
 
-Request: TypeAlias = Claim | LoadCheckpoint | Renew | Read | Deliver | Save | GoLive | Release | Wait
+Action: TypeAlias = Claim | LoadCheckpoint | Renew | Read | Deliver | Save | GoLive | Release | Wait
 
 
 class Delivered(Struct, frozen=True):
