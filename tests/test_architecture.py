@@ -13,6 +13,7 @@ import eventree
 
 ROOT = Path(eventree.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
+TESTS = Path(__file__).parent
 
 GROUND_FLOOR = {"backoff", "errors", "instrumentation", "result", "values"}
 
@@ -29,6 +30,35 @@ ALLOWED = {
     "testing": GROUND_FLOOR | {"actors", "domain", "stores", "sourcing"},
 }
 """Which rooms of the house a room may import, besides itself."""
+
+TESTED_IN = {
+    # Their results are seen only in what a caller gets from the module above them.
+    "domain/annotations": "domain/test_aggregate.py",
+    "domain/comparison": "domain/test_codec.py",
+    "instrumentation/guard": "sourcing/test_guarded.py",
+    "sourcing/queries/decoding": "sourcing/test_envelopes.py",
+    "stores/checks": "stores/test_checked.py",
+    "stores/postgres/driver": "stores/postgres/test_connections_lost.py",
+    # Values and base classes: what fills them and what overrides them is tested.
+    "domain/events": "sourcing/commands/test_actor.py",
+    "instrumentation/protocol": "sourcing/commands/test_observed.py",
+    # One tree, of which all tests hold for every error.
+    "errors": "test_errors.py",
+    # Promises: the public suite is their test, it runs on each store, and mutants of a store test the suite.
+    "stores/contract": "stores/test_memory.py",
+    "testing/suite": "testing/test_suite_catches_mutants.py",
+    "testing/store_values": "testing/test_suite_catches_mutants.py",
+    # What those promises are about in all stores.
+    "stores/lifecycle": "stores/test_memory.py",
+    "stores/listeners": "stores/test_memory.py",
+    "stores/pages": "stores/test_memory.py",
+    "stores/versions": "stores/test_memory.py",
+    "stores/sqlite/checkpoints": "stores/sqlite/test_store.py",
+    "stores/sqlite/reads": "stores/sqlite/test_store.py",
+    "stores/postgres/checkpoints": "stores/postgres/test_store.py",
+    "stores/postgres/reads": "stores/postgres/test_store.py",
+}
+"""Modules and packages without a test file of their name, and where they are tested."""
 
 
 def room(path: Path) -> str:
@@ -107,6 +137,22 @@ def body_lines(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
     """Count the lines of a body without its docstring."""
     body = function.body[1:] if ast.get_docstring(function) is not None else function.body
     return (body[-1].end_lineno or 0) - body[0].lineno + 1 if body else 0
+
+
+def has_code(path: Path) -> bool:
+    """Return whether a function of a module does anything: values and protocols have none that does."""
+    return any(body_lines(function) > 0 for function in functions(path))
+
+
+def is_tested_by_name(path: Path) -> bool:
+    folder = TESTS / path.relative_to(ROOT).parent
+    return any(folder.glob(f"test_{path.stem.lstrip('_')}*.py"))
+
+
+def names_above(path: Path) -> Iterator[str]:
+    """Yield the names of a module and of its packages, without the root."""
+    module = path.relative_to(ROOT).with_suffix("")
+    yield from (name.as_posix() for name in [module, *module.parents][:-1])
 
 
 def test_imports_go_one_way() -> None:
@@ -208,3 +254,23 @@ def test_the_postgres_store_is_found_but_not_imported_with_the_others() -> None:
 
 def test_the_package_says_that_it_is_typed() -> None:
     assert (ROOT / "py.typed").is_file()
+
+
+def test_the_test_of_a_module_is_found_by_its_name() -> None:
+    untested = {
+        path.relative_to(ROOT).as_posix()
+        for path in FILES
+        if path.name != "__init__.py"
+        and has_code(path)
+        and not is_tested_by_name(path)
+        and TESTED_IN.keys().isdisjoint(names_above(path))
+    }
+    assert untested == set()
+
+
+@pytest.mark.parametrize(("name", "tests"), TESTED_IN.items())
+def test_a_module_that_is_tested_elsewhere_has_no_test_of_its_name(name: str, tests: str) -> None:
+    modules = [path for path in FILES if path.name != "__init__.py" and name in names_above(path)]
+    assert modules
+    assert not all(map(is_tested_by_name, modules))
+    assert (TESTS / tests).is_file()

@@ -20,11 +20,11 @@ for name, test in list(globals().items()):
 """Runs what a test runner would run; only what the README shows to fail may fail."""
 
 TESTS = [
-    "test_money_that_is_there_can_be_withdrawn",
-    "test_a_fee_is_taken",
-    "test_what_is_paid_in_is_listed",
+    "test_withdraw_part_of_the_balance",
+    "test_a_withdrawal_costs_a_fee",
+    "test_deposits_are_listed",
     "test_stored_events_are_still_decoded_to_the_same_values",
-    "test_a_deposit_whose_answer_was_lost_is_not_paid_in_twice",
+    "test_a_deposit_can_be_retried_after_its_answer_was_lost",
 ]
 
 

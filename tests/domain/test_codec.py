@@ -21,8 +21,7 @@ from hypothesis import given, strategies as st
 
 from eventree import InvalidArgument
 from eventree.domain.codec import Codec
-from eventree.domain.limits import MAX_METADATA_BYTES, MAX_PAYLOAD_BYTES
-from eventree.domain.metadata import decode_metadata, encode_metadata
+from eventree.domain.limits import MAX_PAYLOAD_BYTES
 from eventree.errors import EventNotDecodable, EventNotEncodable
 
 
@@ -197,11 +196,6 @@ def test_whatever_is_encoded_comes_back_equal(value: Everything) -> None:
     assert there_and_back(codec, value) == value
 
 
-@given(st.dictionaries(texts, texts))
-def test_metadata_comes_back_equal(metadata: dict[str, str]) -> None:
-    assert decode_metadata(encode_metadata(metadata)) == metadata
-
-
 def test_a_class_is_stored_under_its_plain_name_at_version_one() -> None:
     form = Codec([Text]).encode(Text("hello"))
     assert (form.type, form.version, form.payload) == ("Text", 1, '{"value":"hello"}')
@@ -337,38 +331,6 @@ def test_what_cannot_be_encoded_at_any_depth_is_refused() -> None:
         Codec([Tags]).encode(Tags(ring))  # type: ignore[arg-type]
 
 
-class Paid(pydantic.BaseModel):
-    amount: Decimal
-    tags: list[str] = []
-
-
-@pytest.mark.filterwarnings("ignore:Pydantic serializer warnings")
-@pytest.mark.parametrize(
-    ("wrong", "name"),
-    [
-        (Paid.model_construct(amount=1, tags=[]), "amount"),
-        (Paid.model_construct(amount=Decimal("NaN"), tags=[]), "amount"),
-        (Paid.model_construct(amount=Decimal(1), tags=("a",)), "tags"),
-        (Paid.model_construct(amount="x", tags=[]), "amount"),
-    ],
-    ids=str,
-)
-def test_a_model_that_was_not_validated_is_refused(wrong: Paid, name: str) -> None:
-    with pytest.raises(EventNotEncodable) as refused:
-        Codec([Paid]).encode(wrong)
-    assert refused.value.field == name
-
-
-def test_a_model_is_stored_like_any_other_class() -> None:
-    codec = Codec([Paid])
-    paid = Paid(amount=Decimal("1.50"), tags=["a"])
-    form = codec.encode(paid)
-    assert (form.type, form.payload) == ("Paid", '{"amount":"1.50","tags":["a"]}')
-    assert codec.decode("Paid", 1, form.payload) == paid
-    with pytest.raises(EventNotDecodable):
-        codec.decode("Paid", 1, '{"tags":[]}')
-
-
 class Planned(pydantic.BaseModel):
     at: datetime | time
 
@@ -387,28 +349,6 @@ def test_an_offset_is_not_lost_where_the_instant_comes_back(at: datetime | time)
 def test_a_time_that_comes_back_as_another_one_is_refused(at: datetime | time) -> None:
     with pytest.raises(EventNotEncodable, match="does not come back equal"):
         Codec([Planned]).encode(Planned(at=at))
-
-
-class Shipped(pydantic.BaseModel, extra="forbid"):
-    width: int
-    tags: pydantic.Json[list[str]]
-
-    @pydantic.computed_field  # type: ignore[prop-decorator]
-    @property
-    def area(self) -> int:
-        return self.width**2
-
-
-def test_what_a_model_computes_is_not_stored_and_json_inside_of_it_comes_back() -> None:
-    @dataclass
-    class Parcel:
-        content: Shipped
-
-    shipped = Shipped(width=3, tags='["a"]')  # type: ignore[arg-type]
-    codec: Codec[object] = Codec([Shipped, Parcel])
-    assert codec.encode(shipped).payload == r'{"width":3,"tags":"[\"a\"]"}'
-    assert there_and_back(codec, shipped) == shipped
-    assert there_and_back(codec, Parcel(shipped)) == Parcel(shipped)
 
 
 def test_a_foreign_class_is_refused_and_the_known_ones_are_named() -> None:
@@ -600,19 +540,6 @@ def test_the_fingerprint_changes_with_the_fields_and_not_with_the_order_of_class
     assert len({Codec([shaped(kind)]).fingerprint for kind in (int, float, str, Decimal, bytes, UUID, Part)}) == 7
     assert Codec([Text, Money]).fingerprint == Codec([Money, Text]).fingerprint
     assert Codec([Text]).fingerprint != Codec([Text, Money]).fingerprint
-
-
-def test_metadata_may_hold_nul_but_no_lone_surrogates() -> None:
-    assert decode_metadata(encode_metadata({"a\0": "\0"})) == {"a\0": "\0"}
-    with pytest.raises(InvalidArgument, match="surrogates"):
-        encode_metadata({"a": "\udfff"})
-
-
-def test_metadata_has_at_most_64_kib_of_json() -> None:
-    room = MAX_METADATA_BYTES - len('{"a":""}')
-    assert len(encode_metadata({"a": "x" * room})) == MAX_METADATA_BYTES
-    with pytest.raises(InvalidArgument, match="at most 65536"):
-        encode_metadata({"a": "x" * (room + 1)})
 
 
 def test_what_is_no_class_is_refused() -> None:

@@ -10,8 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from eventree import EventStore, MemoryStore, SQLiteStore
+from bank import bank_account
+from eventree import EventSourcing, EventStore, MemoryStore, SQLiteStore
 from harness import effort
+from sourcing.banking import Bank
+from sourcing.observers import Recorder
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -34,3 +37,14 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     pytest.importorskip("eventree.stores.postgres.store")
     dsn: str = request.getfixturevalue("postgres_dsn")
     return dsn
+
+
+@pytest.fixture
+async def bank(store: EventStore) -> AsyncIterator[Bank]:
+    async with EventSourcing(bank_account, store) as system:
+        yield system
+
+
+@pytest.fixture
+def recorder() -> Recorder:
+    return Recorder()

@@ -87,8 +87,8 @@ class SchemaTooNew(StoreUnusable):
 class ConcurrencyConflict(EventStoreError):
     """Other writers kept changing the same aggregate first; nothing of this command was stored.
 
-    Handling: send the command again, to be decided on the newer state. If it had an `expected_sequence`, check the newer
-    state first.
+    Handling: send the command again, to be decided on the newer state. If it had an `expected_sequence`, check the
+    newer state first.
 
     Attributes:
         aggregate_type: The type of the aggregate.

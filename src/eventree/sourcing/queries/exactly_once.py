@@ -23,7 +23,7 @@ from operator import attrgetter
 from typing import Any, Final, Generic, TypeAlias, TypeVar
 
 from eventree.domain.events import EventEnvelope
-from eventree.errors import CheckpointFenced, CheckpointHeld, InvalidArgument, StoreUnavailable
+from eventree.errors import CheckpointFenced, CheckpointHeld, InvalidArgument, StoreReadOnly, StoreUnavailable
 from eventree.errors.stores import TRANSIENT_ERRORS
 from eventree.instrumentation.guard import GuardedInstrumentation
 from eventree.sourcing.queries import context
@@ -58,8 +58,8 @@ MAX_SECONDS: Final = 0.1
 MAX_CONTENDED_SECONDS: Final = 0.01
 """The same while others wait for the write lock."""
 
-_RETRYABLE: Final = (*TRANSIENT_ERRORS, CheckpointFenced, CheckpointHeld)
-"""Errors that resolve themselves, unless the transaction took longer than the lease."""
+_STORE_FAULTS: Final = (*TRANSIENT_ERRORS, CheckpointFenced, CheckpointHeld, StoreReadOnly)
+"""Errors of the store for which the projection is not to blame, unless its transaction took longer than the lease."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +132,7 @@ class ExactlyOnce(Generic[EventT]):
         self, state: QueryState, commit: StoredCommit, parked: ParkedCommit
     ) -> CheckpointUpdate | None:
         """See `Delivery.deliver_parked`."""
-        update = state.update(state.position, unpark=[parked.position])
+        update = state.update(unpark=[parked.position])
         async with self._transaction([commit]) as transaction:
             await self._project(transaction, self._decoding.envelopes(commit.events), [commit], state)
             await transaction.save_checkpoint(*self._key, update)
@@ -167,7 +167,7 @@ class ExactlyOnce(Generic[EventT]):
                 yield transaction
         except (Exception, asyncio.CancelledError) as error:
             is_too_slow = isinstance(error, StoreUnavailable) and clock() - began >= self._lease
-            if is_being_cancelled() or (isinstance(error, _RETRYABLE) and not is_too_slow):
+            if is_being_cancelled() or (isinstance(error, _STORE_FAULTS) and not is_too_slow):
                 raise
             if isinstance(error, HandlingFailed):
                 error.is_uncertain = True

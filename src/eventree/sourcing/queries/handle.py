@@ -144,7 +144,7 @@ class QueryHandle:
         head = max(head, position)
         seconds = 0.0
         if head > position:
-            page = await self._store.read(position, 1)
+            page = await self._store.read(position, 1, live=True)
             seconds = seconds_since(page.events[0].recorded_at, datetime.now(UTC)) if page.events else 0.0
         return QueryStats(
             self.name,

@@ -214,7 +214,7 @@ class QueryState(Struct, frozen=True):
         if not self.fencing_token:
             return Wait(self.load_at - now)
         if now >= self.save_at or (save and self.is_unsaved):
-            return Save(self.pending_update())
+            return Save(self.update())
         if now - self.renewed_at >= self.options.lease / 3:
             return Renew(self.fencing_token)
         return self._work(now)
@@ -251,7 +251,7 @@ class QueryState(Struct, frozen=True):
     def _go_live(self, now: float) -> Request:
         if now < self.go_live_at:
             return self._wait(now, self.go_live_at)
-        return GoLive() if self.position == self.checkpoint.position else Save(self.pending_update())
+        return GoLive() if self.position == self.checkpoint.position else Save(self.update())
 
     def _wait(self, now: float, until: float) -> Wait:
         renew_at = self.renewed_at + self.options.lease / 3
@@ -386,7 +386,11 @@ class QueryState(Struct, frozen=True):
         """Stop for good: the query has handled events that the log no longer contains."""
         named = LogRolledBack(f"query {self.options.name!r}", error.known, error.found)
         named.__cause__ = error
-        return replace(self.lost(), is_loaded=False, stopped=named)
+        return replace(self.gave_up(named), is_loaded=False)
+
+    def gave_up(self, error: EventreeError) -> Self:
+        """Stop because of an error that another attempt would not change."""
+        return replace(self.lost(), stopped=error)
 
     # --- reports: handling
 
@@ -541,15 +545,28 @@ class QueryState(Struct, frozen=True):
     # --- values for the store and for handlers
 
     def update(
-        self, position: int, *, park: Sequence[ParkedCommit] = (), unpark: Sequence[int] = (), skipped: int = 0
+        self,
+        position: int | None = None,
+        *,
+        park: Sequence[ParkedCommit] = (),
+        unpark: Sequence[int] = (),
+        skipped: int = 0,
     ) -> CheckpointUpdate:
-        """Return the checkpoint update to store once everything up to a position was handled, parked or skipped."""
-        checkpoint = Checkpoint(position, self.fencing_token)
-        return CheckpointUpdate(checkpoint, self.options.lease, park=park, unpark=unpark, skipped=skipped)
+        """Return the checkpoint update to store, including the commits still to be parked or counted as skipped.
 
-    def pending_update(self) -> CheckpointUpdate:
-        """Return the checkpoint update for everything handled, parked and skipped so far."""
-        return self.update(self.position, park=self.pending_parked, skipped=self.pending_skipped)
+        Args:
+            position: Everything up to here was handled, parked or skipped; default the position of the query.
+            park: Further commits to park; default none.
+            unpark: The positions of commits that are no longer parked; default none.
+            skipped: The number of further commits to count as skipped; default 0.
+        """
+        return CheckpointUpdate(
+            Checkpoint(self.position if position is None else position, self.fencing_token),
+            self.options.lease,
+            park=[*self.pending_parked, *park],
+            unpark=unpark,
+            skipped=self.pending_skipped + skipped,
+        )
 
     def reset_update(self, parked: Sequence[ParkedCommit], head: int) -> CheckpointUpdate:
         """Return the checkpoint update to start over, with nothing parked.

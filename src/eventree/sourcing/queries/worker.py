@@ -15,6 +15,7 @@ from eventree.errors import (
     InvalidArgument,
     LogRolledBack,
     QueryLeasedElsewhere,
+    StoreReadOnly,
 )
 from eventree.errors.stores import TRANSIENT_ERRORS
 from eventree.sourcing.queries.at_least_once import MAX_TURN_SECONDS
@@ -116,7 +117,7 @@ class QueryWorker:
                 has_delivered = isinstance(request, Deliver)
             try:
                 await self._carry_out(request)
-            except (HandlingFailed, CheckpointFenced, LogRolledBack, *TRANSIENT_ERRORS) as error:
+            except (HandlingFailed, CheckpointFenced, LogRolledBack, StoreReadOnly, *TRANSIENT_ERRORS) as error:
                 self._report(error)
 
     def _report(self, error: HandlingFailed | EventreeError) -> None:
@@ -130,6 +131,8 @@ class QueryWorker:
                 self.state = before.fenced(now)
             case LogRolledBack():
                 self.state = before.rolled_back(error)
+            case StoreReadOnly():
+                self.state = before.gave_up(error)
             case _:
                 self.state = before.store_failed(error, now)
         _log_change(before, self.state, error)
@@ -189,7 +192,7 @@ class QueryWorker:
         if update is None:
             if not self.state.is_unsaved:
                 return
-            update = self.state.pending_update()
+            update = self.state.update()
         try:
             await self._store.save_checkpoint(*self._key, update)
         except BaseException:
@@ -206,7 +209,7 @@ class QueryWorker:
         if self.state.has_lease:
             with suppress(EventStoreError):
                 if self.state.position != self.state.checkpoint.position:
-                    await self.save(self.state.pending_update())
+                    await self.save(self.state.update())
                 if not keep:
                     await self._store.renew_checkpoint(*self._key, self.state.fencing_token, 0)
         self.state = self.state.released()
@@ -295,7 +298,7 @@ class QueryWorker:
         await self.acquire_live()
         # Stored even if nothing is pending: should the answer to the reset be lost, the next claim can then tell from
         # the checkpoint whether the reset took place.
-        await self.save(self.state.pending_update())
+        await self.save(self.state.update())
         parked: list[ParkedCommit] = []
         while page := await self._store.load_parked(*self._key, after=parked[-1].position if parked else 0):
             parked += page
@@ -362,7 +365,7 @@ class QueryWorker:
         return True
 
     async def _read_parked(self, parked: ParkedCommit) -> StoredCommit:
-        page = await self._store.read(parked.position - 1, parked.last_position - parked.position + 1)
+        page = await self._store.read(parked.position - 1, parked.last_position - parked.position + 1, live=True)
         if page.position < parked.last_position:
             raise LogRolledBack(f"query {self.state.options.name!r}", parked.last_position, page.position)
         return commits_of(page.events)[0]
@@ -373,7 +376,7 @@ class QueryWorker:
 
     async def _update(self, *, park: Sequence[ParkedCommit] = (), unpark: Sequence[int] = ()) -> None:
         """Add or remove parked commits, and store the checkpoint with that."""
-        await self.save(self.state.update(self.state.position, park=park, unpark=unpark))
+        await self.save(self.state.update(park=park, unpark=unpark))
 
     def forget_lease(self, error: EventreeError) -> None:
         """Claim the checkpoint again after an error that leaves open whether this worker still holds the lease."""

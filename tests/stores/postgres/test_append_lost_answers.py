@@ -1,0 +1,136 @@
+"""Appends whose answer was lost: the store finds out what became of them, and claims nothing of others."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from typing import cast
+
+import pytest
+
+from eventree.stores.contract import Appended, AppendRequest, Conflict, DuplicateCommand, Outcome
+from eventree.stores.postgres import PostgresStore
+from eventree.stores.postgres.driver import Connection, Row
+from eventree.testing.store_values import append, log, positions, request, stream
+from stores.postgres.backends import held_head, psql, terminate, wait_for_locks
+
+
+class LosesAnswers:
+    """A connection that breaks after the server has committed an append, before its answer arrives."""
+
+    def __init__(self, connection: Connection, lose: Callable[[], Awaitable[bool]]) -> None:
+        self._connection = connection
+        self._lose = lose
+
+    async def fetch(self, query: str, *values: object) -> list[Row]:
+        rows = await self._connection.fetch(query, *values)
+        if "INSERT" in query and await self._lose():
+            raise ConnectionResetError
+        return rows
+
+
+@contextmanager
+def lost_answers(store: PostgresStore, how_many: int, between: Callable[[], Awaitable[object]]) -> Iterator[list[str]]:
+    """Lose the next answers to appends on their way back, and let something happen before they are sent again."""
+    writer = store._writer
+    assert writer is not None
+    run, lost = writer.run, list[str]()
+
+    async def lose() -> bool:
+        if len(lost) == how_many:
+            return False
+        lost.append("lost")
+        await between()
+        return True
+
+    async def lossy(operation: Callable[[Connection], Awaitable[object]]) -> object:
+        return await run(lambda db: operation(cast("Connection", LosesAnswers(db, lose))))
+
+    writer.run = lossy  # type: ignore[method-assign, assignment]
+    yield lost
+    writer.run = run  # type: ignore[method-assign]
+
+
+async def nothing() -> None:
+    pass
+
+
+@pytest.mark.parametrize("how_many", [1, 2])
+async def test_an_append_that_landed_without_an_answer_is_found(store: PostgresStore, how_many: int) -> None:
+    await append(store, request("old", events=2, commands=["known"]))
+    heard: list[int] = []
+    store.watch(heard.append)
+    requests = [
+        request("a", events=2, commands=["c1"]),
+        request("old", after=2, commands=["c2"]),
+        request("old2", after=1),
+        request("b", commands=["known"]),
+        request("c", events=0),
+    ]
+    with lost_answers(store, how_many, nothing) as lost:
+        outcomes = await append(store, *requests)
+    assert len(lost) == how_many
+    known = DuplicateCommand(frozenset({"known"}))
+    assert outcomes == [Appended(2, 4), Appended(3, 5), Conflict(0), known, Appended(0, 0)]
+    assert heard == [5]
+    assert positions(await log(store)) == [1, 2, 3, 4, 5]
+
+
+async def test_an_append_that_landed_is_found_though_others_went_on(store: PostgresStore, postgres_dsn: str) -> None:
+    async with PostgresStore(postgres_dsn) as other:
+        with lost_answers(store, 1, lambda: append(other, request("b", events=3), request("a", after=2))):
+            assert await append(store, request("a", events=2, commands=["c"])) == [Appended(2, 2)]
+    assert (await stream(store, "a")).sequence == 3
+
+
+async def test_a_command_without_events_that_landed_is_a_known_one(store: PostgresStore) -> None:
+    """Its sender looks its id up then, as for every id that is known, and finds it."""
+    nothing_happened = request("a", events=0, commands=["c"])
+    with lost_answers(store, 1, nothing):
+        assert await append(store, nothing_happened) == [DuplicateCommand(frozenset({"c"}))]
+    assert (await store.find_commands(["c"]))["c"].aggregate_id == "a"
+
+
+async def test_events_of_somebody_else_are_not_taken_for_our_own(store: PostgresStore, postgres_dsn: str) -> None:
+    """The statement never ran; meanwhile others put events just like ours where ours should be."""
+    ours = request("a", events=2)
+    theirs = request("a", events=2)
+    assert [event.payload for event in ours.events] == [event.payload for event in theirs.events]
+    assert await outcome_after_a_loss(store, postgres_dsn, ours, theirs) == [Conflict(2)]
+    assert {event.commit_id for event in await log(store)} == {event.commit_id for event in theirs.events}
+
+
+async def test_half_of_our_events_are_not_all_of_them(store: PostgresStore, postgres_dsn: str) -> None:
+    ours = request("a", events=2)
+    half = AppendRequest(ours.aggregate_type, "a", 0, ours.events[:1])
+    assert await outcome_after_a_loss(store, postgres_dsn, ours, half) == [Conflict(1)]
+
+
+async def outcome_after_a_loss(
+    store: PostgresStore, dsn: str, ours: AppendRequest, theirs: AppendRequest
+) -> list[Outcome]:
+    """End the server process of an append that waits, and let another store append before it is sent again."""
+    async with PostgresStore(dsn) as other, psql(dsn) as db:
+        async with held_head(dsn) as holder:
+            waiting = asyncio.create_task(append(store, ours))
+            [process] = await wait_for_locks(db)
+            before_it = asyncio.create_task(append(other, theirs))
+            await wait_for_locks(db, 2)
+            await terminate(db, [process])
+            await holder.execute("COMMIT")
+        assert await before_it == [Appended(len(theirs.events), len(theirs.events))]
+        return await waiting
+
+
+async def test_a_store_that_is_closed_still_finds_out_what_became_of_an_append(postgres_dsn: str) -> None:
+    store = PostgresStore(postgres_dsn, timeout=1, notify=False)
+    await store.__aenter__()
+    closing: list[asyncio.Task[None]] = []
+
+    async def close() -> None:
+        closing.append(asyncio.create_task(store.__aexit__(None, None, None)))
+        await asyncio.sleep(0)
+
+    with lost_answers(store, 1, close):
+        [outcome] = await asyncio.gather(append(store, request("a")), return_exceptions=True)
+    await closing[0]
+    assert outcome == [Appended(1, 1)]
