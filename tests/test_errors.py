@@ -181,7 +181,7 @@ def test_every_error_of_the_library_is_public() -> None:
     while pending:
         kind = pending.pop()
         pending += kind.__subclasses__()
-        if kind.__module__.startswith("eventree."):
+        if kind.__module__.startswith("eventree.errors."):
             defined.add(kind)
     assert defined | {DomainError} == set(public_errors())
 

@@ -19,74 +19,117 @@ Glossary:
 - parked commit: a dead letter: a commit that a query could not handle and has put aside for later.
 """
 
-import inspect
 import typing
 
 from eventree.actors import (
-    Actor as Actor,
-    ActorContext as ActorContext,
-    ActorRef as ActorRef,
-    AutoShutdown as AutoShutdown,
-    ChildSpec as ChildSpec,
-    DynamicSupervisor as DynamicSupervisor,
-    Restart as Restart,
-    Strategy as Strategy,
-    Supervisor as Supervisor,
-    run as run,
+    Actor,
+    ActorContext,
+    ActorRef,
+    AutoShutdown,
+    ChildSpec,
+    DynamicSupervisor,
+    Restart,
+    Strategy,
+    Supervisor,
+    run,
 )
-from eventree.backoff import (
-    Backoff as Backoff,
-)
+from eventree.backoff import Backoff
 from eventree.domain import (
-    Aggregate as Aggregate,
-    AggregateType as AggregateType,
-    Commit as Commit,
-    EventEnvelope as EventEnvelope,
-    Snapshot as Snapshot,
-    SnapshotConfig as SnapshotConfig,
-    event_type as event_type,
+    Aggregate,
+    AggregateType,
+    Commit,
+    EventEnvelope,
+    Snapshot,
+    SnapshotConfig,
+    event_type,
 )
 from eventree.errors import (
-    ActorCrashed as ActorCrashed,
-    ActorStopped as ActorStopped,
-    ActorTimeout as ActorTimeout,
-    CommitOutcomeUnknown as CommitOutcomeUnknown,
-    ConcurrencyConflict as ConcurrencyConflict,
-    DomainError as DomainError,
-    EntityNotFound as EntityNotFound,
-    EventreeError as EventreeError,
-    EventStoreError as EventStoreError,
-    HandlerCrashed as HandlerCrashed,
-    InvalidArgument as InvalidArgument,
-    MailboxFull as MailboxFull,
-    NotCaughtUp as NotCaughtUp,
-    QueryStopped as QueryStopped,
-    StoreUnavailable as StoreUnavailable,
+    ActorCrashed,
+    ActorStopped,
+    ActorTimeout,
+    CommitOutcomeUnknown,
+    ConcurrencyConflict,
+    DomainError,
+    EntityNotFound,
+    EventreeError,
+    EventStoreError,
+    HandlerCrashed,
+    InvalidArgument,
+    MailboxFull,
+    NotCaughtUp,
+    QueryStopped,
+    StoreUnavailable,
 )
 from eventree.result import (
-    Err as Err,
-    Ok as Ok,
-    Result as Result,
+    Err,
+    Ok,
+    Result,
 )
 from eventree.sourcing import (
-    EventSourcing as EventSourcing,
-    Projection as Projection,
-    Query as Query,
-    correlation as correlation,
-    current_correlation as current_correlation,
-    query_context as query_context,
+    EventSourcing,
+    Projection,
+    Query,
+    correlation,
+    current_correlation,
+    query_context,
 )
 from eventree.stores import (
-    EventStore as EventStore,
-    MemoryStore as MemoryStore,
-    SQLiteStore as SQLiteStore,
+    EventStore,
+    MemoryStore,
+    SQLiteStore,
 )
 
 if typing.TYPE_CHECKING:
     from eventree.stores.postgres import PostgresStore as PostgresStore
 
 # Without `PostgresStore`, so that `import *` works without its driver.
-__all__ = [name for name in dir() if name[0] != "_" and not inspect.ismodule(globals()[name])]  # pyright: ignore[reportUnsupportedDunderAll]
+__all__ = [
+    "Actor",
+    "ActorContext",
+    "ActorCrashed",
+    "ActorRef",
+    "ActorStopped",
+    "ActorTimeout",
+    "Aggregate",
+    "AggregateType",
+    "AutoShutdown",
+    "Backoff",
+    "ChildSpec",
+    "Commit",
+    "CommitOutcomeUnknown",
+    "ConcurrencyConflict",
+    "DomainError",
+    "DynamicSupervisor",
+    "EntityNotFound",
+    "Err",
+    "EventEnvelope",
+    "EventSourcing",
+    "EventStore",
+    "EventStoreError",
+    "EventreeError",
+    "HandlerCrashed",
+    "InvalidArgument",
+    "MailboxFull",
+    "MemoryStore",
+    "NotCaughtUp",
+    "Ok",
+    "Projection",
+    "Query",
+    "QueryStopped",
+    "Restart",
+    "Result",
+    "SQLiteStore",
+    "Snapshot",
+    "SnapshotConfig",
+    "StoreUnavailable",
+    "Strategy",
+    "Supervisor",
+    "correlation",
+    "current_correlation",
+    "event_type",
+    "query_context",
+    "run",
+]
 
 
 def __getattr__(name: str) -> object:

@@ -1,7 +1,7 @@
 """Which classes are immutable at any depth, and what that saves."""
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
@@ -247,3 +247,27 @@ def test_a_mutable_value_is_decoded_for_each_owner(value: Any) -> None:
     [copy] = codec.copies([form])
     assert copy == form.value == value
     assert copy is not form.value
+
+
+class lazy:  # noqa: N801 - in the style of Django's and werkzeug's `cached_property`, which are not that of functools
+    def __init__(self, function: Callable[[Any], object]) -> None:
+        self.function = function
+
+    def __set_name__(self, _: type, name: str) -> None:
+        self.name = name
+
+    def __get__(self, one: Any, _: type) -> object:
+        return self if one is None else one.__dict__.setdefault(self.name, self.function(one))
+
+
+@dataclass(frozen=True)
+class Tagged:
+    text: str
+
+    @lazy
+    def tags(self) -> list[str]:
+        return self.text.split()
+
+
+def test_a_class_with_any_cached_property_is_not_immutable() -> None:
+    assert not is_immutable(Tagged)

@@ -24,7 +24,7 @@ async def main(events_file: str, model_file: str, count: int, done: set[int]) ->
         )
 
     async with SQLiteStore(events_file) as store:
-        system = EventSourcing(ledger, store, queries=[Query("model", remember)])
+        system = EventSourcing(ledger, store, queries=[Query("model", remember, lease=0.5)])
         async with system:
 
             async def one(number: int) -> None:
@@ -35,7 +35,7 @@ async def main(events_file: str, model_file: str, count: int, done: set[int]) ->
             waiting = [number for number in range(count) if number not in done]
             for start in range(0, len(waiting), 8):
                 await asyncio.gather(*(one(number) for number in waiting[start : start + 8]))
-            await system.query("model").caught_up()
+            await system.query("model").caught_up(timeout=60)
     model.close()
 
 

@@ -1,7 +1,15 @@
 """Determine whether the values of a class are immutable, so that they can be shared."""
 
 from dataclasses import is_dataclass
-from functools import cached_property
+from types import (
+    BuiltinFunctionType,
+    ClassMethodDescriptorType,
+    FunctionType,
+    GetSetDescriptorType,
+    MemberDescriptorType,
+    MethodDescriptorType,
+    WrapperDescriptorType,
+)
 from typing import Any, Final, TypeAlias, cast
 
 from msgspec import Struct, inspect
@@ -23,14 +31,21 @@ _IMMUTABLE_TYPES: Final = (
     inspect.LiteralType,
 )
 
+_HARMLESS_DESCRIPTORS: Final = (
+    *(FunctionType, BuiltinFunctionType, WrapperDescriptorType, MethodDescriptorType, ClassMethodDescriptorType),
+    *(GetSetDescriptorType, MemberDescriptorType, classmethod, staticmethod, property, type),
+)
+"""Descriptors that are part of the language; others, such as `cached_property`, may cache values in an instance."""
+
 _Class: TypeAlias = inspect.DataclassType | inspect.StructType | inspect.NamedTupleType
 
 
 def is_immutable(cls: type) -> bool:
     """Return whether the decoded values of a class are immutable at any depth, judging by the types of its fields.
 
-    If in doubt, the answer is no: for attrs classes, pydantic models, and classes with a `__post_init__` or a
-    `cached_property`, which may put anything into a value. Changes by `object.__setattr__` are not considered.
+    If in doubt, the answer is no: for attrs classes, pydantic models, and classes with a `__post_init__`, a
+    `cached_property` or another descriptor that may put anything into a value. Changes by `object.__setattr__` are not
+    considered.
 
     Args:
         cls: A class that msgspec can decode.
@@ -72,4 +87,9 @@ def _is_frozen(cls: type[object]) -> bool:
     if not getattr(config, "frozen", False) or hasattr(cls, "__post_init__"):
         return False
     members = [member for base in cls.__mro__ for member in vars(base).values()]
-    return not any(isinstance(member, cached_property) for member in members)
+    return not any(_may_cache(member) for member in members)
+
+
+def _may_cache(member: object) -> bool:
+    """Return whether a class attribute is a descriptor that may put a value into an instance when it is read."""
+    return hasattr(type(member), "__get__") and not isinstance(member, _HARMLESS_DESCRIPTORS)

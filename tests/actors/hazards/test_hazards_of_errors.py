@@ -55,6 +55,7 @@ async def test_x08_any_other_error_is_a_crash_like_the_rest(error: BaseException
 
 PROGRAM = """
 import asyncio
+import signal
 from eventree import Actor, ChildSpec, Supervisor
 
 class Worker(Actor):
@@ -73,6 +74,7 @@ async def main():
         print("up", flush=True)
         await asyncio.Event().wait()
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # it is ignored where the tests run in the background
 try:
     asyncio.run(main())
 except KeyboardInterrupt:
@@ -85,9 +87,12 @@ def test_x11_one_interrupt_of_a_plain_program_stops_the_tree_in_order() -> None:
         [sys.executable, "-X", "dev", "-c", PROGRAM], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
         assert process.stdout is not None
-        assert process.stdout.readline() == "up\n"
-        process.send_signal(signal.SIGINT)
-        output, errors = process.communicate(timeout=20)
+        try:
+            assert process.stdout.readline() == "up\n"
+            process.send_signal(signal.SIGINT)
+            output, errors = process.communicate(timeout=120)
+        finally:
+            process.kill()
     assert output.split("\n") == ["down c", "down b", "down a", "interrupted", ""]
     assert errors == ""
 

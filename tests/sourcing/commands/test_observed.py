@@ -1,7 +1,8 @@
 """What an instrumentation is told of commands and their commits."""
 
 import asyncio
-from contextlib import suppress
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import pytest
@@ -15,13 +16,14 @@ from eventree import (
     EventStore,
     HandlerCrashed,
     InvalidArgument,
+    Ok,
     StoreUnavailable,
     correlation,
 )
-from eventree.instrumentation import BatchCommit, CommandExecution
+from eventree.instrumentation import BatchCommit, CommandExecution, Instrumentation
 from eventree.testing import FailingStore
 from sourcing.correlating import metadata
-from sourcing.ledger import add, crash, ledger, refuse
+from sourcing.ledger import add, crash, entries, ledger, refuse
 from sourcing.observers import TRACE, Recorder, SpoilsMetadata
 
 pytestmark = pytest.mark.durable
@@ -195,3 +197,17 @@ async def test_what_it_cannot_store_is_left_out(
     assert [record.message for record in caplog.records] == [
         "SpoilsMetadata.command failed; later failures of it are not logged"
     ]
+
+
+async def test_an_instrumentation_that_spoils_its_record_changes_no_answer(store: EventStore) -> None:
+    class Spoils(Instrumentation):
+        @contextmanager
+        def commit(self, batch: BatchCommit, /) -> Generator[None, None, None]:
+            record: Any = batch
+            record.appended = record.position = None
+            yield
+
+    async with EventSourcing(ledger, store, instrumentation=Spoils()) as system:
+        answer = await system.execute("a", add(1))
+        assert await entries(system, "a") == [1]
+        assert isinstance(answer, Ok)

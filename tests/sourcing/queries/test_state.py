@@ -113,7 +113,17 @@ def test_where_another_has_the_lease_it_looks_at_once_and_then_polls_and_claims_
 def test_a_claim_that_is_refused_with_no_time_left_is_not_repeated_at_once() -> None:
     state = QueryState(OPTIONS, "me").leased_elsewhere(0.0, 0.0)
     assert state.next(0.0) == LoadCheckpoint()
-    assert state.checkpoint_loaded(stored(0, 9), (), 0.0).next(0.0) == Wait(POLL)
+    assert state.checkpoint_loaded(stored(0, 9), (), 0.0).next(0.0) == Wait(0.05)
+
+
+def test_it_claims_when_the_lease_of_the_other_may_be_over_even_if_that_is_before_the_next_poll() -> None:
+    state = (
+        QueryState(options(poll_interval=60.0), "me")
+        .leased_elsewhere(1.5, 0.0)
+        .checkpoint_loaded(stored(0, 9), (), 0.0)
+    )
+    assert state.next(0.0) == Wait(1.5)
+    assert isinstance(state.next(1.5), Claim)
 
 
 def test_the_lease_is_renewed_every_third_of_it_while_there_is_nothing_to_do() -> None:

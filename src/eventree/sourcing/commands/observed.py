@@ -7,7 +7,7 @@ from typing import Any, Generic, TypeVar
 
 from eventree.actors import ActorRef
 from eventree.domain.events import Commit
-from eventree.errors import DomainError, InvalidArgument
+from eventree.errors import DomainError
 from eventree.instrumentation import BatchCommit, CommandExecution
 from eventree.instrumentation.context import CARRIED
 from eventree.instrumentation.guard import GuardedInstrumentation
@@ -53,7 +53,7 @@ class ObservedCommand(Generic[CommandT]):
     ) -> CommandEnvelope[CommandT]:
         try:
             return with_execution(request, self._execution, self._execution.metadata)
-        except InvalidArgument as error:  # invalid metadata must not keep the command from being executed
+        except Exception as error:  # noqa: BLE001 - no metadata may keep the command from being executed
             instrumentation.log("command", error)
             return with_execution(request, self._execution, {})
 
@@ -172,14 +172,10 @@ def batch_commit(batches: Sequence[AggregateBatch[Any, Any, Any, Any]], attempt:
     )
 
 
-def record_outcomes(batch: BatchCommit, outcomes: Iterable[Outcome]) -> None:
-    """Add the outcomes of its requests to the record of a transaction."""
-    for outcome in outcomes:
-        match outcome:
-            case Appended():
-                batch.appended += 1
-                batch.position = max(batch.position, outcome.position)
-            case Conflict():
-                batch.conflicts += 1
-            case DuplicateCommand():
-                batch.duplicates += 1
+def record_outcomes(batch: BatchCommit, outcomes: Sequence[Outcome]) -> None:
+    """Write the outcomes of its requests into the record of a transaction, whatever the instrumentation wrote there."""
+    appended = [outcome for outcome in outcomes if isinstance(outcome, Appended)]
+    batch.appended = len(appended)
+    batch.position = max((outcome.position for outcome in appended), default=0)
+    batch.conflicts = sum(isinstance(outcome, Conflict) for outcome in outcomes)
+    batch.duplicates = sum(isinstance(outcome, DuplicateCommand) for outcome in outcomes)

@@ -127,6 +127,9 @@ class QueryActor(Actor[QueryMessage, int]):
         except EventreeError as error:
             self._fail(request, error)
             is_done = True
+        except HandlingFailed as failure:  # of `setup`, while the checkpoint was claimed again
+            request.fail(failure.error)
+            is_done = True
         if is_done:
             self._retries.pop(0)
 

@@ -325,8 +325,10 @@ class QueryState(Struct, frozen=True):
         if not self.has_lease or self.is_paused:
             state = state._store_recovered()
         if not self.has_lease:
-            poll_at = now + self.options.poll_interval
-            return replace(state, settled_position=stored.checkpoint.position, load_at=poll_at)
+            again = now + self.options.poll_interval
+            if self.claim_at > now:  # the lease may be free by then
+                again = min(again, self.claim_at)
+            return replace(state, settled_position=stored.checkpoint.position, load_at=again)
         state = replace(state, confirmed_at=now, load_at=inf)
         if stored.live_version <= self.options.version:
             return state

@@ -267,14 +267,15 @@ class QueryWorker:
 
     async def pause(self) -> None:
         """Deliver nothing until `resume`, and keep the lease meanwhile."""
+        was_paused = self.state.is_paused
         self.state = self.state.paused()
-        with suppress(*TRANSIENT_ERRORS):  # it stays paused, and claims the lease once the store is available again
-            try:
+        try:
+            with suppress(*TRANSIENT_ERRORS):  # it stays paused, and claims the lease once the store is available again
                 await self.acquire()
-            except QueryLeasedElsewhere:
-                self.state = self.state.paused(is_paused=False)
-                raise
-            await self.save()
+                await self.save()
+        except (EventreeError, HandlingFailed):
+            self.state = self.state.paused(is_paused=was_paused)
+            raise
 
     async def resume(self) -> None:
         """Continue after a pause or a failure."""
