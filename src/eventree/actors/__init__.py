@@ -1,4 +1,4 @@
-"""The actor runtime: knows nothing of events."""
+"""The actor runtime: actors, references and supervisors, independent of event sourcing."""
 
 from eventree.actors.actor.actor import (
     Actor as Actor,

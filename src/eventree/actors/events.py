@@ -1,4 +1,4 @@
-"""Events of a supervision tree, as values: for metrics, tests and alerts."""
+"""The events of a supervision tree, as values for metrics, tests and alerts."""
 
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
@@ -90,7 +90,7 @@ class DeadLetter:
 
 @dataclass(frozen=True, slots=True)
 class AskAbandoned:
-    """A message was skipped because its sender had given up waiting before the actor took it up.
+    """A message was skipped because its sender stopped waiting before the actor took it up.
 
     Attributes:
         supervisor: The name of the actor's supervisor.
@@ -107,9 +107,9 @@ SupervisorEvent: TypeAlias = ChildStarted | ChildEnded | ChildAbandoned | Superv
 
 
 def report_restarts(instrumentation: Instrumentation) -> Callable[[SupervisorEvent], None]:
-    """Return a function for the `on_event` of a supervisor that tells an instrumentation of restarts.
+    """Return a function that reports restarts to an instrumentation, to be used as the `on_event` of a supervisor.
 
-    It tells of the whole tree below. An `EventSourcing` with an instrumentation tells of its own tree by itself.
+    It reports the restarts in the whole tree below. An `EventSourcing` with an instrumentation reports its own tree.
     """
     guarded = GuardedInstrumentation.of(instrumentation)
 

@@ -10,10 +10,10 @@ ErrorT = TypeVar("ErrorT", bound=BaseException)
 
 
 class ExitKind(Enum):
-    """How an actor exited."""
+    """Classify how an actor exited."""
 
     NORMAL = "normal"
-    """By its own decision: it raised `StopActor`, or `Ignore` in its `init`."""
+    """It decided to: it raised `StopActor`, or `Ignore` in its `init`."""
     SHUTDOWN = "shutdown"
     """It was asked to stop, or it is a supervisor whose significant children have exited."""
     CRASH = "crash"
@@ -24,7 +24,7 @@ class ExitKind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class ExitReason:
-    """Why an actor exited.
+    """Describe how and why an actor exited.
 
     Attributes:
         kind: How it exited.
@@ -41,7 +41,7 @@ class ExitReason:
 
 
 def exit_request(error: BaseException | None) -> BaseException | None:
-    """Return the SystemExit or KeyboardInterrupt that an error is, contains as a group, or has as a start's cause."""
+    """Return the SystemExit or KeyboardInterrupt in an error: itself, part of its group, or the cause of a start."""
     if isinstance(error, SystemExit | KeyboardInterrupt):
         return error
     if isinstance(error, ChildStartError):

@@ -7,7 +7,7 @@ from traceback import TracebackException
 
 
 class Status(Enum):
-    """The state of the actor behind a reference."""
+    """Describe the state of the actor behind a reference."""
 
     STOPPED = "stopped"
     """It was never started, or was stopped for good."""
@@ -33,7 +33,7 @@ class ActorInfo:
         in_progress: The types of the messages it is handling.
         suspended: Whether it handles no messages until it is resumed.
         handled: How many messages it has taken up, over all its incarnations.
-        skipped: How many messages it skipped because their senders had given up waiting.
+        skipped: How many messages it skipped because their senders had stopped waiting.
         late: How many messages it was still handling when the sender's timeout expired.
         state: The attributes of its instance, if requested and running; a shallow copy.
     """

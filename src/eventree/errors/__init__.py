@@ -1,4 +1,4 @@
-"""Every error of the library, in one tree: each says what happened and what to do about it."""
+"""All errors of the library, in one tree; each states what happened and what to do about it."""
 
 from eventree.errors.actors import (
     ActorCrashed as ActorCrashed,

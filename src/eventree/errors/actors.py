@@ -6,6 +6,7 @@ from typing import Literal
 from eventree.errors.root import EventreeError, error_text, type_name
 
 Outcome = Literal["not_started", "unknown"]
+"""What is known about a message that was not answered in time; see `ActorTimeout`."""
 
 
 class ActorError(EventreeError):
@@ -131,7 +132,10 @@ class SupervisorError(EventreeError):
 
 
 class ChildStartError(SupervisorError):
-    """A child could not be started; children started with it before were stopped again. `__cause__` is the reason."""
+    """A child could not be started; children started before it in the same start were stopped again.
+
+    Handling: fix the reason, which is the `__cause__`.
+    """
 
     def __init__(self, child: Hashable, cause: BaseException | None) -> None:
         why = "was killed" if cause is None else error_text(cause)
@@ -193,7 +197,7 @@ class WouldDeadlock(EventreeError):
 
     Attributes:
         caller: The id of the caller.
-        awaited: The id of what it would have waited for.
+        awaited: The id or the name of the actor, query or operation that it would have waited for.
     """
 
     def __init__(self, caller: Hashable, awaited: Hashable, remedy: str) -> None:

@@ -1,4 +1,4 @@
-"""Argument checks that several packages share."""
+"""Argument checks shared by several packages."""
 
 from eventree.errors.root import NonPositiveArgument
 

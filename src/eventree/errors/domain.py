@@ -19,14 +19,14 @@ class EntityNotFound(EventreeError):
 
 
 class HandlerCrashed(EventreeError):
-    """`handle` or `apply` raised, or `handle` returned no `Result`: a bug in the domain code.
+    """`handle`, `apply` or `empty_state` raised, or `handle` returned no `Result`: a bug in the domain code.
 
     Nothing of this command was stored. Its aggregate is reloaded for the next command; other aggregates are not
     affected. Handling: fix the function; `__cause__` has the exception with its traceback.
 
     Attributes:
-        function: `"handle"` or `"apply"`.
-        aggregate_type: The aggregate type that has the function.
+        function: `"handle"`, `"apply"` or `"empty_state"`.
+        aggregate_type: The aggregate type of the function.
         aggregate_id: The aggregate whose command failed.
     """
 
@@ -53,7 +53,7 @@ class EventNotEncodable(CodecError):
     Attributes:
         event_type: The name of the event's type.
         reason: Why it cannot be encoded.
-        field: The part at fault, such as `parts[2].price`; empty for the whole event.
+        field: The path of the faulty part, such as `parts[2].price`; empty for the whole event.
     """
 
     def __init__(self, event_type: str, reason: str, field: str = "") -> None:
@@ -72,9 +72,9 @@ class EventNotDecodable(CodecError):
         event_type: The stored name.
         event_version: The stored version.
         reason: Why it cannot be decoded.
-        aggregate_type: The type of its aggregate; None for a payload that was not read from a store, as the next two.
-        aggregate_id: Its aggregate.
-        position: Its position.
+        aggregate_type: The type of its aggregate; None for a payload that was not read from a store.
+        aggregate_id: Its aggregate; None likewise.
+        position: Its position; None likewise.
     """
 
     def __init__(self, event_type: str, event_version: int, reason: str) -> None:
@@ -113,7 +113,7 @@ class UnknownEventType(EventNotDecodable):
 class EventTooNew(EventNotDecodable):
     """A stored event has a newer version than this code knows.
 
-    Handling: deploy the newer code everywhere, also where events are only read.
+    Handling: deploy the newer code everywhere, even where events are only read.
 
     Attributes:
         newest: The newest version of the event type that this code knows.

@@ -1,4 +1,4 @@
-"""The two roots `DomainError` and `EventreeError`, and the errors for invalid arguments, which any package raises."""
+"""The two roots `DomainError` and `EventreeError`, and the errors for invalid arguments, which every package raises."""
 
 from typing import Generic, TypeVar
 
@@ -12,7 +12,7 @@ class DomainError(Exception, Generic[ReasonT_co]):
     `case Err(DomainError(reason))` gives a type checker the type of `reason` and nothing else.
 
     Attributes:
-        reason: What the `handle` function returned in its `Err`.
+        reason: The reason that `handle` returned in its `Err`.
     """
 
     __match_args__ = ("reason",)
@@ -49,7 +49,7 @@ def type_name(error: BaseException | None) -> str:
 
 
 def error_text(error: BaseException) -> str:
-    """Return the class and the text of an error, for a message; only the class if its `str` fails."""
+    """Return the class name and the text of an error, for a message; only the class name if its `str` fails."""
     try:
         return f"{type(error).__name__}: {error}"
     except Exception:  # noqa: BLE001 - a bug in the error's own class must not hide the error

@@ -43,7 +43,7 @@ class CommitOutcomeUnknown(EventStoreError):
 
 
 class StoreUnusable(EventStoreError):
-    """The database cannot keep the store's promises, so it was not opened.
+    """The database cannot fulfil the contract of event stores, so it was not opened.
 
     Attributes:
         store: Its address, without secrets.
@@ -87,7 +87,7 @@ class SchemaTooNew(StoreUnusable):
 class ConcurrencyConflict(EventStoreError):
     """Other writers kept changing the same aggregate first; nothing of this command was stored.
 
-    Handling: send the command again, to be decided on the newer state. If it had an `expected_sequence`, look at the
+    Handling: send the command again, to be decided on the newer state. If it had an `expected_sequence`, check the
     newer state first.
 
     Attributes:
@@ -100,7 +100,7 @@ class ConcurrencyConflict(EventStoreError):
     def __init__(self, aggregate_type: str, aggregate_id: str, expected: int, actual: int) -> None:
         super().__init__(
             f"{aggregate_type} {aggregate_id!r} was expected at sequence {expected} but is at {actual}; nothing was "
-            "stored, send the command again (if it came with an expected_sequence, look at the newer state first)"
+            "stored, send the command again (if it came with an expected_sequence, check the newer state first)"
         )
         self.aggregate_type = aggregate_type
         self.aggregate_id = aggregate_id
@@ -109,7 +109,7 @@ class ConcurrencyConflict(EventStoreError):
 
 
 class LogRolledBack(EventStoreError):
-    """The store has fewer events than were read before, as after restoring an older backup.
+    """The store has fewer events than a reader has seen, as after restoring an older backup.
 
     Handling: a command was not stored; send it again, to be decided on the events of the store. A query stops; rebuild
     it with a new `version`.

@@ -1,4 +1,4 @@
-"""Event stores: the contract, the stores that keep it, and the bases for stores of your own."""
+"""Event stores: the contract, the stores that fulfil it, and base classes for your own stores."""
 
 from eventree.stores.checked import (
     CheckedStore as CheckedStore,

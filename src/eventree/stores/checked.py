@@ -1,7 +1,7 @@
-"""The base of every store of ours: public methods check their arguments once, then call the store's own code.
+"""The base class of stores: public methods check their arguments once, then call the store's own code.
 
-The limits are the same for all stores, and reading what no store could keep is refused like storing it. Texts are UTF-8
-without lone surrogates or NUL, ids and names have 1 to 255 bytes.
+The limits are the same for all stores. A read with arguments that no store could hold is refused just like a write.
+Texts are UTF-8 without lone surrogates or NUL; ids and names have 1 to 255 bytes.
 """
 
 from abc import abstractmethod
@@ -48,7 +48,7 @@ Append: TypeAlias = Callable[[Sequence[AppendRequest]], Awaitable[Sequence[Outco
 
 
 class CheckedCheckpointWriter(CheckpointWriter):
-    """Check arguments for a store and for its transactions: implement the abstract methods below."""
+    """Check the arguments of a store and of its transactions; a subclass implements the abstract methods below."""
 
     async def claim_checkpoint(self, name: str, version: int, lease: LeaseRequest = NO_LEASE) -> Checkpoint:
         _check_query(name, version)
@@ -77,11 +77,12 @@ class CheckedCheckpointWriter(CheckpointWriter):
 
 
 class CheckedStore(CheckedCheckpointWriter, EventStore):
-    """Check the arguments of every method of `EventStore`, each call once.
+    """Check the arguments of every method of `EventStore`, once per call.
 
-    A subclass implements `_append` in place of `append`, and so on, may rely on what it is given, and adds `head`,
-    `list_aggregate_types`, `list_queries` and the lifecycle, which have nothing to check. It may override `_read_live`.
-    A store that does not derive from this class works too: `EventSourcing` checks its arguments from outside.
+    A subclass implements `_append` instead of `append`, and so on, and can rely on valid arguments. It also implements
+    `head`, `list_aggregate_types`, `list_queries` and the lifecycle, which have nothing to check, and it may override
+    `_read_live`. A store that does not derive from this class works too: `EventSourcing` wraps it to check the
+    arguments.
     """
 
     async def append(self, requests: Sequence[AppendRequest]) -> Sequence[Outcome]:
@@ -99,14 +100,13 @@ class CheckedStore(CheckedCheckpointWriter, EventStore):
 
     @staticmethod
     def unchecked_append(store: EventStore) -> Append:
-        """Return a store's `append` without the check of its arguments, for requests made of checked values.
+        """Return a store's `append` without the checks, for requests made of values that are checked already.
 
         Args:
-            store: Where to append. One that does not derive from this class, or has an `append` of its own, gets the
-                requests by that.
+            store: The store; if it does not derive from this class, or overrides `append`, its `append` is returned.
         """
         if isinstance(store, CheckedStore) and getattr(store.append, "__func__", None) is CheckedStore.append:
-            return store._append  # noqa: SLF001 - it is of this class
+            return store._append  # noqa: SLF001 - a method of this class
         return store.append
 
     async def find_commands(self, command_ids: Collection[str]) -> Mapping[str, RecordedCommand]:

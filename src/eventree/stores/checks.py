@@ -1,6 +1,6 @@
 """Checks of single values, shared by all stores; `CheckedStore` applies them to the arguments of each method.
 
-Each check returns at once for ordinary values, since every command pays for them, and only then looks closer.
+Each check first accepts ordinary values quickly, as every command pays for it, and examines only the others in detail.
 """
 
 from datetime import datetime, timedelta
@@ -78,7 +78,7 @@ def check_transaction_lease(value: float) -> None:
 
 
 def check_listener(listener: object) -> None:
-    """Raise `InvalidArgument` unless this can be called with a position, and does its work when it is called."""
+    """Raise `InvalidArgument` unless this is a plain (not async) function."""
     if not callable(listener) or iscoroutinefunction(listener):
         raise InvalidArgument("listener", f"must be a plain function that takes a position, got {listener!r}")
 
@@ -86,4 +86,4 @@ def check_listener(listener: object) -> None:
 def check_utc(name: str, value: datetime) -> None:
     """Raise `InvalidArgument` unless this is an aware datetime in UTC."""
     if value.utcoffset() != timedelta(0):
-        raise InvalidArgument(name, "must be an aware datetime of UTC")
+        raise InvalidArgument(name, "must be an aware datetime in UTC")

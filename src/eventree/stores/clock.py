@@ -1,4 +1,4 @@
-"""The clock that dates events, in stores without a database server."""
+"""The clock that timestamps events in stores without a database server."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -14,12 +14,12 @@ _REMEDY: Final = "as `lambda: datetime(2025, 1, 31, tzinfo=UTC)` does"
 
 
 def utc_now() -> datetime:
-    """Return the time of the system clock."""
+    """Return the time of the system clock, in UTC."""
     return datetime.now(UTC)
 
 
 def check_clock(clock: Clock) -> Clock:
-    """Return the clock unchanged; raises `InvalidArgument` if it is not callable."""
+    """Check that a clock is callable and return it unchanged; raise `InvalidArgument` if it is not."""
     if not callable(clock):
         raise InvalidArgument("clock", f"must be a function that returns an aware datetime, {_REMEDY}, got {clock!r}")
     return clock
@@ -29,12 +29,12 @@ def read_clock(clock: Clock) -> datetime:
     """Return the time of a clock, in UTC.
 
     Raises:
-        InvalidArgument: It raises, or returns anything but an aware datetime, which would be ambiguous.
+        InvalidArgument: It raises, or does not return an aware datetime; a naive one would be ambiguous.
     """
     try:
         now = clock()
         if isinstance(now, datetime) and now.utcoffset() is not None:
             return now.astimezone(UTC)
-    except Exception as error:  # a StopIteration, for one, could not pass through a future
+    except Exception as error:  # any error: a StopIteration, for example, could not be raised from a future
         raise InvalidArgument("clock", f"must return an aware datetime, {_REMEDY}: {error_text(error)}") from error
     raise InvalidArgument("clock", f"must return an aware datetime, {_REMEDY}, it returned {now!r}")

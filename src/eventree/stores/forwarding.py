@@ -1,4 +1,4 @@
-"""A store around another store: to observe its calls, to let them fail, or to check their arguments."""
+"""Stores that wrap another store, to observe its calls, make them fail, or check their arguments."""
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -32,7 +32,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 AnyTransaction: TypeAlias = StoreTransaction[Any]
-"""A transaction on a connection of whatever driver the inner store uses."""
+"""A transaction on a connection of the inner store's driver."""
 
 ForwardedMethod: TypeAlias = Literal[
     "append",
@@ -53,14 +53,14 @@ ForwardedMethod: TypeAlias = Literal[
     "save_snapshots",
     "load_snapshots",
 ]
-"""The methods of an `EventStore` that are passed to `ForwardingStore.forward`: all coroutines."""
+"""The methods of an `EventStore` that go through `ForwardingStore.forward`: all coroutine functions."""
 
 
 class ForwardingStore(EventStore):
-    """Forward every call to an inner store; the base for stores that add something to another one.
+    """Forward every call to an inner store; the base class of stores that add something to another one.
 
-    Override `forward` to act on each call, `begin_transaction` to act on transactions, or a single method. A store that
-    times appends:
+    Override `forward` to act on each call, `begin_transaction` to act on transactions, or a single method. For example,
+    a store that times appends:
 
         class Timed(ForwardingStore):
             async def append(self, requests: Sequence[AppendRequest]) -> Sequence[Outcome]:
@@ -98,7 +98,7 @@ class ForwardingStore(EventStore):
         return await call(*args, **kwargs)
 
     def begin_transaction(self, lease: float = 5.0) -> AbstractAsyncContextManager[AnyTransaction]:
-        """Begin a transaction of the inner store, which has them; called as `transaction`."""
+        """Begin a transaction of the inner store, which must have them; `transaction` returns this method."""
         inner: Any = self.inner
         transaction: AbstractAsyncContextManager[AnyTransaction] = inner.transaction(lease)
         return transaction
@@ -219,7 +219,7 @@ def checked(store: EventStore) -> EventStore:
 
 
 class _CheckingStore(CheckedStore, ForwardingStore):
-    """Check the arguments of a store that does not do so itself."""
+    """Check the arguments of a store that does not check them itself."""
 
     def __repr__(self) -> str:
         return repr(self.inner)
@@ -290,7 +290,7 @@ class _CheckingStore(CheckedStore, ForwardingStore):
 
 
 class _CheckingTransaction(CheckedCheckpointWriter):
-    """Check the arguments of a transaction that does not do so itself."""
+    """Check the arguments of a transaction that does not check them itself."""
 
     def __init__(self, inner: AnyTransaction) -> None:
         self.connection = inner.connection

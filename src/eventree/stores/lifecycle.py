@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 
 
 class Lifecycle:
-    """Count the entries of a store, and open or close it one at a time."""
+    """Count the entries of a store to open and close it once; opening and closing never overlap."""
 
     def __init__(self, open_: Callable[[], Awaitable[None]], close: Callable[[], Awaitable[None]]) -> None:
         """Create the lifecycle of a closed store.
@@ -43,7 +43,7 @@ class Lifecycle:
                 await self._close()
 
     def _lock_of_this_loop(self) -> asyncio.Lock:
-        """Return a lock for the running loop: a store may be used by several loops in turn, a lock may not."""
+        """Return a lock for the running loop: several loops may use a store in turn, but not a lock."""
         loop = asyncio.get_running_loop()
         if self._lock is None or self._lock[0] is not loop:
             self._lock = loop, asyncio.Lock()

@@ -1,13 +1,17 @@
-"""In-process commit listeners: a hint after each commit."""
+"""In-process commit listeners, which get a hint after each commit."""
 
 from collections.abc import Callable
 
 
 class CommitListeners:
-    """Keep listeners and call them; a listener must neither raise nor block."""
+    """Hold listeners and call them after commits; a listener must neither raise nor block."""
 
     def __init__(self, on_empty: Callable[[], None] = lambda: None) -> None:
-        """Start without listeners; `on_empty` is called when the last one was removed."""
+        """Start without listeners.
+
+        Args:
+            on_empty: Called when the last listener was removed; default does nothing.
+        """
         self._listeners: dict[object, Callable[[int], None]] = {}
         self._on_empty = on_empty
 
@@ -27,6 +31,6 @@ class CommitListeners:
         return remove
 
     def notify(self, head: int) -> None:
-        """Call every listener with the newest position."""
+        """Call every listener with the head position."""
         for listener in list(self._listeners.values()):
             listener(head)

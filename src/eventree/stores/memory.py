@@ -32,7 +32,7 @@ from eventree.stores.contract import (
 )
 from eventree.stores.listeners import CommitListeners
 from eventree.stores.pages import page_of
-from eventree.stores.versions import VersionRow, judge_make_live
+from eventree.stores.versions import VersionRow, decide_make_live
 
 
 @dataclass(slots=True)
@@ -47,17 +47,17 @@ class _CheckpointRow:
 
 
 class MemoryStore(CheckedStore):
-    """An event store in memory, which lasts as long as the object; `EventStore` documents its methods."""
+    """An event store in memory, whose contents last as long as the object; `EventStore` documents its methods."""
 
     def __init__(self, *, clock: Clock = utc_now) -> None:
         """Create an empty store.
 
         Args:
-            clock: For tests: returns the time of storage, as an aware datetime. Default the system clock. Leases always
-                use the system clock.
+            clock: For tests: returns the time to store with events, as an aware datetime; default the system clock.
+                Leases always use the system's own clock.
 
         Raises:
-            InvalidArgument: The clock is not callable; or, when events are stored, it returns no aware datetime.
+            InvalidArgument: The clock is not callable, or, raised by `append`, it does not return an aware datetime.
         """
         self._clock = check_clock(clock)
         self._log: list[RecordedEvent] = []
@@ -221,7 +221,7 @@ class MemoryStore(CheckedStore):
             VersionRow(each, row.checkpoint.position, row.checkpoint.fencing_token, row.replay_until, row.is_live)
             for each, row in versions.items()
         ]
-        replay_until = judge_make_live(name, rows, version, fencing_token)
+        replay_until = decide_make_live(name, rows, version, fencing_token)
         if replay_until is None:
             return False
         for other, row in versions.items():

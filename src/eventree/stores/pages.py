@@ -1,4 +1,4 @@
-"""Cut pages of the log from events in memory; a database does the same in SQL."""
+"""Build pages of the log from events in memory; databases do the same in SQL."""
 
 from collections.abc import Collection, Iterable
 from itertools import groupby
@@ -16,9 +16,9 @@ def page_of(
     """Return the page that `EventLog.read` or `EventLog.read_backwards` promises for the same arguments.
 
     Args:
-        events: The log after that position, or before it, newest event first; it is consumed only as far as the page
-            needs, plus one event.
-        start: The position to start after or before.
+        events: The events after the start, or those before it, newest first; consumed only as far as the page needs,
+            plus one event.
+        start: The position to start after, or before.
         limit: How many positions to examine.
         types: The aggregate types to return; None for all.
         event_types: The names of events to return; None for all.

@@ -1,4 +1,4 @@
-"""The tail of the log as this store committed it, kept in memory: live reads are served without the database."""
+"""The tail of the log: a store's latest appends, in memory, to serve live reads without the database."""
 
 from bisect import bisect_right
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -18,23 +18,23 @@ MAX_BYTES: Final = 8 * 1024 * 1024
 
 @dataclass(slots=True)
 class _Chunk:
-    """The events of one append; the recorded events are created for the first reader and shared."""
+    """Hold the events of one append; the first reader creates the recorded events, and the others share them."""
 
     first: int
     last: int
     size: int
     recorded_at: datetime
-    kept: Sequence[tuple[AppendRequest, Sequence[NewEvent], int]]
+    stored: Sequence[tuple[AppendRequest, Sequence[NewEvent], int]]
     events: list[RecordedEvent] = field(default_factory=list[RecordedEvent])
 
     def recorded(self) -> Sequence[RecordedEvent]:
         if not self.events:
-            self.events.extend(self._make())
-            self.kept = ()
+            self.events.extend(self._create())
+            self.stored = ()
         return self.events
 
-    def _make(self) -> Iterator[RecordedEvent]:
-        for request, events, last in self.kept:
+    def _create(self) -> Iterator[RecordedEvent]:
+        for request, events, last in self.stored:
             before = last - len(events)
             for number, event in enumerate(events, 1):
                 yield RecordedEvent(
@@ -52,22 +52,23 @@ class _Chunk:
 
 
 class Tail:
-    """Keep the newest appends of one store, as long as their positions are contiguous.
+    """Hold the newest appends of one store, as long as their positions are contiguous.
 
-    It pays where several queries follow a store: measured from the start of a command until the last of its queries has
+    It pays off when several queries follow a store: measured from the start of a command until the last query has
     handled it, Postgres took 1.4 times as long without a tail for 1 query, 1.7 for 4 and 2.7 for 16; SQLite 1.1, 1.6
-    and 2.1. Events per second beside a busy writer hardly differ.
+    and 2.1. Throughput beside a busy writer hardly differs.
 
     A tail holds only committed events, and events never change, so a page from it equals what the database would
     return. Beyond its end the log may continue, through other processes or through appends whose outcome this store
     does not know: a reader that has reached the end must ask the database. An append that is not contiguous, ahead or
     behind, means that other processes have written, that appends arrived out of order, or that an older backup was
-    restored. In all these cases the tail restarts with that append alone and serves nothing from before.
+    restored. In all these cases the tail restarts with that append alone and serves no earlier event.
 
     One limitation remains if a backup is restored under an open store: until this store appends again or loses its
-    connection, readers that lag behind get what it committed before the restore; at the end, the database tells them
-    that the log was rolled back. And if other processes refill the log exactly up to the end of the tail before this
-    store appends again, the tail takes that append for the next one. This lasts as long as the tail keeps older events.
+    connection, readers that lag behind get events that it committed before the restore; at the end of the tail, the
+    database reports that the log was rolled back. And if other processes refill the log exactly up to the end of the
+    tail before this store appends again, the tail mistakes that append for the next one. This lasts as long as the tail
+    holds older events.
     """
 
     def __init__(self) -> None:
@@ -76,32 +77,32 @@ class Tail:
         self._size = 0
 
     def add(self, answered: Iterable[tuple[AppendRequest, Outcome]], recorded_at: datetime) -> None:
-        """Add what one statement or transaction stored, in the order of positions.
+        """Add the events stored by one statement or transaction, in the order of positions.
 
         Args:
             answered: Its requests with their outcomes; those that stored no events are ignored.
-            recorded_at: When they were stored, as recorded in the database.
+            recorded_at: When the events were stored, as recorded in the database.
         """
-        # Every append waits for this, so do little here. Callers may change their lists later, so copy them.
-        kept = [
+        # Every append waits for this, so do little here. Copy the lists, as callers may change them later.
+        stored = [
             (request, tuple(request.events), outcome.position)
             for request, outcome in answered
             if request.events and isinstance(outcome, Appended)
         ]
-        if not kept:
+        if not stored:
             return
-        first, last = kept[0][2] - len(kept[0][1]) + 1, kept[-1][2]
+        first, last = stored[0][2] - len(stored[0][1]) + 1, stored[-1][2]
         if self._chunks and self._chunks[-1].last + 1 != first:
             self.clear()
-        size = sum(bytes_of(event.payload) + bytes_of(event.metadata) for _, events, _ in kept for event in events)
-        self._chunks.append(_Chunk(first, last, size, recorded_at, kept))
+        size = sum(bytes_of(event.payload) + bytes_of(event.metadata) for _, events, _ in stored for event in events)
+        self._chunks.append(_Chunk(first, last, size, recorded_at, stored))
         self._size += size
-        self._bound(last)
+        self._trim(last)
 
     def read(
         self, after: int, limit: int, types: Collection[str] | None, event_types: Collection[str] | None = None
     ) -> LogPage | None:
-        """Return what a live `EventLog.read` may return; None if only the database knows."""
+        """Return the page for a live `EventLog.read`; None if it must be read from the database."""
         chunks = self._chunks
         if not chunks or not chunks[0].first <= after + 1 <= chunks[-1].last:
             return None
@@ -112,8 +113,8 @@ class Tail:
         self._chunks.clear()
         self._size = 0
 
-    def _bound(self, last: int) -> None:
-        """Drop the oldest appends until the rest is within the bounds; an append that is too large is dropped too."""
+    def _trim(self, last: int) -> None:
+        """Drop the oldest appends until the rest is within the limits; a single append that is too large goes too."""
         drop = 0
         for chunk in self._chunks:
             if self._size <= MAX_BYTES and last - chunk.first < MAX_EVENTS:

@@ -1,4 +1,4 @@
-"""Decide whether a version of a query may go live, equally in all stores."""
+"""Decide whether a version of a query may go live, by the same rule in all stores."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from eventree.errors import CheckpointFenced
 
 @dataclass(frozen=True, slots=True)
 class VersionRow:
-    """The state of one version of a query, as `judge_make_live` needs it."""
+    """Hold the state of one version of a query, as far as `decide_make_live` needs it."""
 
     version: int
     position: int
@@ -17,7 +17,7 @@ class VersionRow:
     is_live: bool
 
 
-def judge_make_live(name: str, rows: Sequence[VersionRow], version: int, fencing_token: int) -> int | None:
+def decide_make_live(name: str, rows: Sequence[VersionRow], version: int, fencing_token: int) -> int | None:
     """Return the `replay_until` of a version that is live or may go live now; None if it may not.
 
     Args:

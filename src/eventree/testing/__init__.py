@@ -1,9 +1,9 @@
-"""Test helpers: for a domain, for a running system, and for an event store of your own.
+"""Test helpers for a domain, for a running system, and for your own event store.
 
 - `scenario`: given events, when a command, then events; without a store or an event loop.
 - `GoldenFiles`: check that events stored by earlier releases are still decoded to the same values.
 - `settled`: wait until commands and queries have nothing left to do.
-- `FailingStore`: a store that fails or waits when a test says so; `Gate` is where it waits.
+- `FailingStore`: a store whose calls fail or wait at a `Gate`, as a test demands.
 - `EventStoreSuite`, `SharedStoreSuite`, `TransactionalStoreSuite`: the contract of event stores as tests.
 
 Only the suites need pytest.

@@ -50,9 +50,9 @@ class FailingStore(ForwardingStore):
         await accounts.execute("anna", Deposit(Decimal(1)))  # Ok
     ```
 
-    Each `fail`, `hold` or `intercept` is for one call of one method, or as many as `times` says; several for the same
-    method take effect in order, one a call. All other calls go to the inner store unchanged, so this store keeps the
-    contract of `EventStore`. If the inner store has transactions, so does this one, and projections run on it. Then
+    Each `fail`, `hold` or `intercept` applies to the next call of one method, or the next `times` calls; several for
+    the same method apply in order, one per call. All other calls go to the inner store unchanged, so this store fulfils
+    the contract of `EventStore`. If the inner store has transactions, so does this one, and projections run on it. Then
     `"transaction"` intercepts the begin of a transaction and `"commit"` its commit: a failure before the commit rolls
     the transaction back; after the commit, only the answer is lost.
 
@@ -72,7 +72,7 @@ class FailingStore(ForwardingStore):
         self._interceptions: defaultdict[str, deque[_Interception]] = defaultdict(deque)
         self._outage: BaseException | None = None
 
-    # --- what a test calls
+    # --- methods for tests
 
     def fail(self, method: StoreMethod, error: BaseException, *, times: int = 1, after: bool = False) -> None:
         """Make the next calls of a method fail.
@@ -116,8 +116,8 @@ class FailingStore(ForwardingStore):
 
         Args:
             method: The method, such as `"append"`.
-            action: An async function without arguments; what it raises, the call raises.
-            times: At how many calls; default 1.
+            action: An async function without arguments; if it raises, the call raises the same exception.
+            times: For how many calls; default 1.
             after: Whether the call takes effect first; default False.
 
         Raises:
@@ -135,7 +135,7 @@ class FailingStore(ForwardingStore):
 
     @contextmanager
     def unavailable(self, error: BaseException | None = None) -> Generator[None, None, None]:
-        """Make every call fail inside the `with` block, immediately; interceptions wait until its end.
+        """Make every call fail immediately inside the `with` block; interceptions stay pending until its end.
 
         Args:
             error: The exception that the calls raise; default a `StoreUnavailable`.

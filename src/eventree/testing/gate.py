@@ -6,14 +6,14 @@ import asyncio
 class Gate:
     """Hold every task that awaits it, until it is opened; an open gate holds no task.
 
-    `FailingStore.hold` puts one into a call of a store. A handler of your own can await one, too: `await gate()`.
+    `FailingStore.hold` puts one into a call of a store. Your own handlers can await one too: `await gate()`.
     """
 
     def __init__(self, name: str = "the gate") -> None:
         """Create a closed gate.
 
         Args:
-            name: What the gate is called in its `repr` and in the error of `reached`; default `"the gate"`.
+            name: The name of the gate in its `repr` and in the error of `reached`; default `"the gate"`.
         """
         self._name = name
         self._reached = asyncio.Event()
@@ -46,5 +46,5 @@ class Gate:
             ) from None
 
     def open(self) -> None:
-        """Let all tasks continue, those that wait and those that come later."""
+        """Let all tasks continue, both those waiting and later ones."""
         self._opened.set()

@@ -1,4 +1,4 @@
-"""Golden files: stored forms of events from all releases, kept in version control beside the code that decodes them."""
+"""Golden files: stored forms of events from all releases, in version control next to the code that decodes them."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -52,8 +52,8 @@ class GoldenFiles(Generic[EventT]):
             **examples: Events by the names of the examples, at least one of each class.
 
         Raises:
-            AssertionError: A line was added; a payload cannot be decoded, or is decoded to another value; an example is
-                missing that the files name; or a class has no example, or one of its versions no file.
+            AssertionError: A line was added; a payload cannot be decoded, or is decoded to another value; an example
+                named in the files is missing; or a class has no example, or one of its versions no file.
             EventNotEncodable: An example cannot be stored.
         """
         problems = [*self._without_example(examples), *self._undecodable(examples), *self._without_file()]

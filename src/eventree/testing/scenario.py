@@ -23,8 +23,8 @@ class Scenario(Generic[StateT, CommandT, EventT, ErrorT]):
     """Run one aggregate through events and commands; each step returns the scenario, so that steps can be chained.
 
     Every event is encoded and decoded as in a store, so an event that cannot be stored raises `EventNotEncodable`. An
-    exception of `handle` or `apply` passes through with the steps so far as a note. A failed expectation raises an
-    `AssertionError` that shows the differences first and then the steps so far.
+    exception of `handle` or `apply` is raised with the steps so far as a note. A failed expectation raises an
+    `AssertionError` that shows first the differences and then the steps so far.
     """
 
     def __init__(self, aggregate_type: AggregateType[StateT, CommandT, EventT, ErrorT]) -> None:
@@ -56,10 +56,10 @@ class Scenario(Generic[StateT, CommandT, EventT, ErrorT]):
         """Let `handle` decide a command; if it is accepted, apply its events.
 
         Args:
-            command: The command that `handle` is given.
+            command: The command for `handle`.
 
         Raises:
-            AssertionError: `handle` changed the state it was given.
+            AssertionError: `handle` changed the state passed to it.
             EventNotEncodable: One of the events cannot be stored.
             TypeError: `handle` returned neither `Ok([event, ...])` nor `Err(reason)`.
         """

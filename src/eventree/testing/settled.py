@@ -18,13 +18,13 @@ AnyTree: TypeAlias = Tree[Any, Any, Any, Any]
 
 
 async def settled(*systems: AnySystem, timeout: float = 5.0) -> None:
-    """Wait until every query has handled all stored events and no command is left that could store more.
+    """Wait until every query has handled all stored events, and no pending command could store more.
 
     This includes the consequences: commands that handlers execute in any of these systems and the events of those
     commands, commands that `execute_nowait` has put into a mailbox, and snapshots that are due. A commit that a query
-    skips or parks counts as handled. A query that is superseded by a newer version is ignored, since it handles no more
-    events. So pass all systems that send commands to each other, and await the tasks that your code or your handlers
-    have started outside of them.
+    skips or parks counts as handled. A query that is superseded by a newer version is ignored, as it handles no more
+    events. So pass all systems that send commands to each other, and await any other tasks that your code or your
+    handlers have started.
 
     Args:
         systems: Running systems, at least one.
@@ -36,13 +36,13 @@ async def settled(*systems: AnySystem, timeout: float = 5.0) -> None:
         InvalidArgument: No system was given; or a query is paused before the end, so this would wait forever.
         ActorStopped: A system is not running.
         AskCycle, WouldDeadlock: The caller is a handler of one of the queries, or in the transaction of a projection.
-        EventStoreError: The store could not read its newest position.
+        EventStoreError: A store could not be read.
     """
     check_positive("timeout", timeout)
     if not systems or not all(isinstance(system, EventSourcing) for system in systems):
         raise InvalidArgument("systems", f"must be at least one EventSourcing, one argument each, got {systems!r}")
     refuse_in_transaction("settled")
-    # Only tests need the tree, so EventSourcing does not offer it in public.
+    # Only tests need the tree, so it is not part of the public interface of EventSourcing.
     trees = [system._tree for system in systems]  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
     before: list[int] = []
     try:
@@ -55,7 +55,7 @@ async def settled(*systems: AnySystem, timeout: float = 5.0) -> None:
                         await _caught_up(query, head, timeout)
     except TimeoutError:
         behind = _behind(trees, before)
-        left = [_described(query, head) for query, head in behind] + _waiting(trees) or ["an end of new events"]
+        left = [_describe(query, head) for query, head in behind] + _waiting(trees) or ["an end of new events"]
         cause = next((query.last_error for query, _ in behind if query.last_error is not None), None)
         raise ActorTimeout(f"settled, waiting for {', '.join(left)},", timeout) from cause
 
@@ -63,7 +63,7 @@ async def settled(*systems: AnySystem, timeout: float = 5.0) -> None:
 async def _caught_up(query: QueryHandle, head: int, timeout: float) -> None:
     if query.position < head and any(part.state.is_paused for part in query.parts):
         raise InvalidArgument(
-            "systems", f"{_described(query, head)} would never catch up; resume it, or leave out its system"
+            "systems", f"{_describe(query, head)} would never catch up; resume it, or leave out its system"
         )
     try:
         await query.caught_up(timeout=timeout)
@@ -91,6 +91,6 @@ def _waiting(trees: Sequence[AnyTree]) -> list[str]:
     ]
 
 
-def _described(query: QueryHandle, head: int) -> str:
+def _describe(query: QueryHandle, head: int) -> str:
     last = f", {error_text(query.last_error).removesuffix(': ')}" if query.last_error is not None else ""
     return f"query {query.name!r} ({query.status.value} at position {query.position} of {head}{last})"

@@ -19,10 +19,10 @@ from eventree.stores.contract import (
 )
 
 TYPE: Final = "thing"
-"""The aggregate type by default."""
+"""The default aggregate type."""
 
 NOON: Final = datetime(2024, 2, 29, 12, 0, 0, 123456, tzinfo=UTC)
-"""The time by default at which snapshots are taken and commits are parked."""
+"""The default time at which snapshots are taken and commits are parked."""
 
 
 def event(
@@ -33,7 +33,7 @@ def event(
     event_version: int = 1,
     commit_id: UUID | None = None,
 ) -> NewEvent:
-    """Return an event; without a `commit_id`, in a commit of its own."""
+    """Return an event; without a `commit_id`, in its own commit."""
     return NewEvent(event_type, event_version, payload, metadata, commit_id or uuid4())
 
 
@@ -67,7 +67,7 @@ def snapshot(
     checksum: int = 2**32 - 1,
     taken_at: datetime = NOON,
 ) -> StoredSnapshot:
-    """Return a snapshot of an aggregate; its checksum is wrong, since a store must not check it."""
+    """Return a snapshot of an aggregate; its checksum is wrong by default, as a store must not check it."""
     return StoredSnapshot(type, id, version, sequence, state_type, payload, checksum, taken_at)
 
 

@@ -221,7 +221,7 @@ async def test_who_waits_for_a_transaction_while_the_store_closes_gets_none(plac
 async def test_who_waits_behind_an_append_while_the_store_closes_gets_no_transaction(place: Path) -> None:
     store = SQLiteStore(place)
     async with store:
-        async with store._turns:  # somebody appends
+        async with store._write_lock:  # somebody appends
             waiter = asyncio.create_task(use(store))
             await asyncio.sleep(0.02)
             await store.__aexit__(None, None, None)

@@ -1,1 +1,1 @@
-"""One actor: its mailbox, its reference, and the loop that runs it. Knows nothing of supervisors."""
+"""One actor: its mailbox, its reference, and the loop that runs it, independent of supervisors."""

@@ -1,4 +1,4 @@
-"""The base class of actors, and what an actor is told about itself."""
+"""The base class of actors, and the context that is passed to an actor."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -32,12 +32,12 @@ class Reject(Exception):
 @subscriptable
 @dataclass(frozen=True, slots=True)
 class ActorContext(Generic[MessageT_contra, ReplyT_co]):
-    """What an actor knows about itself.
+    """Describe the running incarnation of an actor to itself.
 
     Attributes:
         ref: Its own reference.
         incarnation: The number of this start, from 1.
-        handler_timeout: Seconds it may take to handle a message; None for no limit.
+        handler_timeout: Seconds it may take to handle a message; default None, no limit.
         emit: For the runtime: receives the events of the tree below a supervisor.
     """
 
@@ -52,7 +52,7 @@ class ActorContext(Generic[MessageT_contra, ReplyT_co]):
         return self.incarnation == self.ref.incarnation and self.ref.task is not None
 
     def check_current(self) -> None:
-        """Raise if this incarnation is not the live one; call it before an effect that two must not both have.
+        """Raise if this incarnation is not the live one; call it before a side effect that must not happen twice.
 
         Raises:
             StaleIncarnation: It was abandoned because it ignored its cancellation.
@@ -78,13 +78,12 @@ class Actor(Generic[MessageT_contra, ReplyT_co]):
     """Whether the same instance may be started again, because its `init` resets all state."""
 
     is_supervisor: ClassVar[bool] = False
-    """For the runtime: whether it supervises others."""
+    """For the runtime: whether it supervises other actors."""
 
     async def init(self, ctx: ActorContext[MessageT_contra, ReplyT_co]) -> None:
         """Prepare to receive; runs in the actor's task before the first message.
 
-        The actor counts as started once this returns, and its supervisor waits for that. If it raises, the start has
-        failed.
+        The actor counts as started once this returns, and its supervisor waits for that. If it raises, the start fails.
         """
 
     async def receive(self, message: MessageT_contra, ctx: ActorContext[MessageT_contra, ReplyT_co]) -> ReplyT_co:
@@ -133,7 +132,7 @@ class Actor(Generic[MessageT_contra, ReplyT_co]):
 
 
 def reject_or_raise(request: Request[Any, Any], error: Reject | BaseExceptionGroup[BaseException]) -> None:
-    """Answer a request with the `Reject` that an error is, or contains as a group; raise any other error."""
+    """Answer a request with an error that is a `Reject` or a group of them; raise any other error."""
     rejection = error if isinstance(error, Reject) else sole_error(error, Reject)
     if rejection is None:
         raise error

@@ -1,4 +1,4 @@
-"""Detect calls that would wait for themselves: an actor that waits for its own supervisor."""
+"""Detect calls that would wait for themselves, as when an actor waits for its own supervisor."""
 
 from collections.abc import Iterator
 from typing import Never
@@ -11,7 +11,7 @@ _REMEDY = "raise StopActor to stop the actor itself, or make the call from outsi
 
 
 def refuse_to_wait_for(stopped: ActorRef[Never, object] | None) -> None:
-    """Raise `WouldDeadlock` if the actor that is to be stopped is the caller, or an ancestor of it."""
+    """Raise `WouldDeadlock` if the actor to be stopped is the caller, or an ancestor of it."""
     for caller, ancestor in _caller_and_ancestors():
         if ancestor is stopped:
             raise WouldDeadlock(caller.id, ancestor.id, _REMEDY)

@@ -97,14 +97,14 @@ async def _receive_until_exit(actor: Actor[MessageT, ReplyT], ctx: ActorContext[
 
 
 async def _receive_batches(actor: Actor[MessageT, ReplyT], ctx: ActorContext[MessageT, ReplyT]) -> None:
-    """Handle batches until the actor is to stop, or this incarnation is not the live one any more."""
+    """Handle batches until the actor is asked to stop, or this incarnation is no longer the live one."""
     mailbox, limit, seconds = ctx.ref.mailbox, actor.max_batch, ctx.handler_timeout
     while ctx.is_current:
         if batch := mailbox.take(limit):
             if seconds is None:
                 await actor.receive_batch(batch, ctx)
             else:
-                await _receive_in_time(actor, ctx, batch, seconds)
+                await _receive_with_timeout(actor, ctx, batch, seconds)
         elif await mailbox.wait():
             mailbox.run_calls(actor)
         else:
@@ -112,7 +112,7 @@ async def _receive_batches(actor: Actor[MessageT, ReplyT], ctx: ActorContext[Mes
 
 
 async def _receive_each(actor: Actor[MessageT, ReplyT], ctx: ActorContext[MessageT, ReplyT]) -> None:
-    """Do the same as `Actor.receive_batch` without a list and a coroutine per message."""
+    """Do the same as `Actor.receive_batch`, without creating a list and a coroutine for each message."""
     ref, incarnation = ctx.ref, ctx.incarnation
     mailbox, receive = ref.mailbox, actor.receive
     while ref.incarnation == incarnation and ref.task is not None:
@@ -135,7 +135,7 @@ async def _receive_each(actor: Actor[MessageT, ReplyT], ctx: ActorContext[Messag
 async def _clean_up(
     actor: Actor[MessageT, ReplyT], ctx: ActorContext[MessageT, ReplyT], reason: ExitReason, timeouts: StopTimeouts
 ) -> ExitReason:
-    """Let the actor clean up; a failure of that becomes its exit reason, unless it crashed before."""
+    """Run the actor's clean-up; its failure becomes the exit reason, unless the actor has crashed before."""
     if reason.abnormal and ctx.is_current:
         ctx.ref.mailbox.fail_in_progress(ActorCrashed(ctx.ref.id, reason.error))
     if reason.kind is ExitKind.KILLED:
@@ -181,7 +181,7 @@ async def _failure_of(
     return None
 
 
-async def _receive_in_time(
+async def _receive_with_timeout(
     actor: Actor[MessageT, ReplyT],
     ctx: ActorContext[MessageT, ReplyT],
     batch: Sequence[Request[MessageT, ReplyT]],

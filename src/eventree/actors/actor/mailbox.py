@@ -1,4 +1,4 @@
-"""A bounded `asyncio.Queue` of requests with a control queue; it outlives the incarnations of its actor."""
+"""The mailbox of an actor: a bounded queue of requests, and a control queue, which outlive its incarnations."""
 
 import asyncio
 from collections import deque
@@ -50,21 +50,21 @@ class MailboxSpec:
 
 
 class Mailbox(Generic[MessageT, ReplyT]):
-    """Queue the requests for an actor in the order they came, across its restarts.
+    """Queue the requests for an actor in the order of arrival, across its restarts.
 
-    The queue only stores. The bound, and waiting for messages and for room, are the mailbox's own: a reader never holds
-    an item that a cancellation could lose between the queue and its caller, and closing wakes every waiter, on Python
-    3.11 too.
+    The `asyncio.Queue` only stores. The mailbox itself limits the size and waits for messages and for room: so a
+    cancellation cannot lose an item between the queue and the reader, and closing wakes every waiter, on Python 3.11
+    too.
 
     Attributes:
         on_dropped: Called with messages that will not be handled: dead letters and the reason, or, with None, messages
-            whose senders have given up waiting.
+            whose senders have stopped waiting.
         suspended: Whether messages have to wait; control messages are still handled.
         down: Whether the actor is between two incarnations, so that nothing is read.
         loop: The actor's event loop; None before the mailbox was first opened.
         drain_until: Deadline, in loop time, for handling queued messages before a stop; None for not at all.
         handled: How many messages were taken up.
-        skipped: How many messages were skipped because their senders had given up waiting.
+        skipped: How many messages were skipped because their senders had stopped waiting.
         late: How many messages were still in progress when the sender's timeout expired.
     """
 
@@ -78,7 +78,7 @@ class Mailbox(Generic[MessageT, ReplyT]):
         self._owner = owner
         self._spec = spec
         self._queue: asyncio.Queue[Request[MessageT, ReplyT]] = asyncio.Queue()
-        self._size = 0  # counted here, because `qsize` would cost more than all the rest
+        self._size = 0  # counted here, because `qsize` would cost more than everything else
         self._control: deque[Request[MessageT, ReplyT]] | None = None  # created on first use
         self._writers: deque[asyncio.Future[None]] | None = None
         self._in_progress: list[Request[MessageT, ReplyT]] = []
@@ -149,12 +149,12 @@ class Mailbox(Generic[MessageT, ReplyT]):
         while self._accepts and self._size >= self._spec.maxsize and self._spec.overflow == "raise":
             if self._would_block_stop(stops):
                 break
-            await self._room()
+            await self._wait_for_room()
         if self._would_block_stop(stops):
             raise ActorStopped(self._owner)
         self.put_nowait(request)
 
-    async def _room(self) -> None:
+    async def _wait_for_room(self) -> None:
         """Wait until there is room or the mailbox is closed."""
         if self._writers is None:
             self._writers = deque()
@@ -217,12 +217,12 @@ class Mailbox(Generic[MessageT, ReplyT]):
         return not stop.done() or (self.drain_until is not None and self._has_work())
 
     def take(self, limit: int) -> list[Request[MessageT, ReplyT]]:
-        """Take up at most `limit` requests, skipping those whose senders gave up waiting; never waits.
+        """Take up at most `limit` requests without waiting, skipping those whose senders have stopped waiting.
 
         Control requests come one at a time, before all others. Returns nothing when the reader must `wait` first: a
         stop or a call was requested, or other tasks must run.
 
-        Requests taken before are finished if they were answered; the actor has kept the others to answer them later.
+        Earlier requests that are answered are finished; the others stay in progress, to be answered later.
         """
         kept = self._in_progress and [request for request in self._in_progress if not request.answered]
         batch: list[Request[MessageT, ReplyT]] = []
@@ -285,7 +285,7 @@ class Mailbox(Generic[MessageT, ReplyT]):
         return messages
 
     def run_calls(self, actor: object | None) -> None:
-        """Run the functions passed to `call_in_actor`, with None if there is no actor any more."""
+        """Run the functions passed to `call_in_actor`, with None if the actor no longer exists."""
         while self._calls:
             self._calls.pop(0)(actor)
 
@@ -330,10 +330,10 @@ class Mailbox(Generic[MessageT, ReplyT]):
         self.fail_stopping_senders()
 
     def fail_stopping_senders(self) -> None:
-        """Between two incarnations, refuse the requests of actors that are to stop.
+        """Between two incarnations, refuse the requests of actors that have been asked to stop.
 
-        A supervisor stops a whole group before it starts any of it again, so an actor that waited for the next
-        incarnation of a sibling while it is to stop would block its own restart.
+        A supervisor stops a whole group before it starts any of it again, so an actor that is asked to stop while it
+        waits for the next incarnation of a sibling would block its own restart.
         """
         if not self.down:
             return
@@ -359,7 +359,7 @@ class Mailbox(Generic[MessageT, ReplyT]):
         self._stop_requested = None
 
     def discard(self) -> None:
-        """Drop the queued requests if the spec says so for a restart."""
+        """Drop the queued requests at a restart if `on_restart` is `"discard"`."""
         if self._spec.on_restart == "discard":
             self._empty()
             if self._writers:
@@ -385,7 +385,7 @@ class Mailbox(Generic[MessageT, ReplyT]):
             self._drop(waiting, ActorStopped(self._owner))
 
     def _drop(self, requests: Sequence[Request[MessageT, ReplyT]], error: ActorError) -> None:
-        """Answer the senders that asked; report the other messages, which would be lost silently."""
+        """Answer the senders that asked; report the other messages, which would otherwise be lost silently."""
         unanswered = [request for request in requests if not request.abandoned]
         for request in unanswered:
             request.fail(error)

@@ -40,7 +40,7 @@ class Monitors:
     """Hold the monitors of an actor and its last exit reason."""
 
     def __init__(self) -> None:
-        """Begin with an actor that was never started, and no monitor."""
+        """Start without monitors, for an actor that was never started."""
         self._monitors: list[Monitor] = []
         self._reason = ExitReason(ExitKind.SHUTDOWN)
         self._starts = 0
@@ -58,7 +58,7 @@ class Monitors:
         if self._starts > 1:
             for monitor in self._monitors:
                 monitor.notify(Restarted(incarnation, self._reason))
-        self._reason = ExitReason(ExitKind.SHUTDOWN)  # an exception would keep everything alive its frames refer to
+        self._reason = ExitReason(ExitKind.SHUTDOWN)  # an exception would keep alive everything its frames refer to
 
     def ended(self, reason: ExitReason) -> None:
         """Record that an incarnation exited; monitors are notified once it is known whether it is restarted."""
@@ -73,20 +73,20 @@ class Monitors:
             self._reason = ExitReason(self._reason.kind)
 
     def add(self, monitor: "Monitor") -> None:
-        """Notify a monitor from now on; at once if the actor is down."""
+        """Notify a monitor from now on, and at once if the actor is down."""
         self._monitors.append(monitor)
         if self._is_down:
             monitor.notify(Down(self._reason))
 
     def remove(self, monitor: "Monitor") -> None:
-        """Notify a monitor no more."""
+        """Stop notifying a monitor."""
         self._monitors.remove(monitor)
 
 
 class Monitor:
     """Iterate over the restarts of an actor inside `async with`; the last event is `Down`.
 
-    Restarts that were not read yet are merged: only the newest is kept.
+    Restarts that have not been read yet are merged into the newest.
     """
 
     def __init__(self, monitors: Monitors) -> None:

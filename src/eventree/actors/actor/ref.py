@@ -1,4 +1,4 @@
-"""References to actors: send messages through them; valid across restarts."""
+"""References to actors, to send messages to; they stay valid across restarts."""
 
 import asyncio
 import logging
@@ -22,10 +22,11 @@ T = TypeVar("T")
 
 
 class ActorRef(Generic[MessageT_contra, ReplyT_co]):
-    """Send messages to an actor, in whichever incarnation.
+    """Send messages to an actor, across its restarts.
 
     Messages from one sender arrive in order, and the actor handles one at a time. Queued messages survive a restart.
-    A message in progress at a crash is answered with `ActorCrashed`, and every pending message when the actor stops.
+    A message in progress at a crash is answered with `ActorCrashed`; when the actor stops, every pending message is
+    answered with `ActorStopped`.
 
     Attributes:
         id: The actor's id.
@@ -36,7 +37,7 @@ class ActorRef(Generic[MessageT_contra, ReplyT_co]):
         parent: For the runtime: its supervisor, None at the root.
         task: For the runtime: the task of its current incarnation.
         waits_for: For the runtime: the actor whose answer its task awaits.
-        waits_on: For the runtime: the answers it awaits from there.
+        waits_on: For the runtime: the answers it awaits from that actor.
     """
 
     def __init__(self, id: Hashable, *, mailbox: MailboxSpec | None = None) -> None:
@@ -69,7 +70,7 @@ class ActorRef(Generic[MessageT_contra, ReplyT_co]):
         self.mailbox.put_nowait(Request(message))
 
     def tell_threadsafe(self, message: MessageT_contra) -> None:
-        """Send a message from another thread; a message that is refused later is logged.
+        """Send a message from another thread; if it is refused later, that is logged.
 
         Raises:
             ActorStopped: The actor is not running.
@@ -133,7 +134,7 @@ class ActorRef(Generic[MessageT_contra, ReplyT_co]):
         Raises:
             ActorTimeout: No answer in time; its `outcome` says whether the message was taken up.
             ActorCrashed: The actor crashed while handling it.
-            ActorStopped: The actor is not running; or it is being restarted while the asking actor is to stop.
+            ActorStopped: The actor is not running; or it is being restarted and the asking actor has to stop.
             AskCycle: The actor waits for an answer from the asking actor.
             MailboxFull: There was no room in time.
         """
@@ -209,7 +210,7 @@ class ActorRef(Generic[MessageT_contra, ReplyT_co]):
 
         Args:
             state: Whether to include the attributes of its instance; waits until the current message is handled.
-            timeout: How long to wait for that, in seconds; default 5.
+            timeout: How long to wait for the state, in seconds; default 5.
 
         Raises:
             ActorTimeout: The state could not be read in time.
@@ -236,7 +237,7 @@ class ActorRef(Generic[MessageT_contra, ReplyT_co]):
         """Handle no messages until `resume`; returns once the current one is handled. It can still be stopped.
 
         Args:
-            timeout: How long to wait for that, in seconds; default 5.
+            timeout: How long to wait for the current message, in seconds; default 5.
 
         Raises:
             ActorStopped: The actor is not running.
@@ -283,7 +284,7 @@ class ActorRef(Generic[MessageT_contra, ReplyT_co]):
         while waiting[-1] is not asker:
             following = waiting[-1].waits_for
             is_answered = waiting[-1] is not asker and all(answer.done() for answer in waiting[-1].waits_on)
-            if following is None or is_answered:  # it has its answer, but its task has not run since
+            if following is None or is_answered:  # answered means that only its task has not run since
                 return
             waiting.append(following)
         raise AskCycle([each.id for each in waiting])
@@ -338,7 +339,7 @@ class ActorRef(Generic[MessageT_contra, ReplyT_co]):
 
 
 CURRENT: Final[ContextVar["ActorRef[Never, object] | None"]] = ContextVar("CURRENT", default=None)
-"""The actor in whose task, or in a task created by it, the code runs."""
+"""The actor whose task, or a task created by it, is running."""
 
 
 def _attributes(actor: object) -> Mapping[str, object]:
@@ -346,6 +347,6 @@ def _attributes(actor: object) -> Mapping[str, object]:
 
 
 def current_actor() -> "ActorRef[Never, object] | None":
-    """Return the actor whose own task is running; None anywhere else, also in tasks created by an actor."""
+    """Return the actor whose own task is running; None elsewhere, even in tasks created by an actor."""
     ref = CURRENT.get()
     return ref if ref is not None and ref.task is asyncio.current_task() else None

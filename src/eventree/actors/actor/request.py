@@ -1,4 +1,4 @@
-"""A message to an actor, with the future for its answer."""
+"""A message to an actor, with the future of its answer."""
 
 import asyncio
 from contextlib import AbstractContextManager
@@ -18,8 +18,8 @@ class Request(
     """A message to an actor and, if the sender asked, its answer.
 
     Attributes:
-        message: What was sent.
-        answer: For the runtime: what the sender awaits; None if it did not ask.
+        message: The message.
+        answer: For the runtime: the future that the sender awaits; None if it did not ask.
         asker_stops: For the runtime: done once the sending actor is asked to stop; None if no actor asked.
         taken: For the runtime: whether the actor has taken it up.
         carried: The message context of its sender, such as correlation ids; None if it carried nothing.
@@ -35,19 +35,19 @@ class Request(
         return f"<Request {type(self.message).__name__}>"  # its content may be confidential
 
     def reply(self, value: ReplyT_contra) -> None:
-        """Answer the sender; does nothing if the sender does not wait (any more)."""
+        """Answer the sender; do nothing if the sender is not waiting."""
         if self.answer is not None and not self.answer.done():
             self.answer.set_result(value)
 
     def fail(self, error: BaseException) -> None:
-        """Answer the sender with an error; does nothing if the sender does not wait (any more)."""
+        """Answer the sender with an error; do nothing if the sender is not waiting."""
         if self.answer is not None and not self.answer.done():
             self.answer.set_exception(error)
 
     def propagate(self) -> AbstractContextManager[None]:
-        """Carry what its sender carried, in a `receive_batch` of your own: `with request.propagate(): ...`.
+        """Return a context manager that restores the message context of the sender: `with request.propagate(): ...`.
 
-        For `receive` the runtime does this.
+        Use it in your own `receive_batch`; for `receive` the runtime does this.
         """
         return propagate(self.carried)
 
@@ -58,10 +58,10 @@ class Request(
 
     @property
     def answered(self) -> bool:
-        """Whether no answer is awaited: it was given, or the sender gave up or never asked for one."""
+        """Whether no answer is awaited: it was given, or the sender stopped waiting or never asked for one."""
         return self.answer is None or self.answer.done()
 
     @property
     def abandoned(self) -> bool:
-        """Whether the sender asked and either gave up waiting or has its answer."""
+        """Whether the sender asked and either stopped waiting or has its answer."""
         return self.answer is not None and self.answer.done()

@@ -64,7 +64,7 @@ class Owner(Protocol):
 class Child(Generic[MessageT, ReplyT]):
     """Start, watch and stop the incarnations of one actor on behalf of its owner.
 
-    The attributes are for reading; the methods below change them.
+    Other objects only read the attributes; the methods change them.
 
     Attributes:
         spec: Describes it.
@@ -73,7 +73,7 @@ class Child(Generic[MessageT, ReplyT]):
         last_crash: Its last crash.
         actor: The running instance.
         should_run: Whether it is meant to run: it was started, and has neither been terminated nor exited since.
-        stopped_with_group: Whether it was stopped for a restart of its group, which is to start it again.
+        stopped_with_group: Whether it was stopped for a restart of its group, which will start it again.
         start_failure: Why the last start failed; None if it succeeded.
         lock: Held while it is started, stopped or restarted.
         is_supervisor: Whether the last incarnation is or was a supervisor.
@@ -132,7 +132,7 @@ class Child(Generic[MessageT, ReplyT]):
         """Whether an incarnation is being stopped."""
         return self._stopping_task is not None
 
-    # --- what its supervisor decided
+    # --- decisions of its supervisor
 
     def replace_spec(self, spec: ChildSpec[MessageT, ReplyT]) -> None:
         """Use another spec from the next start on."""
@@ -153,7 +153,7 @@ class Child(Generic[MessageT, ReplyT]):
         self._deferred_exit = None
 
     def mark_terminated(self) -> None:
-        """Record that it is to stop for good, and abort any pending start or restart."""
+        """Record that it will stop for good, and abort any pending start or restart."""
         self.should_run = self.stopped_with_group = False
         self.cancel_restart()
         self.abort_start()
@@ -198,7 +198,7 @@ class Child(Generic[MessageT, ReplyT]):
         """Start a new incarnation and wait until its `init` has returned.
 
         Args:
-            stop_requested: Aborts the start when done, because the owner itself is to stop.
+            stop_requested: Aborts the start when done, because the owner itself was asked to stop.
 
         Raises:
             ChildStartError: Its factory or `init` raised or timed out, the start was aborted, or another child runs
@@ -220,7 +220,7 @@ class Child(Generic[MessageT, ReplyT]):
             raise ChildStartError(self.spec.id, ActorStopped(self.spec.id))
         self._start_aborted = asyncio.get_running_loop().create_future()
         try:
-            actor = self._make_actor()
+            actor = self._create_actor()
         except BaseException as error:
             raise ChildStartError(self.spec.id, error) from error
         started, task = self._launch(actor)
@@ -243,7 +243,7 @@ class Child(Generic[MessageT, ReplyT]):
         if self._start_aborted is not None and not self._start_aborted.done():
             self._start_aborted.set_result(None)
 
-    def _make_actor(self) -> Actor[MessageT, ReplyT]:
+    def _create_actor(self) -> Actor[MessageT, ReplyT]:
         actor: object = self.spec.start()
         if not isinstance(actor, Actor):
             if isinstance(actor, Coroutine):
@@ -372,10 +372,10 @@ class Child(Generic[MessageT, ReplyT]):
         self.ref.monitors.down()
 
     async def _cancel_and_wait(self, task: "asyncio.Task[ExitReason]", actor: Actor[MessageT, ReplyT] | None) -> None:
-        """Cancel a task; if it ignores that, abandon it, since nothing can end it safely.
+        """Cancel a task; if it ignores that, abandon it, because it cannot be ended safely.
 
-        Closing its coroutine would end more of them, but cut the clean-up short at its next `await`. An abandoned task
-        is isolated instead: it gets no more messages, and `ActorContext.check_current` raises for it.
+        Closing its coroutine would end more such tasks, but interrupt the clean-up at its next `await`. An abandoned
+        task is isolated instead: it gets no more messages, and `ActorContext.check_current` raises for it.
         """
         if self._cancelled_task is not task:  # cancelling twice would interrupt its clean-up
             self._cancelled_task = task

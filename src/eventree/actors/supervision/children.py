@@ -1,4 +1,4 @@
-"""The children of one supervisor: their registry, and how they are started and stopped."""
+"""The children of one supervisor: a registry that also starts and stops them."""
 
 import asyncio
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Sequence
@@ -81,7 +81,7 @@ class Children:
     def for_restart(self) -> "Children":
         """Return the children for a restart of the supervisor: the initial ones, not those added later (OTP's rule).
 
-        Nothing of the earlier run is kept except the references, so that a reference held elsewhere stays valid.
+        Only the references of the earlier run are kept, so that they stay valid for their users.
         """
         children = Children(
             self.name,
@@ -212,7 +212,7 @@ class Children:
     # --- starting and stopping
 
     async def start(self, child: AnyChild, stop_requested: "asyncio.Future[None]") -> None:
-        """Start a child; raises `ChildStartError`."""
+        """Start a child; raise `ChildStartError` if it does not start."""
         try:
             await child.start(stop_requested)
         except ChildStartError:
@@ -255,7 +255,7 @@ class Children:
     # --- as the owner of its children
 
     def child_exited(self, child: AnyChild, reason: ExitReason, *, is_reported: bool = False) -> None:
-        """Tell the supervisor of the exit with a control message; see `Owner`."""
+        """Report the exit to the supervisor by a control message; see `Owner`."""
         if self.address is not None:
             self.address.mailbox.put_control(Request(ChildExited(child, reason, is_reported)))
 

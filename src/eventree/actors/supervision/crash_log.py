@@ -66,12 +66,12 @@ class CrashLog:
         self._counts.pop(child, None)
 
     def _needs_traceback(self, error: BaseException | None) -> bool:
-        """Return whether to write the traceback; many crashes at the same line write it only a few times."""
+        """Return whether to write the traceback; for many crashes at the same line, only the first ones have it."""
         if error is None:
             return False
-        place = _place_of(error)
-        self._tracebacks[place] += 1
-        return self._tracebacks[place] <= FULL_REPORTS
+        location = _location_of(error)
+        self._tracebacks[location] += 1
+        return self._tracebacks[location] <= FULL_REPORTS
 
     def _count(self, child: Hashable, what: str) -> int:
         """Count an entry and return the count; return 0 if the entry is to be suppressed."""
@@ -81,7 +81,7 @@ class CrashLog:
         return count if count <= FULL_REPORTS or count & (count - 1) == 0 else 0
 
 
-def _place_of(error: BaseException) -> tuple[str, str, int]:
+def _location_of(error: BaseException) -> tuple[str, str, int]:
     """Return the type of an error, and the file and line where it was raised."""
     traceback = error.__traceback__
     while traceback is not None and traceback.tb_next is not None:

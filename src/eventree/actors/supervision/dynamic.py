@@ -19,8 +19,8 @@ ReplyT = TypeVar("ReplyT")
 class DynamicSupervisor(Supervisor, Generic[KeyT, MessageT, ReplyT]):
     """Supervise one child per key, started by the first caller that needs it.
 
-    A child that exits is restarted alone; one that is not restarted, or was terminated, is removed, so that nothing is
-    kept for it. All children are stopped concurrently, since they do not depend on each other.
+    A child that exits is restarted alone; one that is not restarted, or was terminated, is removed and takes up no
+    memory. All children are stopped concurrently, as they do not depend on each other.
     """
 
     stops_concurrently = True

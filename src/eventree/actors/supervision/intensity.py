@@ -19,7 +19,7 @@ class RestartWindow:
         """Create an empty window.
 
         Args:
-            max_restarts: How many restarts it allows; with 0 the first crash is one too many.
+            max_restarts: How many restarts it allows; with 0, the first crash already exceeds it.
             max_seconds: Its length in seconds; a restart exactly that old still counts.
             clock: Returns a monotonic time in seconds.
         """
@@ -91,7 +91,7 @@ class RestartIntensity:
 
         Args:
             supervisor: The supervisor's name, for the error.
-            options: How many restarts are allowed within what time.
+            options: The maximum number of restarts, and the length of the window.
             clock: Returns a monotonic time in seconds.
         """
         self._supervisor = supervisor
@@ -154,5 +154,5 @@ class RestartIntensity:
 
 
 def _expire_later(seconds: float, expire: Callable[[], object]) -> None:
-    """Release crashes that no longer count, and with them everything that their frames refer to."""
+    """Call a function once crashes no longer count, to release them and everything that their frames refer to."""
     asyncio.get_running_loop().call_later(seconds * 1.01, expire)

@@ -23,7 +23,7 @@ from eventree.errors import ActorStopped, ChildStartError, EventreeError, Unexpe
 
 
 class ChildLocks:
-    """Lock one child or all children of a supervisor; waiters get the lock in the order they came."""
+    """Lock one child or all children of a supervisor; waiters get the lock in order of arrival."""
 
     def __init__(self) -> None:
         """Begin with all locks free."""
@@ -57,8 +57,8 @@ class ChildLocks:
 class Operations:
     """Run slow operations in tasks, so that the supervisor stays responsive to its other children.
 
-    Operations on the same child run one at a time, in the order they came; if a restart may affect siblings, all
-    operations do.
+    Operations on the same child run one at a time, in order of arrival; if a restart may affect siblings, this
+    holds for all operations.
     """
 
     def __init__(self, children: Children) -> None:
@@ -76,7 +76,7 @@ class Operations:
 
     @property
     def starts_refused(self) -> "asyncio.Future[None]":
-        """Done once no child is to be started any more."""
+        """Done once children are no longer started."""
         if self._starts_refused is None:
             self._starts_refused = asyncio.get_running_loop().create_future()
         return self._starts_refused
@@ -87,10 +87,10 @@ class Operations:
         return not self._tasks
 
     def call(self, call: SupervisorCall, request: Request[SupervisorMessage, object]) -> None:
-        """Begin the operation a caller asked for; its result answers the request.
+        """Begin the operation that a caller asked for, and answer the request with its result.
 
         Raises:
-            SupervisorError: It is not possible in the current state.
+            SupervisorError: The operation is not possible in the current state.
         """
         if request.abandoned:
             return
@@ -165,7 +165,7 @@ class Operations:
             self._begin(child, self._start_stopped(child), request)
 
     async def _get_after_change(self, child: AnyChild, request: Request[SupervisorMessage, object]) -> None:
-        """Answer once the start or stop in progress has finished; all callers share the failure of a start."""
+        """Answer once the start or stop in progress has finished; all waiting callers get the error of a start."""
         if not self._children.has(child) and child.start_failure is not None:
             request.fail(ChildStartError(child.spec.id, child.start_failure))
         elif child.should_run and child.running:

@@ -11,7 +11,7 @@ from eventree.errors.arguments import check_count, check_positive
 
 
 class Restart(Enum):
-    """When a child that exited is restarted."""
+    """Determine when a child that exited is restarted."""
 
     PERMANENT = "permanent"
     """Always."""
@@ -22,7 +22,7 @@ class Restart(Enum):
 
 
 class Strategy(Enum):
-    """Which children are restarted when one of them exits."""
+    """Determine which children are restarted when one of them exits."""
 
     ONE_FOR_ONE = "one_for_one"
     """Only that child."""
@@ -42,7 +42,7 @@ class Strategy(Enum):
 
 
 class AutoShutdown(Enum):
-    """Whether a supervisor shuts down when its significant children have exited by themselves."""
+    """Determine whether a supervisor shuts down when its significant children have exited by themselves."""
 
     NEVER = "never"
     """It keeps running."""
@@ -57,12 +57,12 @@ class SupervisorOptions:
     """Define which children a supervisor restarts, how often, and when it shuts down (OTP's supervisor flags).
 
     Attributes:
-        strategy: Which children are restarted when one exits.
-        max_restarts: How many restarts are allowed within `max_seconds`.
-        max_seconds: The length of that window, in seconds.
-        auto_shutdown: Whether it shuts down with its significant children.
-        max_children: The maximum number of children; None for no limit.
-        max_concurrent_restarts: How many restarts may run at the same time; None for no limit.
+        strategy: Which children are restarted when one exits; default only that one.
+        max_restarts: How many restarts are allowed within `max_seconds`; default 3.
+        max_seconds: The length of that window, in seconds; default 5.
+        auto_shutdown: Whether it shuts down with its significant children; default never.
+        max_children: The maximum number of children; default None, no limit.
+        max_concurrent_restarts: How many restarts may run at the same time; default None, no limit.
     """
 
     strategy: Strategy = Strategy.ONE_FOR_ONE

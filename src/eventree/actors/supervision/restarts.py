@@ -1,4 +1,4 @@
-"""How a supervisor reacts to the exits of its children: which are restarted, when, and with which siblings."""
+"""React to the exits of children: decide which are restarted, when and with which siblings, and restart them."""
 
 import asyncio
 from collections.abc import Callable, Collection, Hashable, Iterator, Sequence
@@ -28,7 +28,7 @@ class AutoShutdownTriggered(StopActor):
 
 
 class Siblings(Protocol):
-    """The children of one supervisor, as far as restarts need them."""
+    """Declare the methods of `Children` that restarts need."""
 
     name: str
     options: SupervisorOptions
@@ -56,23 +56,23 @@ class Siblings(Protocol):
         ...
 
     async def start(self, child: AnyChild, stop_requested: "asyncio.Future[None]") -> None:
-        """Start a child; raises `ChildStartError`."""
+        """Start a child; raise `ChildStartError` if it does not start."""
         ...
 
     def child_exited(self, child: AnyChild, reason: ExitReason, *, is_reported: bool = False) -> None:
-        """Tell the supervisor of an exit."""
+        """Report an exit to the supervisor."""
         ...
 
 
 class Restarts:
-    """Decide immediately what follows from an exit; restart the group later, in its turn."""
+    """Decide on each exit immediately; restart the group later, when its turn comes."""
 
     def __init__(self, children: Siblings, crash_log: CrashLog, clock: Callable[[], float]) -> None:
         """Begin with no restart pending or counted.
 
         Args:
             children: The children of the supervisor.
-            crash_log: Where abnormal exits are logged.
+            crash_log: Logs abnormal exits.
             clock: Returns a monotonic time in seconds.
         """
         self._children = children
@@ -82,7 +82,7 @@ class Restarts:
         self._deferred: set[AnyChild] = set()  # children that exited while a restart of their group was pending
 
     def reconfigure(self, options: SupervisorOptions) -> None:
-        """Apply new options, which `children` has already."""
+        """Apply new options, after `Children` has taken them over."""
         self._intensity.reconfigure(options)
         self.handle_deferred_exits()
 
@@ -114,7 +114,7 @@ class Restarts:
     # --- decisions
 
     def on_exit(self, child: AnyChild, reason: ExitReason, *, is_reported: bool = False) -> float | None:
-        """Decide what follows from the exit of a child.
+        """Decide how to react to the exit of a child.
 
         Args:
             child: The child that exited.
@@ -122,12 +122,12 @@ class Restarts:
             is_reported: Whether the exit was already logged and emitted.
 
         Returns:
-            The delay before its restart in seconds. None if no restart is to be scheduled: it is not restarted, it was
-            stopped or started again meanwhile, or a restart of its group is pending anyway.
+            The delay before its restart in seconds. None if no restart has to be scheduled: the child is not restarted,
+            it was stopped or started again meanwhile, or a restart of its group is pending anyway.
 
         Raises:
-            RestartIntensityExceeded: This would be one restart too many.
-            AutoShutdownTriggered: The supervisor is to shut down too.
+            RestartIntensityExceeded: One more restart would exceed the intensity.
+            AutoShutdownTriggered: The supervisor has to shut down too.
         """
         if not self._children.has(child) or child.running or not child.should_run:
             return None
@@ -140,9 +140,9 @@ class Restarts:
         return self._decide(child, reason, is_reported=is_reported)
 
     def on_failed_restart(self, child: AnyChild, error: ChildStartError) -> float | None:
-        """Decide what follows from a restart that failed; see `on_exit`."""
+        """Decide how to react to a restart that failed; see `on_exit`."""
         if child.running or not child.should_run or not self._children.has(child):
-            return 0.0  # it is not restarted any more, but the rest of its group must be
+            return 0.0  # the child need not be restarted any more, but the rest of its group must be
         delay = self._decide(child, ExitReason(ExitKind.CRASH, error))
         return 0.0 if delay is None else delay
 
@@ -191,10 +191,10 @@ class Restarts:
     async def restart(self, failed: AnyChild, stop_requested: "asyncio.Future[None]") -> RestartFailed | None:
         """Stop the failed child's group in reverse order and start it in order; temporary siblings are removed.
 
-        If the failed child is not to run any more, only start the siblings that were stopped with it earlier.
+        If the failed child should no longer run, only start the siblings that were stopped with it earlier.
 
         Returns:
-            The start that failed, to be retried; None if all succeeded.
+            The start that failed and has to be retried; None if all succeeded.
         """
         group = [self._children.find(id) for id in self._group(failed)]
         failure: RestartFailed | None = None
@@ -233,7 +233,7 @@ class Restarts:
         return None
 
     def handle_deferred_exits(self) -> None:
-        """Send each exit back to the supervisor that was deferred to a group restart which did not start the child."""
+        """Report deferred exits to the supervisor again, if the group restart has ended without starting the child."""
         for child in list(self._deferred):
             if not child.has_deferred_exit:
                 self._deferred.discard(child)

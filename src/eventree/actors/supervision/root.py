@@ -36,7 +36,7 @@ class Root(Generic[MessageT, ReplyT]):
         """Start the actor in its own task and link it to the current task.
 
         Raises:
-            BaseException: What its `init` raised.
+            BaseException: The exception of its `init`.
         """
         self._body = asyncio.current_task()
         self._exit = asyncio.get_running_loop().create_future()
@@ -105,10 +105,10 @@ class Root(Generic[MessageT, ReplyT]):
         self._child.cancel_now()
 
     async def exit(self, error: BaseException | None) -> bool:
-        """Stop the actor at the end of the body, and raise its error if it had one.
+        """Stop the actor at the end of the body, and raise its error if it crashed.
 
         Args:
-            error: What the body raised.
+            error: The exception of the body; None if it raised none.
 
         Returns:
             Whether `error` is only the cancellation that this root sent because the actor had exited.
@@ -172,4 +172,4 @@ class Root(Generic[MessageT, ReplyT]):
         """Do nothing more; the child has logged it."""
 
     def dropped(self, actor: Hashable, requests: Sequence[Request[Any, Any]], why: ActorError | None) -> None:
-        """Do nothing; the root's child only gets messages from its own supervisor object, which waits for answers."""
+        """Do nothing: the root's child gets messages only from its own supervisor object, which waits for answers."""

@@ -1,4 +1,4 @@
-"""Run a supervisor as a whole program: until it exits or a signal arrives."""
+"""Run a supervisor as a whole program, until it exits or a signal arrives."""
 
 import asyncio
 import signal

@@ -1,4 +1,4 @@
-"""The specification of a child: a value, created before anything runs."""
+"""The specification of a child: a value, created before the child runs."""
 
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
@@ -30,13 +30,13 @@ class ChildSpec(Generic[MessageT_contra, ReplyT_co]):
         start: Creates a new actor for every start, so that a restart begins with fresh state; a factory, not an actor.
         restart: When the child is restarted; default always.
         shutdown: Seconds it may take to stop before it is cancelled. Default: 5 for an actor, unlimited for a
-            supervisor, whose children have limits of their own. `BRUTAL_KILL` cancels at once.
+            supervisor, whose children have their own limits. `BRUTAL_KILL` cancels at once.
         start_timeout: Seconds its `init` may take; default 30.
         handler_timeout: Seconds it may take to handle one message, or batch, before it is cancelled and crashes with
             `HandlerTimeout`; default no limit. It interrupts only code that awaits. A handler that blocks the event
             loop is not interrupted; asyncio's debug mode reports those.
-        significant: Whether its exit may shut down its supervisor, depending on the supervisor's `auto_shutdown`. Not
-            for a permanent child, which is always restarted.
+        significant: Whether its exit may shut down its supervisor, depending on the supervisor's `auto_shutdown`;
+            default False. Not allowed for a permanent child, which is always restarted.
         backoff: The delay before each restart; default none. With a backoff, its crashes count against the
             supervisor's `max_restarts` until it has run without one for `reset_after`, however far apart they are.
         mailbox: The size and overflow policy of its mailbox; default 1,000 messages.

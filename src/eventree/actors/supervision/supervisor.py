@@ -85,14 +85,15 @@ class Supervisor(Actor[SupervisorMessage, object]):
         Args:
             children: The children in start order; their ids must differ.
             strategy: Which children are restarted when one exits; default only that one.
-            max_restarts: How many restarts are allowed within `max_seconds`; default 3 (Elixir's default). With one
-                more, the supervisor stops its children and gives up.
+            max_restarts: How many restarts are allowed within `max_seconds`; default 3 (Elixir's default). If one more
+                is needed, the supervisor stops its children and gives up.
             max_seconds: The length of that window, in seconds; default 5.
             auto_shutdown: Whether it shuts down when its significant children have exited; default never.
             name: The supervisor's name in errors and logs.
-            on_event: Called with every event of this supervisor and the tree below it; what it raises is logged.
+            on_event: Called with every event of this supervisor and the tree below it; if it raises, that is logged.
+                Default none.
             kill_grace: Seconds a cancelled child may take to end before it is abandoned; default 1.
-            clock: Returns a monotonic time in seconds; for tests.
+            clock: For tests: returns a monotonic time in seconds; default `time.monotonic`.
 
         Raises:
             ChildAlreadyExists: Two children have the same id.
@@ -122,7 +123,7 @@ class Supervisor(Actor[SupervisorMessage, object]):
         """Start the tree; returns when every child's `init` has returned.
 
         Raises:
-            AlreadyStarted: It is running already, here or under another supervisor.
+            AlreadyStarted: It is already running, here or under another supervisor.
             ChildStartError: A child did not start; those started before it were stopped again.
         """
         self._refuse_second_start()
@@ -150,7 +151,7 @@ class Supervisor(Actor[SupervisorMessage, object]):
             ChildAlreadyExists: There is a child with this id.
             ChildStartError: It did not start; its spec is not kept.
             WouldDeadlock: The caller is a child that is being started itself while starts are sequential: during the
-                start of the supervisor, and with every strategy but one_for_one.
+                start of the supervisor, and with every strategy except one_for_one.
             InvalidArgument: It is significant while `auto_shutdown` is NEVER.
         """
         return cast("ActorRef[MessageT, ReplyT]", await self._call(StartChild(spec)))
@@ -173,7 +174,7 @@ class Supervisor(Actor[SupervisorMessage, object]):
         Raises:
             ChildNotFound: There is no child with this id.
             ChildRunning: It is running.
-            ChildRestarting: It is being started already.
+            ChildRestarting: It is already being started.
             ChildStartError: It did not start; its spec is kept.
         """
         return cast("ActorRef[Never, object]", await self._call(RestartChild(id)))
@@ -270,11 +271,11 @@ class Supervisor(Actor[SupervisorMessage, object]):
     async def stop(self, *, drain: bool = False, timeout: float | None = None) -> None:
         """Stop the tree before the body of its `async with` ends; returns when it has stopped.
 
-        The body continues; a body that is to end with the tree awaits `wait()`. To stop a branch of another tree, use
+        The body continues; to end the body with the tree, await `wait()` in it. To stop a branch of another tree, use
         `terminate_child` of its parent instead.
 
         Args:
-            drain: Whether the actors process their queued messages before they stop; new ones are refused.
+            drain: Whether the actors process their queued messages before they stop, refusing new ones; default False.
             timeout: How long that may take, in seconds; default unlimited. Messages left over are answered with
                 `ActorStopped`.
 
@@ -353,7 +354,7 @@ class Supervisor(Actor[SupervisorMessage, object]):
         requests: Sequence[Request[SupervisorMessage, object]],
         ctx: ActorContext[SupervisorMessage, object],
     ) -> None:
-        """Handle the messages; a call that is not possible is answered with an error, only giving up is a crash."""
+        """Handle messages; a call that is not possible is answered with an error and does not crash the supervisor."""
         for request in requests:
             match request.message:
                 case ChildExited(child, reason, is_reported):

@@ -94,8 +94,8 @@ class EventSourcingActor(
     ) -> None:
         """Answer every command, in as many rounds as it takes, of which at most `MAX_ROUNDS` meet a conflict.
 
-        Transient store errors, and that a store is read only, are returned to the callers; any other exception of the
-        store crashes the actor.
+        Transient store errors and `StoreReadOnly` are returned to the callers; any other exception of the store crashes
+        the actor.
         """
         pending: list[PendingCommand[CommandT, EventT, ErrorT]] = list(requests)
         conflicts = 0

@@ -58,8 +58,8 @@ MAX_SECONDS: Final = 0.1
 MAX_CONTENDED_SECONDS: Final = 0.01
 """The same while others wait for the write lock."""
 
-_NOT_ITS_FAULT: Final = (*TRANSIENT_ERRORS, CheckpointFenced, CheckpointHeld, StoreReadOnly)
-"""Errors of the store that say nothing about the projection, unless its transaction outlived its lease."""
+_STORE_FAULTS: Final = (*TRANSIENT_ERRORS, CheckpointFenced, CheckpointHeld, StoreReadOnly)
+"""Errors of the store for which the projection is not to blame, unless its transaction took longer than the lease."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +167,7 @@ class ExactlyOnce(Generic[EventT]):
                 yield transaction
         except (Exception, asyncio.CancelledError) as error:
             is_too_slow = isinstance(error, StoreUnavailable) and clock() - began >= self._lease
-            if is_being_cancelled() or (isinstance(error, _NOT_ITS_FAULT) and not is_too_slow):
+            if is_being_cancelled() or (isinstance(error, _STORE_FAULTS) and not is_too_slow):
                 raise
             if isinstance(error, HandlingFailed):
                 error.is_uncertain = True

@@ -395,7 +395,7 @@ class QueryState(Struct, frozen=True):
         return replace(self.gave_up(named), is_loaded=False)
 
     def gave_up(self, error: EventreeError) -> Self:
-        """Stop for an error that no further attempt would resolve."""
+        """Stop because of an error that another attempt would not change."""
         return replace(self.lost(), stopped=error)
 
     # --- reports: handling
@@ -558,13 +558,13 @@ class QueryState(Struct, frozen=True):
         unpark: Sequence[int] = (),
         skipped: int = 0,
     ) -> CheckpointUpdate:
-        """Return the checkpoint update to store, with the commits that are still to be parked or counted as skipped.
+        """Return the checkpoint update to store, including the commits still to be parked or counted as skipped.
 
         Args:
             position: Everything up to here was handled, parked or skipped; default the position of the query.
-            park: Commits to park in addition.
-            unpark: The positions of commits that are no longer parked.
-            skipped: How many commits to count as skipped in addition.
+            park: Further commits to park; default none.
+            unpark: The positions of commits that are no longer parked; default none.
+            skipped: The number of further commits to count as skipped; default 0.
         """
         return CheckpointUpdate(
             Checkpoint(self.position if position is None else position, self.fencing_token),

@@ -1,11 +1,11 @@
-"""The contract of every event store, by role: promises and the values they are made of; no code.
+"""The contract of every event store, by role: protocols and their values, without an implementation.
 
 - `log`: append events and read them, as one log or per aggregate.
 - `commands`: look up recorded commands.
-- `checkpoints`: how far queries have read, leases, and parked commits.
+- `checkpoints`: the progress, the leases and the parked commits of queries.
 - `snapshots`: save and load the states of aggregates.
 - `store`: `EventStore`, all of these together.
-- `transactions`: what projections need besides.
+- `transactions`: the transactions that projections need in addition.
 """
 
 from eventree.stores.contract.checkpoints import (

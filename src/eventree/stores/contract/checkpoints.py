@@ -1,4 +1,4 @@
-"""Checkpoints: how far a query has read, which worker holds its lease, and which commits it has parked."""
+"""Checkpoints: the progress of a query, the worker that holds its lease, and the commits it has parked."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -8,11 +8,11 @@ from typing import Final, Protocol
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """How far a query has read, and the token that allows moving it.
+    """The progress of a query, with the token that allows moving it.
 
     Attributes:
         position: Every event up to here was handled; 0 at the beginning.
-        fencing_token: Increases with every claim; only the holder of the newest token may move the checkpoint.
+        fencing_token: Increases with every claim; only a worker with the newest token may move the checkpoint.
     """
 
     position: int
@@ -133,7 +133,7 @@ NO_LEASE: Final = LeaseRequest()
 
 
 class CheckpointWriter(Protocol):
-    """Claim and move checkpoints, each call in a transaction of its own or all within the one of a projection."""
+    """Claim and move checkpoints, each call in its own transaction, or all in that of a projection."""
 
     async def claim_checkpoint(self, name: str, version: int, lease: LeaseRequest = NO_LEASE) -> Checkpoint:
         """Claim a query's checkpoint, creating it if it does not exist; its fencing token increases by one.
@@ -163,8 +163,8 @@ class CheckpointWriter(Protocol):
     async def make_live(self, name: str, version: int, fencing_token: int) -> bool:
         """Make this version the live one, if it is newer than the live version and has read as far.
 
-        The version that was live before is fenced, so that it handles no more events. What it has handled, including
-        before a reset, is a replay for the new one: `replay_until` is set accordingly.
+        The version that was live before is fenced, so that it handles no more events. Events that it has handled,
+        including before a reset, are a replay for the new version: `replay_until` is set accordingly.
 
         Returns:
             Whether this version is live now.
@@ -179,9 +179,9 @@ class Checkpoints(CheckpointWriter, Protocol):
     """Claim, move, renew and read checkpoints."""
 
     async def renew_checkpoint(self, name: str, version: int, fencing_token: int, seconds: float) -> bool:
-        """Extend the lease on a checkpoint.
+        """Renew the lease on a checkpoint.
 
-        The position stays as it is, so a late renewal does no harm.
+        The position stays as it is, so a late renewal is harmless.
 
         Args:
             name: The query.

@@ -1,4 +1,4 @@
-"""Commands that a store has recorded, so that each takes effect only once."""
+"""Recorded commands, by which a store makes sure that each command takes effect only once."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass

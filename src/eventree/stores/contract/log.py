@@ -1,4 +1,4 @@
-"""The log: an append-only sequence of the events of all aggregates, which is also a stream per aggregate."""
+"""The log: an append-only sequence of the events of all aggregates, and at the same time one stream per aggregate."""
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
@@ -239,7 +239,8 @@ class EventLog(Protocol):
         A page consists of whole commits. After its first commit it includes no commit that would take its events beyond
         `MAX_PAGE_BYTES`; events that the filters leave out are not part of the page and do not count.
 
-        A read costs as much as the positions it examines, whatever the filters leave of them: no index knows the types.
+        The cost of a read depends on the positions it examines, however few events pass the filters: no index covers
+        the types.
 
         Args:
             after: The position to start after; 0 for the beginning.
@@ -247,10 +248,10 @@ class EventLog(Protocol):
                 limit to the end of a commit.
             types: Return only events of these aggregate types; default all.
             event_types: Return only events with these names; default all.
-            live: For a reader that follows the log and is woken by `watch` and by polling: the page may come from what
-                this store object remembers of its own appends. It may then say that there is no more although another
-                process has written meanwhile. A store without such a memory ignores it. Default false: ask the
-                database.
+            live: Whether the page may come from the memory of this store object, which holds its own latest appends;
+                for readers that follow the log by `watch` and polling. The page may then report that there is no more,
+                although another process has written meanwhile. A store without such a memory ignores it. Default
+                False: read from the database.
 
         Raises:
             LogRolledBack: The log ends before `after`, as it does after an older backup was restored.
@@ -267,7 +268,7 @@ class EventLog(Protocol):
         """Return the page of the log before a position, newest event first.
 
         The rules of `read` hold in the other direction: a page consists of whole commits, the newest first, and it
-        extends past the limit to the beginning of a commit. It says that there is more until it has come to position 1.
+        extends past the limit to the beginning of a commit. It reports that there is more until it reaches position 1.
 
         Args:
             before: The position to start before, at least 1; None, or any position beyond the log, for its end.
@@ -300,7 +301,7 @@ class EventLog(Protocol):
         ...
 
     def watch(self, listener: Callable[[int], None]) -> Callable[[], None]:
-        """Call a listener with the newest position after each append; a hint, not a guarantee.
+        """Call a listener with the head position after each append; a hint, not a guarantee.
 
         Args:
             listener: Called in the event loop; it must neither raise nor block.
@@ -309,6 +310,6 @@ class EventLog(Protocol):
             A function that removes the listener.
 
         Raises:
-            InvalidArgument: The listener is not a plain function; a coroutine function would never run.
+            InvalidArgument: The listener is not a plain function; an async one would never run.
         """
         ...

@@ -13,11 +13,11 @@ class StoredSnapshot:
     Attributes:
         aggregate_type: The type of the aggregate.
         aggregate_id: The aggregate.
-        state_version: The version of the state's schema, 1 to 255 bytes; other versions are kept apart.
+        state_version: The version of the state's schema, 1 to 255 bytes; each version has its own snapshot.
         sequence: The sequence of the last event it includes.
         state_type: The name of the state's class, 1 to 255 bytes.
         payload: JSON text, at most 1 MiB. A store may refuse text that is not JSON.
-        checksum: A 32-bit checksum over the rest; a store keeps it and never verifies it.
+        checksum: A 32-bit checksum over the rest; a store saves it and never verifies it.
         taken_at: When it was taken, as aware UTC.
     """
 

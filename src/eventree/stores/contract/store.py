@@ -10,22 +10,22 @@ from eventree.stores.contract.snapshots import Snapshots
 
 
 class EventStore(EventLog, CommandLog, Checkpoints, Snapshots, Protocol):
-    """Keep events, recorded commands, checkpoints and snapshots.
+    """Store events, recorded commands, checkpoints and snapshots.
 
     A store knows nothing of the classes behind the JSON text. It is an async context manager: before entry and after
     exit its methods raise `StoreUnavailable`. Any number of tasks of one event loop may use it concurrently. Cancelling
     a caller neither leaves a transaction open nor affects another caller; a cancelled append may still be committed.
 
-    Every method raises `InvalidArgument` for what no store could keep, when reading as well as when writing: see
+    Every method, even one that only reads, raises `InvalidArgument` for values that no store could hold: see
     `CheckedStore`. All texts are UTF-8, without lone surrogates or NUL. A store that was opened only for reading raises
-    `StoreReadOnly` from every method that writes, before it reaches the database.
+    `StoreReadOnly` from every method that writes, before it accesses the database.
     """
 
     async def __aenter__(self) -> Self:
         """Open the store and create its schema if it is missing; each further entry only counts.
 
         Raises:
-            StoreUnusable: The database cannot keep the promises of this contract.
+            StoreUnusable: The database cannot fulfil this contract.
             SchemaTooNew: A newer version of the library wrote it.
             StoreUnavailable: It cannot be reached.
         """
@@ -34,5 +34,5 @@ class EventStore(EventLog, CommandLog, Checkpoints, Snapshots, Protocol):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Finish what is running and close the store; with several entries, the last exit does."""
+        """Finish running operations and close the store; after several entries, only the last exit does so."""
         ...

@@ -1,4 +1,4 @@
-"""Transactions: what a store with a database promises on top, so that projections are exactly-once."""
+"""Transactions: the additional promises of a store with a database, which make projections exactly-once."""
 
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol, TypeVar
@@ -30,8 +30,8 @@ class TransactionalStore(EventStore, Protocol[ConnectionT_co]):
         """Begin a transaction that is committed at the end of `async with`, and rolled back if anything is raised.
 
         On SQLite there is one transaction at a time and no other writer meanwhile; statements on its connection after
-        the end are refused. On Postgres, make a method of the transaction the last call: if a statement failed and its
-        error was swallowed, COMMIT silently rolls back, and only another statement reveals it.
+        the end are refused. On Postgres, call a method of the transaction last: if a statement failed and its error was
+        swallowed, COMMIT silently rolls back, and only another statement reveals it.
 
         Args:
             lease: Seconds after which the server ends the transaction if it is idle, so that a frozen process does not
@@ -39,11 +39,11 @@ class TransactionalStore(EventStore, Protocol[ConnectionT_co]):
 
         Raises:
             InvalidArgument: The lease is out of range.
-            WouldDeadlock: The caller is inside such a transaction already.
+            WouldDeadlock: The caller is already inside such a transaction.
             TransactionEnded: A statement on the connection has ended the transaction; on Postgres, where `COMMIT`
-                cannot be refused, what preceded it is stored without the checkpoint.
+                cannot be refused, earlier statements may be stored without the checkpoint.
             StoreUnavailable, TransactionRolledBack: The store was unreachable or busy, possibly during a statement on
-                the connection. Nothing was stored, or the connection was lost during the commit and the checkpoint
-                tells which.
+                the connection. Nothing was stored, unless the connection was lost during the commit; the checkpoint
+                shows which.
         """
         ...

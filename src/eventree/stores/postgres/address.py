@@ -1,4 +1,4 @@
-"""The address of the database: what of its DSN may be shown, and whether the connection is secure."""
+"""The address of the database: parse its DSN, keep its secrets out of messages, and require a secure connection."""
 
 import ipaddress
 import os
@@ -20,7 +20,7 @@ _NO_PORT = 2**16
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """A DSN that does not reveal its secrets.
+    """Hold a DSN without revealing its secrets.
 
     Attributes:
         dsn: The whole DSN, for the driver only; never shown.
@@ -46,13 +46,13 @@ def parse(dsn: str, *, require_tls: bool) -> Address:
         InvalidArgument: It is invalid, or does not verify the server. The message does not contain the DSN.
     """
     if not isinstance(dsn, str) or not dsn.startswith(("postgresql://", "postgres://")):
-        raise InvalidArgument("dsn", "must be a text that begins with postgresql://")
+        raise InvalidArgument("dsn", "must be a str that starts with postgresql://")
     try:
         parts = urlsplit(dsn)
         options = dict(parse_qsl(parts.query, strict_parsing=bool(parts.query)))
     except ValueError:
         raise InvalidArgument("dsn", "is not a valid URL") from None
-    # If a password ended too early, the rest of it would be taken for a host or a database, and shown.
+    # If special characters ended a password early, the rest would be taken for a host or a database, and be shown.
     if "#" in dsn or "\0" in unquote(dsn) or dsn.count("@") > min(parts.netloc.count("@"), 1):
         raise InvalidArgument("dsn", "must have @ : / ? # [ ] in a user or a password percent-encoded, as %40 for @")
     places = _places(parts.netloc.rpartition("@")[2], options)

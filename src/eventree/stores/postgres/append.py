@@ -8,11 +8,11 @@ from eventree.errors import TransactionFailed
 from eventree.stores.contract import Appended, AppendRequest, Conflict, DuplicateCommand, NewEvent, Outcome
 from eventree.stores.postgres.driver import DRIVER_ERRORS, Connection, violates
 
-# The lock on the head comes first, since everything else is joined to it. READ COMMITTED re-evaluates an UPDATE on the
-# newest row, so a request that lost a race drops out of `kept`. A request that only checks has no n; it is checked
-# against the snapshot of this statement, which is as new as the call. LATERAL with LIMIT forces an index lookup per
-# row, whatever the planner assumes about table sizes, which it may not know yet. All events get one time, taken under
-# the lock.
+# The lock on the head comes first, because everything else is joined to it. READ COMMITTED re-evaluates an UPDATE on
+# the newest row, so a request that lost a race drops out of `kept`. A request that only checks has no n; it is checked
+# against the snapshot of this statement, which is as recent as the call. LATERAL with LIMIT forces an index lookup per
+# row, whatever the planner assumes about table sizes, which it may not know yet. All events get the same time, taken
+# under the lock.
 _APPEND: Final = """
 WITH locked AS MATERIALIZED (SELECT position FROM head WHERE id LIMIT 1 FOR UPDATE),
 clock AS MATERIALIZED (SELECT clock_timestamp() AS now FROM locked),
@@ -74,13 +74,14 @@ WHERE stream = (SELECT stream FROM streams WHERE aggregate_type = $1 AND aggrega
 _KNOWN: Final = "SELECT command_id FROM commands WHERE command_id = ANY($1::text[])"
 
 _MAX_ROUNDS = 16
+"""How often requests without an outcome are sent again before the append fails."""
 
 Stored: TypeAlias = tuple[Sequence[tuple[AppendRequest, Outcome]], datetime]
-"""The requests that one statement stored, with their outcomes, and the time of their events."""
+"""The requests stored by one statement, with their outcomes, and the time of their events."""
 
 
 class AppendAttempt:
-    """One call of `append`, which may be repeated on another connection if the first one was lost."""
+    """Carry out one call of `append`; it can be run again on another connection if the first one was lost."""
 
     def __init__(self, requests: Sequence[AppendRequest]) -> None:
         """Start without outcomes."""
@@ -91,20 +92,20 @@ class AppendAttempt:
 
     @property
     def stored(self) -> Sequence[Stored]:
-        """What each statement of the last run stored, in order; empty once an answer was lost."""
+        """The requests stored by each statement of the last run, in order; empty once an answer was lost."""
         return self._stored
 
     @property
     def head(self) -> int:
-        """The position of the newest event it stored, 0 if there is none."""
+        """The position of the last event it stored; 0 if it stored none."""
         stored = zip(self._requests, self._outcomes, strict=True)
         return max((o.position for r, o in stored if r.events and isinstance(o, Appended)), default=0)
 
     async def run(self, connection: Connection) -> list[Outcome]:
         """Run until every request has an outcome, and return all outcomes.
 
-        Once an answer was lost, a request may be refused because of its own first attempt, which the old server process
-        committed after all: then all its events are stored exactly as requested.
+        Once an answer was lost, a request may be refused because its own first attempt was committed after all. Then
+        all its events are stored exactly as requested, and it counts as appended.
         """
         lost, self._sent = self._sent, True
         self._stored.clear()
@@ -148,7 +149,7 @@ class AppendAttempt:
         await self._refuse(connection, refused, {}, lost=lost)
 
     async def _refuse_known(self, connection: Connection, numbers: Sequence[int], *, lost: bool) -> None:
-        """Refuse the requests with recorded command ids: one of them made the whole statement fail."""
+        """Refuse the requests with recorded command ids, one of which made the whole statement fail."""
         ids = [command.command_id for number in numbers for command in self._requests[number].commands]
         known = {row[0] for row in await connection.fetch(_KNOWN, ids)}
         suspects = {
@@ -161,7 +162,10 @@ class AppendAttempt:
     async def _refuse(
         self, connection: Connection, numbers: Sequence[int], known: Mapping[int, set[str]], *, lost: bool
     ) -> None:
-        """Set the outcomes of refused requests; one that fits by now and has no recorded ids is sent again."""
+        """Set the outcomes of refused requests.
+
+        A request whose expected sequence is right by now, without recorded command ids, is left to be sent again.
+        """
         if not numbers:
             return
         rows = await connection.fetch(_SEQUENCES, *_aggregates([self._requests[number] for number in numbers]))
@@ -216,7 +220,7 @@ def _columns(requests: Sequence[AppendRequest]) -> tuple[list[object], ...]:
 
 
 def _without_repeated_ids(requests: Sequence[AppendRequest]) -> list[list[int]]:
-    """Split the requests wherever a command id repeats, so that the later one meets a recorded id."""
+    """Split the requests wherever a command id repeats, so that the id is recorded before the later one is sent."""
     parts: list[list[int]] = [[]]
     seen: set[str] = set()
     for number, request in enumerate(requests):

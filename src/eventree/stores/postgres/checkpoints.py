@@ -1,4 +1,4 @@
-"""Checkpoints: statements in a transaction of their own or within that of a projection."""
+"""Checkpoints: statements in their own transaction, or within that of a projection."""
 
 from typing import Final
 
@@ -12,10 +12,12 @@ from eventree.stores.contract import (
     StoredCheckpoint,
 )
 from eventree.stores.postgres.driver import DRIVER_ERRORS, Connection, violates
-from eventree.stores.versions import VersionRow, judge_make_live
+from eventree.stores.versions import VersionRow, decide_make_live
 
-# Names are qualified, since the search path of a projection's connection is the user's. A lease expires by the server's
-# clock, read while the row is locked.
+# Names are qualified, because the search path of a projection's connection is the user's. Leases expire by the server's
+# clock, read while the row is locked. A new checkpoint starts no later than the live version, so that no event is
+# missed in between, and the first version is live. An existing one is updated only if its lease has expired or has the
+# same owner; otherwise no row is returned.
 _CLAIM: Final = """
 INSERT INTO {schema}.checkpoints AS c (name, version, position, fencing_token, owner, lease_until, live)
 VALUES ($1, $2, least(coalesce($3, (SELECT position FROM {schema}.head WHERE id)),
@@ -86,7 +88,7 @@ FROM {schema}.checkpoints c ORDER BY name, version
 
 
 class CheckpointTable:
-    """The checkpoints of one schema; each method runs on the connection it is given."""
+    """Read and write the checkpoints of one schema; each method runs on the connection passed to it."""
 
     def __init__(self, schema: str) -> None:
         """Prepare the statements for a schema, given as a quoted name."""
@@ -103,24 +105,24 @@ class CheckpointTable:
         self._queries = _QUERIES.format(schema=schema)
 
     async def claim(self, db: Connection, name: str, version: int, lease: LeaseRequest) -> Checkpoint:
-        """Claim a checkpoint; raises `CheckpointHeld`."""
+        """Claim a checkpoint; raise `CheckpointHeld` if another worker holds the lease."""
         while True:
             try:
-                # Within a projection's transaction it is a savepoint, so that a failure leaves the rest intact.
+                # Within a projection's transaction this is a savepoint, so that a failure leaves the rest intact.
                 async with db.transaction():
                     rows = await db.fetch(self._claim, name, version, lease.start, lease.owner, float(lease.seconds))
-            except DRIVER_ERRORS as error:  # two first versions at once: only one becomes live
+            except DRIVER_ERRORS as error:  # if two first versions are created at once, only one becomes live
                 if not violates(error, "one_version_is_live"):
                     raise
                 continue
             if rows:
                 return Checkpoint(*rows[0])
             [(owner, seconds)] = await db.fetch(self._holder, name, version)
-            if seconds > 0:  # otherwise it has expired just now
+            if seconds > 0:  # otherwise the lease has just expired, so claim again
                 raise CheckpointHeld(name, owner, seconds)
 
     async def save(self, db: Connection, name: str, version: int, update: CheckpointUpdate) -> None:
-        """Apply an update to a checkpoint; raises `CheckpointFenced`."""
+        """Apply an update to a checkpoint; raise `CheckpointFenced` if another worker has claimed it."""
         moved, seconds = update.checkpoint, float(update.seconds)
         values = (name, version, moved.position, moved.fencing_token, update.skipped, seconds, update.replay_until)
         if update.park or update.unpark:
@@ -131,10 +133,10 @@ class CheckpointTable:
             raise CheckpointFenced(name, moved.fencing_token)
 
     async def make_live(self, db: Connection, name: str, version: int, fencing_token: int) -> bool:
-        """Make a version the live one; raises `CheckpointFenced`."""
+        """Make a version the live one, if it may be; raise `CheckpointFenced` if another worker has claimed it."""
         async with db.transaction():
             rows = [VersionRow(*row) for row in await db.fetch(self._versions, name)]
-            replay_until = judge_make_live(name, rows, version, fencing_token)
+            replay_until = decide_make_live(name, rows, version, fencing_token)
             if replay_until is None:
                 return False
             await db.execute(self._retire, name, version)
@@ -142,11 +144,11 @@ class CheckpointTable:
             return True
 
     async def renew(self, db: Connection, name: str, version: int, fencing_token: int, seconds: float) -> bool:
-        """Extend a lease; return whether the fencing token is still the newest."""
+        """Renew a lease; return whether the fencing token is still the newest."""
         return bool(await db.fetch(self._renew, name, version, fencing_token, float(seconds)))
 
     async def load(self, db: Connection, name: str, version: int) -> StoredCheckpoint | None:
-        """Return everything stored about a checkpoint."""
+        """Return everything stored about a checkpoint; None if it does not exist."""
         for position, fencing_token, *rest in await db.fetch(self._load, name, version):
             return StoredCheckpoint(Checkpoint(position, fencing_token), *rest)
         return None

@@ -13,8 +13,8 @@ from eventree.stores.postgres.driver import DRIVER_ERRORS, Connection, connect, 
 
 R = TypeVar("R")
 
-# Plans are cached and tables grow: a plan made for ten rows must not be used for a million. Every statement of the
-# store finds its rows by an index, so other plans are disabled.
+# Plans are cached while tables grow, and a plan made for ten rows must not be used for a million. Every statement of
+# the store finds its rows by an index, so other kinds of plan are disabled.
 _SESSION: Final = """
 SELECT current_setting('fsync') = 'on', pg_is_in_recovery(),
   CASE WHEN current_setting('synchronous_commit') IN ('off', 'local')
@@ -24,15 +24,19 @@ SELECT current_setting('fsync') = 'on', pg_is_in_recovery(),
 """
 _LIMIT_IDLING: Final = "SELECT set_config('idle_in_transaction_session_timeout', $1, false)"
 _RECONNECT: Final = Backoff(initial=0.1, maximum=3.2, jitter=0)
+
 _GRACE = 2.0
-_LONGEST = 2**31 - 1
+"""Seconds by which the driver's timeout exceeds that of the server, so that the server's comes first."""
+
+_MAX_MILLISECONDS = 2**31 - 1
+"""The highest timeout that Postgres accepts."""
 
 
 class CircuitBreaker:
     """Fail calls at once while the server is known to be unreachable."""
 
     def __init__(self, where: str) -> None:
-        """Start closed, that is, with calls passing."""
+        """Start closed: calls pass."""
         self._where = where
         self._failures = 0
         self._retry_at = 0.0
@@ -61,12 +65,12 @@ class CircuitBreaker:
 class Connections:
     """Run operations on a limited number of connections, each to its end even if its caller is cancelled.
 
-    On cancellation the driver would ask the server to cancel whatever runs on that connection, and that request may
-    arrive when the next caller's statement runs.
+    If a statement were cancelled, the driver would ask the server to cancel whatever runs on that connection, and the
+    request might arrive while the next caller's statement runs.
 
-    The pool of asyncpg would not replace this class: what it offers is the list of idle connections. It costs a task
-    and a proxy for each call (measured: a read takes 1.35 times as long), it does not serve waiting callers in order,
-    and it takes a lost connection away from its user, on whom then even `is_closed()` raises.
+    The pool of asyncpg would not replace this class, as only its list of idle connections would be of use. It costs a
+    task and a proxy for each call (measured: a read takes 1.35 times as long), it does not serve waiting callers in
+    order, and it takes a lost connection away from its user, for whom even `is_closed()` then raises.
     """
 
     def __init__(
@@ -89,8 +93,8 @@ class Connections:
             size: How many operations may run concurrently.
             timeout: How long a statement may take, and how long to wait for a free connection, in seconds.
             circuit: The circuit breaker of the server, shared by all its connections.
-            ended: Called when a connection has ended, for any reason.
-            read_only: Whether they only read, which a replica allows too.
+            ended: Called when a connection has ended, for any reason; default does nothing.
+            read_only: Whether the connections only read, which a replica allows too; default False.
         """
         self._address = address
         self._schema = schema
@@ -120,7 +124,7 @@ class Connections:
 
     @asynccontextmanager
     async def borrow(self, lease: float) -> AsyncGenerator[Connection, None]:
-        """Lend a connection for users' statements; after a cancellation or in an unknown state it is terminated.
+        """Lend a connection for users' statements; terminate it after a cancellation or in an unknown state.
 
         Args:
             lease: Seconds after which the server ends an idle transaction.
@@ -149,7 +153,9 @@ class Connections:
             self._slots.release()
 
     async def connect(self) -> Connection:
-        """Return a new connection on which commits are durable, or which only reads; the caller closes it.
+        """Return a new connection, after checking that commits on it are durable unless it only reads.
+
+        The caller must close it.
 
         Raises:
             StoreUnavailable: The server cannot be reached, or is a replica.
@@ -170,7 +176,7 @@ class Connections:
         return connection
 
     async def close(self) -> None:
-        """Wait for running operations, then close all connections; callers that still wait get an error."""
+        """Wait for running operations, then close all connections; callers still waiting for one get an error."""
         self._closed = True
         if self._running:
             await asyncio.wait(self._running)
@@ -233,13 +239,13 @@ class Connections:
         return await self.connect()
 
     async def _connect(self) -> Connection:
-        milliseconds = str(max(1, int(min(self._timeout * 1000, _LONGEST))))  # 0 would mean no limit
+        milliseconds = str(max(1, int(min(self._timeout * 1000, _MAX_MILLISECONDS))))  # 0 would mean no limit
         path = {} if self._schema is None else {"search_path": self._schema}
         mode = {"default_transaction_read_only": "on"} if self._read_only else {}
         connection = await connect(
             self._address.dsn,
             timeout=self._timeout,
-            command_timeout=self._timeout + _GRACE,  # the server times out first, and then the outcome is known
+            command_timeout=self._timeout + _GRACE,  # the server must time out first, as its answer tells the outcome
             settings={
                 "application_name": "eventree",
                 **path,

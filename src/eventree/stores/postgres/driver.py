@@ -52,11 +52,16 @@ DRIVER_ERRORS: Final[tuple[type[Exception], ...]] = (
     OSError,  # a timeout too
     EOFError,
 )
-"""Everything the driver raises."""
+"""All errors that the driver raises."""
 
-# https://www.postgresql.org/docs/current/errcodes-appendix.html; the first match counts.
+# Codes and prefixes of https://www.postgresql.org/docs/current/errcodes-appendix.html; the first match counts.
 _LOST = ("08", "57P")  # connection exceptions; shutdown, crash, starting up
-_AWAY = ("53300", "53200", "58030", "25006")  # too many connections, out of memory, I/O error, read-only (a failover)
+_UNAVAILABLE = (
+    "53300",
+    "53200",
+    "58030",
+    "25006",
+)  # too many connections, out of memory, I/O error, read-only (a failover)
 _BUSY = ("55P03", "57014", "40001", "40P01")  # lock not available, query cancelled, serialization failure, deadlock
 _CANCELLED = "57014"
 _FULL = ("53100",)
@@ -64,41 +69,41 @@ _VALUES = "22"  # data exceptions, some of them the driver's own
 _NOT_ALLOWED = ("28", "3D", "3F", "42501", "XX001", "XX002")  # login, database, schema, privilege; corruption
 _MEANING: Final[tuple[tuple[tuple[str, ...], type[EventStoreError], str], ...]] = (
     (_LOST, ConnectionLost, "was lost during a statement"),
-    (_AWAY, StoreUnavailable, "cannot work now; nothing was stored"),
+    (_UNAVAILABLE, StoreUnavailable, "cannot work now; nothing was stored"),
     (_BUSY, StoreBusy, "was busy for too long; nothing was stored, try again"),
     (_FULL, StoreFull, "has a full disk; nothing was stored, free space and try again"),
 )
 
 
 def translate(error: Exception, where: str) -> EventStoreError:
-    """Return the store error that an error of the driver amounts to.
+    """Translate an error of the driver into a store error.
 
-    Details are removed from the driver's error itself, since they contain stored values; so are messages about invalid
-    values.
+    Details are removed from the driver's error itself, because they contain stored values; so are messages about
+    invalid values.
     """
     if isinstance(error, asyncpg.ClientConfigurationError):
-        return StoreUnusable(where, f"{_named(error)}; check the DSN, and the files and variables of libpq")
+        return StoreUnusable(where, f"{_error_text(error)}; check the DSN, and the files and variables of libpq")
     if not isinstance(error, asyncpg.PostgresError):
-        return ConnectionLost(f"{where} was lost during a statement ({_named(error)})")
+        return ConnectionLost(f"{where} was lost during a statement ({_error_text(error)})")
     cast("Any", error).detail = None
     code = _code(error)
     if code.startswith(_VALUES):
         error.args, error.__cause__, error.__context__ = ("a value that it cannot take",), None, None
     for codes, kind, meaning in _MEANING:
         if code.startswith(codes):
-            return kind(f"{where} {meaning} ({_named(error)})")
+            return kind(f"{where} {meaning} ({_error_text(error)})")
     if code.startswith(_NOT_ALLOWED):
-        return StoreUnusable(where, f"{_named(error)}; may this user read and write the schema?")
-    return TransactionFailed(f"{where} refused a statement ({_named(error)}); nothing was stored")
+        return StoreUnusable(where, f"{_error_text(error)}; may this user read and write the schema?")
+    return TransactionFailed(f"{where} refused a statement ({_error_text(error)}); nothing was stored")
 
 
 def is_transient(error: Exception, connection: Connection) -> bool:
     """Return whether a user's statement failed with a transient error.
 
-    A cancelled statement is not transient: it took too long, and would again.
+    A cancelled statement is not transient: it took too long, and would do so again.
     """
     if isinstance(error, asyncpg.PostgresError):
-        return _code(error).startswith((*_LOST, *_AWAY, *_BUSY, *_FULL)) and _code(error) != _CANCELLED
+        return _code(error).startswith((*_LOST, *_UNAVAILABLE, *_BUSY, *_FULL)) and _code(error) != _CANCELLED
     return connection.is_closed()
 
 
@@ -108,7 +113,7 @@ def violates(error: Exception, constraint: str) -> bool:
 
 
 def is_not_supported(error: Exception) -> bool:
-    """Return whether the server does not support a feature, or not while it is a replica."""
+    """Return whether the server does not support a feature, in general or while it is a replica."""
     return isinstance(error, asyncpg.PostgresError) and _code(error).startswith(("0A", "25006"))
 
 
@@ -117,7 +122,7 @@ async def connect(dsn: str, *, timeout: float, command_timeout: float, settings:
 
     Args:
         dsn: The address.
-        timeout: How long that may take, in seconds.
+        timeout: How long connecting may take, in seconds.
         command_timeout: How long each statement may take, in seconds.
         settings: The settings of the session.
 
@@ -138,5 +143,5 @@ def _code(error: Exception) -> str:
     return str(cast("Any", error).sqlstate or "")
 
 
-def _named(error: Exception) -> str:
+def _error_text(error: Exception) -> str:
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

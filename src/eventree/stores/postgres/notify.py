@@ -1,4 +1,4 @@
-"""Commit hints between processes by NOTIFY and LISTEN; only polling is guaranteed."""
+"""Commit hints between processes by NOTIFY and LISTEN; they may get lost, so queries also poll."""
 
 import asyncio
 import contextlib
@@ -21,14 +21,14 @@ _TOO_LONG = 20  # a position has at most 19 digits
 class CommitNotifier:
     """Announce commits to other processes and listen for theirs, on a separate connection.
 
-    NOTIFY runs in its own transaction after the append: within the append it would serialize all commits of the server.
-    Commits in quick succession share one notification.
+    NOTIFY runs in its own transaction after the append; within the append it would serialize all commits of the
+    server. Commits in quick succession share one notification.
     """
 
     def __init__(
         self, channel: str, connect: Callable[[], Awaitable[Connection]], notify: Callable[[int], None]
     ) -> None:
-        """Start to connect in the background.
+        """Start connecting in the background.
 
         Args:
             channel: The name of the channel, shared only by stores on the same schema.
@@ -40,16 +40,16 @@ class CommitNotifier:
         self._notify = notify
         self._newest = self._announced = 0
         self._wake = asyncio.Event()
-        # In a new context: the task outlives the work in whose context it was created.
+        # The task gets a new context, as it outlives the work in whose context it is created.
         self._task = asyncio.create_task(self._run(), name=f"notifier of {channel}", context=Context())
 
-    def committed(self, position: int) -> None:
+    def announce(self, position: int) -> None:
         """Announce a position to other processes soon."""
         self._newest = max(self._newest, position)
         self._wake.set()
 
     async def close(self) -> None:
-        """Stop listening; a pending announcement is dropped, since other processes poll anyway."""
+        """Stop listening; a pending announcement is dropped, as other processes poll anyway."""
         self._task.cancel()
         await asyncio.wait([self._task])
 
@@ -60,7 +60,9 @@ class CommitNotifier:
             except StoreUnavailable:
                 await asyncio.sleep(_RECONNECT.delay(1))
             except EventStoreError as error:
-                logger.warning("no commit hints between processes, so queries find new events by polling: %s", error)
+                logger.warning(
+                    "commit notifications do not work, so queries find events of other processes by polling: %s", error
+                )
                 break
             except DRIVER_ERRORS as error:
                 if is_not_supported(error):
@@ -72,7 +74,9 @@ class CommitNotifier:
         try:
             connection.add_termination_listener(lambda _: self._wake.set())
             own = connection.get_server_pid()
-            await connection.add_listener(self._channel, lambda _, process, __, text: self._heard(process == own, text))
+            await connection.add_listener(
+                self._channel, lambda _, process, __, text: self._on_notification(process == own, text)
+            )
             while not connection.is_closed():
                 if self._newest == self._announced:
                     await self._wake.wait()
@@ -85,7 +89,7 @@ class CommitNotifier:
             with contextlib.suppress(*DRIVER_ERRORS):
                 await close(connection)
 
-    def _heard(self, is_own: bool, text: object) -> None:  # noqa: FBT001 - a callback
-        """Pass on a commit of another process; our own were announced directly."""
+    def _on_notification(self, is_own: bool, text: object) -> None:  # noqa: FBT001 - a callback
+        """Pass on a commit of another process; listeners already know those of this one."""
         if not is_own and isinstance(text, str) and len(text) < _TOO_LONG and text.isdecimal():
             self._notify(int(text))

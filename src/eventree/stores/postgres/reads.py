@@ -1,4 +1,4 @@
-"""Reads of the Postgres store, each one statement, so that it reads one snapshot of the database."""
+"""Reads of the Postgres store; each is one statement, so that it reads one snapshot of the database."""
 
 from collections.abc import Collection, Sequence
 from itertools import groupby
@@ -37,8 +37,8 @@ LEFT JOIN LATERAL (
 ORDER BY r.number, e.sequence
 """
 # A page ends with the commit at its limit, or, if its events are too large, before the commit that exceeds the size,
-# unless that is its first commit. `too_much` reads no further than the event that exceeds it, and nothing if all events
-# together are small enough, as is usual. The bounds are scalars, so that the planner has to look them up in the index.
+# unless that is its first commit. `too_much` reads no further than the event that exceeds it, and nothing in the usual
+# case that all events together are small enough. The bounds are scalars, so that the planner has to use the index.
 _LOG: Final = """
 WITH reach AS MATERIALIZED (
   SELECT head.position AS head, coalesce(
@@ -127,7 +127,7 @@ ORDER BY s.aggregate_type, s.aggregate_id
 """
 _AGGREGATES_OF_ALL_TYPES: Final = _AGGREGATES.format(condition="(aggregate_type, aggregate_id) > ($1, $2)")
 _AGGREGATES_OF_TYPE: Final = _AGGREGATES.format(condition="aggregate_type = $1 AND aggregate_id > $2")
-# From one type to the next by the index: DISTINCT would visit every stream.
+# Steps from one type to the next through the index, as DISTINCT would visit every stream.
 _TYPES: Final = """
 WITH RECURSIVE types (type) AS (
   (SELECT aggregate_type FROM streams ORDER BY aggregate_type LIMIT 1)

@@ -1,4 +1,4 @@
-"""The schema of the Postgres store, and how it is created and checked."""
+"""The schema of the Postgres store; create or check it when a store is opened."""
 
 import re
 from typing import Final
@@ -10,9 +10,10 @@ SCHEMA_VERSION: Final = 1
 
 _NAME = re.compile(r"[a-z_][a-z0-9_]{0,40}\Z")
 
-# `json`, not `jsonb`, to preserve NUL escapes and the order of keys. Ids compare bytewise. A stream's row does not hold
-# the position of its last event: one statement cannot write a row twice, and the key of `events` finds it. Tables whose
-# rows change often leave free space in their pages, so that updates need not touch an index (HOT).
+# The type is `json`, not `jsonb`, to preserve NUL escapes and the order of keys. Ids compare bytewise. A stream's row
+# does not hold the position of its last event, because one statement cannot write a row twice; the key of `events`
+# finds it. Tables whose rows change often leave free space in their pages, so that updates need not touch an index
+# (HOT).
 _TABLES: Final = """
 CREATE TABLE head (
   id boolean PRIMARY KEY DEFAULT true CHECK (id),
@@ -120,7 +121,7 @@ def quoted(schema: str) -> str:
 async def create_or_check(connection: Connection, schema: str, where: str) -> None:
     """Create the tables in a schema if they are missing, and check their version.
 
-    Processes that do so concurrently wait for each other: otherwise some would get errors from the system catalogue.
+    Processes that do so concurrently wait for each other; otherwise some would get errors from the system catalogue.
 
     Args:
         connection: A connection whose search path is the schema.

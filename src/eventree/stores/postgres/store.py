@@ -41,8 +41,8 @@ from eventree.stores.postgres.schema import check, create_or_check, quoted
 from eventree.stores.postgres.transactions import transaction
 from eventree.stores.tail import Tail
 
-_READERS = 4
-_PROJECTORS = 4
+_READ_CONNECTIONS = 4
+_PROJECTION_CONNECTIONS = 4
 _REPEAT: Final = Backoff(initial=0.05, maximum=1.0, jitter=0)
 _PUT_SNAPSHOTS: Final = """
 INSERT INTO snapshots (stream, state_version, sequence, state_type, payload, checksum, taken_at)
@@ -66,8 +66,8 @@ class PostgresStore(CheckedStore):
 
     Appends use one connection, with one statement and one commit each, and queue with those of other processes for the
     lock on one row, which makes positions gapless and visible in order. Everything else uses other connections. Lost
-    connections are replaced, and if the answer to an append was lost, the store finds out its outcome. Any number of
-    processes may share a schema. Events are dated by the server's clock, in tests too.
+    connections are replaced, and if the answer to an append was lost, the store determines its outcome. Any number of
+    processes may share a schema. Events are timestamped by the server's clock, in tests too.
     """
 
     def __init__(
@@ -89,12 +89,12 @@ class PostgresStore(CheckedStore):
             timeout: How long to wait for a connection, for an answer, for locks of other processes, and for the
                 outcome of an append whose answer was lost, in seconds each; default 10.
             require_tls: Whether a server on another machine must prove its identity, by `sslmode=verify-full`; default
-                true.
-            notify: Whether to announce commits to other processes and listen for theirs, by NOTIFY; default true.
+                True.
+            notify: Whether to announce commits to other processes and listen for theirs, by NOTIFY; default True.
                 Without it, queries find the events of other processes by polling.
             read_only: Whether to open the schema only for reading, which works on a replica and for a role that may
                 only select: entering neither creates nor migrates anything, and every method that writes raises
-                `StoreReadOnly`. Default false.
+                `StoreReadOnly`. Default False.
 
         Raises:
             InvalidArgument: An argument is invalid.
@@ -108,7 +108,7 @@ class PostgresStore(CheckedStore):
         self._read_only = read_only
         self._writer: Connections | None = None
         self._reader: Connections | None = None
-        self._projector: Connections | None = None
+        self._projections: Connections | None = None
         self._notifier: CommitNotifier | None = None
         self._checkpoints = CheckpointTable(self._schema)
         self._appends: set[asyncio.Future[None]] = set()
@@ -144,15 +144,15 @@ class PostgresStore(CheckedStore):
         try:
             outcomes = await writer.run(lambda db: self._attempt(db, attempt))
         except ConnectionLost as error:
-            outcomes = await self._find_out(writer, attempt, error)
+            outcomes = await self._determine_outcome(writer, attempt, error)
         if attempt.head:
             self._listeners.notify(attempt.head)
             if self._notifier is not None:
-                self._notifier.committed(attempt.head)
+                self._notifier.announce(attempt.head)
         return outcomes
 
     async def _attempt(self, db: Connection, attempt: AppendAttempt) -> list[Outcome]:
-        """Run an attempt and keep what it stored, even if its caller was cancelled, so that appends stay in order."""
+        """Run an attempt and add its events to the tail in order, even if its caller was cancelled."""
         try:
             outcomes = await attempt.run(db)
         except BaseException:
@@ -163,7 +163,9 @@ class PostgresStore(CheckedStore):
                 self._tail.add(stored, recorded_at)
         return outcomes
 
-    async def _find_out(self, writer: Connections, attempt: AppendAttempt, error: EventStoreError) -> list[Outcome]:
+    async def _determine_outcome(
+        self, writer: Connections, attempt: AppendAttempt, error: EventStoreError
+    ) -> list[Outcome]:
         """Repeat an append whose answer was lost, until there is an answer or the timeout has passed.
 
         The absence of its events proves nothing: the old server process may still commit them. Repeated, the append is
@@ -254,7 +256,7 @@ class PostgresStore(CheckedStore):
         Unqualified names resolve through the role's `search_path`, not in the schema of the store.
         """
         check_transaction_lease(lease)
-        return transaction(self._writable(self._projector), self._checkpoints, lease)
+        return transaction(self._writable(self._projections), self._checkpoints, lease)
 
     async def _save_snapshots(self, snapshots: Sequence[StoredSnapshot]) -> None:
         columns = _columns(snapshots)
@@ -270,7 +272,9 @@ class PostgresStore(CheckedStore):
     async def _open(self) -> None:
         circuit = CircuitBreaker(self._address.where)
         if self._read_only:
-            self._reader = Connections(self._address, self._schema, _READERS, self._timeout, circuit, read_only=True)
+            self._reader = Connections(
+                self._address, self._schema, _READ_CONNECTIONS, self._timeout, circuit, read_only=True
+            )
             await self._reader.run(lambda db: check(db, self._schema, self._address.where))
         else:
             await self._open_to_write(circuit)
@@ -279,18 +283,18 @@ class PostgresStore(CheckedStore):
 
     async def _open_to_write(self, circuit: CircuitBreaker) -> None:
         self._writer = Connections(self._address, self._schema, 1, self._timeout, circuit, self._tail.clear)
-        self._reader = Connections(self._address, self._schema, _READERS, self._timeout, circuit)
-        self._projector = Connections(self._address, None, _PROJECTORS, self._timeout, circuit)
+        self._reader = Connections(self._address, self._schema, _READ_CONNECTIONS, self._timeout, circuit)
+        self._projections = Connections(self._address, None, _PROJECTION_CONNECTIONS, self._timeout, circuit)
         await self._writer.run(lambda db: create_or_check(db, self._schema, self._address.where))
 
     async def _close(self) -> None:
         notifier, self._notifier = self._notifier, None
         reader, self._reader = self._reader, None
-        projector, self._projector = self._projector, None
+        projections, self._projections = self._projections, None
         writer, self._writer = self._writer, None
         if self._appends:
-            await asyncio.wait(self._appends)  # an append whose answer was lost still asks for its outcome
-        for part in (notifier, projector, writer, reader):
+            await asyncio.wait(self._appends)  # they may still be determining an outcome whose answer was lost
+        for part in (notifier, projections, writer, reader):
             if part is not None:
                 await part.close()
         self._tail.clear()

@@ -19,7 +19,7 @@ R = TypeVar("R")
 
 @dataclass(slots=True)
 class _Mark:
-    """Shared by all tasks started within a transaction, to see whether it is still open."""
+    """Mark a transaction; tasks started inside inherit the mark, and see whether it is still open."""
 
     is_open: bool = True
 
@@ -32,17 +32,17 @@ class Transaction(CheckedCheckpointWriter):
 
     Attributes:
         connection: The connection.
-        is_sound: Whether a statement of the store has succeeded. The library makes it the last one, so that its success
-            proves that no earlier statement has failed.
+        is_verified: Whether a statement of the store has succeeded. As the library executes it last, its success proves
+            that no earlier statement has failed.
     """
 
     is_contended = False
-    """Projections and appends lock different rows."""
+    """Always False, as projections and appends lock different rows."""
 
     def __init__(self, connection: Connection, checkpoints: CheckpointTable) -> None:
-        """Create it on an open transaction."""
+        """Wrap a connection in an open transaction."""
         self.connection = connection
-        self.is_sound = False
+        self.is_verified = False
         self._checkpoints = checkpoints
 
     async def _claim_checkpoint(self, name: str, version: int, lease: LeaseRequest) -> Checkpoint:
@@ -59,7 +59,7 @@ class Transaction(CheckedCheckpointWriter):
     ) -> R:
         _check_open(self.connection)
         result = await statement(self.connection, *args, **kwargs)
-        self.is_sound = True
+        self.is_verified = True
         return result
 
 
@@ -67,7 +67,7 @@ class Transaction(CheckedCheckpointWriter):
 async def transaction(
     connections: Connections, checkpoints: CheckpointTable, lease: float
 ) -> AsyncGenerator[Transaction, None]:
-    """Begin a transaction on a free connection; commit it or roll it back."""
+    """Begin a transaction on a free connection; commit it, or roll it back if anything is raised."""
     outside = _inside.get()
     if outside is not None and outside.is_open:
         raise WouldDeadlock("a projection", "another transaction", "write on the projection's connection only")
@@ -83,10 +83,10 @@ async def transaction(
         try:
             transaction = Transaction(db, checkpoints)
             yield transaction
-            await _check_sound(transaction)
+            await _verify(transaction)
         except Exception:
             if not db.is_closed():
-                with suppress(*DRIVER_ERRORS):  # the first error counts
+                with suppress(*DRIVER_ERRORS):  # the caller must get the first error
                     await outer.rollback()
             raise
         finally:
@@ -95,13 +95,13 @@ async def transaction(
         await outer.commit()
 
 
-async def _check_sound(transaction: Transaction) -> None:
+async def _verify(transaction: Transaction) -> None:
     """Raise if COMMIT would silently roll back, because a statement failed and its error was swallowed.
 
-    Any later statement fails too, so send one, unless a statement of the store has succeeded already.
+    After a failed statement every later one fails too, so send one, unless a statement of the store has succeeded.
     """
     _check_open(transaction.connection)
-    if not transaction.is_sound:
+    if not transaction.is_verified:
         await transaction.connection.execute("SELECT 1")
 
 

@@ -1,4 +1,4 @@
-"""The append as one function on the writer's thread: classify all requests, then write the accepted ones."""
+"""The append, one function on the writer's thread: classify all requests, then write the accepted ones."""
 
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
@@ -37,7 +37,7 @@ class AppendResult:
 
     Attributes:
         outcomes: One per request, in order.
-        head: The position of the newest event it stored, 0 if there is none.
+        head: The position of the last event it stored; 0 if it stored none.
         recorded_at: When its events were stored, in microseconds since 1970, UTC.
     """
 
@@ -49,14 +49,15 @@ class AppendResult:
 def append(
     db: sqlite3.Connection, requests: Sequence[AppendRequest], busy_timeout: float, clock: Clock
 ) -> AppendResult:
-    """Store the requests that fit, in one transaction."""
+    """Store the requests that meet no conflict or duplicate, in one transaction."""
     known: frozenset[str] = frozenset()
     while True:
         try:
             with writing(db, busy_timeout):
                 return _Append(db, requests, known, to_micros(read_clock(clock))).run()
         except sqlite3.IntegrityError:
-            # Ids are looked up only now, so that new commands need no read. Any other integrity error is raised.
+            # A command id was recorded before. Ids are looked up only now, so that new commands need no read; if that
+            # finds no further id, the error has another cause.
             found = known_commands(db, (c.command_id for request in requests for c in request.commands))
             if found <= known:
                 raise
@@ -64,12 +65,12 @@ def append(
 
 
 def known_commands(db: sqlite3.Connection, command_ids: Iterable[str]) -> set[str]:
-    """Return those ids that are recorded."""
+    """Return which of these ids are recorded."""
     return {row[0] for row in db.execute(_KNOWN_COMMANDS, (as_json(list(command_ids)),))}
 
 
 class _Append:
-    """One attempt, within a transaction that holds the write lock."""
+    """Make one attempt at an append, within a transaction that holds the write lock."""
 
     def __init__(
         self, db: sqlite3.Connection, requests: Sequence[AppendRequest], known: frozenset[str], now: int

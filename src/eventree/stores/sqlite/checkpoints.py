@@ -1,4 +1,4 @@
-"""Checkpoints: functions on the writer's thread, in a transaction of their own or (`_inside`) in an open one."""
+"""Checkpoints: functions on the writer's thread, in their own transaction or (`_inside`) in an open one."""
 
 import sqlite3
 import time
@@ -15,8 +15,10 @@ from eventree.stores.contract import (
 )
 from eventree.stores.sqlite.connection import writing
 from eventree.stores.sqlite.reads import as_json, from_micros, to_micros
-from eventree.stores.versions import VersionRow, judge_make_live
+from eventree.stores.versions import VersionRow, decide_make_live
 
+# A new checkpoint starts no later than the live version, so that no event is missed in between, and the first version
+# is live. An existing one is updated only if its lease has expired or has the same owner; otherwise no row is returned.
 _CLAIM = """
 INSERT INTO checkpoints (name, version, position, fencing_token, owner, lease_until, live)
 VALUES (?, ?, min(coalesce(?, (SELECT max(position) FROM events), 0),
@@ -64,13 +66,13 @@ FROM checkpoints c ORDER BY name, version
 
 
 def claim(db: sqlite3.Connection, name: str, version: int, lease: LeaseRequest, busy_timeout: float) -> Checkpoint:
-    """Claim a checkpoint; raises `CheckpointHeld`."""
+    """Claim a checkpoint; raise `CheckpointHeld` if another worker holds the lease."""
     with writing(db, busy_timeout):
         return claim_inside(db, name, version, lease)
 
 
 def claim_inside(db: sqlite3.Connection, name: str, version: int, lease: LeaseRequest) -> Checkpoint:
-    """Claim a checkpoint within a transaction; raises `CheckpointHeld`."""
+    """Claim a checkpoint within a transaction; raise `CheckpointHeld` if another worker holds the lease."""
     now = _now()
     until = now + _micros(lease.seconds)
     row = db.execute(_CLAIM, (name, version, lease.start, name, lease.owner, until, name, now)).fetchone()
@@ -81,13 +83,13 @@ def claim_inside(db: sqlite3.Connection, name: str, version: int, lease: LeaseRe
 
 
 def save(db: sqlite3.Connection, name: str, version: int, update: CheckpointUpdate, busy_timeout: float) -> None:
-    """Apply an update to a checkpoint; raises `CheckpointFenced`."""
+    """Apply an update to a checkpoint; raise `CheckpointFenced` if another worker has claimed it."""
     with writing(db, busy_timeout):
         save_inside(db, name, version, update)
 
 
 def save_inside(db: sqlite3.Connection, name: str, version: int, update: CheckpointUpdate) -> None:
-    """Apply an update to a checkpoint within a transaction; raises `CheckpointFenced`."""
+    """Apply an update to a checkpoint within a transaction; raise `CheckpointFenced` if another has claimed it."""
     until = _now() + _micros(update.seconds) if update.seconds else None
     replay_until = update.replay_until or None
     values = (
@@ -107,15 +109,15 @@ def save_inside(db: sqlite3.Connection, name: str, version: int, update: Checkpo
 
 
 def make_live(db: sqlite3.Connection, name: str, version: int, fencing_token: int, busy_timeout: float) -> bool:
-    """Make a version the live one; raises `CheckpointFenced`."""
+    """Make a version the live one, if it may be; raise `CheckpointFenced` if another worker has claimed it."""
     with writing(db, busy_timeout):
         return make_live_inside(db, name, version, fencing_token)
 
 
 def make_live_inside(db: sqlite3.Connection, name: str, version: int, fencing_token: int) -> bool:
-    """Make a version the live one, within a transaction; raises `CheckpointFenced`."""
+    """Make a version the live one within a transaction; raise `CheckpointFenced` if another worker has claimed it."""
     rows = [VersionRow(*row) for row in db.execute(_VERSIONS, (name,))]
-    replay_until = judge_make_live(name, rows, version, fencing_token)
+    replay_until = decide_make_live(name, rows, version, fencing_token)
     if replay_until is None:
         return False
     db.execute(_RETIRE, (name, version))
@@ -126,13 +128,13 @@ def make_live_inside(db: sqlite3.Connection, name: str, version: int, fencing_to
 def renew(
     db: sqlite3.Connection, name: str, version: int, fencing_token: int, seconds: float, busy_timeout: float
 ) -> bool:
-    """Extend a lease; return whether the fencing token is still the newest."""
+    """Renew a lease; return whether the fencing token is still the newest."""
     with writing(db, busy_timeout):
         return db.execute(_RENEW, (_now() + _micros(seconds), name, version, fencing_token)).rowcount == 1
 
 
 def load(db: sqlite3.Connection, name: str, version: int) -> StoredCheckpoint | None:
-    """Return everything stored about a checkpoint."""
+    """Return everything stored about a checkpoint; None if it does not exist."""
     row = db.execute(_LOAD, (name, version)).fetchone()
     if row is None:
         return None

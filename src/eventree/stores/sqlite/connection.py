@@ -41,16 +41,16 @@ class Connection(aiosqlite.Connection):
         self._wal = Wal(path)
 
     def _open_file(self) -> sqlite3.Connection:
-        # Kept here too: a task cancelled while opening loses what this returns.
-        place = f"{Path(self._path).absolute().as_uri()}?mode=ro" if self._read_only else self._path
+        # The attribute keeps the connection, because a task that is cancelled while opening never gets the result.
+        target = f"{Path(self._path).absolute().as_uri()}?mode=ro" if self._read_only else self._path
         self._file = sqlite3.connect(
-            place, isolation_level=None, timeout=0.0, check_same_thread=False, uri=self._read_only
+            target, isolation_level=None, timeout=0.0, check_same_thread=False, uri=self._read_only
         )
         return self._file
 
     @classmethod
     async def open(cls, path: str, *, read_only: bool = False) -> Self:
-        """Return an open connection, which creates the file if it does not exist, unless it is only for reading.
+        """Return an open connection, creating the file if it does not exist, unless the connection is read-only.
 
         Raises:
             EventStoreError: SQLite could not open the file.
@@ -59,7 +59,7 @@ class Connection(aiosqlite.Connection):
         try:
             await connection
         except BaseException as error:
-            connection._thread.join(1.0)  # it was told to end and does so at once; it must not outlive the event loop
+            connection._thread.join(1.0)  # it has been asked to stop, and must not outlive the event loop
             if connection._file is not None:
                 connection._file.close()
             if isinstance(error, sqlite3.Error):
@@ -95,7 +95,7 @@ class Connection(aiosqlite.Connection):
 
 
 def translate(error: sqlite3.Error, path: str) -> EventStoreError:
-    """Return the store error that an error of SQLite amounts to."""
+    """Translate an error of SQLite into a store error."""
     code = primary_code(error)
     if code in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
         return StoreBusy(f"{path} is locked by another process; nothing was stored, try again")
@@ -128,7 +128,7 @@ def execute_when_unlocked(db: sqlite3.Connection, statement: str, busy_timeout: 
 
 @contextlib.contextmanager
 def writing(db: sqlite3.Connection, busy_timeout: float) -> Generator[None, None, None]:
-    """Hold SQLite's write lock for one transaction: commit at the end, roll back if anything is raised."""
+    """Hold SQLite's write lock for one transaction; commit at the end, or roll back if anything is raised."""
     execute_when_unlocked(db, "BEGIN IMMEDIATE", busy_timeout)
     with _ending(db):
         yield
@@ -136,7 +136,7 @@ def writing(db: sqlite3.Connection, busy_timeout: float) -> Generator[None, None
 
 @contextlib.contextmanager
 def reading(db: sqlite3.Connection) -> Generator[None, None, None]:
-    """Let several statements read one snapshot of the database."""
+    """Run a transaction in which all statements read the same snapshot of the database."""
     db.execute("BEGIN")
     with _ending(db):
         yield
@@ -164,7 +164,7 @@ def commit(db: sqlite3.Connection, statement: str = "COMMIT") -> None:
     except sqlite3.OperationalError as error:
         if primary_code(error) != sqlite3.SQLITE_IOERR:
             raise
-        # The transaction may be complete in the WAL although the sync failed: the next recovery would restore it.
+        # Although the sync failed, the transaction may be complete in the WAL, and a recovery would then restore it.
         raise CommitOutcomeUnknown(
             f"the disk failed during the commit ({error}); send the command again with the same command_id"
         ) from error

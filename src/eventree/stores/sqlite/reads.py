@@ -41,7 +41,7 @@ _AGGREGATES_OF_TYPE = """
 SELECT aggregate_type, aggregate_id, sequence, position FROM streams
 WHERE aggregate_type = ? AND aggregate_id > ? AND sequence > 0 ORDER BY aggregate_id LIMIT ?
 """
-# From one type to the next by the index: DISTINCT would visit every stream.
+# Steps from one type to the next through the index, as DISTINCT would visit every stream.
 _TYPES = """
 WITH RECURSIVE types (type) AS (
   SELECT min(aggregate_type) FROM streams
@@ -50,7 +50,7 @@ WITH RECURSIVE types (type) AS (
 SELECT type FROM types WHERE EXISTS (SELECT 1 FROM streams WHERE aggregate_type = type AND sequence > 0) ORDER BY type
 """
 _HEAD = "SELECT coalesce(max(position), 0) FROM events"
-# CROSS JOIN fixes the join order: the other one would visit every stream of the types for each page.
+# CROSS JOIN fixes the join order; the opposite order would visit every stream of the types for each page.
 _LOG = """
 SELECT e.position, s.aggregate_type, s.aggregate_id, e.sequence, e.event_type, e.event_version, e.payload, e.metadata,
        e.commit_id, e.recorded_at
@@ -63,7 +63,7 @@ _BYTES = """
 SELECT sum(length(CAST(payload AS BLOB)) + length(CAST(metadata AS BLOB))) FROM events
 WHERE position > ? AND position <= ?
 """
-# A page as one JSON text is built without the GIL and decoded in one go: twice as fast as row by row.
+# SQLite builds a page as one JSON text without the GIL, and it is decoded in one call: twice as fast as row by row.
 _AS_JSON = """
 SELECT json_group_array(json_array(position, aggregate_type, aggregate_id, sequence, event_type, event_version, payload,
                                    metadata, hex(commit_id), recorded_at)) FROM ({})
@@ -72,7 +72,7 @@ _COMMANDS = """
 SELECT command_id, aggregate_type, aggregate_id, first_sequence, last_sequence
 FROM commands JOIN streams USING (stream) WHERE command_id IN (SELECT value FROM json_each(?))
 """
-# As bytes: a snapshot with damaged text must not prevent reading the others.
+# Texts are read as bytes, so that a snapshot with damaged text does not prevent reading the others.
 _SNAPSHOTS = """
 SELECT aggregate_id, n.sequence, CAST(state_type AS BLOB), CAST(payload AS BLOB), checksum, taken_at
 FROM json_each(?) JOIN streams s ON s.aggregate_type = ? AND s.aggregate_id = value
@@ -82,12 +82,13 @@ JOIN snapshots n ON n.stream = s.stream AND n.state_version = ?
 
 @dataclass(frozen=True, slots=True)
 class _Direction:
-    """The statements that find the end of a page in one direction.
+    """Hold the statements that find the end of a page in one direction.
 
     Attributes:
-        order: How a page is ordered.
-        onward: The commit ids from a position on.
-        before: The nearest position between two others that belongs to another commit, seen from the second one.
+        order: The order of a page.
+        onward: Selects the commit ids from a position on.
+        before: Selects the position nearest to the second of two positions, and between them, that belongs to another
+            commit.
     """
 
     order: str
@@ -145,7 +146,7 @@ def _read_stream(db: sqlite3.Connection, read: StreamRead) -> StreamPage:
 
 
 class RawPage(Struct):
-    """An undecoded page, so that decoding does not occupy the reader's thread."""
+    """Hold an undecoded page, so that it is not decoded on the reader's thread, which other reads need."""
 
     text: str
     end: int
@@ -225,7 +226,7 @@ def _decoded(page: str, *, newest_first: bool) -> list[RecordedEvent]:
     events: list[RecordedEvent] = []
     micros, moment = 0, _EPOCH
     for position, kind, id, sequence, event_type, version, payload, metadata, commit_id, stored in _decode_rows(page):
-        if stored != micros:  # events of one transaction share it
+        if stored != micros:  # the events of a transaction share their time, so it is converted once
             micros, moment = stored, from_micros(stored)
         events.append(
             RecordedEvent(position, kind, id, sequence, event_type, version, payload, metadata, commit_id, moment)
@@ -241,7 +242,7 @@ def _position(event: RecordedEvent) -> int:
 def _bounded(
     db: sqlite3.Connection, start: int, end: int, events: Iterator[RecordedEvent], direction: _Direction
 ) -> tuple[int, list[RecordedEvent]]:
-    """Return the end of the page and its events; at most one row beyond the end is fetched."""
+    """Return the end of a page within `MAX_PAGE_BYTES`, and its events; fetch at most one row beyond the end."""
     held: list[RecordedEvent] = []
     size = 0
     for event in events:
@@ -297,7 +298,7 @@ def find_commands(db: sqlite3.Connection, command_ids: Collection[str]) -> dict[
 def load_snapshots(
     db: sqlite3.Connection, aggregate_type: str, aggregate_ids: Sequence[str], state_version: str
 ) -> dict[str, StoredSnapshot]:
-    """Return snapshots by aggregate id; invalid UTF-8 or times are replaced, so that damaged snapshots load too."""
+    """Return snapshots by aggregate id; invalid UTF-8 and times are replaced, so that damaged snapshots load too."""
     rows = db.execute(_SNAPSHOTS, (as_json(list(aggregate_ids)), aggregate_type, state_version))
     return {
         id: StoredSnapshot(
@@ -315,12 +316,12 @@ def load_snapshots(
 
 
 def from_micros(micros: int) -> datetime:
-    """Return the time that is this many microseconds after 1970, UTC."""
+    """Convert microseconds since 1970, UTC, into a datetime."""
     return _EPOCH + timedelta(0, 0, micros)
 
 
 def to_micros(moment: datetime) -> int:
-    """Return a time as microseconds since 1970, UTC."""
+    """Convert a datetime into microseconds since 1970, UTC."""
     return (moment - _EPOCH) // timedelta(microseconds=1)
 
 

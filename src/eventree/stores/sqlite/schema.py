@@ -1,4 +1,4 @@
-"""The schema of the SQLite store, and how a database is opened and checked."""
+"""The schema of the SQLite store; configure and check connections when a database is opened."""
 
 import sqlite3
 from typing import Final
@@ -120,7 +120,7 @@ def open_writer(db: sqlite3.Connection, path: str, busy_timeout: float) -> None:
         if not _check_owner(db, path):
             for statement in _statements(_TABLES):
                 db.execute(statement)
-        db.execute("UPDATE eventree SET schema_version = schema_version")  # fails now if the file is read-only
+        db.execute("UPDATE eventree SET schema_version = schema_version")  # fails early if the file is read-only
     _wait_for_others(db, 0)  # from now on, `execute_when_unlocked` waits
     mention_reset_bug(sqlite3.sqlite_version_info)
 
@@ -155,7 +155,7 @@ def open_reader(db: sqlite3.Connection, busy_timeout: float) -> None:
     """Configure a connection that only reads."""
     _wait_for_others(db, busy_timeout)
     db.execute("PRAGMA query_only = ON")
-    db.execute("PRAGMA wal_autocheckpoint = 0")  # the writer does that
+    db.execute("PRAGMA wal_autocheckpoint = 0")  # the writer checkpoints
 
 
 def _require_full_durability(db: sqlite3.Connection, path: str) -> None:
@@ -190,7 +190,7 @@ def _check_owner(db: sqlite3.Connection, path: str) -> bool:
 
 
 def _statements(script: str) -> list[str]:
-    """Split a script into statements, since `executescript` would commit the open transaction."""
+    """Split a script into statements, as `executescript` would commit the open transaction."""
     statements: list[str] = []
     pending = ""
     for line in script.splitlines(keepends=True):

@@ -58,7 +58,7 @@ WHERE excluded.sequence >= snapshots.sequence
 class SQLiteStore(CheckedStore):
     """An event store in one SQLite file; `EventStore` documents its methods.
 
-    It uses WAL mode with `synchronous=FULL`, and verifies both: what is acknowledged survives a power failure. All
+    It uses WAL mode with `synchronous=FULL`, and verifies both, so acknowledged commits survive a power failure. All
     writes go through one connection, each transaction as one function on its thread; reads use another one. Any number
     of processes on one machine may share the file; network file systems do not work.
     """
@@ -76,15 +76,15 @@ class SQLiteStore(CheckedStore):
         Args:
             path: The database file, created if it does not exist. Its directory must exist.
             busy_timeout: How long to wait for the write lock of another process, in seconds; default 5.
-            clock: For tests: returns the time of storage, as an aware datetime; called on the writer's thread. Default
-                the system clock. Leases always use the system clock.
+            clock: For tests: returns the time to store with events, as an aware datetime; called on the writer's
+                thread. Default the system clock. Leases always use the system's own clock.
             read_only: Whether to open the file only for reading: entering neither creates nor migrates anything, and
-                every method that writes raises `StoreReadOnly`. SQLite still needs its `-wal` and `-shm` files beside
-                the file, or the right to create them. Default false.
+                every method that writes raises `StoreReadOnly`. SQLite still needs its `-wal` and `-shm` files next to
+                the file, or permission to create them. Default False.
 
         Raises:
-            InvalidArgument: The path is empty or names an in-memory database, for which there is `MemoryStore`; the
-                clock is not callable; or, when events are stored, it returns no aware datetime.
+            InvalidArgument: The path is empty or names an in-memory database (use `MemoryStore`), the clock is not
+                callable, or, raised by `append`, it does not return an aware datetime.
             NonPositiveArgument: The timeout is not positive.
         """
         self._path = fspath(path)
@@ -96,8 +96,8 @@ class SQLiteStore(CheckedStore):
         self._read_only = read_only
         self._writer: Connection | None = None
         self._reader: Connection | None = None
-        self._turns = asyncio.Lock()
-        self._transactions = Transactions(self._path, busy_timeout, self._turns)
+        self._write_lock = asyncio.Lock()
+        self._transactions = Transactions(self._path, busy_timeout, self._write_lock)
         self._tail = Tail()  # empty without listeners
         self._listeners = CommitListeners(on_empty=self._tail.clear)
         self._lifecycle = Lifecycle(self._open, self._close)
@@ -206,8 +206,8 @@ class SQLiteStore(CheckedStore):
         return await self._on_reader(reads.load_snapshots, aggregate_type, aggregate_ids, state_version)
 
     async def _open(self) -> None:
-        self._turns = asyncio.Lock()  # a lock belongs to one loop, while a store may be used by several in turn
-        self._transactions = Transactions(self._path, self._busy_timeout, self._turns)
+        self._write_lock = asyncio.Lock()  # a lock belongs to one loop, while a store may be used by several in turn
+        self._transactions = Transactions(self._path, self._busy_timeout, self._write_lock)
         if self._read_only:
             await self._open_read_only()
             return
@@ -240,8 +240,8 @@ class SQLiteStore(CheckedStore):
         self, function: Callable[Concatenate[sqlite3.Connection, P], R], *args: P.args, **kwargs: P.kwargs
     ) -> R:
         self._refuse_if_read_only()
-        self._transactions.refuse_inside("a write of the store outside of its transaction")
-        async with self._turns:
+        self._transactions.refuse_inside("a write to the store outside its transaction")
+        async with self._write_lock:
             return await self._opened(self._writer).run(function, *args, **kwargs)
 
     async def _on_reader(

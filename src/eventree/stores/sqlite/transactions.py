@@ -20,14 +20,15 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 MAX_GAP: Final = 0.05
-"""The longest pause between two transactions that leaves the lock to other writers, in seconds."""
+"""The longest pause after a transaction that leaves the write lock to other writers, in seconds."""
 
-# SQLite caches statements by their text, and the authorizer does not see a cached one again: these texts are unique.
+# SQLite caches statements by their text, and does not call the authorizer again for a cached one. The comments make
+# these texts unique, so that a projection cannot end its transaction by one that the store has executed before.
 _BEGIN: Final = "BEGIN IMMEDIATE -- a projection's transaction"
 _COMMIT: Final = "COMMIT -- a projection's transaction"
 _ROLLBACK: Final = "ROLLBACK -- a projection's transaction"
 
-# Some statements of a projection would outlive the transaction, or hide our tables.
+# Pragmas that a projection may use with a value. Others could outlast its transaction, so the authorizer denies them.
 _HARMLESS_PRAGMAS: Final = {
     *("table_info", "table_xinfo", "table_list", "index_info", "index_xinfo", "index_list"),
     *("foreign_key_list", "foreign_key_check", "defer_foreign_keys", "integrity_check", "quick_check"),
@@ -37,7 +38,7 @@ _inside: ContextVar[frozenset[object]] = ContextVar("_inside", default=frozenset
 
 
 class ProjectionConnection(Connection):
-    """A connection for projections: they can use it, but cannot end its transaction.
+    """A connection for projections, which can use it but cannot end its transaction.
 
     Attributes:
         transaction: The open transaction; only code within it may use the connection.
@@ -59,7 +60,8 @@ class ProjectionConnection(Connection):
     def _authorize(self, action: int, name: str | None, value: str | None, place: str | None, *_: object) -> int:
         is_allowed = self._is_ours or not (
             action in {sqlite3.SQLITE_TRANSACTION, sqlite3.SQLITE_ATTACH}
-            or (place == "temp" and action == sqlite3.SQLITE_INSERT)  # an insert into its schema creates something
+            # An insert into the temp schema is how SQLite creates temporary objects, which could hide our tables.
+            or (place == "temp" and action == sqlite3.SQLITE_INSERT)
             or (action == sqlite3.SQLITE_PRAGMA and value is not None and str(name).lower() not in _HARMLESS_PRAGMAS)
         )
         return sqlite3.SQLITE_OK if is_allowed else sqlite3.SQLITE_DENY
@@ -94,13 +96,13 @@ class ProjectionConnection(Connection):
             self._is_ours = False
 
     def close_cursors(self) -> None:
-        """Close cursors that a projection has not exhausted: they would keep an old snapshot open."""
+        """Close cursors that a projection has not exhausted, as they would keep an old snapshot open."""
         for cursor in list(self._cursors):
             cursor.close()
         self._cursors.clear()
 
     async def close(self) -> None:
-        """Close the connection, from outside of any transaction."""
+        """Close the connection; the caller need not be inside a transaction."""
         self._is_closing = True
         await super().close()
 
@@ -109,7 +111,7 @@ class Transaction(CheckedCheckpointWriter):
     """A transaction on the projection connection; see `StoreTransaction`."""
 
     def __init__(self, connection: ProjectionConnection, *, is_contended: bool) -> None:
-        """Create it on an open transaction."""
+        """Wrap a connection in an open transaction."""
         self.connection = connection
         self.is_contended = is_contended
 
@@ -133,110 +135,109 @@ class Transaction(CheckedCheckpointWriter):
 
 
 class Transactions:
-    """Give the write lock to projections, in turns with the other writes of the store.
+    """Give projections the write lock, in turns with the other writers of the store.
 
-    During appends, each transaction is followed by a pause as long as the transaction held the lock, so that a
-    projection that catches up takes at most half of the time.
+    While there are appends, each transaction is followed by a pause as long as it held the lock, so that a projection
+    that is catching up takes at most half of the time.
     """
 
-    def __init__(self, path: str, busy_timeout: float, turns: asyncio.Lock) -> None:
+    def __init__(self, path: str, busy_timeout: float, write_lock: asyncio.Lock) -> None:
         """Start without a connection.
 
         Args:
             path: The database.
             busy_timeout: How long to wait for other processes, in seconds.
-            turns: The lock of all writers in this process.
+            write_lock: The lock of all writers in this process.
         """
         self._path = path
         self._busy_timeout = busy_timeout
-        self._turns = turns
-        self._projector: ProjectionConnection | None = None
+        self._write_lock = write_lock
+        self._connection: ProjectionConnection | None = None
         self._head: int | None = None
         self._free_until = 0.0
         self._is_closed = False
 
     def refuse_inside(self, awaited: str) -> None:
-        """Raise `WouldDeadlock` if the caller is within a transaction, which it would wait for."""
-        if self._projector is not None and self._projector.transaction in _inside.get():
+        """Raise `WouldDeadlock` if the caller is inside a transaction and would wait for itself."""
+        if self._connection is not None and self._connection.transaction in _inside.get():
             raise WouldDeadlock("a projection", awaited, "write on the projection's connection only")
 
     @asynccontextmanager
     async def open(self) -> AsyncGenerator[Transaction, None]:
-        """Begin a transaction when it is its turn; commit it or roll it back."""
+        """Begin a transaction once the write lock is free; commit it, or roll it back if anything is raised."""
         self.refuse_inside("another transaction")
         loop = asyncio.get_running_loop()
         gap = self._free_until - loop.time()
         if gap > 0:
             await asyncio.sleep(gap)
-        async with self._turns:
+        async with self._write_lock:
             began = loop.time()
-            projector = await self._opened()
+            connection = await self._opened()
             transaction = object()
             token = _inside.set(_inside.get() | {transaction})
             is_contended = False
             try:
-                is_contended = await self._begin(projector, transaction)
-                yield Transaction(projector, is_contended=is_contended)
-                projector.transaction = None  # a late task must not write during the commit
-                self._head = await projector.run(_commit, projector)
+                is_contended = await self._begin(connection, transaction)
+                yield Transaction(connection, is_contended=is_contended)
+                connection.transaction = None  # a late task must not write during the commit
+                self._head = await connection.run(_commit, connection)
             except BaseException as error:
-                await self._roll_back(projector)
+                await self._roll_back(connection)
                 self._raise_if_transient(error)
                 self._refuse_if_closed(error)
                 raise
             finally:
-                projector.transaction = None
+                connection.transaction = None
                 _inside.reset(token)
                 now = loop.time()
                 if is_contended:
                     self._free_until = now + min(now - began, MAX_GAP)
 
     async def close(self) -> None:
-        """Close the connection, if there is one; callers that still wait for a transaction get an error."""
+        """Close the connection, if there is one; callers still waiting for a transaction get an error."""
         self._is_closed = True
-        projector, self._projector = self._projector, None
-        if projector is not None:
-            await projector.close()
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.close()
 
     async def _opened(self) -> ProjectionConnection:
         self._refuse_if_closed()
-        if self._projector is None:
-            projector = await ProjectionConnection.open(self._path)
+        if self._connection is None:
+            connection = await ProjectionConnection.open(self._path)
             try:
-                await projector.run(open_projection_connection, self._path)
+                await connection.run(open_projection_connection, self._path)
                 self._refuse_if_closed()
             except BaseException:
-                await projector.close()
+                await connection.close()
                 raise
-            self._projector = projector
-        return self._projector
+            self._connection = connection
+        return self._connection
 
-    async def _begin(self, projector: ProjectionConnection, transaction: object) -> bool:
+    async def _begin(self, connection: ProjectionConnection, transaction: object) -> bool:
         """Take the write lock; return whether other writers have appended since the last transaction."""
-        found = await projector.run(_begin, self._busy_timeout)
-        projector.transaction = transaction
+        found = await connection.run(_begin, self._busy_timeout)
+        connection.transaction = transaction
         return self._head is not None and found != self._head
 
-    async def _roll_back(self, projector: ProjectionConnection) -> None:
+    async def _roll_back(self, connection: ProjectionConnection) -> None:
         """Roll back; if that fails, close the connection, which rolls back too."""
-        projector.transaction = None
+        connection.transaction = None
         try:
-            await projector.run(_roll_back, projector)
-        except (EventStoreError, ValueError):  # ValueError: it was closed
-            self._projector = None
+            await connection.run(_roll_back, connection)
+        except (EventStoreError, ValueError):  # a ValueError if the connection was closed
+            self._connection = None
             with suppress(EventStoreError, ValueError, sqlite3.Error):
-                await projector.close()
+                await connection.close()
 
     def _refuse_if_closed(self, error: BaseException | None = None) -> None:
-        """Raise `StoreUnavailable` if the store was closed, instead of the driver's error."""
+        """Raise `StoreUnavailable` instead of the driver's error if the store was closed."""
         if self._is_closed and (error is None or isinstance(error, ValueError | sqlite3.ProgrammingError)):
             raise StoreUnavailable(f"{self._path} was closed; nothing was stored") from error
 
     def _raise_if_transient(self, error: BaseException) -> None:
         """Raise the translated error of a projection's statement, if it is transient."""
-        if (
-            isinstance(error, sqlite3.Error) and primary_code(error) != sqlite3.SQLITE_LOCKED
-        ):  # locked by its own cursor
+        # SQLITE_LOCKED is not transient here: the projection's own cursor holds the lock.
+        if isinstance(error, sqlite3.Error) and primary_code(error) != sqlite3.SQLITE_LOCKED:
             ours = translate(error, self._path)
             if isinstance(ours, StoreUnavailable | TransactionRolledBack):
                 raise ours from error
@@ -248,17 +249,17 @@ def _begin(db: sqlite3.Connection, busy_timeout: float) -> int:
     return head(db)
 
 
-def _commit(db: sqlite3.Connection, projector: ProjectionConnection) -> int:
+def _commit(db: sqlite3.Connection, connection: ProjectionConnection) -> int:
     """Commit, and return the position of the newest event at that moment."""
     check_open(db)
-    projector.close_cursors()
+    connection.close_cursors()
     found = head(db)
     commit(db, _COMMIT)
     return found
 
 
-def _roll_back(db: sqlite3.Connection, projector: ProjectionConnection) -> None:
-    projector.close_cursors()
+def _roll_back(db: sqlite3.Connection, connection: ProjectionConnection) -> None:
+    connection.close_cursors()
     if db.in_transaction:
         db.execute(_ROLLBACK)
 

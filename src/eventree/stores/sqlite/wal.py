@@ -1,4 +1,4 @@
-"""The write-ahead log (WAL): limit its size, and mention a bug in older versions of SQLite."""
+"""The write-ahead log (WAL): limit its size, and log a bug in older versions of SQLite."""
 
 import logging
 import os
@@ -10,7 +10,7 @@ from typing import Final
 logger = logging.getLogger("eventree")
 
 MAX_BYTES: Final = 64 * 1024 * 1024
-"""The size from which the WAL is truncated, in bytes."""
+"""The size above which the WAL is truncated, in bytes."""
 
 _PATIENCE = 200
 """Milliseconds to wait for readers, each of which only has to finish its current read."""
@@ -20,8 +20,8 @@ class Wal:
     """Limit the WAL of a database, on the thread of a connection.
 
     SQLite copies the WAL into the database at commits and then restarts it, but only while there are no readers: one
-    long read, or short reads that overlap, let it grow without bound. A checkpoint that waits for readers handles the
-    overlapping ones; a long read ends by itself, and `journal_size_limit` truncates the file then.
+    long read, or short reads that overlap, let it grow without limit. A checkpoint that waits for readers handles
+    overlapping ones. A long read ends by itself, and `journal_size_limit` then truncates the file.
     """
 
     def __init__(self, path: str) -> None:
@@ -59,7 +59,7 @@ def _truncate(db: sqlite3.Connection) -> bool:
     db.execute(f"PRAGMA busy_timeout = {_PATIENCE}")
     try:
         busy, _, _ = db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-    except sqlite3.Error:  # commits are not affected
+    except sqlite3.Error:  # the WAL just stays large; commits are not affected
         return False
     else:
         return not busy
@@ -71,7 +71,7 @@ def _truncate(db: sqlite3.Connection) -> bool:
 def mention_reset_bug(version: tuple[int, ...]) -> None:
     """Log once if a version of SQLite can corrupt a file that several processes write.
 
-    It is no warning, since most installed versions have the bug and most files have one process.
+    It is not a warning, because most installed versions have the bug, and most files are used by one process.
     """
     if _has_reset_bug(version):
         logger.info(
