@@ -28,6 +28,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """Return how many workers `-n auto` starts: two for each core, since many tests wait for a disk or a server."""
+    return min(2 * (os.cpu_count() or 1), 16)
+
+
 # --- how much is tried
 
 
