@@ -33,11 +33,9 @@ ALLOWED = {
 
 TESTED_IN = {
     # Their results are seen only in what a caller gets from the module above them.
-    "domain/annotations": "domain/test_aggregate.py",
     "domain/comparison": "domain/test_codec.py",
     "instrumentation/guard": "sourcing/test_system_instrumentation.py",
     "sourcing/queries/decoding": "sourcing/test_envelopes.py",
-    "stores/checks": "stores/test_checked.py",
     "stores/postgres/driver": "stores/postgres/test_connections_lost.py",
     # Values and base classes: what fills them and what overrides them is tested.
     "domain/events": "sourcing/commands/test_actor.py",
@@ -50,8 +48,6 @@ TESTED_IN = {
     "testing/store_values": "testing/test_suite_catches_mutants.py",
     # What those promises are about in all stores.
     "stores/lifecycle": "stores/test_memory.py",
-    "stores/listeners": "stores/test_memory.py",
-    "stores/pages": "stores/test_memory.py",
     "stores/versions": "stores/test_memory.py",
     "stores/sqlite/checkpoints": "stores/sqlite/test_store.py",
     "stores/sqlite/reads": "stores/sqlite/test_store.py",

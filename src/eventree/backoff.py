@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from eventree.errors import InvalidArgument
-from eventree.errors.arguments import check_positive
+from eventree.errors.root import check_positive
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 import pytest
 
 from eventree.stores import SQLiteStore
+from eventree.stores.live import Tail
 from eventree.stores.sqlite import reads as sqlite_reads
-from eventree.stores.tail import Tail
 
 if TYPE_CHECKING:
     from eventree.stores.postgres import PostgresStore

@@ -8,7 +8,7 @@ from typing import Any, Self, cast
 import pytest
 
 from eventree import EventSourcing, EventStore, MemoryStore, SQLiteStore
-from eventree.stores.checks import check_json
+from eventree.stores.checked import check_json
 from eventree.stores.forwarding import ForwardingStore, checked
 from eventree.testing import EventStoreSuite, FailingStore, TransactionalStoreSuite
 from sourcing.ledger import add, entries, ledger

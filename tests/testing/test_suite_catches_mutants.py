@@ -34,7 +34,7 @@ from eventree.stores.contract import (
     StreamPage,
     StreamRead,
 )
-from eventree.stores.pages import is_wanted
+from eventree.stores.live import is_wanted
 from eventree.testing import EventStoreSuite
 
 Types: TypeAlias = Collection[str] | None

@@ -5,7 +5,7 @@ from typing import Final
 from uuid import UUID
 
 from eventree.errors import InvalidArgument
-from eventree.errors.arguments import check_count
+from eventree.errors.root import check_count
 
 MAX_ID_BYTES: Final = 255
 """The longest aggregate id, aggregate type or command id, in bytes of UTF-8."""

@@ -7,7 +7,7 @@ from inspect import iscoroutinefunction
 from typing import Generic, Protocol, TypeVar
 
 from eventree.errors import InvalidArgument
-from eventree.errors.arguments import check_count, check_positive
+from eventree.errors.root import check_count, check_positive
 from eventree.values import subscriptable
 
 StateT_co = TypeVar("StateT_co", covariant=True)

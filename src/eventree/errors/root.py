@@ -80,3 +80,15 @@ class NonPositiveArgument(InvalidArgument):
     def __init__(self, name: str, value: object) -> None:
         super().__init__(name, f"must be a positive number, got {value!r}")
         self.value = value
+
+
+def check_positive(name: str, value: float) -> None:
+    """Raise `NonPositiveArgument` unless the value is a number above zero."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+        raise NonPositiveArgument(name, value)
+
+
+def check_count(name: str, value: int) -> None:
+    """Raise `NonPositiveArgument` unless the value is a whole number above zero."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise NonPositiveArgument(name, value)

@@ -11,7 +11,7 @@ from eventree.domain.aggregate import Aggregate, AggregateType
 from eventree.domain.events import EventEnvelope
 from eventree.domain.snapshots import Snapshot, SnapshotPolicy, check_snapshot_policy
 from eventree.errors import EventreeError, InvalidArgument
-from eventree.errors.arguments import check_count, check_positive
+from eventree.errors.root import check_count, check_positive
 from eventree.instrumentation import Instrumentation
 from eventree.instrumentation.guard import GuardedInstrumentation
 from eventree.result import Err, Result

@@ -6,8 +6,7 @@ from types import TracebackType
 from typing import Any, Literal, ParamSpec, Self, TypeAlias, TypeVar
 
 from eventree.errors import InvalidArgument
-from eventree.stores.checked import CheckedCheckpointWriter, CheckedStore
-from eventree.stores.checks import check_transaction_lease
+from eventree.stores.checked import CheckedCheckpointWriter, CheckedStore, check_transaction_lease
 from eventree.stores.contract import (
     NO_LEASE,
     AggregateSummary,

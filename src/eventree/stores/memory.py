@@ -30,8 +30,7 @@ from eventree.stores.contract import (
     StreamPage,
     StreamRead,
 )
-from eventree.stores.listeners import CommitListeners
-from eventree.stores.pages import page_of
+from eventree.stores.live import CommitListeners, page_of
 from eventree.stores.versions import VersionRow, decide_make_live
 
 

@@ -12,8 +12,7 @@ Only the suites need pytest.
 import sys
 from typing import TYPE_CHECKING
 
-from eventree.testing.failing_store import FailingStore
-from eventree.testing.gate import Gate
+from eventree.testing.failing_store import FailingStore, Gate
 from eventree.testing.golden import GoldenFiles
 from eventree.testing.scenario import Scenario, scenario
 from eventree.testing.settled import settled

@@ -5,8 +5,7 @@ from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 from eventree.errors import ActorTimeout, InvalidArgument, QueryStopped, QuerySuperseded
-from eventree.errors.arguments import check_positive
-from eventree.errors.root import error_text
+from eventree.errors.root import check_positive, error_text
 from eventree.sourcing.queries.context import refuse_in_transaction
 from eventree.sourcing.queries.handle import QueryHandle
 from eventree.sourcing.queries.status import QueryStatus

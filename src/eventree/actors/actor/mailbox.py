@@ -8,7 +8,7 @@ from typing import Any, Generic, Literal, TypeAlias, TypeVar
 
 from eventree.actors.actor.request import Request
 from eventree.errors import ActorError, ActorStopped, InvalidArgument, MailboxFull
-from eventree.errors.arguments import check_count
+from eventree.errors.root import check_count
 
 MessageT = TypeVar("MessageT")
 ReplyT = TypeVar("ReplyT")

@@ -12,7 +12,7 @@ from eventree.actors.actor.monitor import Monitor, Monitors
 from eventree.actors.actor.request import Request
 from eventree.actors.status import ActorInfo, Status
 from eventree.errors import ActorError, ActorStopped, ActorTimeout, AskCycle, MailboxFull
-from eventree.errors.arguments import check_positive
+from eventree.errors.root import check_positive
 
 logger = logging.getLogger("eventree")
 

@@ -7,7 +7,7 @@ from itertools import dropwhile
 
 from eventree.actors.exits import ExitReason
 from eventree.errors import InvalidArgument
-from eventree.errors.arguments import check_count, check_positive
+from eventree.errors.root import check_count, check_positive
 
 
 class Restart(Enum):

@@ -10,7 +10,7 @@ from eventree.actors.actor.ref import ActorRef
 from eventree.actors.supervision.options import Restart
 from eventree.backoff import Backoff
 from eventree.errors import InvalidArgument
-from eventree.errors.arguments import check_positive
+from eventree.errors.root import check_positive
 from eventree.values import subscriptable
 
 MessageT_contra = TypeVar("MessageT_contra", contravariant=True)

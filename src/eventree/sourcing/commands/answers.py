@@ -6,7 +6,7 @@ from collections.abc import Callable, Coroutine, Iterable
 from typing import TypeVar
 
 from eventree.errors import ActorTimeout, DomainError, EventreeError, NotCaughtUp, QueryStopped, QuerySuperseded
-from eventree.errors.arguments import check_positive
+from eventree.errors.root import check_positive
 from eventree.result import Err, Ok, Result
 from eventree.sourcing.commands.requests import CommandResult
 from eventree.sourcing.queries.handle import QueryHandle

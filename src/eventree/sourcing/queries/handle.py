@@ -8,7 +8,7 @@ from typing import Never
 
 from eventree.actors import ActorRef, ChildSpec, Supervisor
 from eventree.errors import ActorCrashed, ActorTimeout, InvalidArgument, QueryStopped
-from eventree.errors.arguments import check_positive
+from eventree.errors.root import check_positive
 from eventree.sourcing.queries.actor import (
     CaughtUp,
     Control,
@@ -25,7 +25,7 @@ from eventree.sourcing.queries.decoding import Decoding
 from eventree.sourcing.queries.state import QueryState
 from eventree.sourcing.queries.status import QueryProgress, QueryStats, QueryStatus, seconds_since
 from eventree.sourcing.queries.worker import PublishedState
-from eventree.stores.checks import MAX_NUMBER
+from eventree.stores.checked import MAX_NUMBER
 from eventree.stores.contract import EventStore, ParkedCommit
 
 _FINAL = {QueryStatus.STOPPED, QueryStatus.SUPERSEDED}

@@ -8,9 +8,9 @@ from zlib import crc32
 from eventree.backoff import Backoff
 from eventree.domain.limits import check_id, check_version
 from eventree.errors import InvalidArgument
-from eventree.errors.arguments import check_positive
+from eventree.errors.root import check_positive
 from eventree.sourcing.envelopes import Decoder
-from eventree.stores.checks import MAX_LEASE, MAX_NUMBER
+from eventree.stores.checked import MAX_LEASE, MAX_NUMBER
 
 EventT_co = TypeVar("EventT_co", covariant=True)
 

@@ -13,7 +13,7 @@ from eventree.actors import ActorRef, ChildSpec, MailboxSpec
 from eventree.domain.events import EventEnvelope
 from eventree.domain.limits import check_id
 from eventree.errors import InvalidArgument
-from eventree.errors.arguments import check_count
+from eventree.errors.root import check_count
 from eventree.instrumentation import Instrumentation
 from eventree.instrumentation.guard import GuardedInstrumentation
 from eventree.sourcing.queries.actor import QueryActor, QueryMessage

@@ -5,7 +5,7 @@ from itertools import groupby
 from typing import Final
 
 from eventree.errors import LogRolledBack
-from eventree.stores.checks import MAX_NUMBER
+from eventree.stores.checked import MAX_NUMBER
 from eventree.stores.contract import (
     MAX_PAGE_BYTES,
     AggregateSummary,

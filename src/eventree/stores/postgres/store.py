@@ -8,9 +8,8 @@ from typing import Final, Self
 
 from eventree.backoff import Backoff
 from eventree.errors import CommitOutcomeUnknown, EventStoreError, StoreReadOnly, StoreUnavailable
-from eventree.errors.arguments import check_positive
-from eventree.stores.checked import CheckedStore
-from eventree.stores.checks import check_transaction_lease
+from eventree.errors.root import check_positive
+from eventree.stores.checked import CheckedStore, check_transaction_lease
 from eventree.stores.contract import (
     AggregateSummary,
     AppendRequest,
@@ -29,7 +28,7 @@ from eventree.stores.contract import (
     StreamRead,
 )
 from eventree.stores.lifecycle import Lifecycle
-from eventree.stores.listeners import CommitListeners
+from eventree.stores.live import CommitListeners, Tail
 from eventree.stores.postgres import reads
 from eventree.stores.postgres.address import parse
 from eventree.stores.postgres.append import AppendAttempt
@@ -39,7 +38,6 @@ from eventree.stores.postgres.driver import Connection, ConnectionLost
 from eventree.stores.postgres.notify import CommitNotifier
 from eventree.stores.postgres.schema import check, create_or_check, quoted
 from eventree.stores.postgres.transactions import transaction
-from eventree.stores.tail import Tail
 
 _READ_CONNECTIONS = 4
 _PROJECTION_CONNECTIONS = 4

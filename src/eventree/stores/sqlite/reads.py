@@ -23,7 +23,7 @@ from eventree.stores.contract import (
     StreamPage,
     StreamRead,
 )
-from eventree.stores.pages import bytes_of
+from eventree.stores.live import bytes_of
 from eventree.stores.sqlite.connection import reading
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

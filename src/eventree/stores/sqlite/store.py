@@ -12,9 +12,8 @@ from typing import Concatenate, ParamSpec, Self, TypeVar
 import aiosqlite
 
 from eventree.errors import InvalidArgument, StoreReadOnly, StoreUnavailable, StoreUnusable
-from eventree.errors.arguments import check_positive
-from eventree.stores.checked import CheckedStore
-from eventree.stores.checks import check_transaction_lease
+from eventree.errors.root import check_positive
+from eventree.stores.checked import CheckedStore, check_transaction_lease
 from eventree.stores.clock import Clock, check_clock, utc_now
 from eventree.stores.contract import (
     AggregateSummary,
@@ -34,13 +33,12 @@ from eventree.stores.contract import (
     StreamRead,
 )
 from eventree.stores.lifecycle import Lifecycle
-from eventree.stores.listeners import CommitListeners
+from eventree.stores.live import CommitListeners, Tail
 from eventree.stores.sqlite import checkpoints, reads
 from eventree.stores.sqlite.append import append
 from eventree.stores.sqlite.connection import Connection, writing
 from eventree.stores.sqlite.schema import open_read_only, open_reader, open_writer
 from eventree.stores.sqlite.transactions import Transactions
-from eventree.stores.tail import Tail
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from eventree.errors import LogRolledBack
-from eventree.stores import SQLiteStore, tail
+from eventree.stores import SQLiteStore, live
 from eventree.stores.contract import Appended, AppendRequest, Conflict, LogPage, NewEvent, Outcome, RecordedEvent
+from eventree.stores.live import Tail
 from eventree.stores.sqlite import reads as sqlite_reads
-from eventree.stores.tail import Tail
 from eventree.testing.store_values import NOON, append, event, log, positions, request
 from eventree.testing.suite.log import EIGHTHS
 from stores.followers import AnyStore, Reads, counted, tail_of
@@ -260,7 +260,7 @@ async def test_a_closed_store_keeps_nothing(new_store: Callable[[], AnyStore], r
 async def test_who_is_far_behind_reads_the_database_and_then_joins_the_tail(
     new_store: Callable[[], AnyStore], reads: Reads, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tail, "MAX_EVENTS", 30)
+    monkeypatch.setattr(live, "MAX_EVENTS", 30)
     async with new_store() as store:
         store.watch(lambda _: None)
         for number in range(40):

@@ -12,7 +12,7 @@ from uuid import uuid4
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
-from eventree.stores import SQLiteStore, pages, tail
+from eventree.stores import SQLiteStore, live
 from eventree.stores.contract import AppendRequest, NewEvent, RecordedEvent
 from eventree.stores.sqlite import reads as sqlite_reads
 from eventree.testing.store_values import append, log, request, stream
@@ -136,9 +136,9 @@ steps = st.lists(
 
 @pytest.fixture(autouse=True)
 def small_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tail, "MAX_EVENTS", MAX_EVENTS)
-    monkeypatch.setattr(tail, "MAX_BYTES", MAX_BYTES)
-    monkeypatch.setattr(pages, "MAX_PAGE_BYTES", MAX_PAGE)
+    monkeypatch.setattr(live, "MAX_EVENTS", MAX_EVENTS)
+    monkeypatch.setattr(live, "MAX_BYTES", MAX_BYTES)
+    monkeypatch.setattr(live, "MAX_PAGE_BYTES", MAX_PAGE)
     monkeypatch.setattr(sqlite_reads, "MAX_PAGE_BYTES", MAX_PAGE)
 
 

@@ -1,13 +1,89 @@
-"""The tail of the log: a store's latest appends, in memory, to serve live reads without the database."""
+"""What a store of this process knows of new commits: its listeners, and the last events in memory."""
 
 from bisect import bisect_right
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import groupby
 from typing import Final
 
-from eventree.stores.contract import Appended, AppendRequest, LogPage, NewEvent, Outcome, RecordedEvent
-from eventree.stores.pages import bytes_of, page_of
+from eventree.stores.contract import MAX_PAGE_BYTES, Appended, AppendRequest, LogPage, NewEvent, Outcome, RecordedEvent
+
+
+class CommitListeners:
+    """Hold listeners and call them after commits; a listener must neither raise nor block."""
+
+    def __init__(self, on_empty: Callable[[], None] = lambda: None) -> None:
+        """Start without listeners.
+
+        Args:
+            on_empty: Called when the last listener was removed; default does nothing.
+        """
+        self._listeners: dict[object, Callable[[int], None]] = {}
+        self._on_empty = on_empty
+
+    def __bool__(self) -> bool:
+        return bool(self._listeners)
+
+    def add(self, listener: Callable[[int], None]) -> Callable[[], None]:
+        """Add a listener and return a function that removes it."""
+        key = object()
+        self._listeners[key] = listener
+
+        def remove() -> None:
+            self._listeners.pop(key, None)
+            if not self._listeners:
+                self._on_empty()
+
+        return remove
+
+    def notify(self, head: int) -> None:
+        """Call every listener with the head position."""
+        for listener in list(self._listeners.values()):
+            listener(head)
+
+
+def page_of(
+    events: Iterable[RecordedEvent],
+    start: int,
+    limit: int,
+    types: Collection[str] | None,
+    event_types: Collection[str] | None = None,
+) -> LogPage:
+    """Return the page that `EventLog.read` or `EventLog.read_backwards` promises for the same arguments.
+
+    Args:
+        events: The events after the start, or those before it, newest first; consumed only as far as the page needs,
+            plus one event.
+        start: The position to start after, or before.
+        limit: How many positions to examine.
+        types: The aggregate types to return; None for all.
+        event_types: The names of events to return; None for all.
+    """
+    end, size = start, 0
+    held: list[RecordedEvent] = []
+    for _, group in groupby(events, key=lambda event: event.commit_id):
+        if abs(end - start) >= limit:
+            return LogPage(end, held, more=True)
+        commit = list(group)
+        wanted = [event for event in commit if is_wanted(event, types, event_types)]
+        size += sum(bytes_of(event.payload) + bytes_of(event.metadata) for event in wanted)
+        if size > MAX_PAGE_BYTES and end != start:
+            return LogPage(end, held, more=True)
+        held += wanted
+        end = commit[-1].position
+    return LogPage(end, held, more=False)
+
+
+def is_wanted(event: RecordedEvent, types: Collection[str] | None, event_types: Collection[str] | None) -> bool:
+    """Return whether an event passes both filters."""
+    return (types is None or event.aggregate_type in types) and (event_types is None or event.event_type in event_types)
+
+
+def bytes_of(text: str) -> int:
+    """Return the length of a text in bytes of UTF-8."""
+    return len(text) if text.isascii() else len(text.encode())
+
 
 MAX_EVENTS: Final = 8_192
 """The maximum number of events in a tail."""
