@@ -8,7 +8,7 @@ from typing import Any, Self, cast
 import pytest
 
 from eventree import EventSourcing, EventStore, MemoryStore, SQLiteStore
-from eventree.stores.checked import check_json
+from eventree.stores.checked import CheckedStore, check_json
 from eventree.stores.forwarding import ForwardingStore, checked
 from eventree.testing import EventStoreSuite, FailingStore, TransactionalStoreSuite
 from sourcing.ledger import add, entries, ledger
@@ -108,3 +108,15 @@ async def test_a_command_is_not_checked_again_by_the_store(monkeypatch: pytest.M
             (await system.execute("a", add(1))).unwrap()
             assert await entries(system, "a") == [1]
         assert seen == ["payload", "metadata"] * checks
+
+
+def test_a_store_that_lacks_a_method_cannot_be_made() -> None:
+    class Empty(EventStore):
+        pass
+
+    class WithoutHead(CheckedStore):
+        pass
+
+    for kind in (Empty, WithoutHead):
+        with pytest.raises(TypeError, match="abstract"):
+            kind()  # type: ignore[abstract]

@@ -1,4 +1,21 @@
-"""The actor runtime: actors, references and supervisors, independent of event sourcing."""
+"""The actor runtime: actors, references and supervisors, independent of event sourcing.
+
+An actor (`actor/`) handles one message at a time, in its own task:
+
+- `Actor`: subclass it and override `receive`; `ActorContext` tells it about itself.
+- `ActorRef`: `tell`, `send`, `ask` and `monitor` an actor; it stays valid while the actor restarts.
+- `MailboxSpec`: how many messages may wait, and what happens when there are more.
+- `Reject`, `StopActor`, `Ignore`: what an actor raises to refuse a message, to stop, or not to start.
+- `Request`: a message with its answer, for actors that override `receive_batch`.
+
+A supervisor (`supervision/`) starts, restarts and stops children by the rules of Erlang/OTP:
+
+- `ChildSpec`: describes a child; `Restart` says when it is restarted, `shutdown` how long it may take to stop.
+- `Supervisor` and `DynamicSupervisor`: a fixed list of children, or children that come and go; `Strategy` says which
+  siblings restart together, `AutoShutdown` whether the supervisor ends with its children.
+- `run`: a supervisor as a whole program, until SIGINT or SIGTERM.
+- `SupervisorEvent` and its kinds: what `on_event` gets; `ChildInfo`, `ChildCounts`: what a supervisor reports.
+"""
 
 from eventree.actors.actor.actor import (
     Actor as Actor,

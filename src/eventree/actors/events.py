@@ -33,7 +33,7 @@ class ChildEnded:
         child: Its id.
         incarnation: The incarnation that exited.
         reason: Why it exited.
-        restarting: Whether it is restarted.
+        restarting: Whether its restart was due; `SupervisorGaveUp` follows if it was one too many.
     """
 
     supervisor: str

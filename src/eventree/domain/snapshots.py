@@ -1,9 +1,10 @@
 """Snapshots, which save replaying earlier events on a load, and the policies that decide when one is due."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from inspect import iscoroutinefunction
+from inspect import iscoroutinefunction, signature
 from typing import Generic, Protocol, TypeVar
 
 from eventree.errors import InvalidArgument
@@ -37,12 +38,12 @@ class SnapshotPolicy(Protocol):
     def is_due(self, before: int, after: int, replay_seconds: float, /) -> bool:
         """Return whether a commit makes a snapshot due.
 
-        It is called in the event loop after each commit of an aggregate, so it must be quick. If it raises, the error
-        is logged, the snapshot is counted as dropped, and the command succeeds all the same.
+        It is called in the event loop for each aggregate of a batch of commands, so it must be quick. If it raises, the
+        error is logged, the snapshot is counted as dropped, and the command succeeds all the same.
 
         Args:
-            before: The sequence of the newest snapshot; 0 if there is none.
-            after: The sequence after the commit.
+            before: The sequence of the newest snapshot that fell due, even if it was dropped; 0 if there is none.
+            after: The sequence of the aggregate now.
             replay_seconds: How long it took to replay the events after the newest snapshot when the aggregate was last
                 loaded, in seconds; 0 if a snapshot was taken since.
         """
@@ -50,13 +51,24 @@ class SnapshotPolicy(Protocol):
 
 
 def check_snapshot_policy(policy: SnapshotPolicy) -> None:
-    """Raise `InvalidArgument` unless an object has a plain (not async) method `is_due`."""
+    """Raise `InvalidArgument` unless an object has a plain (not async) method `is_due` that takes three arguments."""
     is_due = getattr(policy, "is_due", None)
-    if isinstance(policy, type) or not callable(is_due) or iscoroutinefunction(is_due):
+    if isinstance(policy, type) or not callable(is_due) or iscoroutinefunction(is_due) or not _takes_three(is_due):
         raise InvalidArgument(
             "snapshots",
-            f"must be a SnapshotConfig or another SnapshotPolicy with a plain method is_due, got {policy!r}",
+            f"must be a SnapshotConfig or another SnapshotPolicy with a plain method is_due(before, after, "
+            f"replay_seconds), got {policy!r}",
         )
+
+
+def _takes_three(function: Callable[..., object]) -> bool:
+    try:
+        signature(function).bind(0, 0, 0.0)
+    except TypeError:
+        return False
+    except ValueError:  # some built-in functions have no signature
+        pass
+    return True
 
 
 @dataclass(frozen=True, slots=True)

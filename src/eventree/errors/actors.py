@@ -31,8 +31,10 @@ class ActorTimeout(ActorError, TimeoutError):
             only reads, so a retry is always safe.
     """
 
-    def __init__(self, operation: str, seconds: float, outcome: Outcome | None = None) -> None:
-        super().__init__(f"{operation} timed out after {seconds:g} s; {_AFTER_TIMEOUT[outcome]}")
+    def __init__(self, operation: str, seconds: float, outcome: Outcome | None = None, *, detail: str = "") -> None:
+        """Compose the message; `detail` says what the operation was waiting for."""
+        waiting = f" ({detail})" if detail else ""
+        super().__init__(f"{operation} timed out after {seconds:g} s{waiting}; {_AFTER_TIMEOUT[outcome]}")
         self.operation = operation
         self.seconds = seconds
         self.outcome = outcome

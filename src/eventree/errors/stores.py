@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from eventree.errors.root import EventreeError, type_name
+from eventree.errors.root import EventreeError, error_text
 
 
 class EventStoreError(EventreeError):
@@ -274,7 +274,8 @@ class QueryStopped(EventreeError):
 
     def __init__(self, name: str, position: int, cause: BaseException | None) -> None:
         super().__init__(
-            f"query {name!r} stopped after position {position} ({type_name(cause)}); fix the cause and restart it"
+            f"query {name!r} stopped after position {position} ({_cause_text(cause)}); fix the cause, then "
+            "resume() it, or skip() the failing commit"
         )
         self.name = name
         self.position = position
@@ -293,12 +294,16 @@ class NotCaughtUp(EventreeError):
 
     def __init__(self, commit: object, query: str, cause: BaseException | None = None) -> None:
         super().__init__(
-            f"the command was stored, but query {query!r} has not handled it yet ({type_name(cause)}); "
+            f"the command was stored, but query {query!r} has not handled it yet ({_cause_text(cause)}); "
             "wait for the query, do not send the command again"
         )
         self.commit = commit
         self.query = query
         self.__cause__ = cause
+
+
+def _cause_text(cause: BaseException | None) -> str:
+    return "no exception" if cause is None else error_text(cause)
 
 
 TRANSIENT_ERRORS: Final = (StoreUnavailable, TransactionRolledBack, CommitOutcomeUnknown)

@@ -241,7 +241,7 @@ def test_why_a_state_cannot_be_stored_is_told_to_those_who_ask_for_snapshots(
 
 def test_a_policy_that_is_none_is_refused() -> None:
     every_ten: Any = 10
-    with pytest.raises(InvalidArgument, match=r"snapshots: must be a SnapshotConfig or .* is_due, got 10"):
+    with pytest.raises(InvalidArgument, match=r"snapshots: must be a SnapshotConfig or .* is_due.*, got 10"):
         EventSourcing(ledger, MemoryStore(), snapshots=every_ten)
 
 

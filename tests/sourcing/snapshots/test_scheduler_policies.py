@@ -66,7 +66,12 @@ class Named:
     is_due = True
 
 
-@pytest.mark.parametrize("policy", [10, Sparse, SnapshotConfig, Asynchronous(), Named(), lambda *_: True])
+class TakesTwo:
+    def is_due(self, before: int, after: int) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("policy", [10, Sparse, SnapshotConfig, Asynchronous(), Named(), TakesTwo(), lambda *_: True])
 def test_what_is_no_policy_is_refused(policy: Any) -> None:
     with pytest.raises(InvalidArgument, match="snapshots: must be a SnapshotConfig"):
         EventSourcing(ledger, MemoryStore(), snapshots=policy)

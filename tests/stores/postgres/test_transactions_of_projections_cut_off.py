@@ -139,7 +139,7 @@ async def test_a_projection_whose_server_goes_down_in_the_middle_counts_every_ev
         is_inside.set()
         await go_on.wait()
 
-    async with opened(postgres_dsn, projection(waits, max_attempts=1)) as (system, _):
+    async with opened(postgres_dsn, projection(waits, max_attempts=1, lease=600)) as (system, _):
         for amount in (1, 2, 4):
             is_inside.clear()
             go_on.clear()

@@ -207,7 +207,8 @@ class QueryHandle:
                     while not await self._reaches(part, CaughtUp(target, is_head=position is None), timeout):
                         pass
         except TimeoutError:
-            raise ActorTimeout("caught_up", timeout) from None
+            detail = f"query {self.name!r} is {self.status.value} at position {self.position}"
+            raise ActorTimeout("caught_up", timeout, detail=detail) from self.last_error
 
     async def _reaches(self, part: QueryPart, message: CaughtUp, timeout: float) -> bool:
         """Wait for the answer of the current incarnation; return False if it crashes first."""

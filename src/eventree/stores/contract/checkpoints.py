@@ -1,5 +1,6 @@
 """Checkpoints: the progress of a query, the worker that holds its lease, and the commits it has parked."""
 
+from abc import abstractmethod
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -135,6 +136,7 @@ NO_LEASE: Final = LeaseRequest()
 class CheckpointWriter(Protocol):
     """Claim and move checkpoints, each call in its own transaction, or all in that of a projection."""
 
+    @abstractmethod
     async def claim_checkpoint(self, name: str, version: int, lease: LeaseRequest = NO_LEASE) -> Checkpoint:
         """Claim a query's checkpoint, creating it if it does not exist; its fencing token increases by one.
 
@@ -152,6 +154,7 @@ class CheckpointWriter(Protocol):
         """
         ...
 
+    @abstractmethod
     async def save_checkpoint(self, name: str, version: int, update: CheckpointUpdate) -> None:
         """Move a checkpoint and apply everything else in the update, in one transaction.
 
@@ -160,6 +163,7 @@ class CheckpointWriter(Protocol):
         """
         ...
 
+    @abstractmethod
     async def make_live(self, name: str, version: int, fencing_token: int) -> bool:
         """Make this version the live one, if it is newer than the live version and has read as far.
 
@@ -178,6 +182,7 @@ class CheckpointWriter(Protocol):
 class Checkpoints(CheckpointWriter, Protocol):
     """Claim, move, renew and read checkpoints."""
 
+    @abstractmethod
     async def renew_checkpoint(self, name: str, version: int, fencing_token: int, seconds: float) -> bool:
         """Renew the lease on a checkpoint.
 
@@ -194,10 +199,12 @@ class Checkpoints(CheckpointWriter, Protocol):
         """
         ...
 
+    @abstractmethod
     async def load_checkpoint(self, name: str, version: int) -> StoredCheckpoint | None:
         """Return everything stored about a checkpoint, or None if it does not exist."""
         ...
 
+    @abstractmethod
     async def load_parked(
         self, name: str, version: int, *, after: int = 0, limit: int = 1_000
     ) -> Sequence[ParkedCommit]:
@@ -211,6 +218,7 @@ class Checkpoints(CheckpointWriter, Protocol):
         """
         ...
 
+    @abstractmethod
     async def list_queries(self) -> Sequence[QuerySummary]:
         """Return every version of every query that has a checkpoint, by the UTF-8 bytes of its name, then by version.
 

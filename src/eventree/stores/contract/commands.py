@@ -1,5 +1,6 @@
 """Recorded commands, by which a store makes sure that each command takes effect only once."""
 
+from abc import abstractmethod
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Protocol
@@ -35,6 +36,7 @@ class RecordedCommand:
 class CommandLog(Protocol):
     """Look up recorded commands; `EventLog.append` records them."""
 
+    @abstractmethod
     async def find_commands(self, command_ids: Collection[str]) -> Mapping[str, RecordedCommand]:
         """Return the recorded commands by id; ids that are not recorded are left out."""
         ...

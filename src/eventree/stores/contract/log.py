@@ -1,5 +1,6 @@
 """The log: an append-only sequence of the events of all aggregates, and at the same time one stream per aggregate."""
 
+from abc import abstractmethod
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -199,6 +200,7 @@ class AggregateSummary:
 class EventLog(Protocol):
     """Append events and read them."""
 
+    @abstractmethod
     async def append(self, requests: Sequence[AppendRequest]) -> Sequence[Outcome]:
         """Store events durably, in one transaction for all requests.
 
@@ -221,10 +223,12 @@ class EventLog(Protocol):
         """
         ...
 
+    @abstractmethod
     async def read_streams(self, reads: Sequence[StreamRead]) -> Sequence[StreamPage]:
         """Return events of several aggregates from one snapshot of the database: one page per read, in order."""
         ...
 
+    @abstractmethod
     async def read(
         self,
         after: int,
@@ -258,6 +262,7 @@ class EventLog(Protocol):
         """
         ...
 
+    @abstractmethod
     async def read_backwards(
         self,
         before: int | None,
@@ -278,6 +283,7 @@ class EventLog(Protocol):
         """
         ...
 
+    @abstractmethod
     async def list_aggregates(
         self, aggregate_type: str | None = None, *, after: tuple[str, str] | None = None, limit: int = 1_000
     ) -> Sequence[AggregateSummary]:
@@ -292,14 +298,17 @@ class EventLog(Protocol):
         """
         ...
 
+    @abstractmethod
     async def list_aggregate_types(self) -> Sequence[str]:
         """Return the types of all aggregates with events, in the order of their UTF-8 bytes."""
         ...
 
+    @abstractmethod
     async def head(self) -> int:
         """Return the position of the newest event, 0 if there is none."""
         ...
 
+    @abstractmethod
     def watch(self, listener: Callable[[int], None]) -> Callable[[], None]:
         """Call a listener with the head position after each append; a hint, not a guarantee.
 

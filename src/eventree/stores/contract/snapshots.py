@@ -1,5 +1,6 @@
 """Snapshots: stored states of aggregates, which save reading their whole streams."""
 
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -34,6 +35,7 @@ class StoredSnapshot:
 class Snapshots(Protocol):
     """Save and load snapshots."""
 
+    @abstractmethod
     async def save_snapshots(self, snapshots: Sequence[StoredSnapshot]) -> None:
         """Keep the newest snapshot per aggregate and state version; older ones are dropped.
 
@@ -42,6 +44,7 @@ class Snapshots(Protocol):
         """
         ...
 
+    @abstractmethod
     async def load_snapshots(
         self, aggregate_type: str, aggregate_ids: Sequence[str], state_version: str
     ) -> Mapping[str, StoredSnapshot]:

@@ -1,5 +1,6 @@
 """An event store: all roles together, and its lifecycle."""
 
+from abc import abstractmethod
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -21,6 +22,7 @@ class EventStore(EventLog, CommandLog, Checkpoints, Snapshots, Protocol):
     `StoreReadOnly` from every method that writes, before it accesses the database.
     """
 
+    @abstractmethod
     async def __aenter__(self) -> Self:
         """Open the store and create its schema if it is missing; each further entry only counts.
 
@@ -31,6 +33,7 @@ class EventStore(EventLog, CommandLog, Checkpoints, Snapshots, Protocol):
         """
         ...
 
+    @abstractmethod
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:

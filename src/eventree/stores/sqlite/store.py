@@ -87,7 +87,10 @@ class SQLiteStore(CheckedStore):
         """
         self._path = fspath(path)
         if not self._path or self._path.startswith((":memory:", "file:")):
-            raise InvalidArgument("path", f"must be the path of a file, got {self._path!r}; MemoryStore() needs none")
+            raise InvalidArgument(
+                "path",
+                f"must be the path of a file, got {self._path!r}; use MemoryStore(), or a temporary file",
+            )
         check_positive("busy_timeout", busy_timeout)
         self._busy_timeout = busy_timeout
         self._clock = check_clock(clock)
