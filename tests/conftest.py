@@ -86,6 +86,7 @@ def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, None, None]:
     yield
     before = item.stash[_BEFORE]
     left = processes.children() - before - running_servers()
+    processes.reap()
     if left:
         pytest.fail(f"processes were left running, and are ended now: {processes.end(left)}", pytrace=False)
 

@@ -19,11 +19,23 @@ def adopt_orphans() -> None:
 
 def children() -> set[int]:
     """Return the ids of this process's children that still run, empty where the system does not tell."""
+    return {pid for pid in _children() if _is_running(pid)}
+
+
+def reap() -> None:
+    """Collect the exit status of children that have ended: no one else does so for adopted ones."""
+    for pid in _children():
+        if not _is_running(pid):
+            with contextlib.suppress(OSError):
+                os.waitpid(pid, os.WNOHANG)
+
+
+def _children() -> set[int]:
     found: set[int] = set()
     for task in _TASKS.glob("*/children"):
         with contextlib.suppress(OSError):
             found.update(map(int, task.read_text().split()))
-    return {pid for pid in found if _is_running(pid)}
+    return found
 
 
 def end(pids: set[int]) -> list[str]:
