@@ -225,7 +225,7 @@ def test_a_caller_that_knows_the_newest_position_makes_it_read_only_where_someth
 
 
 def test_a_log_that_was_rolled_back_stops_it_for_good() -> None:
-    state = reading(5).rolled_back(LogRolledBack("a reader", 5, 3))
+    state = reading(5).rolled_back(LogRolledBack("a reader", 5, 3), 1.0)
     assert (state.status, state.is_loaded) == (QueryStatus.STOPPED, False)
     assert isinstance(state.last_error, LogRolledBack)
     assert state.next(1e9) == Wait(None)
