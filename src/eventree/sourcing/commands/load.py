@@ -192,9 +192,7 @@ class AggregateLoader(Generic[StateT, CommandT, EventT, ErrorT]):
         if page.is_diverged or aggregate.sequence > page.sequence:
             # What was read so far is no longer in the log, so start again. A snapshot without a stamp that was read
             # with events after it cannot be told from those, so it is not used either.
-            is_unusable = snapshot.sequence > 0
-            if is_unusable:
-                self._ignore(id, snapshot.sequence, f"its aggregate has another history, up to {page.sequence}")
+            is_unusable = snapshot.sequence > 0 and self._is_of_another_history(id, snapshot.sequence, page)
             return self._start_empty(id, UNUSABLE_SNAPSHOT if is_unusable else NO_SNAPSHOT)
         started = self.clock()
         try:
@@ -238,9 +236,14 @@ class AggregateLoader(Generic[StateT, CommandT, EventT, ErrorT]):
 
     def _is_of_another_history(self, id: str, snapshot: int, page: StreamPage) -> bool:
         """Return whether the events of a snapshot are gone, as after a restore from a backup; count it if so."""
-        is_other = page.is_diverged or snapshot > page.sequence
+        is_ahead = snapshot > page.sequence
+        is_other = page.is_diverged or is_ahead
         if is_other:
-            self._ignore(id, snapshot, f"its aggregate has another history, up to {page.sequence}")
+            self._ignore(
+                id,
+                snapshot,
+                f"its aggregate is at sequence {page.sequence}" if is_ahead else "its events are others now",
+            )
         return is_other
 
     def _ignore(self, id: str, sequence: int, reason: str) -> None:

@@ -447,7 +447,8 @@ class QueryState(Struct, frozen=True):
             now: When it was found.
         """
         here, doubted = self.checkpoint, self.doubted
-        if self.is_transactional and (doubted is None or (here, here.stamp) != (doubted, doubted.stamp)):
+        is_new = doubted is None or (here.position, here.stamp) != (doubted.position, doubted.stamp)
+        if self.is_transactional and is_new:
             return replace(self.fenced(now), doubted=here)
         named = LogRolledBack(f"query {self.options.name!r}", error.known, error.found)
         named.__cause__ = error
@@ -657,7 +658,7 @@ class QueryState(Struct, frozen=True):
         """
         position = min(self.options.start or 0, self.position)
         return CheckpointUpdate(
-            Checkpoint(position, self.fencing_token, self.stamp_at(position)),
+            Checkpoint(position, self.fencing_token),
             self.options.lease,
             moved_from=self.checkpoint.position,
             unpark=[commit.position for commit in parked],

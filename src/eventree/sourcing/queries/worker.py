@@ -303,8 +303,9 @@ class QueryWorker:
         """Start over where the query started, or at the beginning of the log if it started at its end."""
         await self.acquire_live()
         # Stored even if nothing is pending: should the answer to the reset be lost, the next claim can then tell from
-        # the checkpoint whether the reset took place.
-        await self.save(self.state.update())
+        # the checkpoint whether the reset took place. Without a stamp, as the log may have been rolled back.
+        update = self.state.update()
+        await self.save(replace(update, checkpoint=replace(update.checkpoint, stamp=None)))
         parked: list[ParkedCommit] = []
         while page := await self._store.load_parked(*self._key, after=parked[-1].position if parked else 0):
             parked += page
