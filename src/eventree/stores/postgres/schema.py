@@ -59,6 +59,8 @@ CREATE TABLE checkpoints (
   name text COLLATE "C" NOT NULL,
   version int NOT NULL,
   position bigint NOT NULL CHECK (position >= 0),
+  commit_id uuid,
+  recorded_at timestamptz,
   fencing_token bigint NOT NULL,
   owner text NOT NULL,
   lease_until timestamptz NOT NULL,
@@ -89,6 +91,8 @@ CREATE TABLE snapshots (
   payload json NOT NULL CHECK (octet_length(payload::text) <= 1048576),
   checksum bigint NOT NULL,
   taken_at timestamptz NOT NULL,
+  commit_id uuid,
+  recorded_at timestamptz,
   PRIMARY KEY (stream, state_version)
 );
 
