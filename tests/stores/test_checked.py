@@ -29,7 +29,8 @@ class Foreign:
 
     async def read(self, *args: Any, live: bool = False, after_stamp: CommitStamp | None = None) -> Any:
         """Read from the database, also for those that follow live."""
-        return await self._inner._read(*args, after_stamp)
+        after, limit, types, event_types = (*args, None, None)[:4]
+        return await self._inner._read(after, limit, types, event_types, after_stamp)
 
     async def list_aggregates(self, type: str | None, *, after: tuple[str, str] | None, limit: int) -> Any:
         return await self._inner._list_aggregates(type, after or ("", ""), limit)
