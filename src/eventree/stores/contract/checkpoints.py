@@ -22,7 +22,7 @@ class Checkpoint:
 
     position: int
     fencing_token: int
-    stamp: CommitStamp | None = field(default=None, compare=False)
+    stamp: CommitStamp | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -118,7 +118,7 @@ class Appended:
 
     sequence: int
     position: int
-    stamp: CommitStamp | None = field(default=None, compare=False)
+    stamp: CommitStamp | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,7 +208,7 @@ class LogPage:
     position: int
     events: Sequence[RecordedEvent]
     more: bool
-    stamp: CommitStamp | None = field(default=None, compare=False)
+    stamp: CommitStamp | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
