@@ -15,13 +15,14 @@ ROOT = Path(eventree.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
 TESTS = Path(__file__).parent
 
-GROUND_FLOOR = {"backoff", "errors", "instrumentation", "result", "values"}
+GROUND_FLOOR = {"backoff", "errors", "instrumentation", "loops", "result", "values"}
 
 ALLOWED = {
     "errors": set[str](),
     "values": set[str](),
     "instrumentation": {"errors"},
     "backoff": {"errors"},
+    "loops": {"errors"},
     "result": {"errors", "values"},
     "actors": GROUND_FLOOR,
     "domain": GROUND_FLOOR,
