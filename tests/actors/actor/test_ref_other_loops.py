@@ -7,7 +7,7 @@ import pytest
 
 from actors.crew import Crew
 from eventree import ActorRef, Supervisor
-from eventree.errors import ActorStopped, EventreeError, WrongEventLoop
+from eventree.errors import ActorStopped, WrongEventLoop
 from harness.other_loops import in_another_loop
 
 Use = Callable[[ActorRef[str, str]], Awaitable[object]]
@@ -91,16 +91,6 @@ def test_an_actor_whose_loop_stands_still_can_be_told_something(crew: Crew) -> N
         assert runner.run(crew.refs["a"].ask("y")) == "y by 1"
         assert runner.run(crew.refs["a"].inspect()).handled == 2
         runner.run(tree.stop())
-
-
-def test_an_actor_whose_loop_was_closed_says_so(crew: Crew) -> None:
-    async def abandon() -> None:
-        await Supervisor(crew.specs("a")).__aenter__()
-
-    asyncio.run(abandon())
-    ref = crew.refs["a"]
-    with pytest.raises(EventreeError, match="loop"):
-        asyncio.run(ref.ask("x"))
 
 
 async def test_a_full_mailbox_is_not_waited_for_from_another_loop(crew: Crew) -> None:
