@@ -48,7 +48,6 @@ TESTED_IN = {
     "testing/suite": "testing/test_suite_catches_mutants.py",
     "testing/store_values": "testing/test_suite_catches_mutants.py",
     # What those promises are about in all stores.
-    "stores/lifecycle": "stores/test_memory.py",
     "stores/versions": "stores/test_memory.py",
     "stores/sqlite/checkpoints": "stores/sqlite/test_store.py",
     "stores/sqlite/reads": "stores/sqlite/test_store.py",

@@ -69,6 +69,10 @@ class Home:
         if here is not self.loop or self._process is not _Process.current:
             self._refuse(subject, here)
 
+    def passes_on(self, error: BaseException | None) -> bool:
+        """Return whether a block that ends with this error is only left: in a forked process nothing is its own."""
+        return error is not None and self.is_forked
+
     def check_process(self, subject: object) -> None:
         """Raise `WrongEventLoop` in a forked process, for what any thread may use."""
         if self.is_forked:

@@ -73,6 +73,12 @@ class Program:
             "wait_stopped": system.wait_stopped,
         }
 
+    async def leave_with(self, error: Exception) -> str:
+        """Leave the blocks of the parent as an exception does, which is to come out as it is."""
+        await self.system.__aexit__(type(error), error, None)
+        await self.store.__aexit__(type(error), error, None)
+        return "passed on"
+
     async def transaction(self) -> None:
         if not self.place:
             await self.store.head()
@@ -81,6 +87,7 @@ class Program:
 
     async def try_all(self) -> None:
         answers = {use: await answer(call) for use, call in self.uses().items()}
+        answers["left with an error"] = await self.leave_with(ValueError())
         os.write(self.writing, json.dumps(answers).encode() + b"\n")
 
     def child(self) -> None:
@@ -88,6 +95,7 @@ class Program:
 
     async def collect(self, pid: int | None, said: dict[str, Any]) -> None:
         """Read what the child says and wait for its end, while the parent works."""
+        os.close(self.writing)  # so that a child that says nothing is noticed
         said["parent"]["while"] = await self.open("b")
         with os.fdopen(self.reading) as pipe:
             said["child"] = json.loads(await asyncio.to_thread(pipe.readline))

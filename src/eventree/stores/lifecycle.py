@@ -75,7 +75,7 @@ class Lifecycle:
         Raises:
             WrongEventLoop: The store was entered in another event loop.
         """
-        if self._home is not None and self._home.is_forked and error is not None:
+        if self._home is not None and self._home.passes_on(error):
             return
         self.check_loop()
         async with self._lock:

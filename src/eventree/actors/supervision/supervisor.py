@@ -140,7 +140,9 @@ class Supervisor(Actor[SupervisorMessage, object]):
         Returns:
             Whether the body was only cancelled because the supervisor had shut down by `auto_shutdown`.
         """
-        if self._root is None:
+        address = self._children.address
+        home = None if address is None else address.mailbox.home
+        if self._root is None or (home is not None and home.passes_on(error)):
             return None
         self._check_loop()
         return await self._root.exit(error)
