@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from collections.abc import Callable
 
 import pytest
 
@@ -62,7 +63,7 @@ def test_a_forked_process_is_not_home_though_it_has_the_same_loop() -> None:
         home.check("x")
 
 
-def _in_a_fork(call) -> str:
+def _in_a_fork(call: Callable[[], object]) -> str:
     reading, writing = os.pipe()
     pid = os.fork()
     if pid == 0:

@@ -176,7 +176,7 @@ def main(place: str, how: str) -> None:
         forking_between(program, said)
     else:
         asyncio.run(forking(program, how, said))
-    print(json.dumps(said))
+    sys.stdout.write(json.dumps(said))
 
 
 if __name__ == "__main__":

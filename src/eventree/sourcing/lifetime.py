@@ -6,6 +6,7 @@ from time import monotonic
 from typing import Final, Never
 
 from eventree.actors import ActorContext, ActorRef, Down, ExitReason, Status, Supervisor
+from eventree.actors.supervision.messages import SupervisorMessage
 from eventree.errors import ActorStopped
 
 
@@ -95,7 +96,7 @@ class SystemSupervisor(Supervisor):
 
     lifetime: Lifetime
 
-    async def init(self, ctx: ActorContext[Never, object]) -> None:
+    async def init(self, ctx: ActorContext[SupervisorMessage, object]) -> None:
         """Start the children."""
         self.lifetime.begin(ctx.ref)
         try:

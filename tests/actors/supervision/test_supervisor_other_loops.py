@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from actors.crew import Crew
-from eventree import DynamicSupervisor, Supervisor
+from eventree import ChildSpec, DynamicSupervisor, Supervisor
 from eventree.errors import WrongEventLoop
 from harness.other_loops import in_another_loop
 
@@ -57,14 +57,8 @@ async def test_from_another_loop_no_child_is_got_or_started(crew: Crew) -> None:
 
 async def test_a_branch_is_not_steered_from_another_loop(crew: Crew) -> None:
     branch = Supervisor(crew.specs("a"), name="branch")
-    async with Supervisor([crew.spec("b"), _branch(branch)]):
+    async with Supervisor([crew.spec("b"), ChildSpec(id="branch", start=lambda: branch)]):
         for steer in ("enter", "start_child", "terminate_child", "delete_child", "reconfigure"):
             with pytest.raises(WrongEventLoop):
                 await in_another_loop(lambda steer=steer: STEERS[steer](branch, crew))  # type: ignore[misc]
         assert await crew.ask("a", "still here") == "still here by 1"
-
-
-def _branch(branch: Supervisor):
-    from eventree import ChildSpec  # noqa: PLC0415
-
-    return ChildSpec(id="branch", start=lambda: branch)

@@ -8,8 +8,8 @@ from typing import Any, Generic, Literal, TypeAlias, TypeVar
 
 from eventree.actors.actor.request import Request
 from eventree.errors import ActorError, ActorStopped, InvalidArgument, MailboxFull
-from eventree.loops import Home
 from eventree.errors.root import check_count
+from eventree.loops import Home
 
 MessageT = TypeVar("MessageT")
 ReplyT = TypeVar("ReplyT")

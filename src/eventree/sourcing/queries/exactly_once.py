@@ -23,7 +23,14 @@ from operator import attrgetter
 from typing import Any, Final, Generic, TypeAlias, TypeVar
 
 from eventree.domain.events import EventEnvelope
-from eventree.errors import CheckpointFenced, CheckpointHeld, InvalidArgument, StoreReadOnly, StoreUnavailable, WrongEventLoop
+from eventree.errors import (
+    CheckpointFenced,
+    CheckpointHeld,
+    InvalidArgument,
+    StoreReadOnly,
+    StoreUnavailable,
+    WrongEventLoop,
+)
 from eventree.errors.stores import TRANSIENT_ERRORS
 from eventree.instrumentation.guard import GuardedInstrumentation
 from eventree.sourcing.queries import context

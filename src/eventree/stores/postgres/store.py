@@ -255,9 +255,7 @@ class PostgresStore(CheckedStore):
         Unqualified names resolve through the role's `search_path`, not in the schema of the store.
         """
         check_transaction_lease(lease)
-        return transaction(
-            self._writable(self._projections), self._checkpoints, lease, self._lifecycle.check_loop
-        )
+        return transaction(self._writable(self._projections), self._checkpoints, lease, self._lifecycle.check_loop)
 
     async def _save_snapshots(self, snapshots: Sequence[StoredSnapshot]) -> None:
         columns = _columns(snapshots)

@@ -39,9 +39,7 @@ class Transaction(CheckedCheckpointWriter):
     is_contended = False
     """Always False, as projections and appends lock different rows."""
 
-    def __init__(
-        self, connection: Connection, checkpoints: CheckpointTable, check_loop: Callable[[], None]
-    ) -> None:
+    def __init__(self, connection: Connection, checkpoints: CheckpointTable, check_loop: Callable[[], None]) -> None:
         """Wrap a connection in an open transaction."""
         self._check_loop = check_loop
         self.connection = connection

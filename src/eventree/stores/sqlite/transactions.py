@@ -110,9 +110,7 @@ class ProjectionConnection(Connection):
 class Transaction(CheckedCheckpointWriter):
     """A transaction on the projection connection; see `StoreTransaction`."""
 
-    def __init__(
-        self, connection: ProjectionConnection, check_loop: Callable[[], None], *, is_contended: bool
-    ) -> None:
+    def __init__(self, connection: ProjectionConnection, check_loop: Callable[[], None], *, is_contended: bool) -> None:
         """Wrap a connection in an open transaction."""
         self.connection = connection
         self._check_loop = check_loop
