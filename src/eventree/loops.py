@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from asyncio import get_running_loop
 from typing import Final
 
 from eventree.errors import WrongEventLoop
@@ -12,24 +13,22 @@ _THREAD: Final = (
 )
 
 
-class _Process:
-    """Stand for this process: a forked child gets another one, which is cheaper to compare than process ids."""
+_process = object()  # stands for this process; cheaper to compare than its id
 
-    current = object()
 
-    @classmethod
-    def forked(cls) -> None:
-        cls.current = object()
+def _forked() -> None:
+    global _process  # noqa: PLW0603 - there is one process
+    _process = object()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_Process.forked)
+    os.register_at_fork(after_in_child=_forked)
 
 
 def running_loop() -> asyncio.AbstractEventLoop | None:
     """Return the event loop that runs in this thread and process; None if there is none."""
     try:
-        return asyncio.get_running_loop()
+        return get_running_loop()
     except RuntimeError:
         return None
 
@@ -45,13 +44,13 @@ class Home:
 
     def __init__(self) -> None:
         """Belong to the running event loop."""
-        self.loop = asyncio.get_running_loop()
-        self._process = _Process.current
+        self.loop = get_running_loop()
+        self._process = _process
 
     @property
     def is_forked(self) -> bool:
         """Whether this process is a fork of the one in which it was created."""
-        return self._process is not _Process.current
+        return self._process is not _process
 
     def check(self, subject: object) -> None:
         """Do nothing for callers in this loop, or in none while it does not run; refuse all others.
@@ -63,10 +62,10 @@ class Home:
             WrongEventLoop: The caller runs in another event loop, thread or process.
         """
         try:
-            here = asyncio.get_running_loop()
+            here = get_running_loop()
         except RuntimeError:
             here = None
-        if here is not self.loop or self._process is not _Process.current:
+        if here is not self.loop or self._process is not _process:
             self._refuse(subject, here)
 
     def passes_on(self, error: BaseException | None) -> bool:

@@ -12,6 +12,7 @@ from eventree.sourcing import QueryStatus, SystemStatus
 from eventree.testing import FailingStore
 from harness.other_loops import in_another_loop
 from sourcing.ledger import LedgerSystem, add, ledger
+from sourcing.observers import Recorder
 from sourcing.reading import Seen, query
 from sourcing.waiting import until
 
@@ -345,3 +346,20 @@ def test_a_store_and_a_system_serve_one_loop_after_the_other() -> None:
             return (await system.execute("a", add(1), wait_for=["q"])).unwrap().position
 
     assert [asyncio.run(use()) for _ in range(3)] == [1, 2, 3]
+
+
+async def test_an_instrumentation_hears_nothing_of_what_comes_from_another_loop(store: MemoryStore) -> None:
+    recorder = Recorder()
+    async with EventSourcing(ledger, store, instrumentation=recorder) as system:
+
+        async def nowait() -> None:
+            system.execute_nowait("a", add(1))
+
+        for call in (lambda: system.execute("a", add(1)), lambda: system.execute_many([("a", add(1))])):
+            answer = await in_another_loop(call)
+            [first] = answer if isinstance(answer, list) else [answer]
+            assert isinstance(first, Err)
+            assert isinstance(first.error, WrongEventLoop)
+        with pytest.raises(WrongEventLoop):
+            await in_another_loop(nowait)
+        assert recorder.commands == []

@@ -190,13 +190,14 @@ class EventSourcing(Generic[StateT, CommandT, EventT, ErrorT]):
             `ActorTimeout`, `ActorCrashed` or `CommitOutcomeUnknown` the events may be stored nevertheless: repeat the
             command with the same `command_id`.
         """
+        began = 0.0
         try:
-            self._tree.check_loop()
-            began = asyncio.get_running_loop().time()
             refuse_in_transaction("execute")
             if isinstance(wait_for, str):
                 raise InvalidArgument("wait_for", f"must be a list of names, such as [{wait_for!r}]")
-            names = [self.query(name).name for name in wait_for]
+            if names := [self.query(name).name for name in wait_for]:
+                self._tree.check_loop()
+                began = asyncio.get_running_loop().time()
             request = make_request(aggregate_id, command, metadata, command_id, expected_sequence)
             if self._observed is None:
                 answer = await self._tree.commands.ask(request, timeout=timeout, operation="execute")
@@ -254,9 +255,9 @@ class EventSourcing(Generic[StateT, CommandT, EventT, ErrorT]):
         """
         prepared = make_requests(commands, metadata, command_ids)
         try:
-            self._tree.check_loop()
             refuse_in_transaction("execute_many")
             check_positive("timeout", timeout)
+            self._tree.check_loop()
         except EventreeError as error:
             return [Err(error) for _ in prepared]
         requests = [each for each in prepared if isinstance(each, CommandEnvelope)]

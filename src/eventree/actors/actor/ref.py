@@ -122,8 +122,7 @@ class ActorRef(Generic[MessageT_contra, ReplyT_co]):
             MailboxFull: The mailbox is full.
             WrongEventLoop: The caller runs in another event loop than the actor; nothing was sent.
         """
-        self.check_loop()
-        answer: asyncio.Future[ReplyT_co] = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[ReplyT_co] = self._own_loop().create_future()
         self.mailbox.put_nowait(Request(message, answer))
         return answer
 
@@ -147,8 +146,7 @@ class ActorRef(Generic[MessageT_contra, ReplyT_co]):
             WrongEventLoop: The caller runs in another event loop than the actor; nothing was sent.
         """
         check_positive("timeout", timeout)
-        self.check_loop()
-        loop = asyncio.get_running_loop()
+        loop = self._own_loop()
         answer: asyncio.Future[ReplyT_co] = loop.create_future()
         asker = current_actor()
         request = Request(message, answer, None if asker is None else self._await_as(asker, [answer]))
@@ -185,8 +183,7 @@ class ActorRef(Generic[MessageT_contra, ReplyT_co]):
             WrongEventLoop: The caller runs in another event loop than the actor; nothing was sent.
         """
         check_positive("timeout", timeout)
-        self.check_loop()
-        loop = asyncio.get_running_loop()
+        loop = self._own_loop()
         deadline = loop.time() + timeout
         asker = current_actor()
         requests: list[Request[MessageT_contra, ReplyT_co]] = []
@@ -274,6 +271,14 @@ class ActorRef(Generic[MessageT_contra, ReplyT_co]):
         home = self.mailbox.home
         if home is not None:
             home.check(self)
+
+    def _own_loop(self) -> asyncio.AbstractEventLoop:
+        """Return the running event loop, which has to be the actor's, if the actor runs."""
+        home = self.mailbox.home
+        if home is None:
+            return asyncio.get_running_loop()
+        home.check(self)
+        return home.loop
 
     async def _call_in_actor(self, function: "Callable[[Any], T]", operation: str, timeout: float) -> T:
         check_positive("timeout", timeout)
