@@ -505,7 +505,7 @@ class KeepsTheChecksumOfAnOlderSnapshot(MemoryStore):
 
 class LosesItsDataOnExit(MemoryStore):
     async def __aexit__(self, *_: object) -> None:
-        self._users -= 1
+        await self._lifecycle.leave()
         self._log.clear()
         self._streams.clear()
 
@@ -517,7 +517,8 @@ class IsAlwaysOpen(MemoryStore):
 
 class ClosesOnTheFirstExit(MemoryStore):
     async def __aexit__(self, *_: object) -> None:
-        self._users = 0
+        while self._lifecycle.is_open:
+            await self._lifecycle.leave()
 
 
 class RaisesAnotherErrorWhenClosed(MemoryStore):

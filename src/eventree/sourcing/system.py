@@ -1,7 +1,7 @@
 """`EventSourcing`: the client that executes commands and reads aggregates, and the tree of actors behind it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping, Sequence
 from functools import partial
 from types import TracebackType
 from typing import Generic, Never, Self, TypeVar
@@ -26,6 +26,7 @@ from eventree.sourcing.commands.requests import (
     make_request,
     make_requests,
 )
+from eventree.sourcing.lifetime import SystemStatus
 from eventree.sourcing.queries.context import refuse_in_transaction
 from eventree.sourcing.queries.handle import QueryHandle
 from eventree.sourcing.queries.subscriptions import Subscription
@@ -99,7 +100,7 @@ class EventSourcing(Generic[StateT, CommandT, EventT, ErrorT]):
         self._reader = AggregateReader(aggregate_type, store, self._tree.loader)
 
     def __repr__(self) -> str:
-        return f"<EventSourcing {self._type.name!r} {self._tree.commands.status.value}>"
+        return f"<EventSourcing {self._type.name!r} {self.status.value}>"
 
     # --- running
 
@@ -108,6 +109,7 @@ class EventSourcing(Generic[StateT, CommandT, EventT, ErrorT]):
 
         Raises:
             ChildStartError: An actor of the system did not start.
+            WrongEventLoop: The system is running in another event loop, or its store is open in another one.
         """
         root = self._tree.build()
         if not self._tree.is_running:
@@ -130,6 +132,35 @@ class EventSourcing(Generic[StateT, CommandT, EventT, ErrorT]):
     def child_spec(self) -> ChildSpec[Never, object]:
         """Return the child spec to run the system under your own supervisor."""
         return self._tree.spec()
+
+    @property
+    def status(self) -> SystemStatus:
+        """Whether the system runs, for a health check; `failure` says why it gave up."""
+        return self._tree.lifetime.status
+
+    @property
+    def failure(self) -> BaseException | None:
+        """The error for which the system gave up, or did not start; None if it runs or was stopped in order."""
+        return self._tree.lifetime.failure
+
+    async def wait_stopped(self) -> None:
+        """Wait until the system has stopped for good; a restart by the supervisor above it is no end.
+
+        Use it in a task of your own to end or alarm the program around a system that gave up, such as a web server,
+        which would answer every request with an error. The body of `async with` may wait here too.
+
+        Raises:
+            RestartIntensityExceeded: The system gave up because its actors crashed too often. Whatever else it ended
+                with is raised too, such as the `ChildStartError` of a start that failed.
+            ActorStopped: The system was never started.
+            WrongEventLoop: It runs in another event loop.
+        """
+        top = self._tree.lifetime.top
+        if self._root is not None and top is not None and self._root.children.address is top:
+            reason = await self._root.wait()
+            if reason.error is not None:
+                raise reason.error
+        await self._tree.lifetime.wait_stopped()
 
     # --- commands
 
@@ -171,12 +202,14 @@ class EventSourcing(Generic[StateT, CommandT, EventT, ErrorT]):
             `ActorTimeout`, `ActorCrashed` or `CommitOutcomeUnknown` the events may be stored nevertheless: repeat the
             command with the same `command_id`.
         """
-        began = asyncio.get_running_loop().time()
+        began = 0.0
         try:
             refuse_in_transaction("execute")
             if isinstance(wait_for, str):
                 raise InvalidArgument("wait_for", f"must be a list of names, such as [{wait_for!r}]")
-            names = [self.query(name).name for name in wait_for]
+            if names := [self.query(name).name for name in wait_for]:
+                self._tree.check_loop()
+                began = asyncio.get_running_loop().time()
             computing = self._type.fingerprints
             request = make_request(
                 aggregate_id, command, metadata, command_id, expected_sequence, fingerprint, computing
@@ -211,6 +244,7 @@ class EventSourcing(Generic[StateT, CommandT, EventT, ErrorT]):
             InvalidArgument: An argument is invalid.
             MailboxFull: Too many commands are waiting.
             ActorStopped: The system is not running.
+            WrongEventLoop: The system is running in another event loop; nothing was sent.
         """
         computing = self._type.fingerprints
         request = make_request(aggregate_id, command, metadata, command_id, None, fingerprint, computing)
@@ -243,6 +277,7 @@ class EventSourcing(Generic[StateT, CommandT, EventT, ErrorT]):
         try:
             refuse_in_transaction("execute_many")
             check_positive("timeout", timeout)
+            self._tree.check_loop()
         except EventreeError as error:
             return [Err(error) for _ in prepared]
         requests = [each for each in prepared if isinstance(each, CommandEnvelope)]
@@ -267,7 +302,7 @@ class EventSourcing(Generic[StateT, CommandT, EventT, ErrorT]):
         Returns:
             The aggregate, or the error: `EntityNotFound` if it has no events.
         """
-        return await with_timeout("load_aggregate", timeout, self._reader.aggregate(aggregate_id))
+        return await self._read("load_aggregate", timeout, self._reader.aggregate(aggregate_id))
 
     async def load_events(
         self, aggregate_id: str, *, start_from: int = 1, timeout: float = 5.0
@@ -282,7 +317,7 @@ class EventSourcing(Generic[StateT, CommandT, EventT, ErrorT]):
         Returns:
             The events in order; an empty list for an aggregate without events.
         """
-        return await with_timeout("load_events", timeout, self._reader.events(aggregate_id, start_from))
+        return await self._read("load_events", timeout, self._reader.events(aggregate_id, start_from))
 
     def stream_events(self, aggregate_id: str, *, start_from: int = 1) -> AsyncIterator[EventEnvelope[EventT]]:
         """Iterate over the events of an aggregate, with one page in memory at a time.
@@ -305,7 +340,7 @@ class EventSourcing(Generic[StateT, CommandT, EventT, ErrorT]):
             aggregate_id: The aggregate.
             timeout: How long to wait, in seconds; default 5.
         """
-        return await with_timeout("latest_snapshot", timeout, self._reader.snapshot(aggregate_id))
+        return await self._read("latest_snapshot", timeout, self._reader.snapshot(aggregate_id))
 
     async def aggregate_stats(
         self, aggregate_id: str, *, timeout: float = 5.0
@@ -319,13 +354,19 @@ class EventSourcing(Generic[StateT, CommandT, EventT, ErrorT]):
         Returns:
             The statistics, or the error: `EntityNotFound` if it has no events.
         """
-        return await with_timeout("aggregate_stats", timeout, self._reader.stats(aggregate_id))
+        return await self._read("aggregate_stats", timeout, self._reader.stats(aggregate_id))
+
+    async def _read(
+        self, operation: str, timeout: float, call: Coroutine[object, object, T]
+    ) -> Result[T, EventreeError]:
+        return await with_timeout(operation, timeout, call, self._tree.check_loop)
 
     async def system_stats(self) -> SystemStats:
         """Return the statistics of this system, since this object was created.
 
         Raises:
             EventStoreError: The store could not be read to determine the lag of the queries.
+            WrongEventLoop: The system is running in another event loop.
         """
         return await self._tree.stats()
 
@@ -336,6 +377,7 @@ class EventSourcing(Generic[StateT, CommandT, EventT, ErrorT]):
 
         Raises:
             InvalidArgument: A name is taken; no query was added.
+            WrongEventLoop: The system is running in another event loop.
         """
         await self._tree.register(queries)
 
