@@ -134,6 +134,12 @@ class ForgetsCommands(MemoryStore):
         return outcomes
 
 
+class ForgetsFingerprints(MemoryStore):
+    async def find_commands(self, command_ids: Collection[str]) -> Mapping[str, RecordedCommand]:
+        found = await super().find_commands(command_ids)
+        return {id: replace(recorded, fingerprint=None) for id, recorded in found.items()}
+
+
 class RecordsRefusedCommands(MemoryStore):
     def _append_one(self, request: AppendRequest, now: datetime) -> Outcome:
         outcome = super()._append_one(request, now)

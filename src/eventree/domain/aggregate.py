@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from types import NoneType
 from typing import Generic, TypeVar
 
-from eventree.domain.annotations import ApplyAnnotations, is_typed_dict
+from eventree.domain.annotations import ApplyAnnotations, command_classes, is_typed_dict
 from eventree.domain.codec import Codec
+from eventree.domain.fingerprints import CommandFingerprints
 from eventree.domain.functions import check_plain
 from eventree.domain.limits import check_id, check_version
 from eventree.domain.states import StateCheck, refuse_swapped
@@ -49,6 +50,7 @@ class AggregateType(Generic[StateT, CommandT, EventT, ErrorT]):
         events: Encodes and decodes events.
         states: Encodes and decodes states, for snapshots; None if they cannot be stored.
         state_version: The version of the meaning of the state, for snapshots.
+        fingerprints: Tells commands with the same id from each other.
     """
 
     def __init__(
@@ -97,6 +99,7 @@ class AggregateType(Generic[StateT, CommandT, EventT, ErrorT]):
         check_version("state_version", state_version)
         self.state_version = state_version
         self._check_state = StateCheck(apply, empty_state, given_states or ())
+        self.fingerprints = CommandFingerprints(command_classes(handle))
 
     def __repr__(self) -> str:
         return f"AggregateType({self.name!r})"

@@ -57,6 +57,16 @@ class ApplyAnnotations:
         return hints[names[index]]
 
 
+def command_classes(handle: Callable[..., object]) -> list[type]:
+    """Return the command classes in the annotations of `handle`, as far as they can be resolved."""
+    try:
+        return classes_of(hints_of(handle)[names_of_parameters(handle)[1]])
+    except BaseException as error:  # commands need no annotations, and any function may be given
+        if not is_failure(error):
+            raise
+        return []
+
+
 def names_of_parameters(function: Callable[..., object]) -> list[str]:
     """Return the names of the parameters that may be given by position; raise `ValueError` if they are unknown."""
     parameters = signature(function).parameters.values()

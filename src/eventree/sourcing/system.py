@@ -18,7 +18,14 @@ from eventree.result import Err, Result
 from eventree.sourcing.commands.answers import as_result, log_failure, wait_for_queries, with_timeout
 from eventree.sourcing.commands.load import AggregateReader
 from eventree.sourcing.commands.observed import ObservedCommands
-from eventree.sourcing.commands.requests import CommandEnvelope, CommandId, CommandResult, make_request, make_requests
+from eventree.sourcing.commands.requests import (
+    CommandEnvelope,
+    CommandId,
+    CommandResult,
+    Fingerprint,
+    make_request,
+    make_requests,
+)
 from eventree.sourcing.queries.context import refuse_in_transaction
 from eventree.sourcing.queries.handle import QueryHandle
 from eventree.sourcing.queries.subscriptions import Subscription
@@ -135,6 +142,7 @@ class EventSourcing(Generic[StateT, CommandT, EventT, ErrorT]):
         metadata: Mapping[str, str] | None = None,
         command_id: CommandId | None = None,
         expected_sequence: int | None = None,
+        fingerprint: Fingerprint | None = None,
         wait_for: Iterable[str] = (),
         timeout: float = 5.0,
     ) -> CommandResult[EventT, ErrorT]:
@@ -146,9 +154,13 @@ class EventSourcing(Generic[StateT, CommandT, EventT, ErrorT]):
             metadata: Stored with each event, with the ids of `current_correlation()` added unless it sets them. At
                 most 64 KiB of JSON; default none.
             command_id: Makes the command idempotent, without a time limit: a repetition is answered with the first
-                commit. Default none.
+                commit, which then says `repeated`; another command with the same id is `CommandIdReused`. Default none.
             expected_sequence: The sequence that the aggregate must be at, 0 for one without events. At any other, the
                 answer is `ConcurrencyConflict` and nothing is decided. Default any.
+            fingerprint: What tells the command from another one with the same `command_id`, for example a hash of an
+                HTTP request; not empty. Default computed from the class and the fields of the command, without those
+                whose default is made by a function, such as `uuid4`. Commands that cannot be encoded as JSON, or whose
+                class has changed since, are not compared. Metadata does not count.
             wait_for: The names of queries that must have handled the events before this returns, so that their read
                 models show them; default none. If one of them is too slow, the answer is `NotCaughtUp` and the commit
                 stands.
@@ -166,7 +178,10 @@ class EventSourcing(Generic[StateT, CommandT, EventT, ErrorT]):
             if isinstance(wait_for, str):
                 raise InvalidArgument("wait_for", f"must be a list of names, such as [{wait_for!r}]")
             names = [self.query(name).name for name in wait_for]
-            request = make_request(aggregate_id, command, metadata, command_id, expected_sequence)
+            computing = self._type.fingerprints
+            request = make_request(
+                aggregate_id, command, metadata, command_id, expected_sequence, fingerprint, computing
+            )
             if self._observed is None:
                 answer = await self._tree.commands.ask(request, timeout=timeout, operation="execute")
             else:
@@ -182,6 +197,7 @@ class EventSourcing(Generic[StateT, CommandT, EventT, ErrorT]):
         *,
         metadata: Mapping[str, str] | None = None,
         command_id: CommandId | None = None,
+        fingerprint: Fingerprint | None = None,
     ) -> None:
         """Send a command without waiting for the answer; a failure after that is logged and counted.
 
@@ -190,13 +206,15 @@ class EventSourcing(Generic[StateT, CommandT, EventT, ErrorT]):
             command: As for `execute`.
             metadata: As for `execute`.
             command_id: As for `execute`.
+            fingerprint: As for `execute`.
 
         Raises:
             InvalidArgument: An argument is invalid.
             MailboxFull: Too many commands are waiting.
             ActorStopped: The system is not running.
         """
-        request = make_request(aggregate_id, command, metadata, command_id)
+        computing = self._type.fingerprints
+        request = make_request(aggregate_id, command, metadata, command_id, None, fingerprint, computing)
         send = self._tree.commands.ask_nowait if self._observed is None else self._observed.ask_nowait
         answer = send(request)
         answer.add_done_callback(partial(log_failure, self._type.name, aggregate_id))
@@ -207,6 +225,7 @@ class EventSourcing(Generic[StateT, CommandT, EventT, ErrorT]):
         *,
         metadata: Mapping[str, str] | Sequence[Mapping[str, str] | None] | None = None,
         command_ids: Sequence[CommandId | None] | None = None,
+        fingerprints: Sequence[Fingerprint | None] | None = None,
         timeout: float = 5.0,
     ) -> list[CommandResult[EventT, ErrorT]]:
         """Execute many commands in order, each independently, as with `execute`.
@@ -215,12 +234,13 @@ class EventSourcing(Generic[StateT, CommandT, EventT, ErrorT]):
             commands: Pairs of aggregate id and command.
             metadata: One for all, or one per command; default none.
             command_ids: One per command, None for a command without; default none.
+            fingerprints: One per command, None for a computed one; default all computed.
             timeout: How long to wait for all of them together, in seconds; default 5.
 
         Returns:
             One result per command, in order.
         """
-        prepared = make_requests(commands, metadata, command_ids)
+        prepared = make_requests(commands, metadata, command_ids, fingerprints, self._type.fingerprints)
         try:
             refuse_in_transaction("execute_many")
             check_positive("timeout", timeout)

@@ -120,7 +120,7 @@ class MemoryStore(CheckedStore):
             self._streams[key] = stream
         for command in request.commands:
             self._commands[command.command_id] = RecordedCommand(
-                command.command_id, *key, command.first_sequence, command.last_sequence
+                command.command_id, *key, command.first_sequence, command.last_sequence, command.fingerprint
             )
         return Appended(len(stream), stream[-1].position, stream[-1].stamp) if stream else Appended(0, 0)
 

@@ -219,7 +219,7 @@ class EventSourcingActor(
         found: Mapping[str, RecordedCommand] = await self._store.find_commands(ids) if ids else {}
         again: list[PendingCommand[CommandT, EventT, ErrorT]] = []
         for step in steps:
-            match resolve(step, self._type.name, found):
+            match resolve(step, self._type, found):
                 case Answer(request, result):
                     self._answer_decided(request, result)
                 case ReadCommit(request, recorded):
