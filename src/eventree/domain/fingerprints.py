@@ -21,6 +21,7 @@ import msgspec
 
 from eventree.domain.models import is_model
 from eventree.domain.schemas import schema_of
+from eventree.errors.failures import is_failure
 
 Json: TypeAlias = "dict[str, Json] | list[Json] | str | int | float | bool | None"
 
@@ -61,7 +62,9 @@ class CommandFingerprints:
             return None
         try:
             content = _Canonical(form.schema).of(command)
-        except Exception:  # noqa: BLE001 - whatever a part raises, the command cannot be compared
+        except BaseException as error:  # whatever a part raises, the command cannot be compared
+            if not is_failure(error):
+                raise
             return None
         return f"{form.name}.{form.shape}.{_digest(content, 32)}"
 
@@ -103,7 +106,9 @@ def _form_of(cls: type[object]) -> _ClassForm | None:
         return _ClassForm("value", "1", "")
     try:
         schema = msgspec.json.encode(schema_of([cls])).decode()
-    except Exception:  # noqa: BLE001 - msgspec and pydantic each raise their own errors
+    except BaseException as error:  # msgspec and pydantic each raise their own errors
+        if not is_failure(error):
+            raise
         return None
     return _ClassForm(_digest(cls.__qualname__, 8), _digest(schema, 8), schema)
 
