@@ -7,6 +7,7 @@ from typing import Final, TypeAlias
 from eventree.errors import TransactionFailed
 from eventree.stores.contract import Appended, AppendRequest, Conflict, DuplicateCommand, NewEvent, Outcome
 from eventree.stores.postgres.driver import DRIVER_ERRORS, SessionChanged, violates
+from eventree.stores.postgres.replication import IS_AWAITED, wait_for_standby
 from eventree.stores.postgres.schema import SchemaConnection
 
 # The lock on the head comes first, because everything else is joined to it. READ COMMITTED re-evaluates an UPDATE on
@@ -71,10 +72,10 @@ LEFT JOIN LATERAL (
 ORDER BY r.number
 """
 _STORED: Final = """
-SELECT position, event_type, event_version, payload, metadata, commit_id FROM {schema}.events
+SELECT {is_awaited}, position, event_type, event_version, payload, metadata, commit_id FROM {schema}.events
 WHERE stream = (SELECT stream FROM {schema}.streams WHERE aggregate_type = $1 AND aggregate_id = $2)
   AND sequence > $3 AND sequence <= $4 ORDER BY sequence
-"""
+""".replace("{is_awaited}", IS_AWAITED)
 _HAS_HEAD: Final = "SELECT EXISTS (SELECT FROM {schema}.head WHERE id)"
 _KNOWN: Final = "SELECT command_id FROM {schema}.commands WHERE command_id = ANY($1::text[])"
 
@@ -200,13 +201,18 @@ async def _why_nothing_was_locked(connection: SchemaConnection) -> Exception:
 
 
 async def _position_if_stored(connection: SchemaConnection, request: AppendRequest) -> int:
-    """Return the position of a request's last event if all its events are stored exactly as requested, else 0."""
+    """Return the position of a request's last event if all its events are stored exactly as requested, else 0.
+
+    The primary's word for it is not enough where commits wait for a standby.
+    """
     first, last = request.expected_sequence, request.expected_sequence + len(request.events)
     rows = await connection.fetch(_STORED, request.aggregate_type, request.aggregate_id, first, last)
     same = len(rows) == len(request.events) > 0 and all(
-        NewEvent(*row[1:]) == event for row, event in zip(rows, request.events, strict=True)
+        NewEvent(*row[2:]) == event for row, event in zip(rows, request.events, strict=True)
     )
-    return int(rows[-1][0]) if same else 0
+    if same and rows[0][0]:
+        await wait_for_standby(connection)
+    return int(rows[-1][1]) if same else 0
 
 
 def _aggregates(requests: Sequence[AppendRequest]) -> tuple[list[str], list[str]]:
