@@ -90,7 +90,8 @@ async def test_a_known_command_is_answered_when_the_standby_has_it(pair: Pair) -
         async with pair.frozen() as dba:
             waits = asyncio.create_task(append(store, request("a", commands=["c"])))
             await cancelled(dba, waits)
-            assert await append(store, request("a", commands=["c"])) == [DuplicateCommand(frozenset({"c"}))]
+            again = request("a", after=1, commands=["c"])
+            assert await append(store, again) == [DuplicateCommand(frozenset({"c"}))]
             looking = asyncio.create_task(store.find_commands(["c"]))
             assert await waiting(dba)
             assert not looking.done()
@@ -128,7 +129,7 @@ async def test_an_append_whose_answer_was_lost_is_answered_when_the_standby_has_
             pair.standby.pause()
 
         with lost_answers(store, 1, freeze):
-            appending = asyncio.create_task(append(store, request("a", events=2)))
+            appending = asyncio.create_task(append(store, request("a", events=2, commands=["c"])))
             async with psql(pair.dsn, synchronous_commit="local") as dba:
                 assert await waiting(dba)
             assert not appending.done()
@@ -154,7 +155,8 @@ async def test_what_is_acknowledged_survives_a_failover(postgres_binaries: Path)
         primary.kill()
         promote(standby)
         async with PostgresStore(standby.dsn()) as store:
-            assert await append(store, request("a", commands=["c"])) == [DuplicateCommand(frozenset({"c"}))]
+            again = request("a", after=1, commands=["c"])
+            assert await append(store, again) == [DuplicateCommand(frozenset({"c"}))]
 
 
 class Message:

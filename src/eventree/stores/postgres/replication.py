@@ -46,6 +46,6 @@ async def wait_for_standby(db: SchemaConnection) -> None:
         NotReplicated: It failed, or took too long.
     """
     try:
-        await db.execute(_COMMIT)
+        await db.fetch(_COMMIT)
     except DRIVER_ERRORS as error:
         raise NotReplicated from error
