@@ -15,7 +15,7 @@ from eventree.stores.postgres.replication import tells_of_unconfirmed_commit
 from eventree.testing.store_values import append, log, positions, request
 from servers.postgres import PostgresServer, running_server
 from servers.standby import promote, running_standby
-from stores.postgres.backends import psql, terminate
+from stores.postgres.backends import psql, terminate, within
 from stores.postgres.test_append_lost_answers import lost_answers
 
 _WAITING = "SELECT pid FROM pg_stat_activity WHERE wait_event = 'SyncRep' AND application_name = 'eventree'"
@@ -124,17 +124,22 @@ async def test_an_append_that_lost_its_wait_with_its_connection_waits_again(pair
 async def test_an_append_whose_answer_was_lost_is_answered_when_the_standby_has_it(pair: Pair) -> None:
     """Sent again it fails as a whole, as another's command id is known by now, so that statement does not wait."""
     async with PostgresStore(pair.dsn) as store, PostgresStore(pair.dsn) as other:
+        paused = asyncio.Event()
 
         async def others_go_on() -> None:
             await append(other, request("b"), request("z", commands=["x"]))
             pair.standby.pause()
+            paused.set()
 
         with lost_answers(store, 1, others_go_on):
             ours = request("a", events=2, commands=["c"])
             appending = asyncio.create_task(append(store, ours, request("b", after=1, commands=["x"])))
-            async with psql(pair.dsn, synchronous_commit="local") as dba:
-                assert await waiting(dba, appending)
-            pair.standby.resume()
+            await within(30, paused)
+            try:
+                async with psql(pair.dsn, synchronous_commit="local") as dba:
+                    assert await waiting(dba, appending)
+            finally:
+                pair.standby.resume()
             assert await appending == [Appended(2, 2), DuplicateCommand(frozenset({"x"}))]
 
 

@@ -9,6 +9,7 @@ from eventree.stores.checked import MAX_NUMBER
 from eventree.stores.contract import (
     MAX_PAGE_BYTES,
     AggregateSummary,
+    CommitStamp,
     LogPage,
     RecordedCommand,
     RecordedEvent,
@@ -22,20 +23,26 @@ from eventree.stores.postgres.schema import SchemaConnection
 
 _HEAD: Final = "SELECT position FROM {schema}.head WHERE id"
 _STREAMS: Final = """
-SELECT r.number, r.aggregate_type, r.aggregate_id, coalesce(s.sequence, 0), coalesce(l.position, 0), e.*
-FROM unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[])
-  WITH ORDINALITY r (aggregate_type, aggregate_id, after, size, up_to, up_to_position, number)
+SELECT r.number, r.aggregate_type, r.aggregate_id, coalesce(s.sequence, 0), coalesce(l.position, 0),
+       d.is_diverged, e.*
+FROM unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::uuid[],
+            $8::timestamptz[])
+  WITH ORDINALITY r (aggregate_type, aggregate_id, after, size, up_to, up_to_position, stamp_id, stamp_time, number)
 LEFT JOIN LATERAL (
   SELECT stream, sequence FROM {schema}.streams s
   WHERE s.aggregate_type = r.aggregate_type AND s.aggregate_id = r.aggregate_id LIMIT 1) s ON true
 LEFT JOIN LATERAL (
   SELECT position FROM {schema}.events e WHERE e.stream = s.stream AND e.sequence = s.sequence LIMIT 1) l ON true
+CROSS JOIN LATERAL (
+  SELECT r.stamp_id IS NOT NULL AND NOT EXISTS (
+    SELECT FROM {schema}.events a WHERE a.stream = s.stream AND a.sequence = r.after
+      AND a.commit_id = r.stamp_id AND a.recorded_at = r.stamp_time) AS is_diverged) d
 LEFT JOIN LATERAL (
   SELECT * FROM (
     SELECT position, sequence, event_type, event_version, payload, metadata, commit_id, recorded_at
     FROM {schema}.events WHERE stream = s.stream AND sequence > r.after AND sequence <= r.up_to
     ORDER BY sequence LIMIT r.size) bounded
-  WHERE position <= r.up_to_position) e ON true
+  WHERE position <= r.up_to_position) e ON NOT d.is_diverged
 ORDER BY r.number, e.sequence
 """
 # A page ends with the commit at its limit, or, if its events are too large, before the commit that exceeds the size,
@@ -68,7 +75,12 @@ bounds AS MATERIALIZED (
      WHERE n.position > (SELECT position FROM too_much) AND n.commit_id <> (SELECT commit_id FROM too_much)
      ORDER BY n.position LIMIT 1),
     upto) AS upto FROM reach)
-SELECT head, upto, e.* FROM bounds LEFT JOIN LATERAL (
+SELECT head, upto,
+       (SELECT commit_id FROM {schema}.events WHERE position = (SELECT upto FROM bounds)),
+       (SELECT recorded_at FROM {schema}.events WHERE position = (SELECT upto FROM bounds)),
+       $6::uuid IS NOT NULL AND NOT EXISTS (
+         SELECT FROM {schema}.events WHERE position = $1 AND commit_id = $6 AND recorded_at = $7::timestamptz),
+       e.* FROM bounds LEFT JOIN LATERAL (
   SELECT e.position, s.aggregate_type, s.aggregate_id, e.sequence, event_type, event_version, payload, metadata,
          commit_id, recorded_at
   FROM {schema}.events e CROSS JOIN LATERAL (
@@ -142,11 +154,11 @@ SELECT type FROM types
 WHERE EXISTS (SELECT FROM {schema}.streams WHERE aggregate_type = type AND sequence > 0) ORDER BY type
 """
 _COMMANDS: Final = """
-SELECT {is_awaited}, command_id, aggregate_type, aggregate_id, first_sequence, last_sequence
+SELECT command_id, aggregate_type, aggregate_id, first_sequence, last_sequence, fingerprint, {is_awaited}
 FROM {schema}.commands JOIN {schema}.streams USING (stream) WHERE command_id = ANY($1::text[])
 """.replace("{is_awaited}", IS_AWAITED)
 _SNAPSHOTS: Final = """
-SELECT aggregate_id, n.sequence, state_type, payload, checksum, taken_at
+SELECT aggregate_id, n.sequence, state_type, payload, checksum, taken_at, n.commit_id, n.recorded_at
 FROM {schema}.streams s JOIN {schema}.snapshots n ON n.stream = s.stream AND n.state_version = $3
 WHERE s.aggregate_type = $1 AND s.aggregate_id = ANY($2::text[])
 """
@@ -167,12 +179,14 @@ async def read_streams(db: SchemaConnection, reads: Sequence[StreamRead]) -> lis
         [read.limit for read in reads],
         [MAX_NUMBER if read.up_to is None else read.up_to for read in reads],
         [MAX_NUMBER if read.up_to_position is None else read.up_to_position for read in reads],
+        [None if read.after_stamp is None else read.after_stamp.commit_id for read in reads],
+        [None if read.after_stamp is None else read.after_stamp.recorded_at for read in reads],
     )
     pages: list[StreamPage] = []
     for _, group in groupby(rows, key=lambda row: row[0]):
         page = list(group)
-        events = [RecordedEvent(row[5], row[1], row[2], *row[6:]) for row in page if row[5] is not None]
-        pages.append(StreamPage(page[0][3], page[0][4], events))
+        events = [RecordedEvent(row[6], row[1], row[2], *row[7:]) for row in page if row[6] is not None]
+        pages.append(StreamPage(page[0][3], page[0][4], events, is_diverged=page[0][5]))
     return pages
 
 
@@ -181,20 +195,28 @@ async def read_log(
     after: int,
     limit: int,
     types: Collection[str] | None,
-    event_types: Collection[str] | None = None,
+    event_types: Collection[str] | None,
+    after_stamp: CommitStamp | None,
 ) -> LogPage:
     """Return the next page of the log, which never ends within a commit.
 
     Raises:
-        LogRolledBack: The log ends before `after`.
+        LogRolledBack: The log ends before `after`, or has another event there.
     """
     rows = await db.fetch(
-        _LOG, after, min(after + limit, MAX_NUMBER), _listed(types), MAX_PAGE_BYTES, _listed(event_types)
+        _LOG,
+        after,
+        min(after + limit, MAX_NUMBER),
+        _listed(types),
+        MAX_PAGE_BYTES,
+        _listed(event_types),
+        *(after_stamp or (None, None)),
     )
-    newest, end = rows[0][0], rows[0][1]
-    if after > newest:
+    newest, end, commit_id, recorded_at, is_other = rows[0][:5]
+    if after > newest or is_other:
         raise LogRolledBack("a reader", after, newest)
-    return LogPage(end, _events(rows), more=end < newest)
+    stamp = None if end == after else CommitStamp(commit_id, recorded_at)
+    return LogPage(end, _events(rows, 5), end < newest, stamp)
 
 
 async def read_backwards(
@@ -203,15 +225,16 @@ async def read_backwards(
     """Return the page of the log before a position, newest event first, which never ends within a commit."""
     rows = await db.fetch(_BACKWARDS, before, limit, _listed(types), MAX_PAGE_BYTES, _listed(event_types))
     end = min(rows[0][0], rows[0][1])
-    return LogPage(end, _events(rows), more=end > 1)
+    return LogPage(end, _events(rows, 2), more=end > 1)
 
 
 def _listed(names: Collection[str] | None) -> list[str] | None:
     return None if names is None else list(names)
 
 
-def _events(rows: Sequence[Row]) -> list[RecordedEvent]:
-    return [RecordedEvent(*row[2:]) for row in rows if row[2] is not None]
+def _events(rows: Sequence[Row], first: int) -> list[RecordedEvent]:
+    """Return the events of rows, whose columns begin at this index; NULL where there is none."""
+    return [RecordedEvent(*row[first:]) for row in rows if row[first] is not None]
 
 
 async def list_aggregates(
@@ -239,10 +262,13 @@ async def find_commands(db: SchemaConnection, command_ids: Collection[str]) -> d
     Raises:
         NotReplicated: It has not confirmed them in time.
     """
-    rows = await db.fetch(_COMMANDS, list(command_ids))
-    if rows and rows[0][0]:
+    found: dict[str, RecordedCommand] = {}
+    is_awaited = False
+    for *command, is_awaited in await db.fetch(_COMMANDS, list(command_ids)):
+        found[command[0]] = RecordedCommand(*command)
+    if is_awaited:
         await wait_for_standby(db)
-    return {row[1]: RecordedCommand(*row[1:]) for row in rows}
+    return found
 
 
 async def load_snapshots(
@@ -251,6 +277,16 @@ async def load_snapshots(
     """Return snapshots by aggregate id."""
     rows = await db.fetch(_SNAPSHOTS, aggregate_type, list(aggregate_ids), state_version)
     return {
-        id: StoredSnapshot(aggregate_type, id, state_version, sequence, state_type, payload, checksum, taken_at)
-        for id, sequence, state_type, payload, checksum, taken_at in rows
+        id: StoredSnapshot(
+            aggregate_type,
+            id,
+            state_version,
+            sequence,
+            state_type,
+            payload,
+            checksum,
+            taken_at,
+            None if commit_id is None else CommitStamp(commit_id, recorded_at),
+        )
+        for id, sequence, state_type, payload, checksum, taken_at, commit_id, recorded_at in rows
     }

@@ -53,13 +53,16 @@ CREATE TABLE {schema}.commands (
   command_id text COLLATE "C" CONSTRAINT commands_key PRIMARY KEY CHECK (octet_length(command_id) BETWEEN 1 AND 255),
   stream bigint NOT NULL,
   first_sequence bigint NOT NULL CHECK (first_sequence >= 1),
-  last_sequence bigint NOT NULL CHECK (last_sequence >= first_sequence - 1)
+  last_sequence bigint NOT NULL CHECK (last_sequence >= first_sequence - 1),
+  fingerprint text
 );
 
 CREATE TABLE {schema}.checkpoints (
   name text COLLATE "C" NOT NULL,
   version int NOT NULL,
   position bigint NOT NULL CHECK (position >= 0),
+  commit_id uuid,
+  recorded_at timestamptz,
   fencing_token bigint NOT NULL,
   owner text NOT NULL,
   lease_until timestamptz NOT NULL,
@@ -90,6 +93,8 @@ CREATE TABLE {schema}.snapshots (
   payload json NOT NULL CHECK (octet_length(payload::text) <= 1048576),
   checksum bigint NOT NULL,
   taken_at timestamptz NOT NULL,
+  commit_id uuid,
+  recorded_at timestamptz,
   PRIMARY KEY (stream, state_version)
 );
 

@@ -15,6 +15,7 @@ from eventree.stores.contract import (
     AppendRequest,
     Checkpoint,
     CheckpointUpdate,
+    CommitStamp,
     LeaseRequest,
     LogPage,
     Outcome,
@@ -46,17 +47,23 @@ _READ_CONNECTIONS = 4
 _PROJECTION_CONNECTIONS = 4
 _REPEAT: Final = Backoff(initial=0.05, maximum=1.0, jitter=0)
 _PUT_SNAPSHOTS: Final = """
-INSERT INTO {schema}.snapshots AS kept (stream, state_version, sequence, state_type, payload, checksum, taken_at)
-SELECT DISTINCT ON (stream, n.state_version)
-  stream, n.state_version, n.sequence, n.state_type, n.payload, n.checksum, n.taken_at
-FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::text[], $6::json[], $7::bigint[], $8::timestamptz[])
+INSERT INTO {schema}.snapshots AS kept
+  (stream, state_version, sequence, state_type, payload, checksum, taken_at, commit_id, recorded_at)
+SELECT DISTINCT ON (s.stream, n.state_version)
+  s.stream, n.state_version, n.sequence, n.state_type, n.payload, n.checksum, n.taken_at, n.commit_id, n.recorded_at
+FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::text[], $6::json[], $7::bigint[], $8::timestamptz[],
+            $9::uuid[], $10::timestamptz[])
 WITH ORDINALITY
-  n (aggregate_type, aggregate_id, state_version, sequence, state_type, payload, checksum, taken_at, nth)
+  n (aggregate_type, aggregate_id, state_version, sequence, state_type, payload, checksum, taken_at, commit_id,
+     recorded_at, nth)
 JOIN {schema}.streams s ON s.aggregate_type = n.aggregate_type AND s.aggregate_id = n.aggregate_id
-  AND s.sequence >= n.sequence
-ORDER BY stream, n.state_version, n.sequence DESC, nth DESC
+  AND s.sequence >= n.sequence AND (n.commit_id IS NULL OR EXISTS (
+    SELECT FROM {schema}.events e WHERE e.stream = s.stream AND e.sequence = n.sequence
+      AND e.commit_id = n.commit_id AND e.recorded_at = n.recorded_at))
+ORDER BY s.stream, n.state_version, n.sequence DESC, nth DESC
 ON CONFLICT (stream, state_version) DO UPDATE SET sequence = excluded.sequence, state_type = excluded.state_type,
-  payload = excluded.payload, checksum = excluded.checksum, taken_at = excluded.taken_at
+  payload = excluded.payload, checksum = excluded.checksum, taken_at = excluded.taken_at,
+  commit_id = excluded.commit_id, recorded_at = excluded.recorded_at
 WHERE excluded.sequence >= kept.sequence
   OR kept.sequence > (SELECT s.sequence FROM {schema}.streams s WHERE s.stream = excluded.stream)
 """
@@ -116,7 +123,7 @@ class PostgresStore(CheckedStore):
         self._appends: set[asyncio.Future[None]] = set()
         self._tail = Tail()  # empty without listeners
         self._listeners = CommitListeners(on_empty=self._tail.clear)
-        self._lifecycle = Lifecycle(self._open, self._close)
+        self._lifecycle = Lifecycle(self, self._open, self._close)
 
     def __repr__(self) -> str:
         return f"<PostgresStore {self._address} {self._schema} {'open' if self._lifecycle.is_open else 'closed'}>"
@@ -128,7 +135,7 @@ class PostgresStore(CheckedStore):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        await self._lifecycle.leave()
+        await self._lifecycle.leave(error)
 
     async def _append(self, requests: Sequence[AppendRequest]) -> Sequence[Outcome]:
         writer = self._writable(self._writer)
@@ -161,8 +168,8 @@ class PostgresStore(CheckedStore):
             self._tail.clear()  # the append may have been committed all the same
             raise
         if self._listeners:
-            for stored, recorded_at in attempt.stored:
-                self._tail.add(stored, recorded_at)
+            for stored, recorded_at, before in attempt.stored:
+                self._tail.add(stored, recorded_at, before)
         return outcomes
 
     async def _determine_outcome(
@@ -194,16 +201,26 @@ class PostgresStore(CheckedStore):
         return await self._fetch(lambda db: reads.read_streams(db, wanted))
 
     async def _read(
-        self, after: int, limit: int, types: Collection[str] | None, event_types: Collection[str] | None
+        self,
+        after: int,
+        limit: int,
+        types: Collection[str] | None,
+        event_types: Collection[str] | None,
+        after_stamp: CommitStamp | None,
     ) -> LogPage:
-        return await self._fetch(lambda db: reads.read_log(db, after, limit, types, event_types))
+        return await self._fetch(lambda db: reads.read_log(db, after, limit, types, event_types, after_stamp))
 
     async def _read_live(
-        self, after: int, limit: int, types: Collection[str] | None, event_types: Collection[str] | None
+        self,
+        after: int,
+        limit: int,
+        types: Collection[str] | None,
+        event_types: Collection[str] | None,
+        after_stamp: CommitStamp | None,
     ) -> LogPage:
         self._opened(self._reader)
-        page = self._tail.read(after, limit, types, event_types)
-        return page if page is not None else await self._read(after, limit, types, event_types)
+        page = self._tail.read(after, limit, types, event_types, after_stamp)
+        return page if page is not None else await self._read(after, limit, types, event_types, after_stamp)
 
     async def _read_backwards(
         self, before: int, limit: int, types: Collection[str] | None, event_types: Collection[str] | None
@@ -224,6 +241,7 @@ class PostgresStore(CheckedStore):
         return await self._fetch(reads.head)
 
     def _watch(self, listener: Callable[[int], None]) -> Callable[[], None]:
+        self._lifecycle.check_loop()
         return self._listeners.add(listener)
 
     async def _claim_checkpoint(self, name: str, version: int, lease: LeaseRequest) -> Checkpoint:
@@ -257,7 +275,7 @@ class PostgresStore(CheckedStore):
         Unqualified names resolve through the role's `search_path`, not in the schema of the store.
         """
         check_transaction_lease(lease)
-        return transaction(self._writable(self._projections), self._checkpoints, lease)
+        return transaction(self._writable(self._projections), self._checkpoints, lease, self._lifecycle.check_loop)
 
     async def _save_snapshots(self, snapshots: Sequence[StoredSnapshot]) -> None:
         columns = _columns(snapshots)
@@ -332,6 +350,7 @@ class PostgresStore(CheckedStore):
         return self._opened(connections)
 
     def _opened(self, connections: Connections | None) -> Connections:
+        self._lifecycle.check_loop()
         if connections is None:
             raise StoreUnavailable(f"{self._address} is not open; use the store inside `async with store:`")
         return connections
@@ -347,4 +366,6 @@ def _columns(snapshots: Sequence[StoredSnapshot]) -> tuple[list[object], ...]:
         [snapshot.payload for snapshot in snapshots],
         [snapshot.checksum for snapshot in snapshots],
         [snapshot.taken_at for snapshot in snapshots],
+        [None if snapshot.stamp is None else snapshot.stamp.commit_id for snapshot in snapshots],
+        [None if snapshot.stamp is None else snapshot.stamp.recorded_at for snapshot in snapshots],
     )
