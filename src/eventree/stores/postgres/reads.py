@@ -262,13 +262,10 @@ async def find_commands(db: SchemaConnection, command_ids: Collection[str]) -> d
     Raises:
         NotReplicated: It has not confirmed them in time.
     """
-    found: dict[str, RecordedCommand] = {}
-    is_awaited = False
-    for *command, is_awaited in await db.fetch(_COMMANDS, list(command_ids)):
-        found[command[0]] = RecordedCommand(*command)
-    if is_awaited:
+    rows = await db.fetch(_COMMANDS, list(command_ids))
+    if rows and rows[0][-1]:
         await wait_for_standby(db)
-    return found
+    return {command_id: RecordedCommand(command_id, *rest) for command_id, *rest, _ in rows}
 
 
 async def load_snapshots(
