@@ -38,6 +38,8 @@ class TransactionFailed(EventStoreError):
 class CommitOutcomeUnknown(EventStoreError):
     """The connection was lost during the commit, and the store could not determine its outcome.
 
+    Or the server has committed, but the synchronous standby that it should wait for has not confirmed it.
+
     Handling: send the command again with the same `command_id`, so that it cannot take effect twice.
     """
 

@@ -38,6 +38,7 @@ class Connection(Protocol):
     def get_server_pid(self) -> int: ...
     async def close(self, *, timeout: float) -> None: ...
     async def add_listener(self, channel: str, callback: Callable[[object, int, str, object], None]) -> None: ...
+    def add_log_listener(self, callback: Callable[["Connection", Any], None]) -> None: ...
     def add_termination_listener(self, callback: Callable[[object], None]) -> None: ...
 
 
@@ -149,6 +150,11 @@ def is_transient(error: BaseException, connection: Connection) -> bool:
 def violates(error: Exception, constraint: str) -> bool:
     """Return whether a statement violated this constraint."""
     return cast("Any", error).constraint_name == constraint if isinstance(error, asyncpg.PostgresError) else False
+
+
+def is_not_offered(error: Exception) -> bool:
+    """Return whether the server lacks a function, or does not let this user call it."""
+    return isinstance(error, asyncpg.PostgresError) and _code(error).startswith(("42", "0A", "55"))
 
 
 def is_not_supported(error: Exception) -> bool:

@@ -36,6 +36,7 @@ from eventree.stores.postgres.append import AppendAttempt, ExclusiveAttempt
 from eventree.stores.postgres.checkpoints import CheckpointTable
 from eventree.stores.postgres.connections import CircuitBreaker, Connections
 from eventree.stores.postgres.driver import Connection, ConnectionLost
+from eventree.stores.postgres.identity import KnownServer
 from eventree.stores.postgres.notify import CommitNotifier
 from eventree.stores.postgres.schema import SchemaConnection, check, create_or_check, quoted
 from eventree.stores.postgres.transactions import transaction
@@ -117,6 +118,7 @@ class PostgresStore(CheckedStore):
         self._reader: Connections | None = None
         self._projections: Connections | None = None
         self._notifier: CommitNotifier | None = None
+        self._server = KnownServer()
         self._checkpoints = CheckpointTable(self._schema)
         self._appends: set[asyncio.Future[None]] = set()
         self._tail = Tail()  # empty without listeners
@@ -308,9 +310,15 @@ class PostgresStore(CheckedStore):
             self._notifier = CommitNotifier(self._channel, self._reader.connect, self._listeners.notify)
 
     async def _open_to_write(self, circuit: CircuitBreaker) -> None:
-        self._writer = Connections(self._address, self._schema, 1, self._timeout, circuit, self._tail.clear)
-        self._reader = Connections(self._address, self._schema, _READ_CONNECTIONS, self._timeout, circuit)
-        self._projections = Connections(self._address, None, _PROJECTION_CONNECTIONS, self._timeout, circuit)
+        self._writer = Connections(
+            self._address, self._schema, 1, self._timeout, circuit, self._tail.clear, server=self._server
+        )
+        self._reader = Connections(
+            self._address, self._schema, _READ_CONNECTIONS, self._timeout, circuit, server=self._server
+        )
+        self._projections = Connections(
+            self._address, None, _PROJECTION_CONNECTIONS, self._timeout, circuit, server=self._server
+        )
         await self._writer.run(lambda db: create_or_check(db, self._schema, self._address.where))
         await self._refuse_pooler(self._writer)
 
