@@ -14,9 +14,9 @@ nothing to repeat. Three cases need more than that:
 """
 
 import asyncio
-from bisect import bisect_left
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
-from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, nullcontext, suppress
+from bisect import bisect_right
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from math import inf
 from operator import attrgetter
@@ -27,7 +27,8 @@ from eventree.errors import CheckpointFenced, CheckpointHeld, InvalidArgument, S
 from eventree.errors.stores import TRANSIENT_ERRORS
 from eventree.instrumentation.guard import GuardedInstrumentation
 from eventree.sourcing.queries import context
-from eventree.sourcing.queries.actions import PAGE_SIZE, Delivered
+from eventree.sourcing.queries.actions import Delivered
+from eventree.sourcing.queries.batches import BatchSizer
 from eventree.sourcing.queries.commits import CommitFilter, HandlingFailed, StoredCommit
 from eventree.sourcing.queries.decoding import Decoding
 from eventree.sourcing.queries.delivery import delivery_of, is_being_cancelled
@@ -48,15 +49,6 @@ ConnectionFunction: TypeAlias = Callable[[Any], Awaitable[None]]
 """A function of a projection that gets only the connection: `setup`, `swap` or `clear`."""
 
 AnyTransaction: TypeAlias = StoreTransaction[Any]
-
-MAX_CONTENDED_EVENTS: Final = 200
-"""The maximum number of events in a transaction while others wait for the write lock."""
-
-MAX_SECONDS: Final = 0.1
-"""Seconds that a transaction should take at most, as commands wait for it on SQLite."""
-
-MAX_CONTENDED_SECONDS: Final = 0.01
-"""The same while others wait for the write lock."""
 
 _STORE_FAULTS: Final = (*TRANSIENT_ERRORS, CheckpointFenced, CheckpointHeld, StoreReadOnly)
 """Errors of the store for which the projection is not to blame, unless its transaction took longer than the lease."""
@@ -100,7 +92,7 @@ class ExactlyOnce(Generic[EventT]):
         self._lease = options.lease
         self._decoding = decoding
         self._instrumentation = instrumentation
-        self._sizer = BatchSizer()
+        self._sizer = BatchSizer(options.lease)
 
     async def claim(self, lease: LeaseRequest) -> Checkpoint:
         """See `Delivery.claim`; `setup` runs in the transaction that creates the checkpoint."""
@@ -199,11 +191,10 @@ class ExactlyOnce(Generic[EventT]):
     def _batch(self, state: QueryState, *, is_contended: bool) -> Sequence[StoredCommit]:
         """Return as many commits as one transaction should handle, at least one."""
         commits = state.commits
-        first = commits[0].position
-        if first <= state.isolate_until:
+        if commits[0].position <= state.isolate_until:
             return commits[:1]
         room = self._sizer.batch_size(is_contended=is_contended)
-        return commits[: max(1, bisect_left(commits, first + room, key=attrgetter("last_position")))]
+        return commits[: max(1, bisect_right(commits, commits[0].start + room, key=attrgetter("stop")))]
 
     def _decode(
         self, batch: Sequence[StoredCommit], accepted: CommitFilter, taken: list[StoredCommit]
@@ -240,32 +231,3 @@ class ExactlyOnce(Generic[EventT]):
                 break
             position = commit.last_position
         return events, position
-
-
-class BatchSizer:
-    """Measure how long events take, and size batches: small while others wait for the write lock, large otherwise."""
-
-    def __init__(self) -> None:
-        """Start with one event at a time."""
-        self._seconds_per_event = MAX_SECONDS
-
-    def batch_size(self, *, is_contended: bool) -> int:
-        """Return how many events the next transaction should handle, at least 1."""
-        events, seconds = (MAX_CONTENDED_EVENTS, MAX_CONTENDED_SECONDS) if is_contended else (PAGE_SIZE, MAX_SECONDS)
-        return max(1, min(events, int(seconds / self._seconds_per_event)))
-
-    @contextmanager
-    def timed(self, events: int) -> Generator[None, None, None]:
-        """Return a context manager that measures the transaction inside, even if it fails."""
-        clock = asyncio.get_running_loop().time
-        began = clock()
-        try:
-            yield
-        finally:
-            self.record(events, clock() - began)
-
-    def record(self, events: int, seconds: float) -> None:
-        """Update the estimate: a slower transaction counts at once, a faster one only by half."""
-        newest = max(seconds, 1e-6) / max(events, 1)
-        average = (self._seconds_per_event + newest) / 2
-        self._seconds_per_event = max(newest, average) if newest > self._seconds_per_event else average
