@@ -9,6 +9,7 @@ import asyncio
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from decimal import Decimal
 from pathlib import Path
@@ -26,7 +27,7 @@ async def catch_up(path: Path, fixed: float, events: int, seconds: float) -> tup
     """Return how long it took, and the size of each transaction."""
     sizes: list[int] = []
 
-    async def project(_: Any, batch: list[EventEnvelope[BankEvent]]) -> None:
+    async def project(_: Any, batch: Sequence[EventEnvelope[BankEvent]]) -> None:
         await asyncio.sleep(fixed)
         sizes.append(len(batch))
 

@@ -1,6 +1,7 @@
 """How many events a projection gets at once, on real databases."""
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ EVENTS = 600
 async def test_a_fixed_cost_of_each_transaction_does_not_make_it_small(place: str, fixed: float) -> None:
     sizes: list[int] = []
 
-    async def project(_: Any, events: list[EventEnvelope[Added]]) -> None:
+    async def project(_: Any, events: Sequence[EventEnvelope[Added]]) -> None:
         await asyncio.sleep(fixed)
         sizes.append(len(events))
 

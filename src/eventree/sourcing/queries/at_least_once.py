@@ -12,7 +12,7 @@ from eventree.sourcing.queries import context
 from eventree.sourcing.queries.actions import LEASE_RECHECK, SAVE_AFTER, Delivered
 from eventree.sourcing.queries.commits import HandlingFailed, StoredCommit
 from eventree.sourcing.queries.decoding import Decoding
-from eventree.sourcing.queries.delivery import delivery_of, is_being_cancelled
+from eventree.sourcing.queries.delivery import delivery_of, function_name, is_being_cancelled
 from eventree.sourcing.queries.options import Options
 from eventree.sourcing.queries.state import QueryState
 from eventree.stores.contract import Checkpoint, CheckpointUpdate, EventStore, LeaseRequest, ParkedCommit
@@ -51,6 +51,7 @@ class AtLeastOnce(Generic[EventT]):
             decoding: Decodes events.
             instrumentation: Observes the calls of the function; None for none.
         """
+        self.function = function_name(handler)
         self._handler = handler
         self._store = store
         self._key = options.key

@@ -24,6 +24,11 @@ class Delivery(Protocol):
         """Seconds after which the lease must be verified again before commits are delivered; infinite for never."""
         ...
 
+    @property
+    def function(self) -> str:
+        """The name of the user's function, for the log."""
+        ...
+
     async def claim(self, lease: LeaseRequest) -> Checkpoint:
         """Claim the checkpoint."""
         ...
@@ -56,6 +61,12 @@ def is_being_cancelled() -> bool:
     """Return whether this task is being cancelled: a `CancelledError` may also come from what a handler awaits."""
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
+
+
+def function_name(function: object) -> str:
+    """Return the module and the name of a function, or of the class of a callable object."""
+    named = function if hasattr(function, "__qualname__") else type(function)
+    return f"{named.__module__}.{named.__qualname__}"
 
 
 def delivery_of(commits: Sequence[StoredCommit]) -> QueryDelivery:

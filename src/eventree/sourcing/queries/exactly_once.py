@@ -31,7 +31,7 @@ from eventree.sourcing.queries.actions import Delivered
 from eventree.sourcing.queries.batches import BatchSizer
 from eventree.sourcing.queries.commits import CommitFilter, HandlingFailed, StoredCommit
 from eventree.sourcing.queries.decoding import Decoding
-from eventree.sourcing.queries.delivery import delivery_of, is_being_cancelled
+from eventree.sourcing.queries.delivery import delivery_of, function_name, is_being_cancelled
 from eventree.sourcing.queries.options import Options
 from eventree.sourcing.queries.state import QueryState
 from eventree.stores.contract import (
@@ -86,17 +86,17 @@ class ExactlyOnce(Generic[EventT]):
             decoding: Decodes events.
             instrumentation: Observes the calls of `project`; None for none.
         """
+        self.function = function_name(functions.project)
         self._functions = functions
         self._store = store
         self._key = options.key
-        self._lease = options.lease
         self._decoding = decoding
         self._instrumentation = instrumentation
         self._sizer = BatchSizer(options.lease)
 
     async def claim(self, lease: LeaseRequest) -> Checkpoint:
         """See `Delivery.claim`; `setup` runs in the transaction that creates the checkpoint."""
-        async with self._transaction() as transaction:
+        async with self._transaction(lease.seconds) as transaction:
             checkpoint = await transaction.claim_checkpoint(*self._key, lease)
             if checkpoint.fencing_token == 1 and self._functions.setup is not None:
                 await self._call(self._functions.setup, transaction)
@@ -108,7 +108,7 @@ class ExactlyOnce(Generic[EventT]):
     async def deliver(self, state: QueryState) -> Delivered:
         """See `Delivery.deliver`."""
         taken: list[StoredCommit] = []
-        async with self._transaction(taken) as transaction:
+        async with self._transaction(state.lease, taken) as transaction:
             accepted = state.commit_filter()
             commits = self._batch(state, is_contended=transaction.is_contended)
             events, position = self._decode(commits, accepted, taken)
@@ -125,14 +125,14 @@ class ExactlyOnce(Generic[EventT]):
     ) -> CheckpointUpdate | None:
         """See `Delivery.deliver_parked`."""
         update = state.update(unpark=[parked.position])
-        async with self._transaction([commit]) as transaction:
+        async with self._transaction(state.lease, [commit]) as transaction:
             await self._project(transaction, self._decoding.envelopes(commit.events), [commit], state)
             await transaction.save_checkpoint(*self._key, update)
         return update
 
     async def go_live(self, state: QueryState) -> None:
         """See `Delivery.go_live`; `swap` runs in the same transaction."""
-        async with self._transaction() as transaction:
+        async with self._transaction(state.lease) as transaction:
             is_live = await transaction.make_live(*self._key, state.fencing_token)
             if is_live and self._functions.swap is not None:
                 await self._call(self._functions.swap, transaction)
@@ -142,23 +142,25 @@ class ExactlyOnce(Generic[EventT]):
         """See `Delivery.reset`; `clear` runs in the same transaction."""
         if self._functions.clear is None:
             raise InvalidArgument("clear", "a projection without it cannot be reset: its rows would be counted twice")
-        async with self._transaction() as transaction:
+        async with self._transaction(state.lease) as transaction:
             await self._call(self._functions.clear, transaction)
             await transaction.save_checkpoint(*self._key, update)
 
     # --- the transaction
 
     @asynccontextmanager
-    async def _transaction(self, commits: Sequence[StoredCommit] = ()) -> AsyncGenerator[AnyTransaction, None]:
+    async def _transaction(
+        self, lease: float, commits: Sequence[StoredCommit] = ()
+    ) -> AsyncGenerator[AnyTransaction, None]:
         """Begin a transaction; wrap exceptions of user code, and of a commit that it spoiled, in `HandlingFailed`."""
         clock = asyncio.get_running_loop().time
         began = clock()
         try:
-            async with self._store.transaction(self._lease) as transaction:
+            async with self._store.transaction(lease) as transaction:
                 began = clock()
                 yield transaction
         except (Exception, asyncio.CancelledError) as error:
-            is_too_slow = isinstance(error, StoreUnavailable) and clock() - began >= self._lease
+            is_too_slow = isinstance(error, StoreUnavailable) and clock() - began >= lease
             if is_being_cancelled() or (isinstance(error, _STORE_FAULTS) and not is_too_slow):
                 raise
             if isinstance(error, HandlingFailed):

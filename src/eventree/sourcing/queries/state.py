@@ -70,10 +70,14 @@ from eventree.sourcing.queries.commits import (
 from eventree.sourcing.queries.context import QueryContext
 from eventree.sourcing.queries.options import FailurePolicy, Options
 from eventree.sourcing.queries.status import QueryStatus
+from eventree.stores.checked import MAX_LEASE
 from eventree.stores.contract import Checkpoint, CheckpointUpdate, LeaseRequest, ParkedCommit, StoredCheckpoint
 
 STORE_BACKOFF: Final = Backoff(initial=0.1, maximum=5.0)
 """How long to wait before trying an unavailable store again."""
+
+MAX_FENCES: Final = 10
+"""How often the lease is doubled at most."""
 
 _FATAL: Final = (TransactionEnded, TooManyParked)
 """Failures that neither another attempt nor skipping the commit would fix."""
@@ -119,6 +123,10 @@ class QueryState(Struct, frozen=True):
         stopped: Why the query gave up; None if it did not.
         superseded: Names the newer version that is live; None if there is none.
         skipped: The number of commits skipped in this process.
+        unrenewed: The longest time lately for which a delivery kept the lease from being renewed, in seconds; 0 if that
+            was short compared to the lease.
+        unrenewed_unsaved: The same, of deliveries since the checkpoint was stored.
+        fences: How often in a row the lease was lost that way, so that nothing of what was handled could be stored.
     """
 
     options: Options
@@ -155,8 +163,16 @@ class QueryState(Struct, frozen=True):
     stopped: BaseException | None = None
     superseded: QuerySuperseded | None = None
     skipped: int = 0
+    unrenewed: float = 0.0
+    unrenewed_unsaved: float = 0.0
+    fences: int = 0
 
     # --- properties
+
+    @property
+    def lease(self) -> float:
+        """How long to lease the checkpoint for, in seconds: as the options say, or longer for a slow handler."""
+        return max(self.options.lease, min(2.0 ** (1 + self.fences) * self.unrenewed, MAX_LEASE))
 
     @property
     def has_lease(self) -> bool:
@@ -219,14 +235,14 @@ class QueryState(Struct, frozen=True):
             return Wait(self.load_at - now)
         if now >= self.save_at or (save and self.is_unsaved):
             return Save(self.update())
-        if now - self.renewed_at >= self.options.lease / 3:
+        if now - self.renewed_at >= self.lease / 3:
             return Renew(self.fencing_token)
         return self._work(now)
 
     def acquire(self, now: float) -> Claim | LoadCheckpoint | None:
         """Return the action that obtains or verifies the lease; None if neither is due."""
         if not self.fencing_token and now >= max(self.claim_at, self.load_at):
-            return Claim(LeaseRequest(self.owner, self.options.lease, self.options.start))
+            return Claim(LeaseRequest(self.owner, self.lease, self.options.start))
         return LoadCheckpoint() if now >= self.load_at else None
 
     def _work(self, now: float) -> Action:
@@ -258,7 +274,7 @@ class QueryState(Struct, frozen=True):
         return GoLive() if self.position == self.checkpoint.position else Save(self.update())
 
     def _wait(self, now: float, until: float) -> Wait:
-        renew_at = self.renewed_at + self.options.lease / 3
+        renew_at = self.renewed_at + self.lease / 3
         return Wait(max(min(until, self.save_at, renew_at) - now, 0.001))
 
     # --- reports: the lease
@@ -343,9 +359,22 @@ class QueryState(Struct, frozen=True):
         return replace(self, renewed_at=now, confirmed_at=now) if is_kept else self.fenced(now)
 
     def fenced(self, now: float) -> Self:
-        """Note that another worker has taken the checkpoint over; claim it again soon."""
-        again = now + RECLAIM_DELAY
-        return replace(self.lost(), failure=None, claim_at=again, load_at=again)
+        """Note that another worker has taken the checkpoint over; claim it again soon.
+
+        If that happened because a delivery was slow, claim it later, as the other worker may be as slow, and for
+        longer. Otherwise the two would take the same events from each other for ever.
+        """
+        again = now + max(RECLAIM_DELAY, self.unrenewed_unsaved)
+        fences = min(self.fences + 1, MAX_FENCES) if self.unrenewed_unsaved else self.fences
+        state = replace(self.lost(), failure=None, claim_at=again, load_at=now + RECLAIM_DELAY)
+        return replace(state, fences=fences, unrenewed_unsaved=0.0)
+
+    def kept_from_renewing(self, seconds: float) -> Self:
+        """Note for how long a delivery kept the lease from being renewed."""
+        if seconds <= self.options.lease / 2:
+            return self
+        unsaved = max(seconds, self.unrenewed_unsaved)
+        return replace(self, unrenewed=max(seconds, self.unrenewed), unrenewed_unsaved=unsaved)
 
     def released(self) -> Self:
         """Forget the lease: it was released, or it is unknown whether this worker still holds it."""
@@ -438,6 +467,9 @@ class QueryState(Struct, frozen=True):
             pending_parked=(),
             pending_skipped=0,
             skipped=self.skipped + update.skipped,
+            unrenewed=self.unrenewed_unsaved,
+            unrenewed_unsaved=0.0,
+            fences=0,
         )
         if position < self.position:
             state = replace(state, commits=(), read_at=0.0)
@@ -568,7 +600,7 @@ class QueryState(Struct, frozen=True):
         """
         return CheckpointUpdate(
             Checkpoint(self.position if position is None else position, self.fencing_token),
-            self.options.lease,
+            self.lease,
             park=[*self.pending_parked, *park],
             unpark=unpark,
             skipped=self.pending_skipped + skipped,
@@ -584,7 +616,7 @@ class QueryState(Struct, frozen=True):
         position = min(self.options.start or 0, self.position)
         return CheckpointUpdate(
             Checkpoint(position, self.fencing_token),
-            self.options.lease,
+            self.lease,
             unpark=[commit.position for commit in parked],
             replay_until=min(max(self.position, self.replay_until), head),
         )

@@ -16,6 +16,7 @@ from eventree.errors import (
     LogRolledBack,
     QueryLeasedElsewhere,
     StoreReadOnly,
+    StoreUnavailable,
 )
 from eventree.errors.stores import TRANSIENT_ERRORS
 from eventree.sourcing.queries.actions import (
@@ -127,7 +128,7 @@ class QueryWorker:
             case HandlingFailed():
                 self.state = before.failed(error, now)
             case CheckpointFenced():
-                logger.warning("%s", error)
+                self._log_fenced(before, error)
                 self.state = before.fenced(now)
             case LogRolledBack():
                 self.state = before.rolled_back(error)
@@ -149,7 +150,7 @@ class QueryWorker:
             case LoadCheckpoint():
                 await self._load_checkpoint()
             case Renew(token):
-                self.state = state.renewed(await store.renew_checkpoint(*self._key, token, state.options.lease), now)
+                self.state = state.renewed(await store.renew_checkpoint(*self._key, token, state.lease), now)
             case Read(after, limit):
                 page = await store.read(after, limit, self._types, live=True)
                 self.state = self.state.page_read(commits_of(page.events), page.position, now, more=page.more)
@@ -216,23 +217,46 @@ class QueryWorker:
 
     @contextmanager
     def _renewing(self) -> Generator[None, None, None]:
-        """Return a context manager that renews the lease while a user's function runs."""
-        loop, token, interval = asyncio.get_running_loop(), self.state.fencing_token, self.state.options.lease / 3
+        """Return a context manager that renews the lease while a user's function runs, and notes when it could not."""
+        loop, state = asyncio.get_running_loop(), self.state
+        interval = state.options.lease / 3
+        began = renewed_at = loop.time()
+        gap = 0.0
 
         async def renew() -> None:
+            nonlocal renewed_at, gap
             while True:
+                sent = loop.time()
                 with suppress(EventStoreError):  # storing the checkpoint will show whether the lease is lost
-                    await self._store.renew_checkpoint(*self._key, token, self.state.options.lease)
+                    if await self._store.renew_checkpoint(*self._key, state.fencing_token, state.lease):
+                        renewed_at, gap = sent, max(gap, sent - renewed_at)
                 await asyncio.sleep(interval)
 
         tasks: list[asyncio.Task[None]] = []
         timer = loop.call_later(interval, lambda: tasks.append(loop.create_task(renew())))
         try:
             yield
+        except StoreUnavailable:  # perhaps the server has ended a transaction that was idle for as long as the lease
+            gap = loop.time() - began
+            raise
         finally:
             timer.cancel()
             for task in tasks:
                 task.cancel()  # without waiting: a renewal that still arrives is harmless, as it moves nothing
+            self.state = self.state.kept_from_renewing(max(gap, loop.time() - renewed_at))
+
+    def _log_fenced(self, state: QueryState, error: CheckpointFenced) -> None:
+        """Log that another worker has taken over, and whether a slow handler is the reason."""
+        if not state.unrenewed_unsaved:
+            logger.warning("%s", error)
+            return
+        logger.warning(
+            "query %s: its handler %s took %.1f s without letting the lease of %.1f s be renewed, so that another "
+            "worker took over; the events are handled again, under a longer lease. Give the query a lease of at least "
+            "%.0f s, or let the handler await",
+            *(state.options.name, self._delivery.function, state.unrenewed_unsaved, state.options.lease),
+            2 * state.unrenewed_unsaved + 1,
+        )
 
     # --- control; each method returns once its effect is stored
 
