@@ -7,6 +7,7 @@ from typing import Protocol
 from eventree.domain.metadata import decode_metadata
 from eventree.instrumentation import DeliveredCommit, QueryDelivery
 from eventree.sourcing.queries.actions import Delivered
+from eventree.sourcing.queries.calls import HandlerCalls
 from eventree.sourcing.queries.commits import StoredCommit
 from eventree.sourcing.queries.context import query_context
 from eventree.sourcing.queries.state import QueryState
@@ -25,8 +26,8 @@ class Delivery(Protocol):
         ...
 
     @property
-    def function(self) -> str:
-        """The name of the user's function, for the log."""
+    def calls(self) -> HandlerCalls:
+        """The calls of the user's functions."""
         ...
 
     async def claim(self, lease: LeaseRequest) -> Checkpoint:
@@ -61,12 +62,6 @@ def is_being_cancelled() -> bool:
     """Return whether this task is being cancelled: a `CancelledError` may also come from what a handler awaits."""
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
-
-
-def function_name(function: object) -> str:
-    """Return the module and the name of a function, or of the class of a callable object."""
-    named = function if hasattr(function, "__qualname__") else type(function)
-    return f"{named.__module__}.{named.__qualname__}"
 
 
 def delivery_of(commits: Sequence[StoredCommit]) -> QueryDelivery:

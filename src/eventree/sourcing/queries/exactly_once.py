@@ -29,9 +29,10 @@ from eventree.instrumentation.guard import GuardedInstrumentation
 from eventree.sourcing.queries import context
 from eventree.sourcing.queries.actions import Delivered
 from eventree.sourcing.queries.batches import BatchSizer
+from eventree.sourcing.queries.calls import HandlerCalls
 from eventree.sourcing.queries.commits import CommitFilter, HandlingFailed, StoredCommit
 from eventree.sourcing.queries.decoding import Decoding
-from eventree.sourcing.queries.delivery import delivery_of, function_name, is_being_cancelled
+from eventree.sourcing.queries.delivery import delivery_of, is_being_cancelled
 from eventree.sourcing.queries.options import Options
 from eventree.sourcing.queries.state import QueryState
 from eventree.stores.contract import (
@@ -86,7 +87,7 @@ class ExactlyOnce(Generic[EventT]):
             decoding: Decodes events.
             instrumentation: Observes the calls of `project`; None for none.
         """
-        self.function = function_name(functions.project)
+        self.calls = HandlerCalls(options, functions.project)
         self._functions = functions
         self._store = store
         self._key = options.key
@@ -171,7 +172,7 @@ class ExactlyOnce(Generic[EventT]):
     async def _call(self, function: ConnectionFunction, transaction: AnyTransaction) -> None:
         context.enter(context.QueryContext(*self._key, 1, is_replay=False))
         with context.in_transaction(self._key[0]):
-            await function(transaction.connection)
+            await self.calls.finish(self.calls.call(function, transaction.connection))
 
     async def _project(
         self,
@@ -183,7 +184,7 @@ class ExactlyOnce(Generic[EventT]):
         if events:
             context.enter(state.context(events[0].position))
             with context.in_transaction(self._key[0]), self._observed(commits):
-                await self._functions.project(transaction.connection, events)
+                await self.calls.finish(self.calls.call(self._functions.project, transaction.connection, events))
 
     def _observed(self, commits: Sequence[StoredCommit]) -> AbstractContextManager[None]:
         return nullcontext() if self._instrumentation is None else self._instrumentation.delivery(delivery_of(commits))

@@ -36,6 +36,7 @@ from eventree.errors import (
     EventreeError,
     InvalidArgument,
     LogRolledBack,
+    QueryHandlerTimeout,
     QuerySuperseded,
     TooManyParked,
     TransactionEnded,
@@ -126,6 +127,8 @@ class QueryState(Struct, frozen=True):
         unrenewed: The longest time lately for which a delivery kept the lease from being renewed, in seconds; 0 if that
             was short compared to the lease.
         unrenewed_unsaved: The same, of deliveries since the checkpoint was stored.
+        overdue: Reports that the last delivery took longer than the `handler_timeout`, where it could not be cancelled;
+            None if it did not.
         fences: How often in a row the lease was lost that way, so that nothing of what was handled could be stored.
     """
 
@@ -166,6 +169,7 @@ class QueryState(Struct, frozen=True):
     unrenewed: float = 0.0
     unrenewed_unsaved: float = 0.0
     fences: int = 0
+    overdue: QueryHandlerTimeout | None = None
 
     # --- properties
 
@@ -193,7 +197,7 @@ class QueryState(Struct, frozen=True):
     def last_error(self) -> BaseException | None:
         """The last failure of the store or the handler; None after a success."""
         failing = self.failure.error if self.failure is not None else None
-        errors = (self.stopped, self.superseded, self.store_error, failing)
+        errors = (self.stopped, self.superseded, self.store_error, failing, self.overdue)
         return next((error for error in errors if error is not None), None)
 
     @property
@@ -443,6 +447,10 @@ class QueryState(Struct, frozen=True):
         if self.failure is None or (self.failure.commit is not None and position < self.failure.commit.position):
             return state
         return replace(state, failure=None)
+
+    def overran(self, overdue: QueryHandlerTimeout | None) -> Self:
+        """Note whether the delivery took longer than the `handler_timeout` without failing."""
+        return self if overdue is self.overdue else replace(self, overdue=overdue)
 
     def _moved_to(self, position: int, handled_since: float | None) -> Self:
         """Move on without storing the checkpoint; if commits were handled, that falls due soon."""

@@ -155,9 +155,10 @@ class QueryWorker:
                 page = await store.read(after, limit, self._types, live=True)
                 self.state = self.state.page_read(commits_of(page.events), page.position, now, more=page.more)
             case Deliver():
+                self._delivery.calls.overdue = None
                 with self._renewing():
                     outcome = await self._delivery.deliver(state)
-                self.state = self.state.delivered(outcome, self._now())
+                self.state = self.state.delivered(outcome, self._now()).overran(self._delivery.calls.overdue)
                 if outcome.failure is not None:
                     raise outcome.failure
             case Save(update):
@@ -254,7 +255,7 @@ class QueryWorker:
             "query %s: its handler %s took %.1f s without letting the lease of %.1f s be renewed, so that another "
             "worker took over; the events are handled again, under a longer lease. Give the query a lease of at least "
             "%.0f s, or let the handler await",
-            *(state.options.name, self._delivery.function, state.unrenewed_unsaved, state.options.lease),
+            *(state.options.name, self._delivery.calls.function, state.unrenewed_unsaved, state.options.lease),
             2 * state.unrenewed_unsaved + 1,
         )
 
