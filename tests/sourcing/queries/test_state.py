@@ -354,6 +354,24 @@ def test_a_store_that_is_away_is_waited_for_and_counts_no_attempt() -> None:
     assert (works.status, works.last_error, works.store_failures) == (QueryStatus.RUNNING, None, 0)
 
 
+def test_a_store_that_fails_during_each_delivery_is_waited_for_longer_and_longer_and_the_status_says_so() -> None:
+    state, delays = reading(3), []
+    for fence in range(2, 9):
+        now = 100.0 * fence
+        state = state.store_failed(AWAY, now, in_delivery=True)
+        assert (state.status, state.last_error, state.failure) == (QueryStatus.RETRYING, AWAY, None)
+        action = state.next(now)
+        assert isinstance(action, Wait)
+        delays.append(action.seconds or 0.0)
+        later = now + 50.0
+        state = with_pages(state.claimed(Checkpoint(0, fence), later), fence, later)
+        assert (state.next(later), state.status, state.last_error) == (Deliver(), QueryStatus.RETRYING, AWAY)
+    assert delays[0] < 0.3
+    assert delays[-1] > 2.0
+    works = state.delivered(Delivered(1, 900.0), 900.0)
+    assert (works.status, works.last_error, works.store_failures) == (QueryStatus.RUNNING, None, 0)
+
+
 def test_a_store_that_works_again_leaves_the_failure_of_the_handler() -> None:
     state = reading(3).failed(failing(), 0.0).store_failed(AWAY, 0.0)
     assert state.last_error is AWAY

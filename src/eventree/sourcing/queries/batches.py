@@ -78,7 +78,7 @@ class BatchSizer:
     def record(self, events: int, seconds: float) -> None:
         """Learn from a transaction: an unexpectedly slow one counts at once, others by and by."""
         events, is_first = max(events, 1), self._events == 0
-        is_slow = not is_first and seconds > _SURPRISE * self._expected(events)
+        is_slow = not is_first and seconds > max(_SURPRISE * self._expected(events), MAX_CONTENDED_SECONDS)
         self._average(events, seconds, 1.0 if is_first or is_slow else _NEWEST)
         self._per_event = min(self._fitted(), seconds / events)
         self._fixed = min(max(0.0, self._seconds - self._per_event * self._events), seconds)

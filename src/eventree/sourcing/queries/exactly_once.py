@@ -23,7 +23,7 @@ from operator import attrgetter
 from typing import Any, Final, Generic, TypeAlias, TypeVar
 
 from eventree.domain.events import EventEnvelope
-from eventree.errors import CheckpointFenced, CheckpointHeld, InvalidArgument, StoreReadOnly, StoreUnavailable
+from eventree.errors import CheckpointFenced, CheckpointHeld, InvalidArgument, StoreReadOnly
 from eventree.errors.stores import TRANSIENT_ERRORS
 from eventree.instrumentation.guard import GuardedInstrumentation
 from eventree.sourcing.queries import context
@@ -52,7 +52,7 @@ ConnectionFunction: TypeAlias = Callable[[Any], Awaitable[None]]
 AnyTransaction: TypeAlias = StoreTransaction[Any]
 
 _STORE_FAULTS: Final = (*TRANSIENT_ERRORS, CheckpointFenced, CheckpointHeld, StoreReadOnly)
-"""Errors of the store for which the projection is not to blame, unless its transaction took longer than the lease."""
+"""Errors of the store for which no event is to blame: they are waited out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,15 +154,11 @@ class ExactlyOnce(Generic[EventT]):
         self, lease: float, commits: Sequence[StoredCommit] = ()
     ) -> AsyncGenerator[AnyTransaction, None]:
         """Begin a transaction; wrap exceptions of user code, and of a commit that it spoiled, in `HandlingFailed`."""
-        clock = asyncio.get_running_loop().time
-        began = clock()
         try:
             async with self._store.transaction(lease) as transaction:
-                began = clock()
                 yield transaction
         except (Exception, asyncio.CancelledError) as error:
-            is_too_slow = isinstance(error, StoreUnavailable) and clock() - began >= lease
-            if is_being_cancelled() or (isinstance(error, _STORE_FAULTS) and not is_too_slow):
+            if is_being_cancelled() or isinstance(error, _STORE_FAULTS):
                 raise
             if isinstance(error, HandlingFailed):
                 error.is_uncertain = True

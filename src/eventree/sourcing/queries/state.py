@@ -119,6 +119,7 @@ class QueryState(Struct, frozen=True):
         isolate_until: Up to this position, commits are delivered one by one, because one of them made a batch fail.
         store_error: The last failure of the store; None after a success.
         store_failures: How often in a row the store has failed.
+        is_stalled: Whether the store has failed during deliveries, and none has succeeded since.
         store_retry_at: When to try the store again.
         is_paused: Whether an operator has paused the query.
         stopped: Why the query gave up; None if it did not.
@@ -162,6 +163,7 @@ class QueryState(Struct, frozen=True):
     store_error: EventreeError | None = None
     store_failures: int = 0
     store_retry_at: float = 0.0
+    is_stalled: bool = False
     is_paused: bool = False
     stopped: BaseException | None = None
     superseded: QuerySuperseded | None = None
@@ -347,7 +349,7 @@ class QueryState(Struct, frozen=True):
             is_loaded=True,
         )
         if not self.has_lease or self.is_paused:
-            state = state._store_recovered()
+            state = state._store_recovered(delivers=True)
         if not self.has_lease:
             again = now + self.options.poll_interval
             if self.claim_at > now:  # the lease may be free by then
@@ -412,7 +414,7 @@ class QueryState(Struct, frozen=True):
             commits = [commit for commit in commits if partition.takes(*commit.key)]
         is_end = end <= self.position
         state = replace(
-            self._store_recovered(),
+            self._store_recovered(delivers=not commits),
             commits=commits,
             read_until=end,
             head=min(self.head, self.position) if is_end else self.head,
@@ -443,7 +445,11 @@ class QueryState(Struct, frozen=True):
             if outcome.parked or outcome.skipped:
                 state = replace(state, pending_parked=outcome.parked, pending_skipped=outcome.skipped, save_at=now)
         left = [commit for commit in self.commits if commit.position > position]
-        state = replace(state._store_recovered(), commits=left, load_at=self.load_at if self.is_live else 0.0)
+        state = replace(
+            state._store_recovered(delivers=position > self.position),
+            commits=left,
+            load_at=self.load_at if self.is_live else 0.0,
+        )
         if self.failure is None or (self.failure.commit is not None and position < self.failure.commit.position):
             return state
         return replace(state, failure=None)
@@ -500,7 +506,7 @@ class QueryState(Struct, frozen=True):
     def failed(self, failure: HandlingFailed, now: float) -> Self:
         """Note that a user's function raised: isolate the failing commit, retry it, and finally apply the policy."""
         is_setup, error, commits = not self.has_lease, failure.error, failure.commits
-        state = self.released() if failure.is_uncertain else self
+        state = (self.released() if failure.is_uncertain else self)._store_recovered(delivers=True)
         is_fatal = isinstance(error, _FATAL)
         if len(commits) > 1 and not is_fatal:
             return replace(state, isolate_until=commits[-1].last_position)
@@ -536,18 +542,29 @@ class QueryState(Struct, frozen=True):
     def _reject(self, commit: StoredCommit, rejection: Rejection) -> Self:
         return replace(self, failure=None, rejected={**self.rejected, commit.position: rejection})
 
-    def store_failed(self, error: EventreeError, now: float) -> Self:
-        """Wait for the store, then claim the checkpoint again, as the failed action may have been committed."""
+    def store_failed(self, error: EventreeError, now: float, *, in_delivery: bool = False) -> Self:
+        """Wait for the store, then claim the checkpoint again, as the failed action may have been committed.
+
+        Args:
+            error: The error of the store.
+            now: The time.
+            in_delivery: Whether it failed during a delivery, so that reading alone does not show that it works again;
+                default False.
+        """
         failures = self.store_failures + 1
         return replace(
             self.lost(),
             store_failures=failures,
             store_retry_at=now + STORE_BACKOFF.delay(failures),
             store_error=error,
+            is_stalled=self.is_stalled or in_delivery,
         )
 
-    def _store_recovered(self) -> Self:
-        return replace(self, store_failures=0, store_retry_at=0.0, store_error=None) if self.store_failures else self
+    def _store_recovered(self, *, delivers: bool) -> Self:
+        """Forget the failures of the store, but those during deliveries only once it delivers, or need not."""
+        if not self.store_failures or (self.is_stalled and not delivers):
+            return self
+        return replace(self, store_failures=0, store_retry_at=0.0, store_error=None, is_stalled=False)
 
     # --- control
 

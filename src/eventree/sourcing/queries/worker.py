@@ -39,6 +39,9 @@ from eventree.stores.contract import CheckpointUpdate, EventStore, ParkedCommit
 
 logger = logging.getLogger("eventree")
 
+_LOG_EVERY = 20
+"""Every which failure of the store in a row is logged, from the first."""
+
 
 @dataclass(slots=True)
 class PublishedState:
@@ -119,12 +122,14 @@ class QueryWorker:
             try:
                 await self._carry_out(action)
             except (HandlingFailed, CheckpointFenced, LogRolledBack, StoreReadOnly, *TRANSIENT_ERRORS) as error:
-                self._report(error)
+                self._report(error, action)
 
-    def _report(self, error: HandlingFailed | EventreeError) -> None:
-        """Report an error to the state, and log the consequences."""
-        before, now = self.state, self._now()
+    def _report(self, error: HandlingFailed | EventreeError, action: Action) -> None:
+        """Report an error of an action to the state, and log the consequences."""
+        before, now, in_delivery = self.state, self._now(), isinstance(action, Deliver)
         match error:
+            case HandlingFailed(error=EventreeError() as cause) if error.is_transient:
+                self.state = before.store_failed(cause, now, in_delivery=in_delivery)
             case HandlingFailed():
                 self.state = before.failed(error, now)
             case CheckpointFenced():
@@ -135,7 +140,7 @@ class QueryWorker:
             case StoreReadOnly():
                 self.state = before.gave_up(error)
             case _:
-                self.state = before.store_failed(error, now)
+                self.state = before.store_failed(error, now, in_delivery=in_delivery)
         _log_change(before, self.state, error)
 
     async def _carry_out(self, action: Action) -> None:  # noqa: C901 - a case for each action
@@ -379,6 +384,8 @@ class QueryWorker:
         except HandlingFailed as failure:
             if failure.is_uncertain:
                 self.state = self.state.released()
+            if failure.is_transient:
+                raise failure.error from None
             await self.acquire()
             if not await self._is_parked(parked.position):  # the transaction was committed after all
                 return True
@@ -416,8 +423,8 @@ def _log_change(before: QueryState, after: QueryState, error: BaseException) -> 
     raised = error.error if isinstance(error, HandlingFailed) else error
     if after.stopped is not None and before.stopped is None:
         logger.error("query %s stopped after position %d", name, after.position, exc_info=after.stopped)
-    elif after.store_failures == 1 and not before.store_failures:
-        logger.warning("query %s waits for its store: %s", name, error)
+    elif after.store_failures > before.store_failures and after.store_failures % _LOG_EVERY == 1:
+        logger.warning("query %s waits for its store: %s", name, raised)
     elif len(after.rejected) > len(before.rejected):
         position = max(after.rejected.keys() - before.rejected.keys())
         policy = after.options.on_failure.value
