@@ -171,7 +171,7 @@ class CommandIdReused(EventStoreError):
 
 
 class CheckpointFenced(EventStoreError):
-    """Another worker has taken over this query; this one must not move its checkpoint any more.
+    """Another worker has taken over this query, or a newer version of it; this one must not move its checkpoint.
 
     Attributes:
         name: The query.

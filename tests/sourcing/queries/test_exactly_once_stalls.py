@@ -31,20 +31,22 @@ def skipping(function: Callable[..., Any] = project, **functions: Any) -> Projec
 
 @pytest.mark.parametrize("locked", ["totals", "eventree.checkpoints", "eventree.parked"])
 async def test_a_lock_held_by_somebody_else_leaves_no_event_out(postgres_dsn: str, locked: str) -> None:
-    async with PostgresStore(postgres_dsn, timeout=SHORT) as store:
-        async with EventSourcing(ledger, store, queries=[skipping(setup=setup)]) as system:
-            await system.execute("a", add(1), wait_for=["q"])
-            handle = system.query("q")
-            other = await asyncpg.connect(postgres_dsn)
-            async with other.transaction():
-                await other.execute(f"LOCK TABLE {locked} IN ACCESS EXCLUSIVE MODE")
-                await system.execute("a", add(2))
-                if locked != "eventree.parked":
-                    await until(lambda: handle.parts[0].state.store_failures >= 3)
-                    assert (handle.status, type(handle.last_error)) == (QueryStatus.RETRYING, StoreBusy)
-            await other.close()
-            await handle.caught_up(timeout=30)
-            stats = await handle.stats()
+    async with (
+        PostgresStore(postgres_dsn, timeout=SHORT) as store,
+        EventSourcing(ledger, store, queries=[skipping(setup=setup)]) as system,
+    ):
+        await system.execute("a", add(1), wait_for=["q"])
+        handle = system.query("q")
+        other = await asyncpg.connect(postgres_dsn)
+        async with other.transaction():
+            await other.execute(f"LOCK TABLE {locked} IN ACCESS EXCLUSIVE MODE")
+            await system.execute("a", add(2))
+            if locked != "eventree.parked":
+                await until(lambda: handle.parts[0].state.store_failures >= 3)
+                assert (handle.status, type(handle.last_error)) == (QueryStatus.RETRYING, StoreBusy)
+        await other.close()
+        await handle.caught_up(timeout=30)
+        stats = await handle.stats()
     assert (stats.skipped, stats.failures, stats.last_error) == (0, 0, None)
     assert await totals(postgres_dsn) == {"a": (3, 2)}
 
@@ -73,12 +75,14 @@ def asleep(seconds: float) -> Callable[[Any, Any], Any]:
 async def test_a_projection_that_always_takes_too_long_waits_visibly(
     postgres_dsn: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with PostgresStore(postgres_dsn, timeout=SHORT) as store:
-        async with EventSourcing(ledger, store, queries=[skipping(asleep(60))]) as system:
-            await system.execute("a", add(1))
-            handle = system.query("q")
-            await until(lambda: handle.parts[0].state.store_failures >= 3)
-            stats = await handle.stats()
+    async with (
+        PostgresStore(postgres_dsn, timeout=SHORT) as store,
+        EventSourcing(ledger, store, queries=[skipping(asleep(60))]) as system,
+    ):
+        await system.execute("a", add(1))
+        handle = system.query("q")
+        await until(lambda: handle.parts[0].state.store_failures >= 3)
+        stats = await handle.stats()
     assert (stats.status, stats.skipped, stats.position) == (QueryStatus.RETRYING, 0, 0)
     assert "statement timeout" in str(stats.last_error)
     assert "query q waits for its store" in caplog.text
@@ -107,11 +111,13 @@ async def test_transient_errors_of_postgres_are_waited_out(postgres_dsn: str, sq
                 raise RuntimeError("our own")  # noqa: B904 - as people do
             raise
 
-    async with PostgresStore(postgres_dsn) as store:
-        async with EventSourcing(ledger, store, queries=[skipping(fails, setup=setup)]) as system:
-            await system.execute("a", add(1))
-            await system.query("q").caught_up(timeout=20)
-            assert (await system.query("q").stats()).skipped == 0
+    async with (
+        PostgresStore(postgres_dsn) as store,
+        EventSourcing(ledger, store, queries=[skipping(fails, setup=setup)]) as system,
+    ):
+        await system.execute("a", add(1))
+        await system.query("q").caught_up(timeout=20)
+        assert (await system.query("q").stats()).skipped == 0
     assert await totals(postgres_dsn) == {"a": (1, 1)}
 
 
@@ -145,11 +151,13 @@ async def test_a_busy_sqlite_is_waited_out(tmp_path: Any, *, wrapped: bool) -> N
                 raise RuntimeError("our own") from error
             raise
 
-    async with open_store(place) as store:
-        async with EventSourcing(ledger, store, queries=[skipping(fails, setup=setup)]) as system:
-            await system.execute("a", add(1))
-            await system.query("q").caught_up(timeout=20)
-            assert (await system.query("q").stats()).skipped == 0
+    async with (
+        open_store(place) as store,
+        EventSourcing(ledger, store, queries=[skipping(fails, setup=setup)]) as system,
+    ):
+        await system.execute("a", add(1))
+        await system.query("q").caught_up(timeout=20)
+        assert (await system.query("q").stats()).skipped == 0
     assert await totals(place) == {"a": (1, 1)}
 
 

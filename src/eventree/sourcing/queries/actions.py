@@ -24,6 +24,10 @@ RECLAIM_DELAY: Final = 0.05
 """Seconds before a worker claims a checkpoint again that it lost or did not get."""
 
 
+HAND_OVER_AGAIN: Final = 10
+"""Leases after which a version offers its place again to a newer one that has not taken it."""
+
+
 class Claim(Struct, frozen=True):
     """Claim the checkpoint."""
 

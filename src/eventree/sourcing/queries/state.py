@@ -42,6 +42,7 @@ from eventree.errors import (
     TransactionEnded,
 )
 from eventree.sourcing.queries.actions import (
+    HAND_OVER_AGAIN,
     PAGE_SIZE,
     RECLAIM_DELAY,
     SAVE_AFTER,
@@ -101,8 +102,11 @@ class QueryState(Struct, frozen=True):
         stored: The checkpoint as last loaded from the store; None if it never was.
         is_live: Whether this version was the live one when the checkpoint was loaded.
         replay_until: The last position of events that were handled before, by another version or before a reset.
+        hands_over: Whether this version lets go of its lease so that a newer one can go live.
+        hand_over_at: The earliest time to do so.
         blocked: Aggregates that have parked commits.
         load_at: When to load the checkpoint again.
+        look_at: When to look whether a newer version waits for this one; with the lease only.
         position: Everything up to here was handled, parked or skipped; the stored checkpoint may be behind.
         settled_position: Everything up to here will not be delivered again. Handles show it, and callers wait for it.
         is_loaded: Whether the settled position was read from the store.
@@ -144,8 +148,11 @@ class QueryState(Struct, frozen=True):
     stored: StoredCheckpoint | None = None
     is_live: bool = False
     replay_until: int = 0
+    hands_over: bool = False
+    hand_over_at: float = 0.0
     blocked: frozenset[Key] = frozenset()
     load_at: float = 0.0
+    look_at: float = inf
     position: int = 0
     settled_position: int = 0
     is_loaded: bool = False
@@ -228,22 +235,23 @@ class QueryState(Struct, frozen=True):
             now: The time.
             save: Whether a caller is waiting for the checkpoint to be stored; default False.
         """
+        if self.has_lease and (self.is_over or self.hands_over):
+            return Release()
         if self.is_over:
-            return Release() if self.has_lease else Wait(None)
-        if now < self.store_retry_at:
-            return Wait(self.store_retry_at - now)
-        if self.failure is not None and self.failure.is_setup and now < self.failure.retry_at:
-            return Wait(self.failure.retry_at - now)
+            return Wait(None)
+        setup_at = self.failure.retry_at if self.failure is not None and self.failure.is_setup else 0.0
+        if now < (again := max(self.store_retry_at, setup_at)):
+            return Wait(again - now)
         action = self.acquire(now)
         if action is not None:
             return action
         if not self.fencing_token:
-            return Wait(self.load_at - now)
+            return Wait(max(self.load_at - now, 0.001))
         if now >= self.save_at or (save and self.is_unsaved):
             return Save(self.update())
         if now - self.renewed_at >= self.lease / 3:
             return Renew(self.fencing_token)
-        return self._work(now)
+        return LoadCheckpoint() if now >= self.look_at else self._work(now)
 
     def acquire(self, now: float) -> Claim | LoadCheckpoint | None:
         """Return the action that obtains or verifies the lease; None if neither is due."""
@@ -281,7 +289,7 @@ class QueryState(Struct, frozen=True):
 
     def _wait(self, now: float, until: float) -> Wait:
         renew_at = self.renewed_at + self.lease / 3
-        return Wait(max(min(until, self.save_at, renew_at) - now, 0.001))
+        return Wait(max(min(until, self.save_at, self.look_at, renew_at) - now, 0.001))
 
     # --- reports: the lease
 
@@ -299,6 +307,7 @@ class QueryState(Struct, frozen=True):
         state = replace(
             self,
             failure=None if was_setup else self.failure,
+            hands_over=False,
             fencing_token=checkpoint.fencing_token,
             renewed_at=now,
             confirmed_at=now,
@@ -352,13 +361,21 @@ class QueryState(Struct, frozen=True):
             state = state._store_recovered(delivers=True)
         if not self.has_lease:
             again = now + self.options.poll_interval
-            if self.claim_at > now:  # the lease may be free by then
-                again = min(again, self.claim_at)
-            return replace(state, settled_position=stored.checkpoint.position, load_at=again)
-        state = replace(state, confirmed_at=now, load_at=inf)
+            claim_at = self.claim_at if stored.live_version <= self.options.version else now
+            if claim_at > now:  # the lease may be free by then
+                again = min(again, claim_at)
+            return replace(state, settled_position=stored.checkpoint.position, load_at=again, claim_at=claim_at)
+        state = replace(state, confirmed_at=now, load_at=inf, look_at=now + self.options.lease / 2)
         if stored.live_version <= self.options.version:
-            return state
+            return state._handing_over(now) if is_live and stored.next_version else state
         return replace(state, superseded=QuerySuperseded(*self.options.key, stored.live_version))
+
+    def _handing_over(self, now: float) -> Self:
+        """Let a newer version go live, and claim the checkpoint again if it does not do so within a lease."""
+        if now < self.hand_over_at:
+            return self
+        lease = self.options.lease
+        return replace(self, hands_over=True, claim_at=now + lease, hand_over_at=now + HAND_OVER_AGAIN * lease)
 
     def renewed(self, is_kept: bool, now: float) -> Self:  # noqa: FBT001 - it is the answer of the store
         """Note whether the lease was renewed; `now` is when the action was sent."""
@@ -384,7 +401,7 @@ class QueryState(Struct, frozen=True):
 
     def released(self) -> Self:
         """Forget the lease: it was released, or it is unknown whether this worker still holds it."""
-        return replace(self, fencing_token=0, load_at=0.0, save_at=inf)
+        return replace(self, fencing_token=0, load_at=0.0, look_at=inf, save_at=inf)
 
     def lost(self) -> Self:
         """Forget the lease and the commits read: another worker may be handling them."""

@@ -93,6 +93,7 @@ class QueryWorker:
         self._published = published
         self._key = self.state.options.key
         self._now = asyncio.get_running_loop().time
+        self._fenced: tuple[QueryState, CheckpointFenced] | None = None
         self.publish()
 
     def publish(self) -> None:
@@ -133,7 +134,7 @@ class QueryWorker:
             case HandlingFailed():
                 self.state = before.failed(error, now)
             case CheckpointFenced():
-                self._log_fenced(before, error)
+                self._fenced = (before, error)
                 self.state = before.fenced(now)
             case LogRolledBack():
                 self.state = before.rolled_back(error)
@@ -187,6 +188,10 @@ class QueryWorker:
             parked = await self._store.load_parked(*self._key, limit=stored.parked)
         was_superseded = self.state.superseded
         self.state = self.state.checkpoint_loaded(stored, parked, now)
+        if self._fenced is not None:  # only now it is known whether that was another worker or a newer version
+            if stored is None or stored.live_version <= self.state.options.version:
+                self._log_fenced(*self._fenced)
+            self._fenced = None
         if self.state.superseded is not was_superseded:
             logger.info("%s", self.state.superseded)
 
