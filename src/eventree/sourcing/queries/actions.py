@@ -107,6 +107,7 @@ class Failure(Struct, frozen=True):
         retry_at: When to try again, in seconds on the worker's clock.
         commit: The commit it fails on; None for a `setup`, `swap` or `clear`.
         is_setup: Whether it failed while the checkpoint was claimed.
+        is_outdated: Whether it failed because this code is older than the event; default False.
     """
 
     error: BaseException
@@ -114,3 +115,4 @@ class Failure(Struct, frozen=True):
     retry_at: float
     commit: StoredCommit | None
     is_setup: bool
+    is_outdated: bool = False

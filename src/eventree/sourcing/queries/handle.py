@@ -32,6 +32,7 @@ from eventree.stores.contract import EventStore, ParkedCommit
 _FINAL = {QueryStatus.STOPPED, QueryStatus.SUPERSEDED}
 _MOST_URGENT_FIRST = [
     QueryStatus.STOPPED,
+    QueryStatus.OUTDATED,
     QueryStatus.RETRYING,
     QueryStatus.PAUSED,
     QueryStatus.BUILDING,

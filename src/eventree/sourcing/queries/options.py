@@ -70,8 +70,8 @@ class QueryOptions(TypedDict, total=False):
             limit. An async function is then cancelled, which counts as a failure. A plain function cannot be cancelled
             while it holds the event loop; once it has returned, `last_error` and the log tell.
         ignore_unknown: Whether to skip events of followed aggregate types that this code has no class for, for example
-            because a newer version of the code stored them; default False: they are a failure. Skipped events are
-            never delivered later.
+            because a newer version of the code stored them; default False: the query lets go of its lease, so that a
+            process with newer code takes over, whatever `on_failure` says. Skipped events are never delivered later.
         start: Where to start if there is no checkpoint: at the "beginning" of the log, the default, at its "end", or
             after a position. Later starts continue from the checkpoint.
     """

@@ -34,12 +34,14 @@ from msgspec.structs import replace
 from eventree.backoff import Backoff
 from eventree.errors import (
     EventreeError,
+    EventTooNew,
     InvalidArgument,
     LogRolledBack,
     QueryHandlerTimeout,
     QuerySuperseded,
     TooManyParked,
     TransactionEnded,
+    UnknownEventType,
 )
 from eventree.sourcing.queries.actions import (
     HAND_OVER_AGAIN,
@@ -83,6 +85,12 @@ MAX_FENCES: Final = 10
 
 _FATAL: Final = (TransactionEnded, TooManyParked)
 """Failures that neither another attempt nor skipping the commit would fix."""
+
+_NEWER: Final = (UnknownEventType, EventTooNew)
+"""Failures that show that this code is older than an event: newer code can handle it, so no event is to blame."""
+
+MAX_OUTDATED: Final = 60.0
+"""Seconds after which a worker at most looks whether it can handle an event that is newer than its code after all."""
 
 _NONE_REJECTED: Final[Mapping[int, Rejection]] = {}
 
@@ -218,6 +226,8 @@ class QueryState(Struct, frozen=True):
             return QueryStatus.STOPPED
         if self.is_paused:
             return QueryStatus.PAUSED
+        if self.failure is not None and self.failure.is_outdated:
+            return QueryStatus.OUTDATED
         if self.failure is not None or self.store_failures:
             return QueryStatus.RETRYING
         if not self.is_loaded:
@@ -235,7 +245,7 @@ class QueryState(Struct, frozen=True):
             now: The time.
             save: Whether a caller is waiting for the checkpoint to be stored; default False.
         """
-        if self.has_lease and (self.is_over or self.hands_over):
+        if self.has_lease and (self.is_over or self.hands_over or self._waits_for_newer_code(now)):
             return Release()
         if self.is_over:
             return Wait(None)
@@ -252,6 +262,10 @@ class QueryState(Struct, frozen=True):
         if now - self.renewed_at >= self.lease / 3:
             return Renew(self.fencing_token)
         return LoadCheckpoint() if now >= self.look_at else self._work(now)
+
+    def _waits_for_newer_code(self, now: float) -> bool:
+        failure = self.failure
+        return failure is not None and failure.is_outdated and now < failure.retry_at and not self.is_paused
 
     def acquire(self, now: float) -> Claim | LoadCheckpoint | None:
         """Return the action that obtains or verifies the lease; None if neither is due."""
@@ -334,7 +348,8 @@ class QueryState(Struct, frozen=True):
             now: When the claim was sent.
         """
         delay = max(min(seconds, self.options.lease / 3), RECLAIM_DELAY)
-        return replace(self, claim_at=now + delay, load_at=0.0)
+        failure = None if self.failure is not None and self.failure.is_outdated else self.failure
+        return replace(self, claim_at=now + delay, load_at=0.0, failure=failure)
 
     def checkpoint_loaded(self, stored: StoredCheckpoint | None, parked: Sequence[ParkedCommit], now: float) -> Self:
         """Note the loaded checkpoint: the live version and its position, the parked commits, and the lease's token.
@@ -529,11 +544,20 @@ class QueryState(Struct, frozen=True):
             return replace(state, isolate_until=commits[-1].last_position)
         commit = commits[0] if commits else None
         attempts = self._attempts_of(commit) + 1
+        if isinstance(error, _NEWER) and commit is not None:
+            return self._store_recovered(delivers=True)._outdated(error, attempts, commit, now)
         again = now + self.options.backoff.delay(attempts)
         state = replace(state, failure=Failure(error, attempts, again, commit, is_setup))
         if is_fatal:
             return replace(state, stopped=error)
         return state if attempts < self.options.max_attempts else state._apply_policy(commit, error)
+
+    def _outdated(self, error: BaseException, attempts: int, commit: StoredCommit, now: float) -> Self:
+        """Let go of the lease for a worker with newer code; claim the checkpoint again later and later."""
+        lease = self.options.lease
+        again = now + min(lease * 2.0 ** min(attempts - 1, 60), max(lease, MAX_OUTDATED))
+        failure = Failure(error, attempts, again, commit, is_setup=False, is_outdated=True)
+        return replace(self, claim_at=again, failure=failure)
 
     def _attempts_of(self, commit: StoredCommit | None) -> int:
         if self.failure is None:
@@ -599,8 +623,9 @@ class QueryState(Struct, frozen=True):
         )
 
     def stale(self) -> Self:
-        """Load the checkpoint before anything else."""
-        return replace(self, load_at=0.0)
+        """Load the checkpoint before anything else, and claim it even if this code is older than an event."""
+        is_outdated = self.failure is not None and self.failure.is_outdated
+        return replace(self, load_at=0.0, claim_at=0.0 if is_outdated else self.claim_at)
 
     def paused(self, *, is_paused: bool = True) -> Self:
         """Deliver nothing until the query is resumed."""
@@ -608,7 +633,7 @@ class QueryState(Struct, frozen=True):
 
     def resumed(self) -> Self:
         """Continue after a pause or a failure; claim the checkpoint again, as it may have moved meanwhile."""
-        return replace(self.lost(), failure=None, stopped=None, is_paused=False)
+        return replace(self.stale().lost(), failure=None, stopped=None, is_paused=False)
 
     def with_skipped(self, position: int) -> Self:
         """Skip the failing commit.

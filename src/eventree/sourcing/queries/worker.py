@@ -434,6 +434,12 @@ def _log_change(before: QueryState, after: QueryState, error: BaseException) -> 
         position = max(after.rejected.keys() - before.rejected.keys())
         policy = after.options.on_failure.value
         logger.error("query %s: commit at position %d failed, policy: %s", name, position, policy, exc_info=raised)
+    elif failure is not None and failure.is_outdated and failure.commit is not None:
+        logger.warning(
+            "query %s waits for newer code, and lets go of its lease so that a process that has it takes over: %s. "
+            "Where there is none, deploy it, or leave the commit out with skip(%d)",
+            *(name, raised, failure.commit.position),
+        )
     elif failure is not None and failure is not before.failure:
         where = "before the first event" if failure.commit is None else f"at position {failure.commit.position}"
         logger.warning(
