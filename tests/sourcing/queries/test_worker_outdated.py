@@ -6,12 +6,12 @@ from uuid import uuid4
 
 import pytest
 
-from eventree import AggregateType, EventSourcing, EventStore, MemoryStore, Ok, Projection, QueryStopped
+from eventree import AggregateType, EventSourcing, EventStore, MemoryStore, Projection, QueryStopped
 from eventree.errors import EventTooNew, UnknownEventType
 from eventree.sourcing import QueryStatus
 from eventree.sourcing.queries.subscriptions import Subscription
 from eventree.stores.contract import AppendRequest, NewEvent
-from sourcing.ledger import Added, Ledger, add, ledger
+from sourcing.ledger import Added, Command, Ledger, add, handle, ledger
 from sourcing.reading import Events, Seen, patient
 from sourcing.teller import open_store
 from sourcing.waiting import becomes, until
@@ -28,7 +28,9 @@ def apply(state: Ledger, event: Added | BonusGiven) -> Ledger:
     return Ledger([*state.entries, event.amount])
 
 
-newer = AggregateType("ledger", handle=lambda _, __: Ok([]), apply=apply, empty_state=Ledger)
+newer: AggregateType[Ledger, Command, Added | BonusGiven, str] = AggregateType(
+    "ledger", handle=handle, apply=apply, empty_state=Ledger
+)
 
 NEW = [("BonusGiven", 1, UnknownEventType), ("Added", 2, EventTooNew)]
 
@@ -45,7 +47,8 @@ async def test_newer_code_takes_over_whatever_the_policy(store: EventStore, poli
     options: Any = {"on_failure": policy, "lease": LEASE, "max_attempts": 1}
     async with EventSourcing(ledger, store, queries=[patient(old, **options)]) as before:
         await before.execute("a", add(1), wait_for=["q"])
-        async with EventSourcing(newer, store, queries=[patient(new, follows=[newer], **options)]) as after:
+        newer_query: Any = patient(new, **options)
+        async with EventSourcing(newer, store, queries=[newer_query]) as after:
             await becomes(after.query("q"), QueryStatus.WAITING)
             await write_new(store)
             await after.query("q").caught_up(2, timeout=20)

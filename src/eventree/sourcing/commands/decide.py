@@ -97,7 +97,10 @@ class AggregateBatch(Struct, Generic[StateT, CommandT, EventT, ErrorT], eq=False
 
     def to_append(self) -> AppendRequest:
         """Return the append request; one without events and commands only checks that the state was current."""
-        return AppendRequest(self.aggregate_type, self.aggregate_id, self.base.sequence, self.events, self.commands)
+        base = self.base
+        return AppendRequest(
+            self.aggregate_type, self.aggregate_id, base.sequence, self.events, self.commands, base.stamp
+        )
 
     def accept(
         self,
@@ -114,7 +117,7 @@ class AggregateBatch(Struct, Generic[StateT, CommandT, EventT, ErrorT], eq=False
         first = self.sequence + 1
         self.sequence += len(encoded)
         if message.command_id is not None:
-            self.commands.append(NewCommand(message.command_id, first, self.sequence))
+            self.commands.append(NewCommand(message.command_id, first, self.sequence, message.fingerprint))
         self.state = state
         self.decisions.append(Decision(request, self.sequence, events))
 
@@ -314,13 +317,15 @@ def settle(
 
 
 def resolve(
-    step: Unsettled[CommandT, EventT, ErrorT], aggregate_type: str, found: Mapping[str, RecordedCommand]
+    step: Unsettled[CommandT, EventT, ErrorT],
+    aggregate_type: AggregateType[StateT, CommandT, EventT, ErrorT],
+    found: Mapping[str, RecordedCommand],
 ) -> Answer[CommandT, EventT, ErrorT] | DecideAgain[CommandT, EventT, ErrorT] | ReadCommit[CommandT, EventT, ErrorT]:
     """Return the next step for a command, once the command ids have been looked up.
 
     Args:
         step: Its step so far.
-        aggregate_type: The name of the aggregate's type.
+        aggregate_type: The aggregate's type.
         found: The records of the commands that were stored before, by command id.
     """
     if isinstance(step, DecideAgain):
@@ -330,8 +335,10 @@ def resolve(
         return step.otherwise
     request = step.otherwise.request
     aggregate_id = request.message.aggregate_id
-    if (recorded.aggregate_type, recorded.aggregate_id) != (aggregate_type, aggregate_id):
+    if (recorded.aggregate_type, recorded.aggregate_id) != (aggregate_type.name, aggregate_id):
         return Answer(request, Err(CommandIdReused(recorded.command_id, aggregate_id)))
+    if aggregate_type.fingerprints.is_other_command(recorded.fingerprint, request.message.fingerprint):
+        return Answer(request, Err(CommandIdReused(recorded.command_id, aggregate_id, is_same_aggregate=True)))
     return ReadCommit(request, recorded)
 
 
@@ -340,7 +347,8 @@ def _settle_appended(
 ) -> list[Step[StateT, CommandT, EventT, ErrorT]]:
     steps: list[Step[StateT, CommandT, EventT, ErrorT]] = []
     if not batch.is_closed:
-        kept = CachedAggregate(batch.state, appended.sequence, appended.position, batch.base.snapshot)
+        snapshot = batch.base.snapshot
+        kept = CachedAggregate(batch.state, appended.sequence, appended.position, snapshot, appended.stamp)
         steps.append(Keep(batch.aggregate_id, kept))
     for decision in batch.decisions:
         request = decision.request

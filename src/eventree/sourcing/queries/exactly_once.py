@@ -23,7 +23,14 @@ from operator import attrgetter
 from typing import Any, Final, Generic, TypeAlias, TypeVar
 
 from eventree.domain.events import EventEnvelope
-from eventree.errors import CheckpointFenced, CheckpointHeld, InvalidArgument, StoreReadOnly
+from eventree.errors import (
+    CheckpointFenced,
+    CheckpointHeld,
+    InvalidArgument,
+    LogRolledBack,
+    StoreReadOnly,
+    WrongEventLoop,
+)
 from eventree.errors.stores import TRANSIENT_ERRORS
 from eventree.instrumentation.guard import GuardedInstrumentation
 from eventree.sourcing.queries import context
@@ -51,8 +58,15 @@ ConnectionFunction: TypeAlias = Callable[[Any], Awaitable[None]]
 
 AnyTransaction: TypeAlias = StoreTransaction[Any]
 
-_STORE_FAULTS: Final = (*TRANSIENT_ERRORS, CheckpointFenced, CheckpointHeld, StoreReadOnly)
-"""Errors of the store for which no event is to blame: they are waited out."""
+_STORE_FAULTS: Final = (
+    *TRANSIENT_ERRORS,
+    CheckpointFenced,
+    CheckpointHeld,
+    LogRolledBack,
+    StoreReadOnly,
+    WrongEventLoop,
+)
+"""Errors of the store for which no event is to blame."""
 
 
 @dataclass(frozen=True, slots=True)

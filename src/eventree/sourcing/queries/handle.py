@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Never
 
-from eventree.actors import ActorRef, ChildSpec, Supervisor
+from eventree.actors import ActorRef, ChildSpec, Status, Supervisor
 from eventree.actors.actor.ref import current_actor
 from eventree.errors import ActorCrashed, ActorTimeout, AskCycle, InvalidArgument, QueryStopped
 from eventree.errors.root import check_positive
@@ -64,6 +64,13 @@ class QueryPart:
         return self.published.state
 
     @property
+    def status(self) -> QueryStatus:
+        """What it is doing; it has stopped if its actor has ended and is not being restarted."""
+        status = self.state.status
+        has_ended = self.ref.incarnation > 0 and self.ref.status is Status.STOPPED
+        return QueryStatus.STOPPED if has_ended and status is not QueryStatus.SUPERSEDED else status
+
+    @property
     def ref(self) -> ActorRef[QueryMessage, int]:
         """The reference to its actor."""
         if self.spec.ref is None:
@@ -108,7 +115,7 @@ class QueryHandle:
     @property
     def status(self) -> QueryStatus:
         """What the query is doing; with several partitions, the most urgent status."""
-        return min((part.state.status for part in self.parts), key=_MOST_URGENT_FIRST.index)
+        return min((part.status for part in self.parts), key=_MOST_URGENT_FIRST.index)
 
     @property
     def is_live(self) -> bool:
@@ -196,11 +203,13 @@ class QueryHandle:
             QueryStopped: The query gave up first.
             ActorStopped: The system is not running.
             WouldDeadlock: The caller is inside a projection's transaction.
+            WrongEventLoop: The query runs in another event loop.
             EventStoreError: The store could not be read.
         """
         check_positive("timeout", timeout)
         if position is not None:
             _check_position("position", position)
+        self._check_loop()
         refuse_in_transaction(f"query {self.name}")
         try:
             async with asyncio.timeout(timeout):
@@ -336,8 +345,10 @@ class QueryHandle:
             QuerySuperseded: A newer version is live.
             AskCycle: The caller is this query's own handler, for which its actor would have to wait.
             WouldDeadlock: The caller is inside a projection's transaction.
+            WrongEventLoop: The query runs in another event loop; nothing was sent.
             EventStoreError: The store failed.
         """
+        self._check_loop()
         refuse_in_transaction(f"query {self.name}")
         caller = current_actor()
         if caller is not None and any(part.ref is caller for part in self.parts):
@@ -346,6 +357,10 @@ class QueryHandle:
             part.ref.ask(message, timeout=timeout, operation=type(message).__name__) for part in parts or self.parts
         ]
         return [await asks[0]] if len(asks) == 1 else await asyncio.gather(*asks)
+
+    def _check_loop(self) -> None:
+        for part in self.parts:
+            part.ref.check_loop()
 
 
 def _check_position(name: str, value: int) -> int:

@@ -5,7 +5,7 @@ import logging
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from typing import assert_never
+from typing import Final, assert_never
 
 from eventree.errors import (
     CheckpointFenced,
@@ -17,6 +17,7 @@ from eventree.errors import (
     QueryLeasedElsewhere,
     StoreReadOnly,
     StoreUnavailable,
+    WrongEventLoop,
 )
 from eventree.errors.stores import TRANSIENT_ERRORS
 from eventree.sourcing.queries.actions import (
@@ -29,6 +30,7 @@ from eventree.sourcing.queries.actions import (
     Release,
     Renew,
     Save,
+    Verify,
     Wait,
 )
 from eventree.sourcing.queries.at_least_once import MAX_TURN_SECONDS
@@ -41,6 +43,8 @@ logger = logging.getLogger("eventree")
 
 _LOG_EVERY = 20
 """Every which failure of the store in a row is logged, from the first."""
+_FINAL_ERRORS: Final = (StoreReadOnly, WrongEventLoop)
+"""Errors of a store that no retry changes."""
 
 
 @dataclass(slots=True)
@@ -122,7 +126,7 @@ class QueryWorker:
                 has_delivered = isinstance(action, Deliver)
             try:
                 await self._carry_out(action)
-            except (HandlingFailed, CheckpointFenced, LogRolledBack, StoreReadOnly, *TRANSIENT_ERRORS) as error:
+            except (HandlingFailed, CheckpointFenced, LogRolledBack, *_FINAL_ERRORS, *TRANSIENT_ERRORS) as error:
                 self._report(error, action)
 
     def _report(self, error: HandlingFailed | EventreeError, action: Action) -> None:
@@ -137,14 +141,14 @@ class QueryWorker:
                 self._fenced = (before, error)
                 self.state = before.fenced(now)
             case LogRolledBack():
-                self.state = before.rolled_back(error)
-            case StoreReadOnly():
+                self.state = before.rolled_back(error, now)
+            case StoreReadOnly() | WrongEventLoop():
                 self.state = before.gave_up(error)
             case _:
                 self.state = before.store_failed(error, now, in_delivery=in_delivery)
         _log_change(before, self.state, error)
 
-    async def _carry_out(self, action: Action) -> None:  # noqa: C901 - a case for each action
+    async def _carry_out(self, action: Action) -> None:  # noqa: C901, PLR0912 - a case for each action
         """Carry out an action and report its outcome to the state."""
         state, store, now = self.state, self._store, self._now()
         match action:
@@ -157,9 +161,13 @@ class QueryWorker:
                 await self._load_checkpoint()
             case Renew(token):
                 self.state = state.renewed(await store.renew_checkpoint(*self._key, token, state.lease), now)
-            case Read(after, limit):
-                page = await store.read(after, limit, self._types, live=True)
-                self.state = self.state.page_read(commits_of(page.events), page.position, now, more=page.more)
+            case Verify(position, stamp):
+                await store.read(position, 1, (), after_stamp=stamp)
+                self.state = self.state.verified()
+            case Read(after, limit, stamp):
+                page = await store.read(after, limit, self._types, live=True, after_stamp=stamp)
+                commits = commits_of(page.events)
+                self.state = self.state.page_read(commits, page.position, now, more=page.more, stamp=page.stamp)
             case Deliver():
                 self._delivery.calls.overdue = None
                 with self._renewing():
@@ -333,8 +341,9 @@ class QueryWorker:
         """Start over where the query started, or at the beginning of the log if it started at its end."""
         await self.acquire_live()
         # Stored even if nothing is pending: should the answer to the reset be lost, the next claim can then tell from
-        # the checkpoint whether the reset took place.
-        await self.save(self.state.update())
+        # the checkpoint whether the reset took place. Without a stamp, as the log may have been rolled back.
+        update = self.state.update()
+        await self.save(replace(update, checkpoint=replace(update.checkpoint, stamp=None)))
         parked: list[ParkedCommit] = []
         while page := await self._store.load_parked(*self._key, after=parked[-1].position if parked else 0):
             parked += page
@@ -428,6 +437,8 @@ def _log_change(before: QueryState, after: QueryState, error: BaseException) -> 
     raised = error.error if isinstance(error, HandlingFailed) else error
     if after.stopped is not None and before.stopped is None:
         logger.error("query %s stopped after position %d", name, after.position, exc_info=after.stopped)
+    elif isinstance(error, LogRolledBack) and after.stopped is None:
+        logger.warning("query %s starts again from its stored checkpoint: %s", name, error)
     elif after.store_failures > before.store_failures and after.store_failures % _LOG_EVERY == 1:
         logger.warning("query %s waits for its store: %s", name, raised)
     elif len(after.rejected) > len(before.rejected):

@@ -20,6 +20,7 @@ from eventree.stores.contract import (
     AppendRequest,
     Checkpoint,
     CheckpointUpdate,
+    CommitStamp,
     LeaseRequest,
     LogPage,
     Outcome,
@@ -44,10 +45,15 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 _PUT_SNAPSHOT = """
-INSERT INTO snapshots (stream, state_version, sequence, state_type, payload, checksum, taken_at)
-SELECT stream, ?, ?, ?, ?, ?, ? FROM streams WHERE aggregate_type = ? AND aggregate_id = ? AND sequence >= ?
+INSERT INTO snapshots
+  (stream, state_version, sequence, state_type, payload, checksum, taken_at, commit_id, recorded_at)
+SELECT s.stream, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9
+FROM streams s WHERE s.aggregate_type = ?10 AND s.aggregate_id = ?1 AND s.sequence >= ?3
+  AND (?8 IS NULL OR EXISTS (SELECT 1 FROM events e WHERE e.stream = s.stream AND e.sequence = ?3
+                             AND e.commit_id = ?8 AND e.recorded_at = ?9))
 ON CONFLICT (stream, state_version) DO UPDATE SET sequence = excluded.sequence, state_type = excluded.state_type,
-  payload = excluded.payload, checksum = excluded.checksum, taken_at = excluded.taken_at
+  payload = excluded.payload, checksum = excluded.checksum, taken_at = excluded.taken_at,
+  commit_id = excluded.commit_id, recorded_at = excluded.recorded_at
 WHERE excluded.sequence >= snapshots.sequence
   OR snapshots.sequence > (SELECT sequence FROM streams WHERE stream = excluded.stream)
 """
@@ -98,10 +104,10 @@ class SQLiteStore(CheckedStore):
         self._writer: Connection | None = None
         self._reader: Connection | None = None
         self._write_lock = asyncio.Lock()
-        self._transactions = Transactions(self._path, busy_timeout, self._write_lock)
+        self._lifecycle = Lifecycle(self, self._open, self._close)
+        self._transactions = self._new_transactions()
         self._tail = Tail()  # empty without listeners
         self._listeners = CommitListeners(on_empty=self._tail.clear)
-        self._lifecycle = Lifecycle(self._open, self._close)
 
     def __repr__(self) -> str:
         return f"<SQLiteStore {self._path!r} {'open' if self._lifecycle.is_open else 'closed'}>"
@@ -113,7 +119,7 @@ class SQLiteStore(CheckedStore):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        await self._lifecycle.leave()
+        await self._lifecycle.leave(error)
 
     async def _append(self, requests: Sequence[AppendRequest]) -> Sequence[Outcome]:
         try:
@@ -124,7 +130,7 @@ class SQLiteStore(CheckedStore):
         if result.head:
             if self._listeners:
                 stored = zip(requests, result.outcomes, strict=True)
-                self._tail.add(stored, reads.from_micros(result.recorded_at))
+                self._tail.add(stored, result.recorded_at, result.before)
             self._listeners.notify(result.head)
         return result.outcomes
 
@@ -135,17 +141,27 @@ class SQLiteStore(CheckedStore):
         return await self._on_reader(reads.read_streams, wanted)
 
     async def _read(
-        self, after: int, limit: int, types: Collection[str] | None, event_types: Collection[str] | None
+        self,
+        after: int,
+        limit: int,
+        types: Collection[str] | None,
+        event_types: Collection[str] | None,
+        after_stamp: CommitStamp | None,
     ) -> LogPage:
-        found = await self._on_reader(reads.read_log, after, limit, types, event_types)
+        found = await self._on_reader(reads.read_log, after, limit, types, event_types, after_stamp)
         return found.page() if isinstance(found, reads.RawPage) else found
 
     async def _read_live(
-        self, after: int, limit: int, types: Collection[str] | None, event_types: Collection[str] | None
+        self,
+        after: int,
+        limit: int,
+        types: Collection[str] | None,
+        event_types: Collection[str] | None,
+        after_stamp: CommitStamp | None,
     ) -> LogPage:
         self._opened(self._reader)
-        page = self._tail.read(after, limit, types, event_types)
-        return page if page is not None else await self._read(after, limit, types, event_types)
+        page = self._tail.read(after, limit, types, event_types, after_stamp)
+        return page if page is not None else await self._read(after, limit, types, event_types, after_stamp)
 
     async def _read_backwards(
         self, before: int, limit: int, types: Collection[str] | None, event_types: Collection[str] | None
@@ -167,6 +183,7 @@ class SQLiteStore(CheckedStore):
         return await self._on_reader(reads.head)
 
     def _watch(self, listener: Callable[[int], None]) -> Callable[[], None]:
+        self._lifecycle.check_loop()
         return self._listeners.add(listener)
 
     async def _claim_checkpoint(self, name: str, version: int, lease: LeaseRequest) -> Checkpoint:
@@ -208,7 +225,7 @@ class SQLiteStore(CheckedStore):
 
     async def _open(self) -> None:
         self._write_lock = asyncio.Lock()  # a lock belongs to one loop, while a store may be used by several in turn
-        self._transactions = Transactions(self._path, self._busy_timeout, self._write_lock)
+        self._transactions = self._new_transactions()
         if self._read_only:
             await self._open_read_only()
             return
@@ -216,6 +233,9 @@ class SQLiteStore(CheckedStore):
         await self._on_writer(open_writer, self._path, self._busy_timeout)
         self._reader = await Connection.open(self._path)
         await self._on_reader(open_reader, self._busy_timeout)
+
+    def _new_transactions(self) -> Transactions:
+        return Transactions(self._path, self._busy_timeout, self._write_lock, self._lifecycle.check_loop)
 
     async def _open_read_only(self) -> None:
         if not await asyncio.to_thread(Path(self._path).exists):
@@ -240,6 +260,7 @@ class SQLiteStore(CheckedStore):
     async def _on_writer(
         self, function: Callable[Concatenate[sqlite3.Connection, P], R], *args: P.args, **kwargs: P.kwargs
     ) -> R:
+        self._lifecycle.check_loop()
         self._refuse_if_read_only()
         self._transactions.refuse_inside("a write to the store outside its transaction")
         async with self._write_lock:
@@ -255,6 +276,7 @@ class SQLiteStore(CheckedStore):
             raise StoreReadOnly(self._path)
 
     def _opened(self, connection: Connection | None) -> Connection:
+        self._lifecycle.check_loop()
         if connection is None:
             raise StoreUnavailable(f"{self._path} is not open; use the store inside `async with store:`")
         return connection
@@ -266,15 +288,15 @@ def _put_snapshots(db: sqlite3.Connection, snapshots: Sequence[StoredSnapshot], 
             _PUT_SNAPSHOT,
             (
                 (
+                    snapshot.aggregate_id,
                     snapshot.state_version,
                     snapshot.sequence,
                     snapshot.state_type,
                     snapshot.payload,
                     snapshot.checksum,
                     reads.to_micros(snapshot.taken_at),
+                    *reads.columns_of(snapshot.stamp),
                     snapshot.aggregate_type,
-                    snapshot.aggregate_id,
-                    snapshot.sequence,
                 )
                 for snapshot in snapshots
             ),
