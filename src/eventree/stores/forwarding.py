@@ -212,8 +212,10 @@ def checked(store: EventStore) -> EventStore:
     Raises:
         InvalidArgument: It is no store.
     """
-    if isinstance(store, type) or not callable(getattr(store, "append", None)):
-        raise InvalidArgument("store", f"must be an event store, such as MemoryStore(), got {store!r}")
+    has_methods = all(callable(getattr(store, name, None)) for name in ("append", "read_streams", "head"))
+    if isinstance(store, type) or not has_methods:
+        shown = type(store).__name__ if isinstance(store, str | bytes) else repr(store)  # a DSN has secrets
+        raise InvalidArgument("store", f"must be an event store, such as MemoryStore(), got {shown}")
     inner = store
     while not isinstance(inner, CheckedStore):
         if not isinstance(inner, ForwardingStore):

@@ -13,7 +13,7 @@ from eventree.sourcing.queries.actions import LEASE_RECHECK, SAVE_AFTER, Deliver
 from eventree.sourcing.queries.calls import HandlerCalls
 from eventree.sourcing.queries.commits import HandlingFailed, StoredCommit
 from eventree.sourcing.queries.decoding import Decoding
-from eventree.sourcing.queries.delivery import delivery_of, is_being_cancelled
+from eventree.sourcing.queries.delivery import delivery_of, is_failure_of_handler
 from eventree.sourcing.queries.options import Options
 from eventree.sourcing.queries.state import QueryState
 from eventree.stores.contract import Checkpoint, CheckpointUpdate, EventStore, LeaseRequest, ParkedCommit
@@ -114,13 +114,13 @@ class AtLeastOnce(Generic[EventT]):
                 return
             token = CORRELATION.set(events[0])
             try:
-                result = self.calls.call(self._handler, commit.key[1], events)
+                result = self.calls.call(self._handler, [commit], commit.key[1], events)
                 if result is not None:
                     await self.calls.finish(result)
             finally:
                 CARRIED.reset(token)
-        except (Exception, asyncio.CancelledError) as error:
-            if is_being_cancelled():
+        except BaseException as error:
+            if isinstance(error, HandlingFailed) or not is_failure_of_handler(error):
                 raise
             raise HandlingFailed(error, [commit]) from error
 
@@ -128,6 +128,6 @@ class AtLeastOnce(Generic[EventT]):
         self, instrumentation: GuardedInstrumentation, commit: StoredCommit, events: Sequence[EventEnvelope[EventT]]
     ) -> None:
         with instrumentation.delivery(delivery_of([commit])), CORRELATION.propagate(events[0]):
-            result = self.calls.call(self._handler, commit.key[1], events)
+            result = self.calls.call(self._handler, [commit], commit.key[1], events)
             if result is not None:
                 await self.calls.finish(result)

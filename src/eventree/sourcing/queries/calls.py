@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Generator
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
 from inspect import iscoroutine
 from math import inf
 from time import monotonic
@@ -10,6 +10,8 @@ from types import coroutine
 from typing import Any, Final, ParamSpec, TypeVar, cast
 
 from eventree.errors import QueryHandlerTimeout
+from eventree.errors.failures import is_failure
+from eventree.sourcing.queries.commits import HandlingFailed, StoredCommit
 from eventree.sourcing.queries.options import Options
 
 P = ParamSpec("P")
@@ -48,11 +50,25 @@ class HandlerCalls:
         self._timeout = options.handler_timeout
         self._logged_at = -inf
 
-    def call(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-        """Call a function and return its result, which may have to be awaited by `finish`."""
+    def call(self, function: Callable[P, R], commits: Sequence[StoredCommit], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Call a function and return its result, which may have to be awaited by `finish`.
+
+        Args:
+            function: The function.
+            commits: The commits that it handles; none for `setup`, `swap` or `clear`.
+            args: Its positional arguments.
+            kwargs: Its keyword arguments.
+
+        Raises:
+            HandlingFailed: It raised a GeneratorExit: a failure, unlike one out of the coroutine.
+        """
         began = monotonic()
         try:
             return function(*args, **kwargs)
+        except BaseException as error:
+            if is_failure(error, cancelled=False) and not is_failure(error, cancelled=False, closed=True):
+                raise HandlingFailed(error, commits) from error
+            raise
         finally:
             self._held(monotonic() - began)
 

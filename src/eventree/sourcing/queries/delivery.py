@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from eventree.domain.metadata import decode_metadata
+from eventree.errors.failures import is_failure
 from eventree.instrumentation import DeliveredCommit, QueryDelivery
 from eventree.sourcing.queries.actions import Delivered
 from eventree.sourcing.queries.calls import HandlerCalls
@@ -62,6 +63,11 @@ def is_being_cancelled() -> bool:
     """Return whether this task is being cancelled: a `CancelledError` may also come from what a handler awaits."""
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
+
+
+def is_failure_of_handler(error: BaseException) -> bool:
+    """Return whether an error, out of a function or its coroutine, is its failure rather than a wish to leave."""
+    return not is_being_cancelled() and is_failure(error, cancelled=False, closed=True)
 
 
 def delivery_of(commits: Sequence[StoredCommit]) -> QueryDelivery:

@@ -13,10 +13,9 @@ nothing to repeat. Three cases need more than that:
   failing one is found, and applies the failure policy to that one.
 """
 
-import asyncio
 from bisect import bisect_right
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from contextlib import AbstractContextManager, asynccontextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from math import inf
 from operator import attrgetter
@@ -31,6 +30,7 @@ from eventree.errors import (
     StoreReadOnly,
     WrongEventLoop,
 )
+from eventree.errors.failures import is_failure
 from eventree.errors.stores import TRANSIENT_ERRORS
 from eventree.instrumentation.guard import GuardedInstrumentation
 from eventree.sourcing.queries import context
@@ -39,7 +39,7 @@ from eventree.sourcing.queries.batches import BatchSizer
 from eventree.sourcing.queries.calls import HandlerCalls
 from eventree.sourcing.queries.commits import CommitFilter, HandlingFailed, StoredCommit
 from eventree.sourcing.queries.decoding import Decoding
-from eventree.sourcing.queries.delivery import delivery_of, is_being_cancelled
+from eventree.sourcing.queries.delivery import delivery_of, is_failure_of_handler
 from eventree.sourcing.queries.options import Options
 from eventree.sourcing.queries.state import QueryState
 from eventree.stores.contract import (
@@ -47,6 +47,7 @@ from eventree.stores.contract import (
     CheckpointUpdate,
     LeaseRequest,
     ParkedCommit,
+    RecordedEvent,
     StoreTransaction,
     TransactionalStore,
 )
@@ -171,8 +172,8 @@ class ExactlyOnce(Generic[EventT]):
         try:
             async with self._store.transaction(lease) as transaction:
                 yield transaction
-        except (Exception, asyncio.CancelledError) as error:
-            if is_being_cancelled() or isinstance(error, _STORE_FAULTS):
+        except BaseException as error:
+            if not is_failure_of_handler(error) or isinstance(error, _STORE_FAULTS):
                 raise
             if isinstance(error, HandlingFailed):
                 error.is_uncertain = True
@@ -182,7 +183,7 @@ class ExactlyOnce(Generic[EventT]):
     async def _call(self, function: ConnectionFunction, transaction: AnyTransaction) -> None:
         context.enter(context.QueryContext(*self._key, 1, is_replay=False))
         with context.in_transaction(self._key[0]):
-            await self.calls.finish(self.calls.call(function, transaction.connection))
+            await self.calls.finish(self.calls.call(function, (), transaction.connection))
 
     async def _project(
         self,
@@ -194,7 +195,9 @@ class ExactlyOnce(Generic[EventT]):
         if events:
             context.enter(state.context(events[0].position))
             with context.in_transaction(self._key[0]), self._observed(commits):
-                await self.calls.finish(self.calls.call(self._functions.project, transaction.connection, events))
+                await self.calls.finish(
+                    self.calls.call(self._functions.project, commits, transaction.connection, events)
+                )
 
     def _observed(self, commits: Sequence[StoredCommit]) -> AbstractContextManager[None]:
         return nullcontext() if self._instrumentation is None else self._instrumentation.delivery(delivery_of(commits))
@@ -226,8 +229,8 @@ class ExactlyOnce(Generic[EventT]):
             HandlingFailed: The first commit cannot be decoded.
         """
         if accepted.accepts_all:  # then the batch is one slice of its page, as projections have no partitions
-            with suppress(Exception):  # decoding one by one below shows which commit fails
-                decoded = self._decoding.envelopes(batch[0].page[batch[0].start : batch[-1].stop])
+            decoded = self._decode_all(batch[0].page[batch[0].start : batch[-1].stop])
+            if decoded is not None:  # else decoding one by one below shows which commit fails
                 taken += batch
                 return decoded, batch[-1].last_position
         events: list[EventEnvelope[EventT]] = []
@@ -237,10 +240,20 @@ class ExactlyOnce(Generic[EventT]):
                 if accepted.accepts(commit):
                     events += self._decoding.envelopes(commit.events)
                     taken.append(commit)
-            except Exception as error:  # noqa: BLE001 - whatever the error is, this commit causes it
+            except BaseException as error:  # whatever the error is, this commit causes it
+                if not is_failure(error):
+                    raise
                 if not position:
                     cause = error.error if isinstance(error, HandlingFailed) else error
                     raise HandlingFailed(cause, [commit]) from None
                 break
             position = commit.last_position
         return events, position
+
+    def _decode_all(self, events: Sequence[RecordedEvent]) -> list[EventEnvelope[EventT]] | None:
+        try:
+            return self._decoding.envelopes(events)
+        except BaseException as error:
+            if not is_failure(error):
+                raise
+            return None

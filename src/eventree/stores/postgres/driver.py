@@ -95,7 +95,7 @@ _MEANING: Final[tuple[tuple[tuple[str, ...], type[EventStoreError], str], ...]] 
 )
 
 
-def translate(error: Exception, where: str) -> EventStoreError:
+def translate(error: BaseException, where: str) -> EventStoreError:
     """Translate an error of the driver into a store error.
 
     Details are removed from the driver's error itself, because they contain stored values; so are messages about
@@ -145,7 +145,7 @@ def translate_refusal(error: Exception, where: str) -> EventStoreError:
     return StoreUnavailable(f"{where} cannot be reached ({words}); nothing was stored")
 
 
-def is_transient(error: Exception, connection: Connection) -> bool:
+def is_transient(error: BaseException, connection: Connection) -> bool:
     """Return whether a user's statement failed with a transient error, or the error was raised because one did.
 
     A timeout is transient too: what the statement waited for, perhaps a lock, says nothing about the statement.
@@ -199,7 +199,7 @@ async def connect(dsn: str, *, timeout: float, command_timeout: float, settings:
     return cast("Connection", connection)
 
 
-def _code(error: Exception) -> str:
+def _code(error: BaseException) -> str:
     return str(cast("Any", error).sqlstate or "")
 
 

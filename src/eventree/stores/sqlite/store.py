@@ -4,14 +4,14 @@ import asyncio
 import sqlite3
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from os import PathLike, fspath
+from os import PathLike
 from pathlib import Path
 from types import TracebackType
 from typing import Concatenate, ParamSpec, Self, TypeVar
 
 import aiosqlite
 
-from eventree.errors import InvalidArgument, StoreReadOnly, StoreUnavailable, StoreUnusable
+from eventree.errors import StoreReadOnly, StoreUnavailable, StoreUnusable
 from eventree.errors.root import check_positive
 from eventree.stores.checked import CheckedStore, check_transaction_lease
 from eventree.stores.clock import Clock, check_clock, utc_now
@@ -38,6 +38,7 @@ from eventree.stores.live import CommitListeners, Tail
 from eventree.stores.sqlite import checkpoints, reads
 from eventree.stores.sqlite.append import append
 from eventree.stores.sqlite.connection import Connection, writing
+from eventree.stores.sqlite.path import check_path
 from eventree.stores.sqlite.schema import open_read_only, open_reader, open_writer
 from eventree.stores.sqlite.transactions import Transactions
 
@@ -87,16 +88,11 @@ class SQLiteStore(CheckedStore):
                 the file, or permission to create them. Default False.
 
         Raises:
-            InvalidArgument: The path is empty or names an in-memory database (use `MemoryStore`), the clock is not
-                callable, or, raised by `append`, it does not return an aware datetime.
+            InvalidArgument: The path is empty, too long, no text, or names an in-memory database (use `MemoryStore`),
+                the clock is not callable, or, raised by `append`, it does not return an aware datetime.
             NonPositiveArgument: The timeout is not positive.
         """
-        self._path = fspath(path)
-        if not self._path or self._path.startswith((":memory:", "file:")):
-            raise InvalidArgument(
-                "path",
-                f"must be the path of a file, got {self._path!r}; use MemoryStore(), or a temporary file",
-            )
+        self._path = check_path(path)
         check_positive("busy_timeout", busy_timeout)
         self._busy_timeout = busy_timeout
         self._clock = check_clock(clock)
