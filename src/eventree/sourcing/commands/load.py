@@ -8,8 +8,9 @@ from uuid import UUID
 
 from msgspec import Struct
 
+from eventree.commit import Commit
 from eventree.domain.aggregate import Aggregate, AggregateType
-from eventree.domain.events import Commit, EventEnvelope
+from eventree.domain.events import EventEnvelope
 from eventree.domain.limits import check_id
 from eventree.domain.snapshots import Snapshot
 from eventree.errors import (

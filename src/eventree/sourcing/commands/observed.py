@@ -6,7 +6,7 @@ from contextvars import copy_context
 from typing import Any, Generic, TypeVar
 
 from eventree.actors import ActorRef
-from eventree.domain.events import Commit
+from eventree.commit import Commit
 from eventree.errors import DomainError
 from eventree.instrumentation import BatchCommit, CommandExecution
 from eventree.instrumentation.context import CARRIED
