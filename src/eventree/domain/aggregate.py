@@ -126,12 +126,12 @@ class AggregateType(Generic[StateT, CommandT, EventT, ErrorT]):
             name: 1 to 255 bytes of UTF-8; must not change once events are stored.
             handle: `(state, command) -> Ok([event, ...]) | Err(reason)`; no I/O, no clock, no randomness.
             apply: `(state, event) -> state`; the classes of events and states are read from its annotations.
-            empty_state: Creates a new state, so that no two aggregates share one.
+            empty_state: Creates a new state, so that no two aggregates share one; no I/O, no clock, no randomness.
             events: The event classes; default those in the annotations of `apply`.
             state: The state classes; default those in the annotations of `apply`.
-            state_version: From 1; default 1. A snapshot is used only by code with the same version and the same fields
-                of the state. Increment it when `apply` derives another state from the same events while the fields stay
-                the same; changed fields are detected without it.
+            state_version: From 1; default 1. A snapshot is used only by code with the same version, the same fields of
+                the state with the same defaults, and an equal `empty_state()`; such changes are detected without it.
+                Increment it when `apply` derives another state from the same events while all that stays the same.
 
         Raises:
             InvalidArgument: An argument is invalid, or the event classes cannot be determined.

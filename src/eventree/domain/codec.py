@@ -9,6 +9,7 @@ import msgspec
 from msgspec import Struct
 
 from eventree.domain.comparison import Comparison, fields_of, not_finite, part_that_fails
+from eventree.domain.defaults import defaults_of
 from eventree.domain.event_types import EventType
 from eventree.domain.immutability import is_immutable
 from eventree.domain.limits import MAX_PAYLOAD_BYTES
@@ -123,6 +124,11 @@ class Codec(Generic[ValueT]):
     def fingerprint(self) -> str:
         """A short hash that changes with the fields and types of the classes."""
         return hashlib.sha256(_encode(schema_of(self._forms))).hexdigest()[:16]
+
+    @property
+    def defaults(self) -> list[tuple[str, str, str]]:
+        """What the fields of the classes default to; see `defaults_of`."""
+        return defaults_of(self._forms)
 
     def encode(self, value: ValueT) -> Encoded[ValueT]:
         """Return the stored form of a value.
