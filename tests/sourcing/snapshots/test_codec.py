@@ -221,6 +221,7 @@ class Due:
     [
         (Due(datetime(2026, 1, 1, tzinfo=ZoneInfo("Europe/Berlin"))), "at"),
         (Due(datetime(2026, 1, 1, tzinfo=UTC), 0), "total"),
+        (Due(datetime(2026, 10, 25, 2, 30, fold=1)), "at"),  # noqa: DTZ001
     ],
 )
 def test_a_state_that_would_go_on_otherwise_than_a_replay_is_refused(state: Due, field: str) -> None:
