@@ -5,7 +5,7 @@ import logging
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from typing import assert_never
+from typing import Final, assert_never
 
 from eventree.errors import (
     CheckpointFenced,
@@ -37,6 +37,9 @@ from eventree.sourcing.queries.state import QueryState
 from eventree.stores.contract import CheckpointUpdate, EventStore, ParkedCommit
 
 logger = logging.getLogger("eventree")
+
+FINAL_ERRORS: Final = (LogRolledBack, StoreReadOnly, InvalidArgument)
+"""Errors that another attempt would not change."""
 
 
 @dataclass(slots=True)
@@ -117,7 +120,7 @@ class QueryWorker:
                 has_delivered = isinstance(action, Deliver)
             try:
                 await self._carry_out(action)
-            except (HandlingFailed, CheckpointFenced, LogRolledBack, StoreReadOnly, *TRANSIENT_ERRORS) as error:
+            except (HandlingFailed, CheckpointFenced, *FINAL_ERRORS, *TRANSIENT_ERRORS) as error:
                 self._report(error)
 
     def _report(self, error: HandlingFailed | EventreeError) -> None:
@@ -131,7 +134,7 @@ class QueryWorker:
                 self.state = before.fenced(now)
             case LogRolledBack():
                 self.state = before.rolled_back(error)
-            case StoreReadOnly():
+            case StoreReadOnly() | InvalidArgument():
                 self.state = before.gave_up(error)
             case _:
                 self.state = before.store_failed(error, now)
@@ -142,6 +145,7 @@ class QueryWorker:
         state, store, now = self.state, self._store, self._now()
         match action:
             case Claim(lease):
+                await self._check_start()
                 try:
                     self.state = state.claimed(await self._delivery.claim(lease), now)
                 except CheckpointHeld as held:
@@ -171,6 +175,27 @@ class QueryWorker:
                 pass
             case _ as never:
                 assert_never(never)
+
+    async def _check_start(self) -> None:
+        """Refuse to create a checkpoint beyond the end of the log, before one that would look like a log rolled back.
+
+        Raises:
+            InvalidArgument: The query has no checkpoint, and would start beyond the end of the log.
+        """
+        start = self.state.options.start
+        if (
+            not start
+            or self.state.checkpoint.fencing_token
+            or await self._store.load_checkpoint(*self._key) is not None
+        ):
+            return
+        head = await self._store.head()
+        if start > head:
+            raise InvalidArgument(
+                "start",
+                f"is {start}, but the log ends at {head}; give query {self.state.options.name!r} a lower one, or "
+                "resume() it once the log has grown",
+            )
 
     async def _load_checkpoint(self) -> None:
         now = self._now()
