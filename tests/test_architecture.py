@@ -15,10 +15,11 @@ ROOT = Path(eventree.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
 TESTS = Path(__file__).parent
 
-GROUND_FLOOR = {"backoff", "commit", "errors", "instrumentation", "result", "values"}
+GROUND_FLOOR = {"backoff", "commit", "errors", "instrumentation", "isolation", "result", "values"}
 
 ALLOWED = {
     "values": set[str](),
+    "isolation": set[str](),
     "commit": {"values"},
     "errors": {"commit"},
     "instrumentation": {"errors"},

@@ -3,6 +3,7 @@
 import types
 import typing
 from collections.abc import Callable, Iterable, Sequence
+from contextvars import copy_context
 from dataclasses import dataclass
 from inspect import Parameter, iscoroutinefunction, isroutine, signature
 from typing import Generic, TypeVar
@@ -10,6 +11,7 @@ from typing import Generic, TypeVar
 from eventree.domain.codec import Codec
 from eventree.domain.limits import check_id, check_version
 from eventree.errors import InvalidArgument
+from eventree.isolation import isolated
 from eventree.result import Err, Ok, Result
 from eventree.values import subscriptable
 
@@ -172,6 +174,9 @@ class AggregateType(Generic[StateT, CommandT, EventT, ErrorT]):
         Raises:
             TypeError: `handle` returned neither `Ok([event, ...])` nor `Err(reason)`.
         """
+        return isolated(self._decide, state, command)
+
+    def _decide(self, state: StateT, command: CommandT) -> Ok[tuple[EventT, ...]] | Err[ErrorT]:
         match self.handle(state, command):
             case Ok(events):
                 return Ok(tuple(events))
@@ -184,8 +189,12 @@ class AggregateType(Generic[StateT, CommandT, EventT, ErrorT]):
         """Return the state after applying events in order."""
         apply = self.apply
         for event in events:
-            state = apply(state, event)
+            state = copy_context().run(apply, state, event)  # as `isolated` does, without another call for each event
         return state
+
+    def start(self) -> StateT:
+        """Return the state before the first event."""
+        return isolated(self.empty_state)
 
 
 def _state_codec(state: Iterable[type[StateT]] | None, annotations: ApplyAnnotations) -> Codec[StateT] | str:

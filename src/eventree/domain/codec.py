@@ -17,6 +17,7 @@ from eventree.domain.models import decode_model, decoder_of_model, encode_model,
 from eventree.domain.schemas import schema_of
 from eventree.errors import EventNotDecodable, EventNotEncodable, EventTooNew, InvalidArgument, UnknownEventType
 from eventree.errors.root import error_text
+from eventree.isolation import isolated
 
 ValueT = TypeVar("ValueT")
 
@@ -204,7 +205,7 @@ def _decode_older(form: _ClassCodec[ValueT], type_: str, version: int, payload: 
         value = _decode_json(payload)
         for number in range(version, form.version):
             faulty = f"its upcaster from version {number}"
-            value = form.event_type.upcasters[number - 1](value)
+            value = isolated(form.event_type.upcasters[number - 1], value)
         faulty = "the result of its upcasters"
         upcast = _encode(value)
         _check_finite(value, upcast)

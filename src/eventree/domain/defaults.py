@@ -8,6 +8,7 @@ from msgspec import NODEFAULT, Struct
 from msgspec.inspect import CustomType, DataclassType, Field, StructType, multi_type_info, type_info
 
 from eventree.domain.models import encode_in_order, fields_to_make
+from eventree.isolation import isolated
 
 
 def text_of(make: Callable[[], object]) -> str | None:
@@ -17,7 +18,7 @@ def text_of(make: Callable[[], object]) -> str | None:
         The text; None if the function raises, makes something else each time, or makes what JSON cannot represent.
     """
     try:
-        first, second = (encode_in_order(make()).decode() for _ in range(2))
+        first, second = (encode_in_order(isolated(make)).decode() for _ in range(2))
     except Exception:  # noqa: BLE001 - whatever the error is, the caller who needs the value will see it
         return None
     return first if first == second else None

@@ -149,7 +149,7 @@ class AggregateLoader(Generic[StateT, CommandT, EventT, ErrorT]):
 
     def _start_empty(self, id: str, snapshot: NewestSnapshot = NO_SNAPSHOT) -> CachedAggregate[StateT] | EventreeError:
         try:
-            return CachedAggregate(self._type.empty_state(), 0, 0, snapshot)
+            return CachedAggregate(self._type.start(), 0, 0, snapshot)
         except Exception as error:  # noqa: BLE001 - a bug in `empty_state` is the answer for this aggregate only
             return HandlerCrashed("empty_state", self._type.name, id, error)
 

@@ -2,11 +2,13 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from contextvars import copy_context
 from typing import Final, Generic, TypeAlias, TypeVar
 
 from eventree.domain.events import EventEnvelope
 from eventree.instrumentation.context import CARRIED
 from eventree.instrumentation.guard import GuardedInstrumentation
+from eventree.isolation import awaited_in, isolated_call
 from eventree.sourcing.correlation import CORRELATION
 from eventree.sourcing.queries import context
 from eventree.sourcing.queries.actions import LEASE_RECHECK, SAVE_AFTER, Delivered
@@ -111,12 +113,11 @@ class AtLeastOnce(Generic[EventT]):
                 await self._observed(self._instrumentation, commit, events)
                 return
             token = CORRELATION.set(events[0])
-            try:
-                result = self._handler(commit.key[1], events)
-                if result is not None:
-                    await result
-            finally:
-                CARRIED.reset(token)
+            own = copy_context()  # it carries the ids of the event, and ends with the call
+            CARRIED.reset(token)
+            result = own.run(self._handler, commit.key[1], events)
+            if result is not None:
+                await awaited_in(own, result)
         except (Exception, asyncio.CancelledError) as error:
             if is_being_cancelled():
                 raise
@@ -126,6 +127,4 @@ class AtLeastOnce(Generic[EventT]):
         self, instrumentation: GuardedInstrumentation, commit: StoredCommit, events: Sequence[EventEnvelope[EventT]]
     ) -> None:
         with instrumentation.delivery(delivery_of([commit])), CORRELATION.propagate(events[0]):
-            result = self._handler(commit.key[1], events)
-            if result is not None:
-                await result
+            await isolated_call(self._handler, commit.key[1], events)

@@ -26,6 +26,7 @@ from eventree.domain.events import EventEnvelope
 from eventree.errors import CheckpointFenced, CheckpointHeld, InvalidArgument, StoreReadOnly, StoreUnavailable
 from eventree.errors.stores import TRANSIENT_ERRORS
 from eventree.instrumentation.guard import GuardedInstrumentation
+from eventree.isolation import isolated_call
 from eventree.sourcing.queries import context
 from eventree.sourcing.queries.actions import PAGE_SIZE, Delivered
 from eventree.sourcing.queries.commits import CommitFilter, HandlingFailed, StoredCommit
@@ -177,7 +178,7 @@ class ExactlyOnce(Generic[EventT]):
     async def _call(self, function: ConnectionFunction, transaction: AnyTransaction) -> None:
         context.enter(context.QueryContext(*self._key, 1, is_replay=False))
         with context.in_transaction(self._key[0]):
-            await function(transaction.connection)
+            await isolated_call(function, transaction.connection)
 
     async def _project(
         self,
@@ -189,7 +190,7 @@ class ExactlyOnce(Generic[EventT]):
         if events:
             context.enter(state.context(events[0].position))
             with context.in_transaction(self._key[0]), self._observed(commits):
-                await self._functions.project(transaction.connection, events)
+                await isolated_call(self._functions.project, transaction.connection, events)
 
     def _observed(self, commits: Sequence[StoredCommit]) -> AbstractContextManager[None]:
         return nullcontext() if self._instrumentation is None else self._instrumentation.delivery(delivery_of(commits))

@@ -7,6 +7,7 @@ from typing import Final, Generic, TypeVar
 from eventree.actors import ActorRef
 from eventree.domain.snapshots import SnapshotPolicy
 from eventree.errors.root import error_text
+from eventree.isolation import isolated
 from eventree.sourcing.snapshots.codec import SnapshotCodec
 from eventree.sourcing.statistics import Counters
 from eventree.stores.contract import StoredSnapshot
@@ -89,7 +90,9 @@ class SnapshotScheduler(Generic[StateT]):
     def _is_due(self, aggregate_id: str, sequence: int, newest: NewestSnapshot) -> bool:
         # Measured from the last snapshot, not from the last commit: a missed one falls due with the next commit.
         try:
-            return newest.is_unusable or bool(self._policy.is_due(newest.sequence, sequence, newest.replay_seconds))
+            return newest.is_unusable or bool(
+                isolated(self._policy.is_due, newest.sequence, sequence, newest.replay_seconds)
+            )
         except Exception as error:  # noqa: BLE001 - a bug in a policy must not fail commands
             self._drop(aggregate_id, sequence, error)
             return False

@@ -1,0 +1,59 @@
+"""Run a user's functions in a copy of the current context, so that what they set in a `ContextVar` ends with the call.
+
+An actor calls functions for many senders in one task, and a task has one context: without this, whatever one call sets
+is seen by the next.
+"""
+
+from collections.abc import Awaitable, Callable, Coroutine, Generator
+from contextvars import Context, copy_context
+from types import CoroutineType, coroutine
+from typing import Any, ParamSpec, TypeVar, cast
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def isolated(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Call a plain function in a copy of the current context."""
+    return copy_context().run(function, *args, **kwargs)
+
+
+async def isolated_call(function: Callable[P, Awaitable[T] | None], *args: P.args, **kwargs: P.kwargs) -> T | None:
+    """Call a function in a copy of the current context, and await there what it returns, unless that is None."""
+    context = copy_context()
+    returned = context.run(function, *args, **kwargs)
+    return None if returned is None else await awaited_in(context, returned)
+
+
+@coroutine
+def awaited_in(context: Context, awaitable: Awaitable[T]) -> Generator[Any, Any, T]:
+    """Await something in a context: run each of its steps there, in the task of the caller.
+
+    Values, errors and the futures that it waits for pass unchanged. A task of its own would do the same, but costs
+    several times as much.
+    """
+    is_coroutine = isinstance(awaitable, CoroutineType)
+    inner = cast("Coroutine[Any, Any, T]", awaitable) if is_coroutine else _as_coroutine(awaitable)
+    run = context.run
+    resume: Callable[[Any], Any] = inner.send
+    sent: object = None
+    while True:
+        try:
+            waits_for = run(resume, sent)
+        except StopIteration as returned:
+            value: T = returned.value
+            return value
+        finally:
+            sent = None  # an error that was thrown in would refer to itself by this frame
+        try:
+            sent = yield waits_for
+            resume = inner.send
+        except GeneratorExit:
+            run(inner.close)
+            raise
+        except BaseException as error:  # noqa: BLE001 - it is thrown into the coroutine
+            resume, sent = inner.throw, error
+
+
+async def _as_coroutine(awaitable: Awaitable[T]) -> T:
+    return await awaitable
