@@ -30,7 +30,7 @@ from eventree.stores.contract import (
     StreamPage,
     StreamRead,
 )
-from eventree.stores.live import CommitListeners, page_of
+from eventree.stores.live import CommitListeners, page_of, types_of
 from eventree.stores.versions import VersionRow, decide_make_live
 
 
@@ -90,7 +90,7 @@ class MemoryStore(CheckedStore):
         head, now = len(self._log), read_clock(self._clock)
         outcomes = [self._append_one(request, now) for request in requests]
         if len(self._log) > head:
-            self._listeners.notify(len(self._log))
+            self._listeners.notify(len(self._log), types_of(zip(requests, outcomes, strict=True)))
         return outcomes
 
     def _append_one(self, request: AppendRequest, now: datetime) -> Outcome:
@@ -176,8 +176,8 @@ class MemoryStore(CheckedStore):
         self._check_open()
         return len(self._log)
 
-    def _watch(self, listener: Callable[[int], None]) -> Callable[[], None]:
-        return self._listeners.add(listener)
+    def _watch(self, listener: Callable[[int], None], types: Collection[str] | None) -> Callable[[], None]:
+        return self._listeners.add(listener, types)
 
     # --- checkpoints
 

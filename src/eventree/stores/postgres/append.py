@@ -6,6 +6,7 @@ from typing import Final, TypeAlias
 
 from eventree.errors import TransactionFailed
 from eventree.stores.contract import Appended, AppendRequest, Conflict, DuplicateCommand, NewEvent, Outcome
+from eventree.stores.live import types_of
 from eventree.stores.postgres.driver import DRIVER_ERRORS, Connection, violates
 
 # The lock on the head comes first, because everything else is joined to it. READ COMMITTED re-evaluates an UPDATE on
@@ -100,6 +101,11 @@ class AppendAttempt:
         """The position of the last event it stored; 0 if it stored none."""
         stored = zip(self._requests, self._outcomes, strict=True)
         return max((o.position for r, o in stored if r.events and isinstance(o, Appended)), default=0)
+
+    @property
+    def types(self) -> set[str]:
+        """The aggregate types of the events it stored."""
+        return types_of(zip(self._requests, self._outcomes, strict=True))
 
     async def run(self, connection: Connection) -> list[Outcome]:
         """Run until every request has an outcome, and return all outcomes.

@@ -33,7 +33,7 @@ from eventree.stores.contract import (
     StreamRead,
 )
 from eventree.stores.lifecycle import Lifecycle
-from eventree.stores.live import CommitListeners, Tail
+from eventree.stores.live import CommitListeners, Tail, types_of
 from eventree.stores.sqlite import checkpoints, reads
 from eventree.stores.sqlite.append import append
 from eventree.stores.sqlite.connection import Connection, writing
@@ -121,11 +121,10 @@ class SQLiteStore(CheckedStore):
         except BaseException:
             self._tail.clear()  # the append may have been committed all the same
             raise
-        if result.head:
-            if self._listeners:
-                stored = zip(requests, result.outcomes, strict=True)
-                self._tail.add(stored, reads.from_micros(result.recorded_at))
-            self._listeners.notify(result.head)
+        if result.head and self._listeners:
+            answered = list(zip(requests, result.outcomes, strict=True))
+            self._tail.add(answered, reads.from_micros(result.recorded_at))
+            self._listeners.notify(result.head, types_of(answered))
         return result.outcomes
 
     async def _find_commands(self, command_ids: Collection[str]) -> Mapping[str, RecordedCommand]:
@@ -166,8 +165,8 @@ class SQLiteStore(CheckedStore):
         """Return the position of the newest event."""
         return await self._on_reader(reads.head)
 
-    def _watch(self, listener: Callable[[int], None]) -> Callable[[], None]:
-        return self._listeners.add(listener)
+    def _watch(self, listener: Callable[[int], None], types: Collection[str] | None) -> Callable[[], None]:
+        return self._listeners.add(listener, types)
 
     async def _claim_checkpoint(self, name: str, version: int, lease: LeaseRequest) -> Checkpoint:
         return await self._on_writer(checkpoints.claim, name, version, lease, self._busy_timeout)
