@@ -185,6 +185,7 @@ class Tail:
     def __init__(self) -> None:
         """Create an empty tail."""
         self._chunks: list[_Chunk] = []
+        self._last_of_type: dict[str, int] = {}
         self._size = 0
 
     def add(self, answered: Iterable[tuple[AppendRequest, Outcome]], recorded_at: datetime) -> None:
@@ -207,6 +208,7 @@ class Tail:
             self.clear()
         size = sum(bytes_of(event.payload) + bytes_of(event.metadata) for _, events, _ in stored for event in events)
         self._chunks.append(_Chunk(first, last, size, recorded_at, stored))
+        self._last_of_type.update((request.aggregate_type, position) for request, _, position in stored)
         self._size += size
         self._trim(last)
 
@@ -217,11 +219,23 @@ class Tail:
         chunks = self._chunks
         if not chunks or not chunks[0].first <= after + 1 <= chunks[-1].last:
             return None
+        if types is not None and all(self._last_of_type.get(each, 0) <= after for each in types):
+            return self._empty_page(min(after + limit, chunks[-1].last))
         return page_of(self._after(after), after, limit, types, event_types)
+
+    def _empty_page(self, position: int) -> LogPage:
+        """Return a page without events that examines all up to a position, and to the end of the commit there."""
+        chunk = self._chunks[self._at(position)]
+        events, at = chunk.recorded(), position - chunk.first
+        while at + 1 < len(events) and events[at + 1].commit_id == events[at].commit_id:
+            at += 1
+        end = events[at].position
+        return LogPage(end, [], more=end < self._chunks[-1].last)
 
     def clear(self) -> None:
         """Remove all events."""
         self._chunks.clear()
+        self._last_of_type.clear()
         self._size = 0
 
     def _trim(self, last: int) -> None:
@@ -234,8 +248,12 @@ class Tail:
             drop += 1
         del self._chunks[:drop]
 
+    def _at(self, position: int) -> int:
+        """Return the number of the chunk with a position."""
+        return bisect_right(self._chunks, position, key=lambda chunk: chunk.first) - 1
+
     def _after(self, position: int) -> Iterator[RecordedEvent]:
-        at = bisect_right(self._chunks, position + 1, key=lambda chunk: chunk.first) - 1
+        at = self._at(position + 1)
         yield from self._chunks[at].recorded()[position + 1 - self._chunks[at].first :]
         for number in range(at + 1, len(self._chunks)):
             yield from self._chunks[number].recorded()

@@ -24,6 +24,7 @@ from eventree.sourcing.queries.actions import (
     Deliver,
     GoLive,
     LoadCheckpoint,
+    Look,
     Read,
     Release,
     Renew,
@@ -33,8 +34,9 @@ from eventree.sourcing.queries.actions import (
 from eventree.sourcing.queries.at_least_once import MAX_TURN_SECONDS
 from eventree.sourcing.queries.commits import HandlingFailed, Key, StoredCommit, commits_of, key_of, reason_of
 from eventree.sourcing.queries.delivery import Delivery
+from eventree.sourcing.queries.heads import shared_head
 from eventree.sourcing.queries.state import QueryState
-from eventree.stores.contract import CheckpointUpdate, EventStore, ParkedCommit
+from eventree.stores.contract import CheckpointUpdate, EventStore, LeaseRequest, ParkedCommit
 
 logger = logging.getLogger("eventree")
 
@@ -92,6 +94,7 @@ class QueryWorker:
         self._published = published
         self._key = self.state.options.key
         self._now = asyncio.get_running_loop().time
+        self._head = shared_head(store)
         self.publish()
 
     def publish(self) -> None:
@@ -145,15 +148,13 @@ class QueryWorker:
         state, store, now = self.state, self._store, self._now()
         match action:
             case Claim(lease):
-                await self._check_start()
-                try:
-                    self.state = state.claimed(await self._delivery.claim(lease), now)
-                except CheckpointHeld as held:
-                    self.state = state.leased_elsewhere(held.seconds, now)
+                await self._claim(lease)
             case LoadCheckpoint():
                 await self._load_checkpoint()
             case Renew(token):
                 self.state = state.renewed(await store.renew_checkpoint(*self._key, token, state.options.lease), now)
+            case Look(since):
+                self.state = state.looked(*await self._head.after(since, store))
             case Read(after, limit):
                 page = await store.read(after, limit, self._types, live=True)
                 self.state = self.state.page_read(commits_of(page.events), page.position, now, more=page.more)
@@ -175,6 +176,14 @@ class QueryWorker:
                 pass
             case _ as never:
                 assert_never(never)
+
+    async def _claim(self, lease: LeaseRequest) -> None:
+        await self._check_start()
+        state, now = self.state, self._now()
+        try:
+            self.state = state.claimed(await self._delivery.claim(lease), now)
+        except CheckpointHeld as held:
+            self.state = state.leased_elsewhere(held.seconds, now)
 
     async def _check_start(self) -> None:
         """Refuse to create a checkpoint beyond the end of the log, before one that would look like a log rolled back.
