@@ -18,13 +18,6 @@ def isolated(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     return copy_context().run(function, *args, **kwargs)
 
 
-async def isolated_call(function: Callable[P, Awaitable[T] | None], *args: P.args, **kwargs: P.kwargs) -> T | None:
-    """Call a function in a copy of the current context, and await there what it returns, unless that is None."""
-    context = copy_context()
-    returned = context.run(function, *args, **kwargs)
-    return None if returned is None else await awaited_in(context, returned)
-
-
 @coroutine
 def awaited_in(context: Context, awaitable: Awaitable[T]) -> Generator[Any, Any, T]:
     """Await something in a context: run each of its steps there, in the task of the caller.

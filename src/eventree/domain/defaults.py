@@ -8,6 +8,7 @@ from msgspec import NODEFAULT, Struct
 from msgspec.inspect import CustomType, DataclassType, Field, StructType, multi_type_info, type_info
 
 from eventree.domain.models import encode_in_order, fields_to_make
+from eventree.errors.failures import is_failure
 from eventree.isolation import isolated
 
 
@@ -19,7 +20,9 @@ def text_of(make: Callable[[], object]) -> str | None:
     """
     try:
         first, second = (encode_in_order(isolated(make)).decode() for _ in range(2))
-    except Exception:  # noqa: BLE001 - whatever the error is, the caller who needs the value will see it
+    except BaseException as error:  # whatever the failure is, the caller who needs the value will see it
+        if not is_failure(error):
+            raise
         return None
     return first if first == second else None
 

@@ -2,6 +2,8 @@
 
 from typing import Generic, TypeVar
 
+from eventree.errors.failures import is_failure
+
 ReasonT_co = TypeVar("ReasonT_co", covariant=True)
 
 
@@ -52,7 +54,9 @@ def error_text(error: BaseException) -> str:
     """Return the class name and the text of an error, for a message; only the class name if its `str` fails."""
     try:
         return f"{type(error).__name__}: {error}"
-    except Exception:  # noqa: BLE001 - a bug in the error's own class must not hide the error
+    except BaseException as bug:  # a bug in the error's own class must not hide the error
+        if not is_failure(bug):
+            raise
         return type(error).__name__
 
 
@@ -67,6 +71,24 @@ class InvalidArgument(EventreeError, ValueError):
     def __init__(self, name: str, reason: str) -> None:
         super().__init__(f"{name}: {reason}")
         self.name = name
+        self.reason = reason
+
+
+class WrongEventLoop(EventreeError, RuntimeError):
+    """Something was used outside the event loop, or the process, that it was started or entered in; nothing was done.
+
+    Handling: from another thread, pass the coroutine to its loop:
+    `asyncio.run_coroutine_threadsafe(accounts.execute(...), loop).result()`. In another loop, or in a forked process,
+    create and enter what you need there.
+
+    Attributes:
+        subject: What was used.
+        reason: Where it was used, and the remedy.
+    """
+
+    def __init__(self, subject: str, reason: str) -> None:
+        super().__init__(f"{subject} {reason}")
+        self.subject = subject
         self.reason = reason
 
 

@@ -110,7 +110,9 @@ class ConcurrencyConflict(EventStoreError):
 
 
 class LogRolledBack(EventStoreError):
-    """The store has fewer events than a reader has seen, as after restoring an older backup.
+    """Events that a reader has seen are gone from the store, as after restoring an older backup.
+
+    Others may have taken their places since. A failover to a standby that lacked the last commits has the same effect.
 
     Handling: a command was not stored; send it again, to be decided on the events of the store. A query stops; rebuild
     it with a new `version`.
@@ -118,12 +120,14 @@ class LogRolledBack(EventStoreError):
     Attributes:
         subject: The reader: a query or an aggregate.
         known: The position or sequence it had read.
-        found: The last position or sequence in the store.
+        found: The last position or sequence in the store; if it is not below `known`, the event at `known` is another
+            one now.
     """
 
     def __init__(self, subject: str, known: int, found: int) -> None:
+        seen = f"ends at {found}" if found < known else f"has another event at {known} now"
         super().__init__(
-            f"{subject} had read up to {known}, but the store ends at {found}; was an older backup restored? "
+            f"{subject} had read up to {known}, but the store {seen}; was an older backup restored? "
             "send a command again, give a query a new version"
         )
         self.subject = subject
@@ -153,22 +157,25 @@ class EventMissing(EventStoreError):
 
 
 class CommandIdReused(EventStoreError):
-    """This `command_id` was used before for another aggregate; nothing was stored.
+    """This `command_id` was used before, for another aggregate or another command; nothing was stored.
 
-    Handling: give each command its own id.
+    Handling: give each command its own id. Behind HTTP this is a request with the idempotency key of another one: 422.
 
     Attributes:
         command_id: The reused id.
         aggregate_id: The aggregate of the second command.
+        is_same_aggregate: Whether the first command was of the same aggregate, so that the commands differ.
     """
 
-    def __init__(self, command_id: str, aggregate_id: str) -> None:
+    def __init__(self, command_id: str, aggregate_id: str, *, is_same_aggregate: bool = False) -> None:
+        other = "another command of" if is_same_aggregate else "a command of another aggregate than"
         super().__init__(
-            f"command_id {command_id!r} was already used for a command of another aggregate than "
-            f"{aggregate_id!r}; nothing was stored, give each command its own id"
+            f"command_id {command_id!r} was already used for {other} {aggregate_id!r}; nothing was stored, "
+            "give each command its own id"
         )
         self.command_id = command_id
         self.aggregate_id = aggregate_id
+        self.is_same_aggregate = is_same_aggregate
 
 
 class CheckpointFenced(EventStoreError):

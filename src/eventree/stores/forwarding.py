@@ -13,6 +13,7 @@ from eventree.stores.contract import (
     AppendRequest,
     Checkpoint,
     CheckpointUpdate,
+    CommitStamp,
     EventStore,
     LeaseRequest,
     LogPage,
@@ -142,8 +143,10 @@ class ForwardingStore(EventStore):
         event_types: Collection[str] | None = None,
         *,
         live: bool = False,
+        after_stamp: CommitStamp | None = None,
     ) -> LogPage:
-        return await self.forward("read", self.inner.read, after, limit, types, event_types, live=live)
+        read = self.inner.read
+        return await self.forward("read", read, after, limit, types, event_types, live=live, after_stamp=after_stamp)
 
     async def read_backwards(
         self,
@@ -209,8 +212,10 @@ def checked(store: EventStore) -> EventStore:
     Raises:
         InvalidArgument: It is no store.
     """
-    if isinstance(store, type) or not callable(getattr(store, "append", None)):
-        raise InvalidArgument("store", f"must be an event store, such as MemoryStore(), got {store!r}")
+    has_methods = all(callable(getattr(store, name, None)) for name in ("append", "read_streams", "head"))
+    if isinstance(store, type) or not has_methods:
+        shown = type(store).__name__ if isinstance(store, str | bytes) else repr(store)  # a DSN has secrets
+        raise InvalidArgument("store", f"must be an event store, such as MemoryStore(), got {shown}")
     inner = store
     while not isinstance(inner, CheckedStore):
         if not isinstance(inner, ForwardingStore):
@@ -235,14 +240,24 @@ class _CheckingStore(CheckedStore, ForwardingStore):
         return await self.inner.read_streams(reads)
 
     async def _read(
-        self, after: int, limit: int, types: Collection[str] | None, event_types: Collection[str] | None
+        self,
+        after: int,
+        limit: int,
+        types: Collection[str] | None,
+        event_types: Collection[str] | None,
+        after_stamp: CommitStamp | None,
     ) -> LogPage:
-        return await self.inner.read(after, limit, types, event_types)
+        return await self.inner.read(after, limit, types, event_types, after_stamp=after_stamp)
 
     async def _read_live(
-        self, after: int, limit: int, types: Collection[str] | None, event_types: Collection[str] | None
+        self,
+        after: int,
+        limit: int,
+        types: Collection[str] | None,
+        event_types: Collection[str] | None,
+        after_stamp: CommitStamp | None,
     ) -> LogPage:
-        return await self.inner.read(after, limit, types, event_types, live=True)
+        return await self.inner.read(after, limit, types, event_types, live=True, after_stamp=after_stamp)
 
     async def _read_backwards(
         self, before: int, limit: int, types: Collection[str] | None, event_types: Collection[str] | None

@@ -8,10 +8,11 @@ from typing import Generic, TypeVar
 from eventree.actors import Actor, ActorContext, Request
 from eventree.backoff import Backoff
 from eventree.domain.aggregate import AggregateType
-from eventree.errors import DomainError, EventreeError, StoreReadOnly
+from eventree.errors import DomainError, EventreeError, HandlerCrashed, StoreReadOnly, WrongEventLoop
 from eventree.errors.stores import TRANSIENT_ERRORS
 from eventree.instrumentation.guard import GuardedInstrumentation
 from eventree.result import Err
+from eventree.sourcing.commands.answers import log_crash
 from eventree.sourcing.commands.decide import (
     AggregateBatch,
     Answer,
@@ -94,8 +95,8 @@ class EventSourcingActor(
     ) -> None:
         """Answer every command, in as many rounds as it takes, of which at most `MAX_ROUNDS` meet a conflict.
 
-        Transient store errors and `StoreReadOnly` are returned to the callers; any other exception of the store crashes
-        the actor.
+        Transient store errors, `StoreReadOnly` and `WrongEventLoop` are returned to the callers; any other exception
+        of the store crashes the actor.
         """
         pending: list[PendingCommand[CommandT, EventT, ErrorT]] = list(requests)
         conflicts = 0
@@ -106,7 +107,7 @@ class EventSourcingActor(
                     conflicts += 1
                     if pending:
                         await asyncio.sleep(CONFLICT_BACKOFF.delay_with_full_jitter(conflicts))
-        except (StoreReadOnly, *TRANSIENT_ERRORS) as error:
+        except (StoreReadOnly, WrongEventLoop, *TRANSIENT_ERRORS) as error:
             self._cache.clear()  # the append may have been committed all the same, and made the cached states stale
             for request in pending:
                 if not request.answered:
@@ -203,7 +204,7 @@ class EventSourcingActor(
         for step in steps:
             match step:
                 case Answer(request, result):
-                    self._answer(request, result)
+                    self._answer_decided(request, result)
                 case Keep(aggregate_id, aggregate):
                     self._keep(aggregate_id, aggregate)
                 case _:
@@ -218,9 +219,9 @@ class EventSourcingActor(
         found: Mapping[str, RecordedCommand] = await self._store.find_commands(ids) if ids else {}
         again: list[PendingCommand[CommandT, EventT, ErrorT]] = []
         for step in steps:
-            match resolve(step, self._type.name, found):
+            match resolve(step, self._type, found):
                 case Answer(request, result):
-                    self._answer(request, result)
+                    self._answer_decided(request, result)
                 case ReadCommit(request, recorded):
                     self._answer(request, await self._loader.commit(recorded, request.message.commit_id))
                 case DecideAgain(request):
@@ -231,8 +232,15 @@ class EventSourcingActor(
         self._cache[aggregate_id] = aggregate
         if self._snapshots is not None:
             aggregate.snapshot = self._snapshots.schedule_if_due(
-                aggregate_id, aggregate.state, aggregate.sequence, aggregate.snapshot
+                aggregate_id, aggregate.state, aggregate.sequence, aggregate.snapshot, aggregate.stamp
             )
+
+    def _answer_decided(
+        self, request: PendingCommand[CommandT, EventT, ErrorT], result: CommandResult[EventT, ErrorT]
+    ) -> None:
+        if isinstance(result, Err) and isinstance(result.error, HandlerCrashed):
+            log_crash(result.error)  # only now, as a decision that is not the answer is nobody's loss
+        self._answer(request, result)
 
     def _answer(self, request: PendingCommand[CommandT, EventT, ErrorT], result: CommandResult[EventT, ErrorT]) -> None:
         self._counters.commands += 1

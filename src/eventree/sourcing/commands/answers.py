@@ -3,10 +3,20 @@
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Iterable
+from contextlib import nullcontext
 from typing import TypeVar
 
-from eventree.errors import ActorTimeout, DomainError, EventreeError, NotCaughtUp, QueryStopped, QuerySuperseded
+from eventree.errors import (
+    ActorTimeout,
+    DomainError,
+    EventreeError,
+    HandlerCrashed,
+    NotCaughtUp,
+    QueryStopped,
+    QuerySuperseded,
+)
 from eventree.errors.root import check_positive
+from eventree.loops import running_loop
 from eventree.result import Err, Ok, Result
 from eventree.sourcing.commands.requests import CommandResult
 from eventree.sourcing.queries.handle import QueryHandle
@@ -27,13 +37,16 @@ def as_result(answer: CommandResult[EventT, ErrorT] | BaseException) -> CommandR
     raise answer
 
 
-async def with_timeout(operation: str, timeout: float, call: Coroutine[object, object, T]) -> Result[T, EventreeError]:
+async def with_timeout(
+    operation: str, timeout: float, call: Coroutine[object, object, T], check_loop: Callable[[], None]
+) -> Result[T, EventreeError]:
     """Run a coroutine that reads from the store, and return its value as a result.
 
     Args:
         operation: The name to show in an `ActorTimeout`.
         timeout: How long to wait, in seconds.
         call: The coroutine; closed if it is never started.
+        check_loop: Raises if the system is running in another event loop.
 
     Returns:
         The value, or the error: `ActorTimeout` once the time is up.
@@ -41,7 +54,9 @@ async def with_timeout(operation: str, timeout: float, call: Coroutine[object, o
     try:
         try:
             check_positive("timeout", timeout)
-            async with asyncio.timeout(timeout):
+            check_loop()
+            # Without a running loop, as in a forked process, no time passes: the store refuses the call.
+            async with nullcontext() if running_loop() is None else asyncio.timeout(timeout):
                 return Ok(await call)
         except TimeoutError as error:
             if isinstance(error, EventreeError):
@@ -99,6 +114,11 @@ async def _caught_up(name: str, find: Callable[[str], QueryHandle], position: in
             return
 
 
+def log_crash(error: HandlerCrashed) -> None:
+    """Log a bug in the domain, once for all commands that it fails, with its traceback."""
+    logger.error("%s", error, exc_info=error.__cause__)
+
+
 def log_failure(name: str, aggregate_id: str, answer: "asyncio.Future[CommandResult[EventT, ErrorT]]") -> None:
     """Log the failure of a command sent by `execute_nowait`, without the contents of the command."""
     if answer.cancelled():
@@ -106,6 +126,8 @@ def log_failure(name: str, aggregate_id: str, answer: "asyncio.Future[CommandRes
     error = answer.exception()
     if error is None and isinstance(result := answer.result(), Err):
         error = result.error
+    if isinstance(error, HandlerCrashed):
+        return  # it was logged where it happened
     if isinstance(error, DomainError):
         logger.warning("%s %r: a command sent by execute_nowait was refused", name, aggregate_id)
     elif error is not None:

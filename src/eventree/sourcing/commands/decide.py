@@ -23,6 +23,7 @@ from eventree.errors import (
     HandlerCrashed,
     LogRolledBack,
 )
+from eventree.errors.failures import is_failure
 from eventree.result import Err, Ok
 from eventree.sourcing.commands.load import CachedAggregate
 from eventree.sourcing.commands.requests import CommandEnvelope, CommandResult
@@ -97,7 +98,10 @@ class AggregateBatch(Struct, Generic[StateT, CommandT, EventT, ErrorT], eq=False
 
     def to_append(self) -> AppendRequest:
         """Return the append request; one without events and commands only checks that the state was current."""
-        return AppendRequest(self.aggregate_type, self.aggregate_id, self.base.sequence, self.events, self.commands)
+        base = self.base
+        return AppendRequest(
+            self.aggregate_type, self.aggregate_id, base.sequence, self.events, self.commands, base.stamp
+        )
 
     def accept(
         self,
@@ -114,7 +118,7 @@ class AggregateBatch(Struct, Generic[StateT, CommandT, EventT, ErrorT], eq=False
         first = self.sequence + 1
         self.sequence += len(encoded)
         if message.command_id is not None:
-            self.commands.append(NewCommand(message.command_id, first, self.sequence))
+            self.commands.append(NewCommand(message.command_id, first, self.sequence, message.fingerprint))
         self.state = state
         self.decisions.append(Decision(request, self.sequence, events))
 
@@ -124,7 +128,7 @@ class AggregateBatch(Struct, Generic[StateT, CommandT, EventT, ErrorT], eq=False
         """Add a command that failed and changed nothing."""
         self.decisions.append(Decision(request, self.sequence, error=error))
 
-    def crash(self, request: PendingCommand[CommandT, EventT, ErrorT], function: str, error: Exception) -> None:
+    def crash(self, request: PendingCommand[CommandT, EventT, ErrorT], function: str, error: BaseException) -> None:
         """Add a command that crashed, and close the batch, as the state may be damaged."""
         self.reject(request, HandlerCrashed(function, self.aggregate_type, self.aggregate_id, error))
         self.is_closed = True
@@ -235,7 +239,9 @@ class CommandBatch(Generic[StateT, CommandT, EventT, ErrorT]):
             return
         try:
             decided = self._type.decide(batch.state, request.message.command)
-        except Exception as error:  # noqa: BLE001 - a bug in `handle` is the answer to this command
+        except BaseException as error:  # a bug in `handle` is the answer to this command
+            if not is_failure(error):
+                raise
             batch.crash(request, "handle", error)
             return
         if isinstance(decided, Err):
@@ -259,7 +265,9 @@ class CommandBatch(Generic[StateT, CommandT, EventT, ErrorT]):
             return
         try:
             state = self._type.replay(batch.state, [form.value for form in encoded])
-        except Exception as error:  # noqa: BLE001 - a bug in `apply` is the answer to this command
+        except BaseException as error:  # a bug in `apply` is the answer to this command
+            if not is_failure(error):
+                raise
             batch.crash(request, "apply", error)
             return
         for form in encoded:
@@ -314,13 +322,15 @@ def settle(
 
 
 def resolve(
-    step: Unsettled[CommandT, EventT, ErrorT], aggregate_type: str, found: Mapping[str, RecordedCommand]
+    step: Unsettled[CommandT, EventT, ErrorT],
+    aggregate_type: AggregateType[StateT, CommandT, EventT, ErrorT],
+    found: Mapping[str, RecordedCommand],
 ) -> Answer[CommandT, EventT, ErrorT] | DecideAgain[CommandT, EventT, ErrorT] | ReadCommit[CommandT, EventT, ErrorT]:
     """Return the next step for a command, once the command ids have been looked up.
 
     Args:
         step: Its step so far.
-        aggregate_type: The name of the aggregate's type.
+        aggregate_type: The aggregate's type.
         found: The records of the commands that were stored before, by command id.
     """
     if isinstance(step, DecideAgain):
@@ -330,8 +340,10 @@ def resolve(
         return step.otherwise
     request = step.otherwise.request
     aggregate_id = request.message.aggregate_id
-    if (recorded.aggregate_type, recorded.aggregate_id) != (aggregate_type, aggregate_id):
+    if (recorded.aggregate_type, recorded.aggregate_id) != (aggregate_type.name, aggregate_id):
         return Answer(request, Err(CommandIdReused(recorded.command_id, aggregate_id)))
+    if aggregate_type.fingerprints.is_other_command(recorded.fingerprint, request.message.fingerprint):
+        return Answer(request, Err(CommandIdReused(recorded.command_id, aggregate_id, is_same_aggregate=True)))
     return ReadCommit(request, recorded)
 
 
@@ -340,7 +352,8 @@ def _settle_appended(
 ) -> list[Step[StateT, CommandT, EventT, ErrorT]]:
     steps: list[Step[StateT, CommandT, EventT, ErrorT]] = []
     if not batch.is_closed:
-        kept = CachedAggregate(batch.state, appended.sequence, appended.position, batch.base.snapshot)
+        snapshot = batch.base.snapshot
+        kept = CachedAggregate(batch.state, appended.sequence, appended.position, snapshot, appended.stamp)
         steps.append(Keep(batch.aggregate_id, kept))
     for decision in batch.decisions:
         request = decision.request

@@ -8,6 +8,7 @@ from typing import Any, Generic, TypeVar
 from eventree.actors import ActorRef
 from eventree.commit import Commit
 from eventree.errors import DomainError
+from eventree.errors.failures import is_failure
 from eventree.instrumentation import BatchCommit, CommandExecution
 from eventree.instrumentation.context import CARRIED
 from eventree.instrumentation.guard import GuardedInstrumentation
@@ -53,7 +54,9 @@ class ObservedCommand(Generic[CommandT]):
     ) -> CommandEnvelope[CommandT]:
         try:
             return with_execution(request, self._execution, self._execution.metadata)
-        except Exception as error:  # noqa: BLE001 - no metadata may keep the command from being executed
+        except BaseException as error:  # no metadata may keep the command from being executed
+            if not is_failure(error):
+                raise
             instrumentation.log("command", error)
             return with_execution(request, self._execution, {})
 
@@ -111,6 +114,7 @@ class ObservedCommands(Generic[CommandT, EventT, ErrorT]):
 
     async def ask(self, request: CommandEnvelope[CommandT], timeout: float) -> CommandResult[EventT, ErrorT]:
         """See `ActorRef.ask`."""
+        self._commands.check_loop()
         observed = self._observe(request)
         try:
             answer = await self._commands.ask(observed.request, timeout=timeout, operation="execute")
@@ -122,6 +126,7 @@ class ObservedCommands(Generic[CommandT, EventT, ErrorT]):
 
     def ask_nowait(self, request: CommandEnvelope[CommandT]) -> "asyncio.Future[CommandResult[EventT, ErrorT]]":
         """See `ActorRef.ask_nowait`."""
+        self._commands.check_loop()
         observed = self._observe(request)
         try:
             answer = self._commands.ask_nowait(observed.request)

@@ -2,19 +2,19 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from contextvars import copy_context
+from contextvars import Context, copy_context
 from typing import Final, Generic, TypeAlias, TypeVar
 
 from eventree.domain.events import EventEnvelope
 from eventree.instrumentation.context import CARRIED
 from eventree.instrumentation.guard import GuardedInstrumentation
-from eventree.isolation import awaited_in, isolated_call
+from eventree.isolation import awaited_in
 from eventree.sourcing.correlation import CORRELATION
 from eventree.sourcing.queries import context
 from eventree.sourcing.queries.actions import LEASE_RECHECK, SAVE_AFTER, Delivered
 from eventree.sourcing.queries.commits import HandlingFailed, StoredCommit
 from eventree.sourcing.queries.decoding import Decoding
-from eventree.sourcing.queries.delivery import delivery_of, is_being_cancelled
+from eventree.sourcing.queries.delivery import call, delivery_of, is_failure_of_handler
 from eventree.sourcing.queries.options import Options
 from eventree.sourcing.queries.state import QueryState
 from eventree.stores.contract import Checkpoint, CheckpointUpdate, EventStore, LeaseRequest, ParkedCommit
@@ -115,11 +115,9 @@ class AtLeastOnce(Generic[EventT]):
             token = CORRELATION.set(events[0])
             own = copy_context()  # it carries the ids of the event, and ends with the call
             CARRIED.reset(token)
-            result = own.run(self._handler, commit.key[1], events)
-            if result is not None:
-                await awaited_in(own, result)
-        except (Exception, asyncio.CancelledError) as error:
-            if is_being_cancelled():
+            await self._call_in(own, commit, events)
+        except BaseException as error:
+            if isinstance(error, HandlingFailed) or not is_failure_of_handler(error):
                 raise
             raise HandlingFailed(error, [commit]) from error
 
@@ -127,4 +125,9 @@ class AtLeastOnce(Generic[EventT]):
         self, instrumentation: GuardedInstrumentation, commit: StoredCommit, events: Sequence[EventEnvelope[EventT]]
     ) -> None:
         with instrumentation.delivery(delivery_of([commit])), CORRELATION.propagate(events[0]):
-            await isolated_call(self._handler, commit.key[1], events)
+            await self._call_in(copy_context(), commit, events)
+
+    async def _call_in(self, own: Context, commit: StoredCommit, events: Sequence[EventEnvelope[EventT]]) -> None:
+        result = call(own.run, [commit], self._handler, commit.key[1], events)
+        if result is not None:
+            await awaited_in(own, result)

@@ -7,6 +7,7 @@ next state:
     Claim           claimed, or leased_elsewhere
     LoadCheckpoint  checkpoint_loaded
     Renew           renewed
+    Verify          verified
     Look            looked
     Read            page_read
     Deliver         delivered
@@ -59,6 +60,7 @@ from eventree.sourcing.queries.actions import (
     Release,
     Renew,
     Save,
+    Verify,
     Wait,
 )
 from eventree.sourcing.queries.commits import (
@@ -73,7 +75,14 @@ from eventree.sourcing.queries.commits import (
 from eventree.sourcing.queries.context import QueryContext
 from eventree.sourcing.queries.options import FailurePolicy, Options
 from eventree.sourcing.queries.status import QueryStatus
-from eventree.stores.contract import Checkpoint, CheckpointUpdate, LeaseRequest, ParkedCommit, StoredCheckpoint
+from eventree.stores.contract import (
+    Checkpoint,
+    CheckpointUpdate,
+    CommitStamp,
+    LeaseRequest,
+    ParkedCommit,
+    StoredCheckpoint,
+)
 
 STORE_BACKOFF: Final = Backoff(initial=0.1, maximum=5.0)
 """How long to wait before trying an unavailable store again."""
@@ -102,6 +111,10 @@ class QueryState(Struct, frozen=True):
         blocked: Aggregates that have parked commits.
         load_at: When to load the checkpoint again.
         position: Everything up to here was handled, parked or skipped; the stored checkpoint may be behind.
+        stamp: The stamp of the event at the position; None if it is unknown.
+        unverified: A position that this worker had handled under an earlier claim, and the stamp of the event there, if
+            that is yet to be compared with the log; None if not.
+        doubted: The checkpoint at which the log was found rolled back; None if the log has been read since.
         settled_position: Everything up to here will not be delivered again. Handles show it, and callers wait for it.
         is_loaded: Whether the settled position was read from the store.
         save_at: When to store the checkpoint; infinite if nothing was handled since it was stored.
@@ -109,6 +122,7 @@ class QueryState(Struct, frozen=True):
         pending_skipped: The number of commits to count as skipped when the checkpoint is stored.
         commits: The commits to deliver next.
         read_until: The last position of the page that these commits were read from.
+        read_stamp: The stamp of the event there.
         head: The highest position of the log that this worker was notified of.
         read_at: When to look whether the log has grown, even without a notification; 0 to read it at once.
         go_live_at: When to try again to go live.
@@ -138,6 +152,9 @@ class QueryState(Struct, frozen=True):
     blocked: frozenset[Key] = frozenset()
     load_at: float = 0.0
     position: int = 0
+    stamp: CommitStamp | None = None
+    unverified: Verify | None = None
+    doubted: Checkpoint | None = None
     settled_position: int = 0
     is_loaded: bool = False
     save_at: float = inf
@@ -145,6 +162,7 @@ class QueryState(Struct, frozen=True):
     pending_skipped: int = 0
     commits: Sequence[StoredCommit] = ()
     read_until: int = 0
+    read_stamp: CommitStamp | None = None
     head: int = 0
     read_at: float = 0.0
     go_live_at: float = 0.0
@@ -165,6 +183,11 @@ class QueryState(Struct, frozen=True):
     def has_lease(self) -> bool:
         """Whether this worker holds the lease, as far as it knows."""
         return self.fencing_token > 0
+
+    @property
+    def is_transactional(self) -> bool:
+        """Whether the handler's own rows are stored together with the checkpoint, and go back in time with it."""
+        return self.recheck_after == inf
 
     @property
     def is_unsaved(self) -> bool:
@@ -233,6 +256,8 @@ class QueryState(Struct, frozen=True):
         return LoadCheckpoint() if now >= self.load_at else None
 
     def _work(self, now: float) -> Action:
+        if self.unverified is not None:
+            return self.unverified
         if self.is_paused:
             return self._wait(now, inf)
         if self.failure is not None and now < self.failure.retry_at:
@@ -242,9 +267,9 @@ class QueryState(Struct, frozen=True):
         if not self.is_live and self._has_caught_up_with_live:
             return self._go_live(now)
         if self.head > self.position or not self.read_at:
-            return Read(self.position, self._read_limit)
+            return Read(self.position, self._read_limit, self.stamp)
         if now >= self.read_at:
-            return Look(self.read_at - self.options.poll_interval)
+            return Look(self.position, self.stamp, self.read_at - self.options.poll_interval)
         return self._wait(now, self.read_at)
 
     @property
@@ -295,10 +320,22 @@ class QueryState(Struct, frozen=True):
             state.lost(),
             fencing_token=checkpoint.fencing_token,
             position=checkpoint.position,
+            stamp=checkpoint.stamp,
+            unverified=self._to_verify(),
             pending_parked=(),
             pending_skipped=0,
             rejected=self.rejected if is_alone else _NONE_REJECTED,
         )
+
+    def _to_verify(self) -> Verify | None:
+        """Return what to compare with the log, so that it is noticed if events that were handled are gone."""
+        if self.unverified is not None or self.stamp is None or self.is_transactional:
+            return self.unverified
+        return Verify(self.position, self.stamp)
+
+    def verified(self) -> Self:
+        """Note that the events handled under an earlier claim are still in the log."""
+        return replace(self, unverified=None)
 
     def leased_elsewhere(self, seconds: float, now: float) -> Self:
         """Note that another worker holds the lease.
@@ -370,13 +407,21 @@ class QueryState(Struct, frozen=True):
         """Note the head of the log; if it is behind this query, read at once, to detect a log rolled back."""
         return self.notified(position) if position >= self.position else replace(self, read_at=0.0)
 
-    def looked(self, head: int, since: float) -> Self:
-        """Note the head of the log as it was at some moment after a time; read if it is not where this query is."""
-        if head == self.position:
-            return self.page_read((), head, since, more=False)
-        return self.notified(head) if head > self.position else replace(self, read_at=0.0)
+    def looked(self, position: int, since: float) -> Self:
+        """Note a position of the log as it was after a time; if it is not beyond this one, there was nothing new."""
+        if position > self.position:
+            return self.notified(position)
+        return self.page_read((), self.position, since, more=False, stamp=self.stamp)
 
-    def page_read(self, commits: Sequence[StoredCommit], end: int, now: float, *, more: bool) -> Self:
+    def page_read(
+        self,
+        commits: Sequence[StoredCommit],
+        end: int,
+        now: float,
+        *,
+        more: bool,
+        stamp: CommitStamp | None = None,
+    ) -> Self:
         """Note a page read after the position.
 
         Args:
@@ -384,6 +429,7 @@ class QueryState(Struct, frozen=True):
             end: The last position that the page covers.
             now: When the page was requested.
             more: Whether the log continues after it.
+            stamp: The stamp of the event at `end`; None if it is unknown.
         """
         partition = self.options.partition
         if partition.count > 1:
@@ -393,14 +439,28 @@ class QueryState(Struct, frozen=True):
             self._store_recovered(),
             commits=commits,
             read_until=end,
+            read_stamp=self.stamp if is_end else stamp,
+            doubted=None,
             head=min(self.head, self.position) if is_end else self.head,
             read_at=0.0 if more and not is_end else now + self.options.poll_interval,
             load_at=self.load_at if self.is_live else 0.0,
         )
         return state if commits or is_end else state._moved_to(end, None)
 
-    def rolled_back(self, error: LogRolledBack) -> Self:
-        """Stop for good: the query has handled events that the log no longer contains."""
+    def rolled_back(self, error: LogRolledBack, now: float) -> Self:
+        """Stop for good, as the query has handled events that the log no longer contains; or start from the checkpoint.
+
+        The rows of a projection are in the database that has gone back in time, and its checkpoint fits them. It stops
+        only if it finds the log rolled back at that checkpoint too.
+
+        Args:
+            error: What was found.
+            now: When it was found.
+        """
+        here, doubted = self.checkpoint, self.doubted
+        is_new = doubted is None or (here.position, here.stamp) != (doubted.position, doubted.stamp)
+        if self.is_transactional and is_new:
+            return replace(self.fenced(now), doubted=here)
         named = LogRolledBack(f"query {self.options.name!r}", error.known, error.found)
         named.__cause__ = error
         return replace(self.gave_up(named), is_loaded=False)
@@ -432,7 +492,18 @@ class QueryState(Struct, frozen=True):
         if position - self.checkpoint.position >= (SAVE_AFTER if save_at < inf else SAVE_PASSED_AFTER):
             save_at = 0.0
         settled = position if save_at == inf else self.settled_position
-        return replace(self, position=position, save_at=save_at, settled_position=settled)
+        return replace(
+            self, position=position, stamp=self.stamp_at(position), save_at=save_at, settled_position=settled
+        )
+
+    def stamp_at(self, position: int) -> CommitStamp | None:
+        """Return the stamp of the event at a position of the last page, or the current one; None if it is unknown."""
+        if position == self.position:
+            return self.stamp
+        if position == self.read_until:
+            return self.read_stamp
+        ends = (commit.page[commit.stop - 1] for commit in self.commits if commit.last_position == position)
+        return next((last.stamp for last in ends), None)
 
     def saved(self, update: CheckpointUpdate, now: float) -> Self:
         """Note that the checkpoint was stored, with the changes to the parked and skipped commits."""
@@ -444,6 +515,7 @@ class QueryState(Struct, frozen=True):
             confirmed_at=now,
             checkpoint=update.checkpoint,
             position=position,
+            stamp=update.checkpoint.stamp,
             settled_position=position,
             save_at=inf,
             pending_parked=(),
@@ -530,6 +602,7 @@ class QueryState(Struct, frozen=True):
             self.recheck_after,
             stored=self.stored,
             is_live=self.is_live,
+            unverified=self._to_verify(),
             settled_position=self.settled_position,
             is_paused=self.is_paused,
             skipped=self.skipped,
@@ -577,9 +650,11 @@ class QueryState(Struct, frozen=True):
             unpark: The positions of commits that are no longer parked; default none.
             skipped: The number of further commits to count as skipped; default 0.
         """
+        position = self.position if position is None else position
         return CheckpointUpdate(
-            Checkpoint(self.position if position is None else position, self.fencing_token),
+            Checkpoint(position, self.fencing_token, self.stamp_at(position)),
             self.options.lease,
+            moved_from=self.checkpoint.position,
             park=[*self.pending_parked, *park],
             unpark=unpark,
             skipped=self.pending_skipped + skipped,
@@ -596,6 +671,7 @@ class QueryState(Struct, frozen=True):
         return CheckpointUpdate(
             Checkpoint(position, self.fencing_token),
             self.options.lease,
+            moved_from=self.checkpoint.position,
             unpark=[commit.position for commit in parked],
             replay_until=min(max(self.position, self.replay_until), head),
         )

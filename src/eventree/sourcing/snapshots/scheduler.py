@@ -6,11 +6,12 @@ from typing import Final, Generic, TypeVar
 
 from eventree.actors import ActorRef
 from eventree.domain.snapshots import SnapshotPolicy
+from eventree.errors.failures import is_failure
 from eventree.errors.root import error_text
 from eventree.isolation import isolated
 from eventree.sourcing.snapshots.codec import SnapshotCodec
 from eventree.sourcing.statistics import Counters
-from eventree.stores.contract import StoredSnapshot
+from eventree.stores.contract import CommitStamp, StoredSnapshot
 
 logger = logging.getLogger("eventree")
 
@@ -61,7 +62,12 @@ class SnapshotScheduler(Generic[StateT]):
         self._counters = counters
 
     def schedule_if_due(
-        self, aggregate_id: str, state: StateT, sequence: int, newest: NewestSnapshot
+        self,
+        aggregate_id: str,
+        state: StateT,
+        sequence: int,
+        newest: NewestSnapshot,
+        stamp: CommitStamp | None = None,
     ) -> NewestSnapshot:
         """Send a snapshot of an aggregate to the writer, if one is due.
 
@@ -72,6 +78,7 @@ class SnapshotScheduler(Generic[StateT]):
             state: Its state after the commit.
             sequence: Its sequence after the commit.
             newest: Its newest snapshot so far.
+            stamp: The stamp of its last event; default None, if it is unknown.
 
         Returns:
             Its newest snapshot now. A dropped one counts as taken: under load, it is enough to take the next one.
@@ -82,8 +89,10 @@ class SnapshotScheduler(Generic[StateT]):
             self._counters.snapshots_dropped += 1
             return NewestSnapshot(sequence)
         try:
-            self._writer.tell(self._codec.encode(aggregate_id, state, sequence))
-        except Exception as error:  # noqa: BLE001 - the events are stored, so no error may fail the command
+            self._writer.tell(self._codec.encode(aggregate_id, state, sequence, stamp))
+        except BaseException as error:  # the events are stored, so no failure may be that of the command
+            if not is_failure(error):
+                raise
             self._drop(aggregate_id, sequence, error)
         return NewestSnapshot(sequence)
 
@@ -93,11 +102,13 @@ class SnapshotScheduler(Generic[StateT]):
             return newest.is_unusable or bool(
                 isolated(self._policy.is_due, newest.sequence, sequence, newest.replay_seconds)
             )
-        except Exception as error:  # noqa: BLE001 - a bug in a policy must not fail commands
+        except BaseException as error:  # a bug in a policy must not fail commands
+            if not is_failure(error):
+                raise
             self._drop(aggregate_id, sequence, error)
             return False
 
-    def _drop(self, aggregate_id: str, sequence: int, error: Exception) -> None:
+    def _drop(self, aggregate_id: str, sequence: int, error: BaseException) -> None:
         self._counters.snapshots_dropped += 1
         logger.warning(
             "%s %r: no snapshot taken at sequence %d: %s", self._codec.name, aggregate_id, sequence, error_text(error)

@@ -21,6 +21,7 @@ logger = logging.getLogger("eventree")
 _Position: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=MAX_NUMBER)]
 _decode: Final = msgspec.json.Decoder(tuple[_Position, list[str] | None]).decode
 
+_OWN_PROCESS = "SELECT pg_backend_pid()"
 _NOTIFY = "SELECT pg_notify($1, $2)"
 _RECONNECT = Backoff(initial=1.0, maximum=1.0, jitter=0)
 _TOO_LONG = 20  # a position has at most 19 digits
@@ -88,7 +89,7 @@ class CommitNotifier:
         connection = await self._connect()
         try:
             connection.add_termination_listener(lambda _: self._wake.set())
-            own = connection.get_server_pid()
+            own = await connection.fetchval(_OWN_PROCESS)  # the driver knows the process that a pooler pretends to be
             await connection.add_listener(
                 self._channel, lambda _, process, __, text: self._on_notification(process == own, text)
             )

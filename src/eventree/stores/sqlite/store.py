@@ -4,14 +4,14 @@ import asyncio
 import sqlite3
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from os import PathLike, fspath
+from os import PathLike
 from pathlib import Path
 from types import TracebackType
 from typing import Concatenate, ParamSpec, Self, TypeVar
 
 import aiosqlite
 
-from eventree.errors import InvalidArgument, StoreReadOnly, StoreUnavailable, StoreUnusable
+from eventree.errors import StoreReadOnly, StoreUnavailable, StoreUnusable
 from eventree.errors.root import check_positive
 from eventree.stores.checked import CheckedStore, check_transaction_lease
 from eventree.stores.clock import Clock, check_clock, utc_now
@@ -20,6 +20,7 @@ from eventree.stores.contract import (
     AppendRequest,
     Checkpoint,
     CheckpointUpdate,
+    CommitStamp,
     LeaseRequest,
     LogPage,
     Outcome,
@@ -37,6 +38,7 @@ from eventree.stores.live import CommitListeners, Tail, types_of
 from eventree.stores.sqlite import checkpoints, reads
 from eventree.stores.sqlite.append import append
 from eventree.stores.sqlite.connection import Connection, writing
+from eventree.stores.sqlite.path import check_path
 from eventree.stores.sqlite.schema import open_read_only, open_reader, open_writer
 from eventree.stores.sqlite.transactions import Transactions
 
@@ -44,10 +46,15 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 _PUT_SNAPSHOT = """
-INSERT INTO snapshots (stream, state_version, sequence, state_type, payload, checksum, taken_at)
-SELECT stream, ?, ?, ?, ?, ?, ? FROM streams WHERE aggregate_type = ? AND aggregate_id = ? AND sequence >= ?
+INSERT INTO snapshots
+  (stream, state_version, sequence, state_type, payload, checksum, taken_at, commit_id, recorded_at)
+SELECT s.stream, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9
+FROM streams s WHERE s.aggregate_type = ?10 AND s.aggregate_id = ?1 AND s.sequence >= ?3
+  AND (?8 IS NULL OR EXISTS (SELECT 1 FROM events e WHERE e.stream = s.stream AND e.sequence = ?3
+                             AND e.commit_id = ?8 AND e.recorded_at = ?9))
 ON CONFLICT (stream, state_version) DO UPDATE SET sequence = excluded.sequence, state_type = excluded.state_type,
-  payload = excluded.payload, checksum = excluded.checksum, taken_at = excluded.taken_at
+  payload = excluded.payload, checksum = excluded.checksum, taken_at = excluded.taken_at,
+  commit_id = excluded.commit_id, recorded_at = excluded.recorded_at
 WHERE excluded.sequence >= snapshots.sequence
   OR snapshots.sequence > (SELECT sequence FROM streams WHERE stream = excluded.stream)
 """
@@ -81,16 +88,11 @@ class SQLiteStore(CheckedStore):
                 the file, or permission to create them. Default False.
 
         Raises:
-            InvalidArgument: The path is empty or names an in-memory database (use `MemoryStore`), the clock is not
-                callable, or, raised by `append`, it does not return an aware datetime.
+            InvalidArgument: The path is empty, too long, no text, or names an in-memory database (use `MemoryStore`),
+                the clock is not callable, or, raised by `append`, it does not return an aware datetime.
             NonPositiveArgument: The timeout is not positive.
         """
-        self._path = fspath(path)
-        if not self._path or self._path.startswith((":memory:", "file:")):
-            raise InvalidArgument(
-                "path",
-                f"must be the path of a file, got {self._path!r}; use MemoryStore(), or a temporary file",
-            )
+        self._path = check_path(path)
         check_positive("busy_timeout", busy_timeout)
         self._busy_timeout = busy_timeout
         self._clock = check_clock(clock)
@@ -98,10 +100,10 @@ class SQLiteStore(CheckedStore):
         self._writer: Connection | None = None
         self._reader: Connection | None = None
         self._write_lock = asyncio.Lock()
-        self._transactions = Transactions(self._path, busy_timeout, self._write_lock)
+        self._lifecycle = Lifecycle(self, self._open, self._close)
+        self._transactions = self._new_transactions()
         self._tail = Tail()  # empty without listeners
         self._listeners = CommitListeners(on_empty=self._tail.clear)
-        self._lifecycle = Lifecycle(self._open, self._close)
 
     def __repr__(self) -> str:
         return f"<SQLiteStore {self._path!r} {'open' if self._lifecycle.is_open else 'closed'}>"
@@ -113,7 +115,7 @@ class SQLiteStore(CheckedStore):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        await self._lifecycle.leave()
+        await self._lifecycle.leave(error)
 
     async def _append(self, requests: Sequence[AppendRequest]) -> Sequence[Outcome]:
         try:
@@ -123,7 +125,7 @@ class SQLiteStore(CheckedStore):
             raise
         if result.head and self._listeners:
             answered = list(zip(requests, result.outcomes, strict=True))
-            self._tail.add(answered, reads.from_micros(result.recorded_at))
+            self._tail.add(answered, result.recorded_at, result.before)
             self._listeners.notify(result.head, types_of(answered))
         return result.outcomes
 
@@ -134,17 +136,27 @@ class SQLiteStore(CheckedStore):
         return await self._on_reader(reads.read_streams, wanted)
 
     async def _read(
-        self, after: int, limit: int, types: Collection[str] | None, event_types: Collection[str] | None
+        self,
+        after: int,
+        limit: int,
+        types: Collection[str] | None,
+        event_types: Collection[str] | None,
+        after_stamp: CommitStamp | None,
     ) -> LogPage:
-        found = await self._on_reader(reads.read_log, after, limit, types, event_types)
+        found = await self._on_reader(reads.read_log, after, limit, types, event_types, after_stamp)
         return found.page() if isinstance(found, reads.RawPage) else found
 
     async def _read_live(
-        self, after: int, limit: int, types: Collection[str] | None, event_types: Collection[str] | None
+        self,
+        after: int,
+        limit: int,
+        types: Collection[str] | None,
+        event_types: Collection[str] | None,
+        after_stamp: CommitStamp | None,
     ) -> LogPage:
         self._opened(self._reader)
-        page = self._tail.read(after, limit, types, event_types)
-        return page if page is not None else await self._read(after, limit, types, event_types)
+        page = self._tail.read(after, limit, types, event_types, after_stamp)
+        return page if page is not None else await self._read(after, limit, types, event_types, after_stamp)
 
     async def _read_backwards(
         self, before: int, limit: int, types: Collection[str] | None, event_types: Collection[str] | None
@@ -166,6 +178,7 @@ class SQLiteStore(CheckedStore):
         return await self._on_reader(reads.head)
 
     def _watch(self, listener: Callable[[int], None], types: Collection[str] | None) -> Callable[[], None]:
+        self._lifecycle.check_loop()
         return self._listeners.add(listener, types)
 
     async def _claim_checkpoint(self, name: str, version: int, lease: LeaseRequest) -> Checkpoint:
@@ -207,7 +220,7 @@ class SQLiteStore(CheckedStore):
 
     async def _open(self) -> None:
         self._write_lock = asyncio.Lock()  # a lock belongs to one loop, while a store may be used by several in turn
-        self._transactions = Transactions(self._path, self._busy_timeout, self._write_lock)
+        self._transactions = self._new_transactions()
         if self._read_only:
             await self._open_read_only()
             return
@@ -215,6 +228,9 @@ class SQLiteStore(CheckedStore):
         await self._on_writer(open_writer, self._path, self._busy_timeout)
         self._reader = await Connection.open(self._path)
         await self._on_reader(open_reader, self._busy_timeout)
+
+    def _new_transactions(self) -> Transactions:
+        return Transactions(self._path, self._busy_timeout, self._write_lock, self._lifecycle.check_loop)
 
     async def _open_read_only(self) -> None:
         if not await asyncio.to_thread(Path(self._path).exists):
@@ -239,6 +255,7 @@ class SQLiteStore(CheckedStore):
     async def _on_writer(
         self, function: Callable[Concatenate[sqlite3.Connection, P], R], *args: P.args, **kwargs: P.kwargs
     ) -> R:
+        self._lifecycle.check_loop()
         self._refuse_if_read_only()
         self._transactions.refuse_inside("a write to the store outside its transaction")
         async with self._write_lock:
@@ -254,6 +271,7 @@ class SQLiteStore(CheckedStore):
             raise StoreReadOnly(self._path)
 
     def _opened(self, connection: Connection | None) -> Connection:
+        self._lifecycle.check_loop()
         if connection is None:
             raise StoreUnavailable(f"{self._path} is not open; use the store inside `async with store:`")
         return connection
@@ -265,15 +283,15 @@ def _put_snapshots(db: sqlite3.Connection, snapshots: Sequence[StoredSnapshot], 
             _PUT_SNAPSHOT,
             (
                 (
+                    snapshot.aggregate_id,
                     snapshot.state_version,
                     snapshot.sequence,
                     snapshot.state_type,
                     snapshot.payload,
                     snapshot.checksum,
                     reads.to_micros(snapshot.taken_at),
+                    *reads.columns_of(snapshot.stamp),
                     snapshot.aggregate_type,
-                    snapshot.aggregate_id,
-                    snapshot.sequence,
                 )
                 for snapshot in snapshots
             ),

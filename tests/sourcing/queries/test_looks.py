@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from eventree import AggregateType, EventSourcing, MemoryStore, Query, SQLiteStore, StoreUnavailable
+from eventree.errors import LogRolledBack
 from eventree.sourcing import QueryStatus
-from eventree.sourcing.queries.heads import shared_head
+from eventree.sourcing.queries.looks import shared_look
 from eventree.testing import FailingStore
 from sourcing.ledger import Added, Ledger, LedgerType, add, apply, handle, ledger
 from sourcing.reading import Seen
@@ -42,10 +43,10 @@ async def test_queries_without_news_ask_the_store_once_for_all(counted: FailingS
         loop = asyncio.get_running_loop()
         counted.calls.clear()
         began = loop.time()
-        await until(lambda: counted.calls["head"] >= 5)
+        await until(lambda: counted.calls["read"] >= 5)
         rounds = (loop.time() - began) / interval
-        assert counted.calls["read"] == 0
-        assert counted.calls["head"] <= rounds + 2
+        assert counted.calls["head"] == 0
+        assert counted.calls["read"] <= rounds + 2
 
 
 async def test_events_of_another_store_object_are_found_by_looking(tmp_path: Path) -> None:
@@ -72,28 +73,42 @@ async def test_a_failed_look_is_shared_and_tried_again(counted: FailingStore) ->
 
 async def test_whoever_comes_while_somebody_looks_shares_the_answer_if_that_is_new_enough() -> None:
     async with FailingStore() as store:
-        head = shared_head(store)
-        assert shared_head(store) is head
-        now = asyncio.get_running_loop().time
-        began = now() - 1
-        gate = store.hold("head")
-        first = asyncio.ensure_future(head.after(began, store))
-        others = [asyncio.ensure_future(head.after(began, store)) for _ in range(3)]
+        look = shared_look(store)
+        assert shared_look(store) is look
+        began = asyncio.get_running_loop().time() - 1
+        gate = store.hold("read")
+        looks = [asyncio.ensure_future(look.at(store, 0, None, began)) for _ in range(4)]
         await gate.reached()
         gate.open()
-        answers = [await each for each in (first, *others)]
-        assert [head for head, _ in answers] == [0] * 4
-        assert store.calls["head"] == 1
-        await head.after(answers[0][1], store)  # one that wants a newer one
-        assert store.calls["head"] == 2
+        answers = [await each for each in looks]
+        assert [position for position, _ in answers] == [0] * 4
+        assert store.calls["read"] == 1
+        await look.at(store, 0, None, answers[0][1])  # this one wants a newer answer
+        assert store.calls["read"] == 2
+
+
+async def test_an_answer_for_another_position_counts_if_the_log_goes_on_there() -> None:
+    async with FailingStore() as store, EventSourcing(ledger, store) as system:
+        look, began = shared_look(store), asyncio.get_running_loop().time() - 1
+        for amount in (1, 2, 3):
+            await system.execute("a", add(amount))
+        first = await store.read(0, 1)
+        last = await store.read(0, 10)
+        store.calls.clear()
+        assert (await look.at(store, 3, last.stamp, began))[0] == 3
+        assert (await look.at(store, 1, first.stamp, began))[0] == 3
+        assert store.calls["read"] == 1
+        with pytest.raises(LogRolledBack):  # another event was there
+            await look.at(store, 3, first.stamp, began)
+        assert (await look.at(store, 3, last.stamp, began))[0] == 3
+        assert store.calls["read"] == 3
 
 
 async def test_one_that_gives_up_while_it_looks_leaves_it_to_the_next() -> None:
     async with FailingStore() as store:
-        head = shared_head(store)
-        gate = store.hold("head")
-        first = asyncio.ensure_future(head.after(0, store))
-        second = asyncio.ensure_future(head.after(0, store))
+        look = shared_look(store)
+        gate = store.hold("read")
+        first, second = (asyncio.ensure_future(look.at(store, 0, None, 0)) for _ in range(2))
         await gate.reached()
         first.cancel()
         assert (await second)[0] == 0
@@ -105,8 +120,8 @@ def test_another_event_loop_shares_nothing_with_the_last_one() -> None:
 
     async def look() -> object:
         async with store:
-            head = shared_head(store)
-            await head.after(0, store)
-            return head
+            shared = shared_look(store)
+            await shared.at(store, 0, None, 0)
+            return shared
 
     assert asyncio.run(look()) is not asyncio.run(look())
