@@ -62,6 +62,7 @@ CREATE TABLE checkpoints (
   fencing_token bigint NOT NULL,
   owner text NOT NULL,
   lease_until timestamptz NOT NULL,
+  lease_length interval NOT NULL,
   skipped bigint NOT NULL DEFAULT 0,
   replay_until bigint NOT NULL DEFAULT 0,
   live boolean NOT NULL DEFAULT false,

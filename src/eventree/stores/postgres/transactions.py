@@ -6,7 +6,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Concatenate, ParamSpec, TypeVar
 
-from eventree.errors import TransactionEnded, WouldDeadlock
+from eventree.errors import CheckpointHeld, TransactionEnded, WouldDeadlock
 from eventree.stores.checked import CheckedCheckpointWriter
 from eventree.stores.contract import Checkpoint, CheckpointUpdate, LeaseRequest
 from eventree.stores.postgres.checkpoints import CheckpointTable
@@ -84,10 +84,12 @@ async def transaction(
             transaction = Transaction(db, checkpoints)
             yield transaction
             await _verify(transaction)
-        except Exception:
+        except Exception as error:
             if not db.is_closed():
                 with suppress(*DRIVER_ERRORS):  # the caller must get the first error
                     await outer.rollback()
+                    if isinstance(error, CheckpointHeld):
+                        await checkpoints.shorten_overlong_leases(db)  # again, as that was rolled back too
             raise
         finally:
             mark.is_open = False

@@ -20,19 +20,23 @@ from eventree.stores.versions import VersionRow, decide_make_live
 # A new checkpoint starts no later than the live version, so that no event is missed in between, and the first version
 # is live. An existing one is updated only if its lease has expired or has the same owner; otherwise no row is returned.
 _CLAIM = """
-INSERT INTO checkpoints (name, version, position, fencing_token, owner, lease_until, live)
+INSERT INTO checkpoints (name, version, position, fencing_token, owner, lease_until, lease_length, live)
 VALUES (?, ?, min(coalesce(?, (SELECT max(position) FROM events), 0),
-                  coalesce((SELECT position FROM checkpoints WHERE name = ? AND live), 9223372036854775807)), 1, ?, ?,
+                  coalesce((SELECT position FROM checkpoints WHERE name = ? AND live), 9223372036854775807)), 1, ?, ?, ?,
         NOT EXISTS (SELECT 1 FROM checkpoints WHERE name = ?))
 ON CONFLICT (name, version) DO UPDATE
-SET fencing_token = fencing_token + 1, owner = excluded.owner, lease_until = excluded.lease_until
+SET fencing_token = fencing_token + 1, owner = excluded.owner, lease_until = excluded.lease_until,
+  lease_length = excluded.lease_length
 WHERE lease_until <= ? OR owner = excluded.owner
 RETURNING position, fencing_token
 """
-_HOLDER = "SELECT owner, lease_until FROM checkpoints WHERE name = ? AND version = ?"
+_HOLDER = "SELECT owner, min(lease_until - ?, lease_length) FROM checkpoints WHERE name = ? AND version = ?"
+# A lease lasts longer than it was given for only if the system clock was ahead when it was written.
+_OVERLONG = "SELECT 1 FROM checkpoints WHERE lease_until - lease_length > ? LIMIT 1"
+_SHORTEN = "UPDATE checkpoints SET lease_until = ?1 + lease_length WHERE lease_until - lease_length > ?1"
 _SAVE = """
 UPDATE checkpoints SET position = ?, skipped = skipped + ?, replay_until = coalesce(?, replay_until),
-  lease_until = coalesce(?, lease_until)
+  lease_until = coalesce(?, lease_until), lease_length = coalesce(?, lease_length)
 WHERE name = ? AND version = ? AND fencing_token = ?
 """
 _PARK = """
@@ -41,7 +45,7 @@ INSERT OR REPLACE INTO parked
 VALUES (?, ?, ?, ?, ?, ?, ?, ?)
 """
 _UNPARK = "DELETE FROM parked WHERE name = ? AND version = ? AND position IN (SELECT value FROM json_each(?))"
-_RENEW = "UPDATE checkpoints SET lease_until = ? WHERE name = ? AND version = ? AND fencing_token = ?"
+_RENEW = "UPDATE checkpoints SET lease_until = ?, lease_length = ? WHERE name = ? AND version = ? AND fencing_token = ?"
 _VERSIONS = "SELECT version, position, fencing_token, replay_until, live FROM checkpoints WHERE name = ?"
 _RETIRE = """
 UPDATE checkpoints SET live = 0, fencing_token = fencing_token + 1, lease_until = 0
@@ -59,7 +63,7 @@ SELECT position, last_position, aggregate_type, aggregate_id, reason, parked_at
 FROM parked WHERE name = ? AND version = ? AND position > ? ORDER BY position LIMIT ?
 """
 _QUERIES = """
-SELECT name, version, position, fencing_token, owner, lease_until, live,
+SELECT name, version, position, fencing_token, owner, max(min(lease_until - ?, lease_length), 0), live,
        (SELECT count(*) FROM parked p WHERE p.name = c.name AND p.version = c.version), skipped, replay_until
 FROM checkpoints c ORDER BY name, version
 """
@@ -67,19 +71,34 @@ FROM checkpoints c ORDER BY name, version
 
 def claim(db: sqlite3.Connection, name: str, version: int, lease: LeaseRequest, busy_timeout: float) -> Checkpoint:
     """Claim a checkpoint; raise `CheckpointHeld` if another worker holds the lease."""
-    with writing(db, busy_timeout):
-        return claim_inside(db, name, version, lease)
+    try:
+        with writing(db, busy_timeout):
+            return claim_inside(db, name, version, lease)
+    except CheckpointHeld:
+        shorten_overlong_leases(db, busy_timeout)
+        raise
 
 
 def claim_inside(db: sqlite3.Connection, name: str, version: int, lease: LeaseRequest) -> Checkpoint:
     """Claim a checkpoint within a transaction; raise `CheckpointHeld` if another worker holds the lease."""
-    now = _now()
-    until = now + _micros(lease.seconds)
-    row = db.execute(_CLAIM, (name, version, lease.start, name, lease.owner, until, name, now)).fetchone()
+    now, length = _now(), _micros(lease.seconds)
+    values = (name, version, lease.start, name, lease.owner, now + length, length, name, now)
+    row = db.execute(_CLAIM, values).fetchone()
     if row is None:
-        owner, held_until = db.execute(_HOLDER, (name, version)).fetchone()
-        raise CheckpointHeld(name, owner, (held_until - now) / 1e6)
+        owner, left = db.execute(_HOLDER, (now, name, version)).fetchone()
+        raise CheckpointHeld(name, owner, left / 1e6)
     return Checkpoint(*row)
+
+
+def shorten_overlong_leases(db: sqlite3.Connection, busy_timeout: float) -> None:
+    """Let leases that were written while the system clock was ahead end in as much time as they were given for.
+
+    Otherwise a lease written an hour ahead of the corrected clock would keep others out for an hour. Its holder, if it
+    is alive, renews it in time.
+    """
+    if db.execute(_OVERLONG, (_now(),)).fetchone() is not None:
+        with writing(db, busy_timeout):
+            db.execute(_SHORTEN, (_now(),))
 
 
 def save(db: sqlite3.Connection, name: str, version: int, update: CheckpointUpdate, busy_timeout: float) -> None:
@@ -90,13 +109,14 @@ def save(db: sqlite3.Connection, name: str, version: int, update: CheckpointUpda
 
 def save_inside(db: sqlite3.Connection, name: str, version: int, update: CheckpointUpdate) -> None:
     """Apply an update to a checkpoint within a transaction; raise `CheckpointFenced` if another has claimed it."""
-    until = _now() + _micros(update.seconds) if update.seconds else None
+    length = _micros(update.seconds) if update.seconds else None
     replay_until = update.replay_until or None
     values = (
         update.checkpoint.position,
         update.skipped,
         replay_until,
-        until,
+        None if length is None else _now() + length,
+        length,
         name,
         version,
         update.checkpoint.fencing_token,
@@ -129,8 +149,9 @@ def renew(
     db: sqlite3.Connection, name: str, version: int, fencing_token: int, seconds: float, busy_timeout: float
 ) -> bool:
     """Renew a lease; return whether the fencing token is still the newest."""
+    length = _micros(seconds)
     with writing(db, busy_timeout):
-        return db.execute(_RENEW, (_now() + _micros(seconds), name, version, fencing_token)).rowcount == 1
+        return db.execute(_RENEW, (_now() + length, length, name, version, fencing_token)).rowcount == 1
 
 
 def load(db: sqlite3.Connection, name: str, version: int) -> StoredCheckpoint | None:
@@ -153,12 +174,9 @@ def load_parked(db: sqlite3.Connection, name: str, version: int, after: int, lim
 
 def list_queries(db: sqlite3.Connection) -> list[QuerySummary]:
     """Return every version of every query, in order."""
-    now = _now()
     return [
-        QuerySummary(
-            name, version, Checkpoint(position, fence), owner, max(0.0, (until - now) / 1e6), bool(live), *counts
-        )
-        for name, version, position, fence, owner, until, live, *counts in db.execute(_QUERIES)
+        QuerySummary(name, version, Checkpoint(position, fence), owner, left / 1e6, bool(live), *counts)
+        for name, version, position, fence, owner, left, live, *counts in db.execute(_QUERIES, (_now(),))
     ]
 
 

@@ -13,7 +13,8 @@ _FULL = 2
 _OURS = {"eventree", "streams", "events", "commands", "checkpoints", "parked", "snapshots", "event_log"}
 
 # Integer stream keys make inserts 1.5 times faster than text keys. `length` of a text stops at NUL, so the limits are
-# checked on blobs. `owner` and `lease_until` are the lease on a checkpoint; `live` marks the version in use.
+# checked on blobs. `owner`, `lease_until` and `lease_length` are the lease on a checkpoint; `live` marks the version in
+# use.
 _TABLES = """
 CREATE TABLE eventree (
   id INTEGER PRIMARY KEY CHECK (id = 1),
@@ -62,6 +63,7 @@ CREATE TABLE checkpoints (
   fencing_token INTEGER NOT NULL,
   owner TEXT NOT NULL,
   lease_until INTEGER NOT NULL,
+  lease_length INTEGER NOT NULL,
   skipped INTEGER NOT NULL DEFAULT 0,
   replay_until INTEGER NOT NULL DEFAULT 0,
   live INTEGER NOT NULL DEFAULT 0,

@@ -8,7 +8,7 @@ from contextvars import ContextVar
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 from weakref import WeakSet
 
-from eventree.errors import EventStoreError, StoreUnavailable, TransactionEnded, TransactionRolledBack, WouldDeadlock
+from eventree.errors import CheckpointHeld, EventStoreError, StoreUnavailable, TransactionEnded, TransactionRolledBack, WouldDeadlock
 from eventree.stores.checked import CheckedCheckpointWriter
 from eventree.stores.contract import Checkpoint, CheckpointUpdate, LeaseRequest
 from eventree.stores.sqlite import checkpoints
@@ -183,6 +183,9 @@ class Transactions:
                 self._head = await connection.run(_commit, connection)
             except BaseException as error:
                 await self._roll_back(connection)
+                if isinstance(error, CheckpointHeld):
+                    with suppress(EventStoreError, ValueError):  # a later claim tries again
+                        await connection.run(checkpoints.shorten_overlong_leases, self._busy_timeout)
                 self._raise_if_transient(error)
                 self._refuse_if_closed(error)
                 raise
