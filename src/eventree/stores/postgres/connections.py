@@ -82,6 +82,7 @@ class Connections:
         circuit: CircuitBreaker,
         ended: Callable[[], None] = lambda: None,
         *,
+        lock_timeout: float | None = None,
         read_only: bool = False,
     ) -> None:
         """Start without connections.
@@ -94,6 +95,8 @@ class Connections:
             timeout: How long a statement may take, and how long to wait for a free connection, in seconds.
             circuit: The circuit breaker of the server, shared by all its connections.
             ended: Called when a connection has ended, for any reason; default does nothing.
+            lock_timeout: How long a statement may wait for a lock, in seconds; None, the default, for as long as the
+                role's settings allow.
             read_only: Whether the connections only read, which a replica allows too; default False.
         """
         self._address = address
@@ -101,6 +104,7 @@ class Connections:
         self._timeout = timeout
         self._circuit = circuit
         self._ended = ended
+        self._lock_timeout = lock_timeout
         self._read_only = read_only
         self._slots = asyncio.Semaphore(size)
         self._idle: list[Connection] = []
@@ -239,8 +243,9 @@ class Connections:
         return await self.connect()
 
     async def _connect(self) -> Connection:
-        milliseconds = str(max(1, int(min(self._timeout * 1000, _MAX_MILLISECONDS))))  # 0 would mean no limit
+        milliseconds = _milliseconds(self._timeout)
         path = {} if self._schema is None else {"search_path": self._schema}
+        locks = {} if self._lock_timeout is None else {"lock_timeout": _milliseconds(self._lock_timeout)}
         mode = {"default_transaction_read_only": "on"} if self._read_only else {}
         connection = await connect(
             self._address.dsn,
@@ -249,6 +254,7 @@ class Connections:
             settings={
                 "application_name": "eventree",
                 **path,
+                **locks,
                 **mode,
                 "default_transaction_isolation": "read committed",  # appends depend on it, whatever the role's default
                 "statement_timeout": milliseconds,
@@ -270,6 +276,10 @@ class Connections:
             raise StoreUnavailable(f"{self._address} is a replica now; commands need the primary")
         if not syncs:
             raise StoreUnusable(self._address.where, "its fsync is off, so commits would not be durable; turn it on")
+
+
+def _milliseconds(seconds: float) -> str:
+    return str(max(1, int(min(seconds * 1000, _MAX_MILLISECONDS))))  # 0 would mean no limit
 
 
 async def close(connection: Connection) -> None:

@@ -74,6 +74,7 @@ class PostgresStore(CheckedStore):
         *,
         schema: str = "eventree",
         timeout: float = 10.0,
+        lock_timeout: float = 2.0,
         require_tls: bool = True,
         notify: bool = True,
         read_only: bool = False,
@@ -84,8 +85,12 @@ class PostgresStore(CheckedStore):
             dsn: `postgresql://user:password@host:port/database`, with libpq's options after a `?`. Only the hosts
                 and the database are ever shown.
             schema: The schema of the tables, created if it does not exist: 1 to 41 of a to z, 0 to 9 and _.
-            timeout: How long to wait for a connection, for an answer, for locks of other processes, and for the
-                outcome of an append whose answer was lost, in seconds each; default 10.
+            timeout: How long to wait for a connection, for an answer, and for the outcome of an append whose answer
+                was lost, in seconds each; default 10.
+            lock_timeout: How long to wait for a lock of another process, in seconds; default 2. A command may wait for
+                the batch before it and then for its own, so twice this time should be less than the 5 seconds that
+                `execute` waits by default; then its caller gets `StoreBusy` and not `ActorTimeout`. The statements of
+                projections wait as long as `timeout`.
             require_tls: Whether a server on another machine must prove its identity, by `sslmode=verify-full`; default
                 True.
             notify: Whether to announce commits to other processes and listen for theirs, by NOTIFY; default True.
@@ -101,7 +106,9 @@ class PostgresStore(CheckedStore):
         self._schema = quoted(schema)
         self._channel = f"eventree_{schema}"
         check_positive("timeout", timeout)
+        check_positive("lock_timeout", lock_timeout)
         self._timeout = timeout
+        self._lock_timeout = lock_timeout
         self._notify = notify
         self._read_only = read_only
         self._writer: Connections | None = None
@@ -280,9 +287,11 @@ class PostgresStore(CheckedStore):
             self._notifier = CommitNotifier(self._channel, self._reader.connect, self._listeners.notify)
 
     async def _open_to_write(self, circuit: CircuitBreaker) -> None:
-        self._writer = Connections(self._address, self._schema, 1, self._timeout, circuit, self._tail.clear)
-        self._reader = Connections(self._address, self._schema, _READ_CONNECTIONS, self._timeout, circuit)
-        self._projections = Connections(self._address, None, _PROJECTION_CONNECTIONS, self._timeout, circuit)
+        where, schema, locks = self._address, self._schema, self._lock_timeout
+        ended = self._tail.clear
+        self._writer = Connections(where, schema, 1, self._timeout, circuit, ended, lock_timeout=locks)
+        self._reader = Connections(where, schema, _READ_CONNECTIONS, self._timeout, circuit, lock_timeout=locks)
+        self._projections = Connections(where, None, _PROJECTION_CONNECTIONS, self._timeout, circuit)
         await self._writer.run(lambda db: create_or_check(db, self._schema, self._address.where))
 
     async def _close(self) -> None:

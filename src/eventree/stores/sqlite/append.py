@@ -46,14 +46,12 @@ class AppendResult:
     recorded_at: int
 
 
-def append(
-    db: sqlite3.Connection, requests: Sequence[AppendRequest], busy_timeout: float, clock: Clock
-) -> AppendResult:
+def append(db: sqlite3.Connection, requests: Sequence[AppendRequest], deadline: float, clock: Clock) -> AppendResult:
     """Store the requests that meet no conflict or duplicate, in one transaction."""
     known: frozenset[str] = frozenset()
     while True:
         try:
-            with writing(db, busy_timeout):
+            with writing(db, deadline):
                 return _Append(db, requests, known, to_micros(read_clock(clock))).run()
         except sqlite3.IntegrityError:
             # A command id was recorded before. Ids are looked up only now, so that new commands need no read; if that

@@ -69,13 +69,13 @@ FROM checkpoints c ORDER BY name, version
 """
 
 
-def claim(db: sqlite3.Connection, name: str, version: int, lease: LeaseRequest, busy_timeout: float) -> Checkpoint:
+def claim(db: sqlite3.Connection, name: str, version: int, lease: LeaseRequest, deadline: float) -> Checkpoint:
     """Claim a checkpoint; raise `CheckpointHeld` if another worker holds the lease."""
     try:
-        with writing(db, busy_timeout):
+        with writing(db, deadline):
             return claim_inside(db, name, version, lease)
     except CheckpointHeld:
-        shorten_overlong_leases(db, busy_timeout)
+        shorten_overlong_leases(db, deadline)
         raise
 
 
@@ -90,20 +90,20 @@ def claim_inside(db: sqlite3.Connection, name: str, version: int, lease: LeaseRe
     return Checkpoint(*row)
 
 
-def shorten_overlong_leases(db: sqlite3.Connection, busy_timeout: float) -> None:
+def shorten_overlong_leases(db: sqlite3.Connection, deadline: float) -> None:
     """Let leases that were written while the system clock was ahead end in as much time as they were given for.
 
     Otherwise a lease written an hour ahead of the corrected clock would keep others out for an hour. Its holder, if it
     is alive, renews it in time.
     """
     if db.execute(_OVERLONG, (_now(),)).fetchone() is not None:
-        with writing(db, busy_timeout):
+        with writing(db, deadline):
             db.execute(_SHORTEN, (_now(),))
 
 
-def save(db: sqlite3.Connection, name: str, version: int, update: CheckpointUpdate, busy_timeout: float) -> None:
+def save(db: sqlite3.Connection, name: str, version: int, update: CheckpointUpdate, deadline: float) -> None:
     """Apply an update to a checkpoint; raise `CheckpointFenced` if another worker has claimed it."""
-    with writing(db, busy_timeout):
+    with writing(db, deadline):
         save_inside(db, name, version, update)
 
 
@@ -128,9 +128,9 @@ def save_inside(db: sqlite3.Connection, name: str, version: int, update: Checkpo
     db.executemany(_PARK, [(name, version, *_columns(parked)) for parked in update.park])
 
 
-def make_live(db: sqlite3.Connection, name: str, version: int, fencing_token: int, busy_timeout: float) -> bool:
+def make_live(db: sqlite3.Connection, name: str, version: int, fencing_token: int, deadline: float) -> bool:
     """Make a version the live one, if it may be; raise `CheckpointFenced` if another worker has claimed it."""
-    with writing(db, busy_timeout):
+    with writing(db, deadline):
         return make_live_inside(db, name, version, fencing_token)
 
 
@@ -145,12 +145,10 @@ def make_live_inside(db: sqlite3.Connection, name: str, version: int, fencing_to
     return True
 
 
-def renew(
-    db: sqlite3.Connection, name: str, version: int, fencing_token: int, seconds: float, busy_timeout: float
-) -> bool:
+def renew(db: sqlite3.Connection, name: str, version: int, fencing_token: int, seconds: float, deadline: float) -> bool:
     """Renew a lease; return whether the fencing token is still the newest."""
     length = _micros(seconds)
-    with writing(db, busy_timeout):
+    with writing(db, deadline):
         return db.execute(_RENEW, (_now() + length, length, name, version, fencing_token)).rowcount == 1
 
 

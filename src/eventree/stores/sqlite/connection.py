@@ -27,6 +27,8 @@ R = TypeVar("R")
 _UNAVAILABLE = {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_PROTOCOL, sqlite3.SQLITE_NOMEM}
 _UNUSABLE = {sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM}
 _PRIMARY_CODE = 0xFF
+_MIN_WAIT = 0.05
+"""Seconds to wait for another process after the deadline, if the time until then was spent waiting for this one."""
 
 
 class Connection(aiosqlite.Connection):
@@ -110,12 +112,18 @@ def translate(error: sqlite3.Error, path: str) -> EventStoreError:
     return TransactionFailed(f"{path} refused a statement ({error}); nothing was stored")
 
 
-def execute_when_unlocked(db: sqlite3.Connection, statement: str, busy_timeout: float) -> sqlite3.Cursor:
-    """Execute a statement, retrying while another process holds the lock, up to the timeout.
+def execute_when_unlocked(db: sqlite3.Connection, statement: str, deadline: float) -> sqlite3.Cursor:
+    """Execute a statement, retrying while another process holds the lock.
 
     SQLite's own busy handler sleeps up to 100 ms at a time and starves, and some statements never call it.
+
+    Args:
+        db: The connection.
+        statement: The statement.
+        deadline: When to stop, on `time.monotonic()`. It counts from when the caller asked, so that callers who wait
+            for each other need not wait for the other process one after another. Short waits are always allowed.
     """
-    deadline = time.monotonic() + busy_timeout
+    deadline = max(deadline, time.monotonic() + _MIN_WAIT)
     while True:
         try:
             return db.execute(statement)
@@ -127,9 +135,9 @@ def execute_when_unlocked(db: sqlite3.Connection, statement: str, busy_timeout: 
 
 
 @contextlib.contextmanager
-def writing(db: sqlite3.Connection, busy_timeout: float) -> Generator[None, None, None]:
+def writing(db: sqlite3.Connection, deadline: float) -> Generator[None, None, None]:
     """Hold SQLite's write lock for one transaction; commit at the end, or roll back if anything is raised."""
-    execute_when_unlocked(db, "BEGIN IMMEDIATE", busy_timeout)
+    execute_when_unlocked(db, "BEGIN IMMEDIATE", deadline)
     with _ending(db):
         yield
 

@@ -1,6 +1,7 @@
 """The schema of the SQLite store; configure and check connections when a database is opened."""
 
 import sqlite3
+import time
 from typing import Final
 
 from eventree.errors import SchemaTooNew, StoreUnusable
@@ -110,15 +111,16 @@ def open_writer(db: sqlite3.Connection, path: str, busy_timeout: float) -> None:
         StoreUnusable: The database cannot be durable, or it has tables that eventree did not create.
         SchemaTooNew: A newer version of the library wrote it.
     """
+    deadline = time.monotonic() + busy_timeout
     _wait_for_others(db, busy_timeout)
     _check_owner(db, path)  # before changing anything
     db.execute("PRAGMA page_size = 16384")  # affects new files only; inserts are 1.2 times faster
-    mode = execute_when_unlocked(db, "PRAGMA journal_mode = WAL", busy_timeout).fetchone()[0]
+    mode = execute_when_unlocked(db, "PRAGMA journal_mode = WAL", deadline).fetchone()[0]
     if mode != "wal":
         raise StoreUnusable(path, f"its journal mode is {mode} and cannot be WAL; use a file on a local disk")
     _require_full_durability(db, path)
     db.execute(f"PRAGMA journal_size_limit = {MAX_BYTES}")
-    with writing(db, busy_timeout):
+    with writing(db, deadline):
         if not _check_owner(db, path):
             for statement in _statements(_TABLES):
                 db.execute(statement)

@@ -2,6 +2,7 @@
 
 import asyncio
 import sqlite3
+import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from os import PathLike, fspath
@@ -57,15 +58,16 @@ class SQLiteStore(CheckedStore):
     """An event store in one SQLite file; `EventStore` documents its methods.
 
     It uses WAL mode with `synchronous=FULL`, and verifies both, so acknowledged commits survive a power failure. All
-    writes go through one connection, each transaction as one function on its thread; reads use another one. Any number
-    of processes on one machine may share the file; network file systems do not work.
+    writes go through one connection, each transaction as one function on its thread; reads use another one. Several
+    processes on one machine may share the file, with SQLite 3.51.3 or newer (or 3.50.7 or 3.44.6), as older versions can
+    corrupt it then. Network file systems do not work.
     """
 
     def __init__(
         self,
         path: str | PathLike[str],
         *,
-        busy_timeout: float = 5.0,
+        busy_timeout: float = 2.0,
         clock: Clock = utc_now,
         read_only: bool = False,
     ) -> None:
@@ -73,7 +75,9 @@ class SQLiteStore(CheckedStore):
 
         Args:
             path: The database file, created if it does not exist. Its directory must exist.
-            busy_timeout: How long to wait for the write lock of another process, in seconds; default 5.
+            busy_timeout: How long to wait for the write lock of another process, in seconds; default 2. A command may
+                wait for the batch before it and then for its own, so twice this time should be less than the 5 seconds
+                that `execute` waits by default; then its caller gets `StoreBusy` and not `ActorTimeout`.
             clock: For tests: returns the time to store with events, as an aware datetime; called on the writer's
                 thread. Default the system clock. Leases always use the system's own clock.
             read_only: Whether to open the file only for reading: entering neither creates nor migrates anything, and
@@ -117,7 +121,7 @@ class SQLiteStore(CheckedStore):
 
     async def _append(self, requests: Sequence[AppendRequest]) -> Sequence[Outcome]:
         try:
-            result = await self._on_writer(append, requests, self._busy_timeout, self._clock)
+            result = await self._on_writer(append, requests, self._deadline(), self._clock)
         except BaseException:
             self._tail.clear()  # the append may have been committed all the same
             raise
@@ -170,16 +174,16 @@ class SQLiteStore(CheckedStore):
         return self._listeners.add(listener)
 
     async def _claim_checkpoint(self, name: str, version: int, lease: LeaseRequest) -> Checkpoint:
-        return await self._on_writer(checkpoints.claim, name, version, lease, self._busy_timeout)
+        return await self._on_writer(checkpoints.claim, name, version, lease, self._deadline())
 
     async def _save_checkpoint(self, name: str, version: int, update: CheckpointUpdate) -> None:
-        await self._on_writer(checkpoints.save, name, version, update, self._busy_timeout)
+        await self._on_writer(checkpoints.save, name, version, update, self._deadline())
 
     async def _make_live(self, name: str, version: int, fencing_token: int) -> bool:
-        return await self._on_writer(checkpoints.make_live, name, version, fencing_token, self._busy_timeout)
+        return await self._on_writer(checkpoints.make_live, name, version, fencing_token, self._deadline())
 
     async def _renew_checkpoint(self, name: str, version: int, fencing_token: int, seconds: float) -> bool:
-        return await self._on_writer(checkpoints.renew, name, version, fencing_token, seconds, self._busy_timeout)
+        return await self._on_writer(checkpoints.renew, name, version, fencing_token, seconds, self._deadline())
 
     async def _load_checkpoint(self, name: str, version: int) -> StoredCheckpoint | None:
         return await self._on_reader(checkpoints.load, name, version)
@@ -199,7 +203,7 @@ class SQLiteStore(CheckedStore):
         return self._transactions.open()
 
     async def _save_snapshots(self, snapshots: Sequence[StoredSnapshot]) -> None:
-        await self._on_writer(_put_snapshots, snapshots, self._busy_timeout)
+        await self._on_writer(_put_snapshots, snapshots, self._deadline())
 
     async def _load_snapshots(
         self, aggregate_type: str, aggregate_ids: Sequence[str], state_version: str
@@ -250,6 +254,9 @@ class SQLiteStore(CheckedStore):
     ) -> R:
         return await self._opened(self._reader).run(function, *args, **kwargs)
 
+    def _deadline(self) -> float:
+        return time.monotonic() + self._busy_timeout
+
     def _refuse_if_read_only(self) -> None:
         if self._read_only:
             raise StoreReadOnly(self._path)
@@ -260,8 +267,8 @@ class SQLiteStore(CheckedStore):
         return connection
 
 
-def _put_snapshots(db: sqlite3.Connection, snapshots: Sequence[StoredSnapshot], busy_timeout: float) -> None:
-    with writing(db, busy_timeout):
+def _put_snapshots(db: sqlite3.Connection, snapshots: Sequence[StoredSnapshot], deadline: float) -> None:
+    with writing(db, deadline):
         db.executemany(
             _PUT_SNAPSHOT,
             (

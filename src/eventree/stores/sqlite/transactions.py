@@ -2,13 +2,21 @@
 
 import asyncio
 import sqlite3
+import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager, suppress
 from contextvars import ContextVar
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 from weakref import WeakSet
 
-from eventree.errors import CheckpointHeld, EventStoreError, StoreUnavailable, TransactionEnded, TransactionRolledBack, WouldDeadlock
+from eventree.errors import (
+    CheckpointHeld,
+    EventStoreError,
+    StoreUnavailable,
+    TransactionEnded,
+    TransactionRolledBack,
+    WouldDeadlock,
+)
 from eventree.stores.checked import CheckedCheckpointWriter
 from eventree.stores.contract import Checkpoint, CheckpointUpdate, LeaseRequest
 from eventree.stores.sqlite import checkpoints
@@ -170,6 +178,7 @@ class Transactions:
         gap = self._free_until - loop.time()
         if gap > 0:
             await asyncio.sleep(gap)
+        deadline = time.monotonic() + self._busy_timeout
         async with self._write_lock:
             began = loop.time()
             connection = await self._opened()
@@ -177,7 +186,7 @@ class Transactions:
             token = _inside.set(_inside.get() | {transaction})
             is_contended = False
             try:
-                is_contended = await self._begin(connection, transaction)
+                is_contended = await self._begin(connection, transaction, deadline)
                 yield Transaction(connection, is_contended=is_contended)
                 connection.transaction = None  # a late task must not write during the commit
                 self._head = await connection.run(_commit, connection)
@@ -185,7 +194,7 @@ class Transactions:
                 await self._roll_back(connection)
                 if isinstance(error, CheckpointHeld):
                     with suppress(EventStoreError, ValueError):  # a later claim tries again
-                        await connection.run(checkpoints.shorten_overlong_leases, self._busy_timeout)
+                        await connection.run(checkpoints.shorten_overlong_leases, time.monotonic())
                 self._raise_if_transient(error)
                 self._refuse_if_closed(error)
                 raise
@@ -216,9 +225,9 @@ class Transactions:
             self._connection = connection
         return self._connection
 
-    async def _begin(self, connection: ProjectionConnection, transaction: object) -> bool:
+    async def _begin(self, connection: ProjectionConnection, transaction: object, deadline: float) -> bool:
         """Take the write lock; return whether other writers have appended since the last transaction."""
-        found = await connection.run(_begin, self._busy_timeout)
+        found = await connection.run(_begin, deadline)
         connection.transaction = transaction
         return self._head is not None and found != self._head
 
@@ -246,9 +255,9 @@ class Transactions:
                 raise ours from error
 
 
-def _begin(db: sqlite3.Connection, busy_timeout: float) -> int:
+def _begin(db: sqlite3.Connection, deadline: float) -> int:
     """Take the write lock and return the position of the newest event."""
-    execute_when_unlocked(db, _BEGIN, busy_timeout)
+    execute_when_unlocked(db, _BEGIN, deadline)
     return head(db)
 
 
