@@ -85,7 +85,7 @@ async def test_a_lease_written_while_the_clock_was_ahead_is_taken_over_when_it_w
 
 @pytest.mark.parametrize("is_inside", [False, True])
 async def test_a_holder_that_lives_keeps_its_lease_when_the_clock_is_set_back(
-    tmp_path: Path, clock: SystemClock, is_inside: bool
+    tmp_path: Path, clock: SystemClock, is_inside: object
 ) -> None:
     async def claim() -> None:
         if is_inside:

@@ -22,8 +22,8 @@ from eventree.stores.versions import VersionRow, decide_make_live
 _CLAIM = """
 INSERT INTO checkpoints (name, version, position, fencing_token, owner, lease_until, lease_length, live)
 VALUES (?, ?, min(coalesce(?, (SELECT max(position) FROM events), 0),
-                  coalesce((SELECT position FROM checkpoints WHERE name = ? AND live), 9223372036854775807)), 1, ?, ?, ?,
-        NOT EXISTS (SELECT 1 FROM checkpoints WHERE name = ?))
+                  coalesce((SELECT position FROM checkpoints WHERE name = ? AND live), 9223372036854775807)), 1, ?, ?,
+        ?, NOT EXISTS (SELECT 1 FROM checkpoints WHERE name = ?))
 ON CONFLICT (name, version) DO UPDATE
 SET fencing_token = fencing_token + 1, owner = excluded.owner, lease_until = excluded.lease_until,
   lease_length = excluded.lease_length

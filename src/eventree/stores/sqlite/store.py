@@ -59,8 +59,8 @@ class SQLiteStore(CheckedStore):
 
     It uses WAL mode with `synchronous=FULL`, and verifies both, so acknowledged commits survive a power failure. All
     writes go through one connection, each transaction as one function on its thread; reads use another one. Several
-    processes on one machine may share the file, with SQLite 3.51.3 or newer (or 3.50.7 or 3.44.6), as older versions can
-    corrupt it then. Network file systems do not work.
+    processes on one machine may share the file, with SQLite 3.51.3 or newer (or the fixed 3.50.7 and 3.44.6), as older
+    versions can corrupt it then. Network file systems do not work.
     """
 
     def __init__(
