@@ -43,7 +43,10 @@ class CommitOutcomeUnknown(EventStoreError):
 
 
 class StoreUnusable(EventStoreError):
-    """The database cannot fulfil the contract of event stores, so it was not opened.
+    """The database cannot fulfil the contract of event stores, so it was not opened or nothing more is stored in it.
+
+    A SQLite file that was deleted, moved or replaced while it was open is one such. Handling: as the reason says, then
+    open the store again. Commands are answered with this error, and queries stop.
 
     Attributes:
         store: Its address, without secrets.
@@ -305,6 +308,9 @@ class NotCaughtUp(EventreeError):
 def _cause_text(cause: BaseException | None) -> str:
     return "no exception" if cause is None else error_text(cause)
 
+
+LASTING_ERRORS: Final = (StoreUnusable, StoreReadOnly)
+"""Errors that remain while a store is open: returned to the caller; queries stop, and no actor crashes."""
 
 TRANSIENT_ERRORS: Final = (StoreUnavailable, TransactionRolledBack, CommitOutcomeUnknown)
 """Transient errors of a store: returned to the caller or retried, and never a reason to crash an actor."""

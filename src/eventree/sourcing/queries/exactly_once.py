@@ -23,8 +23,8 @@ from operator import attrgetter
 from typing import Any, Final, Generic, TypeAlias, TypeVar
 
 from eventree.domain.events import EventEnvelope
-from eventree.errors import CheckpointFenced, CheckpointHeld, InvalidArgument, StoreReadOnly, StoreUnavailable
-from eventree.errors.stores import TRANSIENT_ERRORS
+from eventree.errors import CheckpointFenced, CheckpointHeld, InvalidArgument, StoreUnavailable
+from eventree.errors.stores import LASTING_ERRORS, TRANSIENT_ERRORS
 from eventree.instrumentation.guard import GuardedInstrumentation
 from eventree.sourcing.queries import context
 from eventree.sourcing.queries.actions import PAGE_SIZE, Delivered
@@ -58,7 +58,7 @@ MAX_SECONDS: Final = 0.1
 MAX_CONTENDED_SECONDS: Final = 0.01
 """The same while others wait for the write lock."""
 
-_STORE_FAULTS: Final = (*TRANSIENT_ERRORS, CheckpointFenced, CheckpointHeld, StoreReadOnly)
+_STORE_FAULTS: Final = (*TRANSIENT_ERRORS, *LASTING_ERRORS, CheckpointFenced, CheckpointHeld)
 """Errors of the store for which the projection is not to blame, unless its transaction took longer than the lease."""
 
 

@@ -16,8 +16,9 @@ from eventree.errors import (
     LogRolledBack,
     QueryLeasedElsewhere,
     StoreReadOnly,
+    StoreUnusable,
 )
-from eventree.errors.stores import TRANSIENT_ERRORS
+from eventree.errors.stores import LASTING_ERRORS, TRANSIENT_ERRORS
 from eventree.sourcing.queries.actions import (
     Action,
     Claim,
@@ -117,7 +118,7 @@ class QueryWorker:
                 has_delivered = isinstance(action, Deliver)
             try:
                 await self._carry_out(action)
-            except (HandlingFailed, CheckpointFenced, LogRolledBack, StoreReadOnly, *TRANSIENT_ERRORS) as error:
+            except (HandlingFailed, CheckpointFenced, LogRolledBack, *LASTING_ERRORS, *TRANSIENT_ERRORS) as error:
                 self._report(error)
 
     def _report(self, error: HandlingFailed | EventreeError) -> None:
@@ -131,7 +132,7 @@ class QueryWorker:
                 self.state = before.fenced(now)
             case LogRolledBack():
                 self.state = before.rolled_back(error)
-            case StoreReadOnly():
+            case StoreReadOnly() | StoreUnusable():
                 self.state = before.gave_up(error)
             case _:
                 self.state = before.store_failed(error, now)

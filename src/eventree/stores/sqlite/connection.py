@@ -19,6 +19,7 @@ from eventree.errors import (
     StoreUnusable,
     TransactionFailed,
 )
+from eventree.stores.sqlite.files import OpenedFiles
 from eventree.stores.sqlite.wal import Wal
 
 P = ParamSpec("P")
@@ -34,30 +35,40 @@ _MIN_WAIT = 0.05
 class Connection(aiosqlite.Connection):
     """Run functions on the connection's thread: a transaction is one function, so cancellation cannot split it."""
 
-    def __init__(self, path: str, *, read_only: bool = False) -> None:
-        """Create a connection in autocommit mode, so that transactions begin and end explicitly."""
+    def __init__(self, path: str, files: OpenedFiles, *, read_only: bool = False) -> None:
+        """Create a connection in autocommit mode, so that transactions begin and end explicitly.
+
+        Args:
+            path: The database, as errors name it.
+            files: Its files, which all its connections share.
+            read_only: Whether it only reads; default False.
+        """
         super().__init__(self._open_file, iter_chunk_size=64)
         self._path = path
+        self._files = files
         self._read_only = read_only
         self._file: sqlite3.Connection | None = None
         self._wal = Wal(path)
 
     def _open_file(self) -> sqlite3.Connection:
+        self._files.check()  # another connection has found them; now the path may lead elsewhere, or to nothing
         # The attribute keeps the connection, because a task that is cancelled while opening never gets the result.
-        target = f"{Path(self._path).absolute().as_uri()}?mode=ro" if self._read_only else self._path
+        path = self._files.path
+        target = f"{Path(path).as_uri()}?mode=ro" if self._read_only else path
         self._file = sqlite3.connect(
             target, isolation_level=None, timeout=0.0, check_same_thread=False, uri=self._read_only
         )
+        self._files.remember()
         return self._file
 
     @classmethod
-    async def open(cls, path: str, *, read_only: bool = False) -> Self:
+    async def open(cls, path: str, files: OpenedFiles, *, read_only: bool = False) -> Self:
         """Return an open connection, creating the file if it does not exist, unless the connection is read-only.
 
         Raises:
             EventStoreError: SQLite could not open the file.
         """
-        connection = cls(path, read_only=read_only)
+        connection = cls(path, files, read_only=read_only)
         try:
             await connection
         except BaseException as error:
@@ -75,6 +86,8 @@ class Connection(aiosqlite.Connection):
         """Call a function with the raw connection, on the connection's thread, in one hop.
 
         Raises:
+            StoreUnusable: The files are no longer where they were opened. What the function did may be stored in the
+                old ones.
             EventStoreError: The translated error of SQLite.
         """
         execute: Callable[..., Awaitable[R]] = self._execute  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
@@ -83,6 +96,10 @@ class Connection(aiosqlite.Connection):
         except sqlite3.Error as error:
             raise translate(error, self._path) from error
 
+    async def remember_files(self) -> None:
+        """Remember the files that exist now; see `OpenedFiles.remember`."""
+        await self.run(lambda _: self._files.remember())
+
     def _call(
         self,
         function: Callable[Concatenate[sqlite3.Connection, P], R],
@@ -90,10 +107,16 @@ class Connection(aiosqlite.Connection):
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> R:
+        self._files.refuse_if_changed()
         try:
-            return function(db, *args, **kwargs)
+            result = function(db, *args, **kwargs)
+        except sqlite3.Error:
+            self._files.check()
+            raise
         finally:
             self._wal.limit_wal_size(db)
+        self._files.check()
+        return result
 
 
 def translate(error: sqlite3.Error, path: str) -> EventStoreError:

@@ -38,6 +38,7 @@ from eventree.stores.live import CommitListeners, Tail
 from eventree.stores.sqlite import checkpoints, reads
 from eventree.stores.sqlite.append import append
 from eventree.stores.sqlite.connection import Connection, writing
+from eventree.stores.sqlite.files import OpenedFiles
 from eventree.stores.sqlite.schema import open_read_only, open_reader, open_writer
 from eventree.stores.sqlite.transactions import Transactions
 
@@ -102,7 +103,8 @@ class SQLiteStore(CheckedStore):
         self._writer: Connection | None = None
         self._reader: Connection | None = None
         self._write_lock = asyncio.Lock()
-        self._transactions = Transactions(self._path, busy_timeout, self._write_lock)
+        self._files = OpenedFiles(self._path)
+        self._transactions = Transactions(self._path, self._files, busy_timeout, self._write_lock)
         self._tail = Tail()  # empty without listeners
         self._listeners = CommitListeners(on_empty=self._tail.clear)
         self._lifecycle = Lifecycle(self._open, self._close)
@@ -212,20 +214,23 @@ class SQLiteStore(CheckedStore):
 
     async def _open(self) -> None:
         self._write_lock = asyncio.Lock()  # a lock belongs to one loop, while a store may be used by several in turn
-        self._transactions = Transactions(self._path, self._busy_timeout, self._write_lock)
+        self._files = OpenedFiles(self._path)
+        self._transactions = Transactions(self._path, self._files, self._busy_timeout, self._write_lock)
         if self._read_only:
             await self._open_read_only()
             return
-        self._writer = await Connection.open(self._path)
+        self._writer = await Connection.open(self._path, self._files)
         await self._on_writer(open_writer, self._path, self._busy_timeout)
-        self._reader = await Connection.open(self._path)
+        await self._writer.remember_files()  # now there is a WAL too
+        self._reader = await Connection.open(self._path, self._files)
         await self._on_reader(open_reader, self._busy_timeout)
 
     async def _open_read_only(self) -> None:
         if not await asyncio.to_thread(Path(self._path).exists):
             raise StoreUnusable(self._path, "there is no such file; open it once without read_only, which creates it")
-        self._reader = await Connection.open(self._path, read_only=True)
+        self._reader = await Connection.open(self._path, self._files, read_only=True)
         await self._on_reader(open_read_only, self._path, self._busy_timeout)
+        await self._reader.remember_files()
 
     async def _close(self) -> None:
         reader, self._reader = self._reader, None

@@ -21,6 +21,7 @@ from eventree.stores.checked import CheckedCheckpointWriter
 from eventree.stores.contract import Checkpoint, CheckpointUpdate, LeaseRequest
 from eventree.stores.sqlite import checkpoints
 from eventree.stores.sqlite.connection import Connection, commit, execute_when_unlocked, primary_code, translate
+from eventree.stores.sqlite.files import OpenedFiles
 from eventree.stores.sqlite.reads import head
 from eventree.stores.sqlite.schema import open_projection_connection
 
@@ -52,9 +53,9 @@ class ProjectionConnection(Connection):
         transaction: The open transaction; only code within it may use the connection.
     """
 
-    def __init__(self, path: str, *, read_only: bool = False) -> None:
-        """Create a closed connection."""
-        super().__init__(path, read_only=read_only)
+    def __init__(self, path: str, files: OpenedFiles, *, read_only: bool = False) -> None:
+        """Create a closed connection; see `Connection`."""
+        super().__init__(path, files, read_only=read_only)
         self.transaction: object | None = None
         self._cursors: WeakSet[sqlite3.Cursor] = WeakSet()
         self._is_ours = False
@@ -149,15 +150,17 @@ class Transactions:
     that is catching up takes at most half of the time.
     """
 
-    def __init__(self, path: str, busy_timeout: float, write_lock: asyncio.Lock) -> None:
+    def __init__(self, path: str, files: OpenedFiles, busy_timeout: float, write_lock: asyncio.Lock) -> None:
         """Start without a connection.
 
         Args:
-            path: The database.
+            path: The database, as errors name it.
+            files: Its files.
             busy_timeout: How long to wait for other processes, in seconds.
             write_lock: The lock of all writers in this process.
         """
         self._path = path
+        self._files = files
         self._busy_timeout = busy_timeout
         self._write_lock = write_lock
         self._connection: ProjectionConnection | None = None
@@ -215,7 +218,7 @@ class Transactions:
     async def _opened(self) -> ProjectionConnection:
         self._refuse_if_closed()
         if self._connection is None:
-            connection = await ProjectionConnection.open(self._path)
+            connection = await ProjectionConnection.open(self._path, self._files)
             try:
                 await connection.run(open_projection_connection, self._path)
                 self._refuse_if_closed()
