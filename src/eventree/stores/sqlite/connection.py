@@ -1,12 +1,16 @@
 """A connection that runs whole functions on its own thread, and the translation of SQLite's errors."""
 
+import asyncio
 import contextlib
 import random
 import sqlite3
+import threading
 import time
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Callable, Generator
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
-from typing import Concatenate, ParamSpec, Self, TypeVar
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 import aiosqlite
 
@@ -44,6 +48,7 @@ class Connection(aiosqlite.Connection):
             read_only: Whether it only reads; default False.
         """
         super().__init__(self._open_file, iter_chunk_size=64)
+        self._thread.daemon = True  # a connection that nobody closes must not keep the process from ending
         self._path = path
         self._files = files
         self._read_only = read_only
@@ -80,6 +85,12 @@ class Connection(aiosqlite.Connection):
             raise
         return connection
 
+    def abandon(self) -> threading.Thread:
+        """Close without an event loop and without waiting; return the thread, which ends after what it has to do."""
+        # On the thread there is no event loop, for which `stop` would create a future.
+        self._hand_over(self.stop)  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
+        return self._thread
+
     async def run(
         self, function: Callable[Concatenate[sqlite3.Connection, P], R], *args: P.args, **kwargs: P.kwargs
     ) -> R:
@@ -90,11 +101,33 @@ class Connection(aiosqlite.Connection):
                 old ones.
             EventStoreError: The translated error of SQLite.
         """
-        execute: Callable[..., Awaitable[R]] = self._execute  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
         try:
-            return await execute(self._call, function, self._conn, *args, **kwargs)
+            result: R = await self._execute(self._call, function, self._conn, *args, **kwargs)
         except sqlite3.Error as error:
             raise translate(error, self._path) from error
+        return result
+
+    async def _execute(self, fn: Callable[..., Any], *args: object, **kwargs: object) -> Any:  # noqa: ANN401
+        """Call a function on the thread, as aiosqlite does, but let the thread go on if the event loop is closed."""
+        if not self._running or self._connection is None:
+            raise ValueError("Connection closed")
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[object] = loop.create_future()
+
+        def call() -> None:
+            try:
+                answer = partial(_settle, future, fn(*args, **kwargs))
+            except BaseException as error:  # noqa: BLE001 - it belongs to the caller
+                answer = partial(_settle, future, error=error)
+            with suppress(RuntimeError):  # the loop is closed, so nobody waits
+                loop.call_soon_threadsafe(answer)
+            del answer  # else an error's traceback would keep itself alive
+
+        self._hand_over(call)
+        return await future
+
+    def _hand_over(self, call: Callable[[], object]) -> None:
+        self._tx.put_nowait((None, call))  # pyright: ignore[reportUnknownMemberType]
 
     async def remember_files(self) -> None:
         """Remember the files that exist now; see `OpenedFiles.remember`."""
@@ -117,6 +150,15 @@ class Connection(aiosqlite.Connection):
             self._wal.limit_wal_size(db)
         self._files.check()
         return result
+
+
+def _settle(future: asyncio.Future[object], result: object = None, error: BaseException | None = None) -> None:
+    if future.done():
+        return
+    if error is None:
+        future.set_result(result)
+    else:
+        future.set_exception(error)
 
 
 def translate(error: sqlite3.Error, path: str) -> EventStoreError:

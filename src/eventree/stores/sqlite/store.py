@@ -1,6 +1,7 @@
 """The SQLite store: maps each method to a function and the connection it runs on."""
 
 import asyncio
+import os
 import sqlite3
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -9,6 +10,7 @@ from os import PathLike, fspath
 from pathlib import Path
 from types import TracebackType
 from typing import Concatenate, ParamSpec, Self, TypeVar
+from weakref import finalize
 
 import aiosqlite
 
@@ -41,6 +43,7 @@ from eventree.stores.sqlite.connection import Connection, writing
 from eventree.stores.sqlite.files import OpenedFiles
 from eventree.stores.sqlite.schema import open_read_only, open_reader, open_writer
 from eventree.stores.sqlite.transactions import Transactions
+from eventree.stores.sqlite.unclosed import abandon
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -107,6 +110,7 @@ class SQLiteStore(CheckedStore):
         self._transactions = Transactions(self._path, self._files, busy_timeout, self._write_lock)
         self._tail = Tail()  # empty without listeners
         self._listeners = CommitListeners(on_empty=self._tail.clear)
+        self._unclosed: finalize[[str, Transactions, list[Connection], int], SQLiteStore] | None = None
         self._lifecycle = Lifecycle(self._open, self._close)
 
     def __repr__(self) -> str:
@@ -218,7 +222,12 @@ class SQLiteStore(CheckedStore):
         self._transactions = Transactions(self._path, self._files, self._busy_timeout, self._write_lock)
         if self._read_only:
             await self._open_read_only()
-            return
+        else:
+            await self._open_to_write()
+        connections = [connection for connection in (self._reader, self._writer) if connection is not None]
+        self._unclosed = finalize(self, abandon, self._path, self._transactions, connections, os.getpid())
+
+    async def _open_to_write(self) -> None:
         self._writer = await Connection.open(self._path, self._files)
         await self._on_writer(open_writer, self._path, self._busy_timeout)
         await self._writer.remember_files()  # now there is a WAL too
@@ -233,6 +242,8 @@ class SQLiteStore(CheckedStore):
         await self._reader.remember_files()
 
     async def _close(self) -> None:
+        if self._unclosed is not None:
+            self._unclosed.detach()
         reader, self._reader = self._reader, None
         writer, self._writer = self._writer, None
         try:

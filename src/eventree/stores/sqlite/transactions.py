@@ -2,6 +2,7 @@
 
 import asyncio
 import sqlite3
+import threading
 import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager, suppress
@@ -77,10 +78,10 @@ class ProjectionConnection(Connection):
 
     async def _execute(self, fn: Callable[..., Any], *args: object, **kwargs: object) -> Any:  # noqa: ANN401
         if fn == self._call or self._is_closing:
-            return await super()._execute(fn, *args, **kwargs)  # type: ignore[no-untyped-call]  # pyright: ignore[reportUnknownMemberType]
+            return await super()._execute(fn, *args, **kwargs)
         if self.transaction is None or self.transaction not in _inside.get():
             raise TransactionEnded("the transaction is over; use the connection only until the function returns")
-        return await super()._execute(self._call_for_projection, fn, *args, **kwargs)  # type: ignore[no-untyped-call]  # pyright: ignore[reportUnknownMemberType]
+        return await super()._execute(self._call_for_projection, fn, *args, **kwargs)
 
     def _call_for_projection(self, fn: Callable[..., Any], *args: object, **kwargs: object) -> Any:  # noqa: ANN401
         if self._file is not None:
@@ -214,6 +215,12 @@ class Transactions:
         connection, self._connection = self._connection, None
         if connection is not None:
             await connection.close()
+
+    def abandon(self) -> list[threading.Thread]:
+        """Close the connection without waiting, see `Connection.abandon`; return its thread, if there is one."""
+        self._is_closed = True
+        connection, self._connection = self._connection, None
+        return [] if connection is None else [connection.abandon()]
 
     async def _opened(self) -> ProjectionConnection:
         self._refuse_if_closed()
