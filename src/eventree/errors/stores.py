@@ -206,8 +206,28 @@ class CheckpointHeld(EventStoreError):
         self.seconds = seconds
 
 
+class TransactionOutlivedLease(StoreUnavailable):
+    """Postgres ended the transaction of a projection that waited for something longer than its lease.
+
+    Nothing was stored. Handling: do slow work outside the projection, as in a `Query`, or raise its `lease`.
+
+    Attributes:
+        lease: The lease, in seconds.
+        seconds: How long the transaction took until its end was noticed.
+    """
+
+    def __init__(self, lease: float, seconds: float) -> None:
+        super().__init__(
+            f"a projection's transaction was open for {seconds:.1f} s, and Postgres ends it once it waits for longer "
+            f"than its lease of {lease:g} s without a statement; nothing was stored, do slow work outside the "
+            "projection or raise its lease"
+        )
+        self.lease = lease
+        self.seconds = seconds
+
+
 class TransactionEnded(EventStoreError):
-    """A projection ended its transaction, or used the connection after its end.
+    """A projection ended its transaction, or tried to, or used the connection after its end.
 
     Rows and checkpoint would no longer be committed together. Handling: leave `BEGIN`, `COMMIT` and `ROLLBACK` to the
     library (savepoints are fine), and use the connection only until the function returns.

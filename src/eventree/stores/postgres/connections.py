@@ -7,7 +7,7 @@ from typing import Final, TypeVar
 from weakref import WeakKeyDictionary
 
 from eventree.backoff import Backoff
-from eventree.errors import EventStoreError, StoreBusy, StoreUnavailable, StoreUnusable
+from eventree.errors import EventreeError, EventStoreError, StoreBusy, StoreUnavailable, StoreUnusable
 from eventree.stores.postgres.address import Address
 from eventree.stores.postgres.driver import DRIVER_ERRORS, Connection, connect, is_transient, translate
 
@@ -143,6 +143,8 @@ class Connections:
             try:
                 await self._limit_idling(connection, lease)
                 yield connection
+            except EventreeError:
+                raise  # it says itself what happened, whatever has become of the connection
             except Exception as error:
                 if is_transient(error, connection):
                     connection.terminate()

@@ -61,6 +61,7 @@ class ProjectionConnection(Connection):
         self._cursors: WeakSet[sqlite3.Cursor] = WeakSet()
         self._is_ours = False
         self._is_closing = False
+        self._is_ending_refused = False
 
     def _open_file(self) -> sqlite3.Connection:
         file = super()._open_file()
@@ -74,6 +75,7 @@ class ProjectionConnection(Connection):
             or (place == "temp" and action == sqlite3.SQLITE_INSERT)
             or (action == sqlite3.SQLITE_PRAGMA and value is not None and str(name).lower() not in _HARMLESS_PRAGMAS)
         )
+        self._is_ending_refused |= not is_allowed and action == sqlite3.SQLITE_TRANSACTION
         return sqlite3.SQLITE_OK if is_allowed else sqlite3.SQLITE_DENY
 
     async def _execute(self, fn: Callable[..., Any], *args: object, **kwargs: object) -> Any:  # noqa: ANN401
@@ -86,7 +88,17 @@ class ProjectionConnection(Connection):
     def _call_for_projection(self, fn: Callable[..., Any], *args: object, **kwargs: object) -> Any:  # noqa: ANN401
         if self._file is not None:
             check_open(self._file)
-        result = fn(*args, **kwargs)
+        self._is_ending_refused = False
+        try:
+            result = fn(*args, **kwargs)
+        except sqlite3.DatabaseError as error:
+            if self._is_ending_refused:
+                raise TransactionEnded(
+                    "a projection must not begin or end a transaction: it runs in one of the library, which commits "
+                    "its rows together with the checkpoint; leave out BEGIN, COMMIT, END, ROLLBACK, commit(), "
+                    "rollback() and executescript(), savepoints are fine"
+                ) from error
+            raise
         if isinstance(result, sqlite3.Cursor):
             self._cursors.add(result)
         return result
