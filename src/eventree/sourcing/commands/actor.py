@@ -231,7 +231,7 @@ class EventSourcingActor(
         self._cache[aggregate_id] = aggregate
         if self._snapshots is not None:
             aggregate.snapshot = self._snapshots.schedule_if_due(
-                aggregate_id, aggregate.state, aggregate.sequence, aggregate.snapshot
+                aggregate_id, aggregate.state, aggregate.sequence, aggregate.snapshot, aggregate.stamp
             )
 
     def _answer(self, request: PendingCommand[CommandT, EventT, ErrorT], result: CommandResult[EventT, ErrorT]) -> None:

@@ -97,7 +97,10 @@ class AggregateBatch(Struct, Generic[StateT, CommandT, EventT, ErrorT], eq=False
 
     def to_append(self) -> AppendRequest:
         """Return the append request; one without events and commands only checks that the state was current."""
-        return AppendRequest(self.aggregate_type, self.aggregate_id, self.base.sequence, self.events, self.commands)
+        base = self.base
+        return AppendRequest(
+            self.aggregate_type, self.aggregate_id, base.sequence, self.events, self.commands, base.stamp
+        )
 
     def accept(
         self,
@@ -340,7 +343,8 @@ def _settle_appended(
 ) -> list[Step[StateT, CommandT, EventT, ErrorT]]:
     steps: list[Step[StateT, CommandT, EventT, ErrorT]] = []
     if not batch.is_closed:
-        kept = CachedAggregate(batch.state, appended.sequence, appended.position, batch.base.snapshot)
+        snapshot = batch.base.snapshot
+        kept = CachedAggregate(batch.state, appended.sequence, appended.position, snapshot, appended.stamp)
         steps.append(Keep(batch.aggregate_id, kept))
     for decision in batch.decisions:
         request = decision.request

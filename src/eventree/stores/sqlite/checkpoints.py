@@ -4,7 +4,7 @@ import sqlite3
 import time
 from datetime import timedelta
 
-from eventree.errors import CheckpointFenced, CheckpointHeld
+from eventree.errors import CheckpointFenced, CheckpointHeld, LogRolledBack
 from eventree.stores.contract import (
     Checkpoint,
     CheckpointUpdate,
@@ -14,7 +14,7 @@ from eventree.stores.contract import (
     StoredCheckpoint,
 )
 from eventree.stores.sqlite.connection import writing
-from eventree.stores.sqlite.reads import as_json, from_micros, to_micros
+from eventree.stores.sqlite.reads import as_json, columns_of, from_micros, head, stamp_of, to_micros
 from eventree.stores.versions import VersionRow, decide_make_live
 
 # A new checkpoint starts no later than the live version, so that no event is missed in between, and the first version
@@ -28,17 +28,21 @@ ON CONFLICT (name, version) DO UPDATE
 SET fencing_token = fencing_token + 1, owner = excluded.owner, lease_until = excluded.lease_until,
   lease_length = excluded.lease_length
 WHERE lease_until <= ? OR owner = excluded.owner
-RETURNING position, fencing_token
+RETURNING position, fencing_token, commit_id, recorded_at
 """
 _HOLDER = "SELECT owner, min(lease_until - ?, lease_length) FROM checkpoints WHERE name = ? AND version = ?"
 # A lease lasts longer than it was given for only if the system clock was ahead when it was written.
 _OVERLONG = "SELECT 1 FROM checkpoints WHERE lease_until - lease_length > ? LIMIT 1"
 _SHORTEN = "UPDATE checkpoints SET lease_until = ?1 + lease_length WHERE lease_until - lease_length > ?1"
 _SAVE = """
-UPDATE checkpoints SET position = ?, skipped = skipped + ?, replay_until = coalesce(?, replay_until),
-  lease_until = coalesce(?, lease_until), lease_length = coalesce(?, lease_length)
-WHERE name = ? AND version = ? AND fencing_token = ?
+UPDATE checkpoints SET position = ?1, commit_id = ?2, recorded_at = ?3, skipped = skipped + ?4,
+  replay_until = coalesce(?5, replay_until), lease_until = coalesce(?6, lease_until),
+  lease_length = coalesce(?7, lease_length)
+WHERE name = ?8 AND version = ?9 AND fencing_token = ?10 AND position = coalesce(?11, position)
+  AND (?2 IS NULL OR EXISTS (SELECT 1 FROM events e
+                             WHERE e.position = ?1 AND e.commit_id = ?2 AND e.recorded_at = ?3))
 """
+_POSITION = "SELECT position FROM checkpoints WHERE name = ? AND version = ? AND fencing_token = ?"
 _PARK = """
 INSERT OR REPLACE INTO parked
   (name, version, position, last_position, aggregate_type, aggregate_id, reason, parked_at)
@@ -87,7 +91,8 @@ def claim_inside(db: sqlite3.Connection, name: str, version: int, lease: LeaseRe
     if row is None:
         owner, left = db.execute(_HOLDER, (now, name, version)).fetchone()
         raise CheckpointHeld(name, owner, left / 1e6)
-    return Checkpoint(*row)
+    position, fencing_token, *stamp = row
+    return Checkpoint(position, fencing_token, stamp_of(*stamp))
 
 
 def shorten_overlong_leases(db: sqlite3.Connection, deadline: float) -> None:
@@ -108,11 +113,17 @@ def save(db: sqlite3.Connection, name: str, version: int, update: CheckpointUpda
 
 
 def save_inside(db: sqlite3.Connection, name: str, version: int, update: CheckpointUpdate) -> None:
-    """Apply an update to a checkpoint within a transaction; raise `CheckpointFenced` if another has claimed it."""
+    """Apply an update to a checkpoint within a transaction.
+
+    Raises:
+        CheckpointFenced: Another worker has claimed it.
+        LogRolledBack: The checkpoint or the log has gone back in time.
+    """
     length = _micros(update.seconds) if update.seconds else None
     replay_until = update.replay_until or None
     values = (
         update.checkpoint.position,
+        *columns_of(update.checkpoint.stamp),
         update.skipped,
         replay_until,
         None if length is None else _now() + length,
@@ -120,12 +131,24 @@ def save_inside(db: sqlite3.Connection, name: str, version: int, update: Checkpo
         name,
         version,
         update.checkpoint.fencing_token,
+        update.moved_from,
     )
     if db.execute(_SAVE, values).rowcount != 1:
-        raise CheckpointFenced(name, update.checkpoint.fencing_token)
+        raise _refusal(db, name, version, update)
     if update.unpark:
         db.execute(_UNPARK, (name, version, as_json(list(update.unpark))))
     db.executemany(_PARK, [(name, version, *_columns(parked)) for parked in update.park])
+
+
+def _refusal(
+    db: sqlite3.Connection, name: str, version: int, update: CheckpointUpdate
+) -> CheckpointFenced | LogRolledBack:
+    row = db.execute(_POSITION, (name, version, update.checkpoint.fencing_token)).fetchone()
+    if row is None:
+        return CheckpointFenced(name, update.checkpoint.fencing_token)
+    if update.moved_from is not None and row[0] != update.moved_from:
+        return LogRolledBack(f"query {name!r}", update.moved_from, row[0])
+    return LogRolledBack(f"query {name!r}", update.checkpoint.position, head(db))
 
 
 def make_live(db: sqlite3.Connection, name: str, version: int, fencing_token: int, deadline: float) -> bool:
