@@ -24,13 +24,18 @@ async def test_commands_are_told_that_the_store_is_busy(postgres_dsn: str) -> No
 
 
 async def test_another_lock_timeout_of_the_database_does_not_shorten_the_store_s(postgres_dsn: str) -> None:
+    database = postgres_dsn.rpartition("/")[2]
     async with psql(postgres_dsn) as db:
-        await db.execute(f"ALTER DATABASE {postgres_dsn.rpartition('/')[2]} SET lock_timeout = '1ms'")
-    async with PostgresStore(postgres_dsn, lock_timeout=7) as store:
-        assert store._reader is not None
-        assert await store._reader.run(lambda db: db.fetchval("SHOW lock_timeout")) == "7s"
-        async with store.transaction() as transaction:  # it holds for the statements of a projection
-            assert await transaction.connection.fetchval("SHOW lock_timeout") == "1ms"
+        await db.execute(f"ALTER DATABASE {database} SET lock_timeout = '1ms'")
+    try:
+        async with PostgresStore(postgres_dsn, lock_timeout=7) as store:
+            assert store._reader is not None
+            assert await store._reader.run(lambda db: db.fetchval("SHOW lock_timeout")) == "7s"
+            async with store.transaction() as transaction:  # it holds for the statements of a projection
+                assert await transaction.connection.fetchval("SHOW lock_timeout") == "1ms"
+    finally:  # other tests are given the same database
+        async with psql(postgres_dsn) as db:
+            await db.execute(f"ALTER DATABASE {database} RESET lock_timeout")
 
 
 @pytest.mark.parametrize("seconds", [0, -1.0, float("nan")])
