@@ -218,7 +218,7 @@ class EventSourcingActor(
         found: Mapping[str, RecordedCommand] = await self._store.find_commands(ids) if ids else {}
         again: list[PendingCommand[CommandT, EventT, ErrorT]] = []
         for step in steps:
-            match resolve(step, self._type.name, found):
+            match resolve(step, self._type, found):
                 case Answer(request, result):
                     self._answer(request, result)
                 case ReadCommit(request, recorded):

@@ -17,6 +17,7 @@ from eventree.errors import (
     QueryLeasedElsewhere,
     StoreReadOnly,
     StoreUnusable,
+    WrongEventLoop,
 )
 from eventree.errors.stores import LASTING_ERRORS, TRANSIENT_ERRORS
 from eventree.sourcing.queries.actions import (
@@ -133,7 +134,7 @@ class QueryWorker:
                 self.state = before.fenced(now)
             case LogRolledBack():
                 self.state = before.rolled_back(error, now)
-            case StoreReadOnly() | StoreUnusable():
+            case StoreReadOnly() | StoreUnusable() | WrongEventLoop():
                 self.state = before.gave_up(error)
             case _:
                 self.state = before.store_failed(error, now)

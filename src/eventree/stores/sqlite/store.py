@@ -112,12 +112,13 @@ class SQLiteStore(CheckedStore):
         self._writer: Connection | None = None
         self._reader: Connection | None = None
         self._write_lock = asyncio.Lock()
+        self._unclosed: finalize[[str, list[Connection], int], SQLiteStore] | None = None
+        self._lifecycle = Lifecycle(self, self._open, self._close)
         self._files = OpenedFiles(self._path)
-        self._transactions = Transactions(self._path, self._files, busy_timeout, self._write_lock)
+        self._connections: list[Connection] = []
+        self._transactions = self._new_transactions()
         self._tail = Tail()  # empty without listeners
         self._listeners = CommitListeners(on_empty=self._tail.clear)
-        self._unclosed: finalize[[str, Transactions, list[Connection], int], SQLiteStore] | None = None
-        self._lifecycle = Lifecycle(self._open, self._close)
 
     def __repr__(self) -> str:
         return f"<SQLiteStore {self._path!r} {'open' if self._lifecycle.is_open else 'closed'}>"
@@ -129,7 +130,7 @@ class SQLiteStore(CheckedStore):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        await self._lifecycle.leave()
+        await self._lifecycle.leave(error)
 
     async def _append(self, requests: Sequence[AppendRequest]) -> Sequence[Outcome]:
         try:
@@ -193,6 +194,7 @@ class SQLiteStore(CheckedStore):
         return await self._on_reader(reads.head)
 
     def _watch(self, listener: Callable[[int], None]) -> Callable[[], None]:
+        self._lifecycle.check_loop()
         return self._listeners.add(listener)
 
     async def _claim_checkpoint(self, name: str, version: int, lease: LeaseRequest) -> Checkpoint:
@@ -235,13 +237,14 @@ class SQLiteStore(CheckedStore):
     async def _open(self) -> None:
         self._write_lock = asyncio.Lock()  # a lock belongs to one loop, while a store may be used by several in turn
         self._files = OpenedFiles(self._path)
-        self._transactions = Transactions(self._path, self._files, self._busy_timeout, self._write_lock)
+        self._connections = []
+        self._transactions = self._new_transactions()
         if self._read_only:
             await self._open_read_only()
         else:
             await self._open_to_write()
-        connections = [connection for connection in (self._reader, self._writer) if connection is not None]
-        self._unclosed = finalize(self, abandon, self._path, self._transactions, connections, os.getpid())
+        self._connections += [each for each in (self._reader, self._writer) if each is not None]
+        self._unclosed = finalize(self, abandon, self._path, self._connections, os.getpid())
 
     async def _open_to_write(self) -> None:
         self._writer = await Connection.open(self._path, self._files)
@@ -249,6 +252,16 @@ class SQLiteStore(CheckedStore):
         await self._writer.remember_files()  # now there is a WAL too
         self._reader = await Connection.open(self._path, self._files)
         await self._on_reader(open_reader, self._busy_timeout)
+
+    def _new_transactions(self) -> Transactions:
+        return Transactions(
+            self._path,
+            self._files,
+            self._connections,
+            self._busy_timeout,
+            self._write_lock,
+            self._lifecycle.check_loop,
+        )
 
     async def _open_read_only(self) -> None:
         if not await asyncio.to_thread(Path(self._path).exists):
@@ -276,6 +289,7 @@ class SQLiteStore(CheckedStore):
     async def _on_writer(
         self, function: Callable[Concatenate[sqlite3.Connection, P], R], *args: P.args, **kwargs: P.kwargs
     ) -> R:
+        self._lifecycle.check_loop()
         self._refuse_if_read_only()
         self._transactions.refuse_inside("a write to the store outside its transaction")
         async with self._write_lock:
@@ -294,6 +308,7 @@ class SQLiteStore(CheckedStore):
             raise StoreReadOnly(self._path)
 
     def _opened(self, connection: Connection | None) -> Connection:
+        self._lifecycle.check_loop()
         if connection is None:
             raise StoreUnavailable(f"{self._path} is not open; use the store inside `async with store:`")
         return connection

@@ -2,7 +2,6 @@
 
 import asyncio
 import sqlite3
-import threading
 import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager, suppress
@@ -132,9 +131,10 @@ class ProjectionConnection(Connection):
 class Transaction(CheckedCheckpointWriter):
     """A transaction on the projection connection; see `StoreTransaction`."""
 
-    def __init__(self, connection: ProjectionConnection, *, is_contended: bool) -> None:
+    def __init__(self, connection: ProjectionConnection, check_loop: Callable[[], None], *, is_contended: bool) -> None:
         """Wrap a connection in an open transaction."""
         self.connection = connection
+        self._check_loop = check_loop
         self.is_contended = is_contended
 
     async def _claim_checkpoint(self, name: str, version: int, lease: LeaseRequest) -> Checkpoint:
@@ -153,6 +153,7 @@ class Transaction(CheckedCheckpointWriter):
             check_open(db)
             return function(db, *args, **kwargs)
 
+        self._check_loop()
         return await self.connection.run(in_transaction)
 
 
@@ -163,17 +164,29 @@ class Transactions:
     that is catching up takes at most half of the time.
     """
 
-    def __init__(self, path: str, files: OpenedFiles, busy_timeout: float, write_lock: asyncio.Lock) -> None:
+    def __init__(
+        self,
+        path: str,
+        files: OpenedFiles,
+        connections: list[Connection],
+        busy_timeout: float,
+        write_lock: asyncio.Lock,
+        check_loop: Callable[[], None],
+    ) -> None:
         """Start without a connection.
 
         Args:
             path: The database, as errors name it.
             files: Its files.
+            connections: The open connections of the store, to which the one for projections is added, in front.
             busy_timeout: How long to wait for other processes, in seconds.
             write_lock: The lock of all writers in this process.
+            check_loop: Raises if the caller is not in the store's event loop.
         """
+        self._check_loop = check_loop
         self._path = path
         self._files = files
+        self._connections = connections
         self._busy_timeout = busy_timeout
         self._write_lock = write_lock
         self._connection: ProjectionConnection | None = None
@@ -189,6 +202,7 @@ class Transactions:
     @asynccontextmanager
     async def open(self) -> AsyncGenerator[Transaction, None]:
         """Begin a transaction once the write lock is free; commit it, or roll it back if anything is raised."""
+        self._check_loop()
         self.refuse_inside("another transaction")
         loop = asyncio.get_running_loop()
         gap = self._free_until - loop.time()
@@ -203,7 +217,7 @@ class Transactions:
             is_contended = False
             try:
                 is_contended = await self._begin(connection, transaction, deadline)
-                yield Transaction(connection, is_contended=is_contended)
+                yield Transaction(connection, self._check_loop, is_contended=is_contended)
                 connection.transaction = None  # a late task must not write during the commit
                 self._head = await connection.run(_commit, connection)
             except BaseException as error:
@@ -228,12 +242,6 @@ class Transactions:
         if connection is not None:
             await connection.close()
 
-    def abandon(self) -> list[threading.Thread]:
-        """Close the connection without waiting, see `Connection.abandon`; return its thread, if there is one."""
-        self._is_closed = True
-        connection, self._connection = self._connection, None
-        return [] if connection is None else [connection.abandon()]
-
     async def _opened(self) -> ProjectionConnection:
         self._refuse_if_closed()
         if self._connection is None:
@@ -245,6 +253,7 @@ class Transactions:
                 await connection.close()
                 raise
             self._connection = connection
+            self._connections.insert(0, connection)
         return self._connection
 
     async def _begin(self, connection: ProjectionConnection, transaction: object, deadline: float) -> bool:
@@ -260,6 +269,8 @@ class Transactions:
             await connection.run(_roll_back, connection)
         except (EventStoreError, ValueError):  # a ValueError if the connection was closed
             self._connection = None
+            if connection in self._connections:
+                self._connections.remove(connection)
             with suppress(EventStoreError, ValueError, sqlite3.Error):
                 await connection.close()
 

@@ -8,24 +8,22 @@ from collections.abc import Sequence
 from typing import Final
 
 from eventree.stores.sqlite.connection import Connection
-from eventree.stores.sqlite.transactions import Transactions
 
 _PATIENCE: Final = 1.0
 """Seconds to wait for each connection when the process ends; a kill at that moment would lose nothing either."""
 
 
-def abandon(path: str, transactions: Transactions, connections: Sequence[Connection], process: int) -> None:
+def abandon(path: str, connections: Sequence[Connection], process: int) -> None:
     """Close the connections of a store that nobody closed, and warn.
 
     Args:
         path: The database.
-        transactions: The store's transactions, which may have a connection.
-        connections: Its other connections, the one that writes last.
+        connections: Its open connections, the one that writes last.
         process: The process that opened the store: a fork of it must not close it.
     """
     if os.getpid() != process:
         return
-    threads = [*transactions.abandon(), *(connection.abandon() for connection in connections)]
+    threads = [connection.abandon() for connection in connections]
     if threading.current_thread() is threading.main_thread() and not _is_in_loop():
         for thread in threads:
             thread.join(_PATIENCE)
