@@ -175,6 +175,16 @@ def lead(path: Path, to: str) -> None:
     link.replace(path)
 
 
+async def test_a_transaction_that_cannot_go_on_leaves_no_lock(path: Path) -> None:
+    async with SQLiteStore(path) as store:
+        await fill(store)
+        rename(path)
+        with pytest.raises(StoreUnusable):
+            await store.read_and_append([StreamRead("thing", "a")], lambda _: [request("b")])
+        assert store._writer is not None
+        assert not store._writer.in_transaction
+
+
 async def test_a_link_that_leads_elsewhere_is_a_change(path: Path) -> None:
     for name in ("one", "two"):
         async with SQLiteStore(path.with_name(name)) as store:

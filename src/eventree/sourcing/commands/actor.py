@@ -8,10 +8,11 @@ from typing import Generic, TypeVar
 from eventree.actors import Actor, ActorContext, Request
 from eventree.backoff import Backoff
 from eventree.domain.aggregate import AggregateType
-from eventree.errors import DomainError, EventreeError
+from eventree.errors import DomainError, EventreeError, HandlerCrashed
 from eventree.errors.stores import LASTING_ERRORS, TRANSIENT_ERRORS
 from eventree.instrumentation.guard import GuardedInstrumentation
 from eventree.result import Err
+from eventree.sourcing.commands.answers import log_crash
 from eventree.sourcing.commands.decide import (
     AggregateBatch,
     Answer,
@@ -203,7 +204,7 @@ class EventSourcingActor(
         for step in steps:
             match step:
                 case Answer(request, result):
-                    self._answer(request, result)
+                    self._answer_decided(request, result)
                 case Keep(aggregate_id, aggregate):
                     self._keep(aggregate_id, aggregate)
                 case _:
@@ -220,7 +221,7 @@ class EventSourcingActor(
         for step in steps:
             match resolve(step, self._type, found):
                 case Answer(request, result):
-                    self._answer(request, result)
+                    self._answer_decided(request, result)
                 case ReadCommit(request, recorded):
                     self._answer(request, await self._loader.commit(recorded, request.message.commit_id))
                 case DecideAgain(request):
@@ -233,6 +234,13 @@ class EventSourcingActor(
             aggregate.snapshot = self._snapshots.schedule_if_due(
                 aggregate_id, aggregate.state, aggregate.sequence, aggregate.snapshot, aggregate.stamp
             )
+
+    def _answer_decided(
+        self, request: PendingCommand[CommandT, EventT, ErrorT], result: CommandResult[EventT, ErrorT]
+    ) -> None:
+        if isinstance(result, Err) and isinstance(result.error, HandlerCrashed):
+            log_crash(result.error)  # only now, as a decision that is not the answer is nobody's loss
+        self._answer(request, result)
 
     def _answer(self, request: PendingCommand[CommandT, EventT, ErrorT], result: CommandResult[EventT, ErrorT]) -> None:
         self._counters.commands += 1

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from eventree.actors import Actor, ActorContext, Request
+from eventree.errors.failures import is_failure
 from eventree.errors.root import error_text
 from eventree.sourcing.statistics import Counters
 from eventree.stores.contract import EventStore, StoredSnapshot
@@ -40,7 +41,9 @@ class SnapshotWriter(Actor[StoredSnapshot, None]):
     async def _save(self, snapshots: Sequence[StoredSnapshot]) -> None:
         try:
             await self._store.save_snapshots(snapshots)
-        except Exception as error:  # noqa: BLE001 - snapshots are optional: no failure may crash the actor
+        except BaseException as error:  # snapshots are optional: no failure may crash the actor
+            if not is_failure(error, closed=True):
+                raise
             self._counters.snapshots_dropped += len(snapshots)
             logger.warning("%d snapshots were not written: %s", len(snapshots), error_text(error))
         else:

@@ -144,12 +144,20 @@ class Connection(aiosqlite.Connection):
         try:
             result = function(db, *args, **kwargs)
         except sqlite3.Error:
-            self._files.check()
+            self._check_files(db)
             raise
         finally:
             self._wal.limit_wal_size(db)
-        self._files.check()
+        self._check_files(db)
         return result
+
+    def _check_files(self, db: sqlite3.Connection) -> None:
+        try:
+            self._files.check()
+        except StoreUnusable:
+            if db.in_transaction:
+                db.rollback()  # no later call will end it, and others may use the file
+            raise
 
 
 def _settle(future: asyncio.Future[object], result: object = None, error: BaseException | None = None) -> None:
