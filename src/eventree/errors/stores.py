@@ -38,6 +38,8 @@ class TransactionFailed(EventStoreError):
 class CommitOutcomeUnknown(EventStoreError):
     """The connection was lost during the commit, and the store could not determine its outcome.
 
+    Or the server has committed, but the synchronous standby that it should wait for has not confirmed it.
+
     Handling: send the command again with the same `command_id`, so that it cannot take effect twice.
     """
 
@@ -181,7 +183,7 @@ class CommandIdReused(EventStoreError):
 
 
 class CheckpointFenced(EventStoreError):
-    """Another worker has taken over this query; this one must not move its checkpoint any more.
+    """Another worker has taken over this query, or a newer version of it; this one must not move its checkpoint.
 
     Attributes:
         name: The query.
@@ -289,6 +291,32 @@ class NoQueryContext(EventreeError):
 
     def __init__(self) -> None:
         super().__init__("there is no query context here; call query_context() inside a handler")
+
+
+class QueryHandlerTimeout(EventreeError, TimeoutError):
+    """A function of a query took longer than its `handler_timeout`.
+
+    An async function was cancelled, and `on_failure` applies as to any failure. A plain function cannot be cancelled;
+    its commit counts as handled. Handling: find out what it waits for, or raise the limit.
+
+    Attributes:
+        name: The query.
+        function: The name of its handler.
+        seconds: The limit.
+        held: For how long a plain function held the event loop, in seconds; 0 if it was cancelled.
+    """
+
+    def __init__(self, name: str, function: str, seconds: float, *, held: float = 0.0) -> None:
+        what = (
+            f": it held the event loop for {held:.1f} s, and a plain function cannot be cancelled; let it await"
+            if held
+            else " and was cancelled; check what it awaits"
+        )
+        super().__init__(f"handler {function} of query {name!r} exceeded its handler_timeout of {seconds:g} s{what}")
+        self.name = name
+        self.function = function
+        self.seconds = seconds
+        self.held = held
 
 
 class QueryStopped(EventreeError):

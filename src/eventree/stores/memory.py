@@ -31,6 +31,7 @@ from eventree.stores.contract import (
     StreamPage,
     StreamRead,
 )
+from eventree.stores.contract.checkpoints import NEARLY
 from eventree.stores.lifecycle import Lifecycle
 from eventree.stores.live import CommitListeners, page_of
 from eventree.stores.versions import VersionRow, decide_make_live
@@ -236,7 +237,14 @@ class MemoryStore(CheckedStore):
         self._check_open()
         versions = self._versions(name)
         rows = [
-            VersionRow(each, row.checkpoint.position, row.checkpoint.fencing_token, row.replay_until, row.is_live)
+            VersionRow(
+                each,
+                row.checkpoint.position,
+                row.checkpoint.fencing_token,
+                row.replay_until,
+                is_live=row.is_live,
+                is_leased=row.lease_until > monotonic(),
+            )
             for each, row in versions.items()
         ]
         replay_until = decide_make_live(name, rows, version, fencing_token)
@@ -271,6 +279,17 @@ class MemoryStore(CheckedStore):
             row.replay_until,
             live_version,
             live.checkpoint.position,
+            self._next_version(name, version, row.checkpoint.position),
+        )
+
+    def _next_version(self, name: str, version: int, position: int) -> int:
+        return max(
+            (
+                newer
+                for newer, row in self._versions(name).items()
+                if newer > version and row.lease_until > monotonic() and row.checkpoint.position + NEARLY >= position
+            ),
+            default=0,
         )
 
     async def _load_parked(self, name: str, version: int, *, after: int, limit: int) -> Sequence[ParkedCommit]:

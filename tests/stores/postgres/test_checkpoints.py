@@ -1,5 +1,6 @@
 """Leases on Postgres while the server's clock is corrected: they end in as much time as they were given for."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -74,3 +75,14 @@ async def test_a_holder_that_lives_keeps_its_lease_when_the_clock_is_set_back(
                 await transaction.claim_checkpoint("q", 1, LeaseRequest("other", 60))
     assert await store.renew_checkpoint("q", 1, held.fencing_token, 0)
     await store.claim_checkpoint("q", 1, LeaseRequest("other", 60))
+
+
+async def test_a_new_version_goes_live_when_a_lease_of_the_old_one_would_have_ended(
+    store: PostgresStore, postgres_dsn: str
+) -> None:
+    await store.claim_checkpoint("q", 1, LeaseRequest("dead", 0.3))
+    await set_clock_back(postgres_dsn)
+    new = await store.claim_checkpoint("q", 2, LeaseRequest("new", 60))
+    async with asyncio.timeout(30):
+        while not await store.make_live("q", 2, new.fencing_token):  # noqa: ASYNC110 - no event tells
+            await asyncio.sleep(0.02)

@@ -2,8 +2,8 @@
 
 import asyncio
 import struct
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 import pytest
 
@@ -13,6 +13,7 @@ from eventree.stores.postgres import PostgresStore
 from eventree.stores.postgres.address import Address
 from eventree.stores.postgres.connections import CircuitBreaker, Connections
 from eventree.stores.postgres.driver import Connection
+from eventree.stores.postgres.sessions import Timeouts
 from eventree.testing.store_values import append, log, positions, request, snapshot
 from servers.pgbouncer import running_pgbouncer
 from servers.postgres import PostgresServer
@@ -142,6 +143,42 @@ async def test_text_of_any_kind_is_stored_whatever_encoding_the_dsn_names(postgr
         assert [event.aggregate_id for event in await log(store)] == ["Łódź 😀"]
 
 
+@pytest.mark.parametrize("encoding", ["LATIN1", "LATIN9", "WIN1252", "EUC_JP"])
+@pytest.mark.parametrize("read_only", [False, True])
+async def test_a_database_that_cannot_store_every_text_is_refused(
+    postgres_server: PostgresServer,
+    encoding: str,
+    read_only: bool,  # noqa: FBT001
+) -> None:
+    with encoded_database(postgres_server, encoding) as dsn:
+        with pytest.raises(StoreUnusable, match=f"encoding is {encoding}.*ENCODING 'UTF8'"):
+            await PostgresStore(dsn, read_only=read_only).__aenter__()
+        assert not postgres_server.execute("SELECT FROM pg_namespace WHERE nspname = 'eventree'", dsn)
+
+
+async def test_a_database_of_plain_bytes_stores_every_text(postgres_server: PostgresServer) -> None:
+    with encoded_database(postgres_server, "SQL_ASCII") as dsn:
+        async with PostgresStore(dsn) as store:
+            for position, id in enumerate(["Łódź", "😀", "naïve €", "\x01", "é", "e\u0301", "ß" * 127], 1):
+                assert await append(store, request(id, commands=[id])) == [Appended(1, position)]
+                assert set(await store.find_commands([id])) == {id}
+                [page] = await store.read_streams([StreamRead("thing", id)])
+                assert [event.aggregate_id for event in page.events] == [id]
+            assert (await store.claim_checkpoint("😀", 1)).position == 0
+            assert [query.name for query in await store.list_queries()] == ["😀"]
+
+
+@contextmanager
+def encoded_database(server: PostgresServer, encoding: str) -> Iterator[str]:
+    """Create a database with another encoding."""
+    server.execute(f"CREATE DATABASE other_{encoding} TEMPLATE template0 ENCODING '{encoding}' LOCALE 'C'")
+    dsn = server.dsn(f"other_{encoding}".lower())
+    try:
+        yield dsn
+    finally:
+        server.drop_database(dsn)
+
+
 # --- poolers
 
 
@@ -252,7 +289,7 @@ async def test_a_refusal_that_may_pass_is_told_in_the_words_of_the_server(code: 
 
 async def test_while_a_server_is_away_its_words_are_repeated() -> None:
     async with server_that_says("53300", "sorry, too many clients already") as dsn:
-        connections = Connections(Address(dsn, "there"), None, 1, 5, CircuitBreaker("there"))
+        connections = Connections(Address(dsn, "there"), None, 1, Timeouts(5), CircuitBreaker("there"))
         for _ in range(2):
             with pytest.raises(StoreUnavailable, match="sorry, too many clients already"):
                 await connections.connect()

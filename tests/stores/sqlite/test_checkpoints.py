@@ -1,5 +1,6 @@
 """Leases on SQLite while the system clock is corrected: they end in as much time as they were given for."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -104,3 +105,16 @@ async def test_a_holder_that_lives_keeps_its_lease_when_the_clock_is_set_back(
             assert 0 < caught.value.seconds <= 60
         assert await store.renew_checkpoint("q", 1, held.fencing_token, 0)
         await claim()
+
+
+async def test_a_new_version_goes_live_when_a_lease_of_the_old_one_would_have_ended(
+    tmp_path: Path, clock: SystemClock
+) -> None:
+    async with SQLiteStore(tmp_path / "events.db") as store:
+        clock.ahead = HOUR
+        await store.claim_checkpoint("q", 1, LeaseRequest("dead", 0.3))
+        clock.ahead = 0
+        new = await store.claim_checkpoint("q", 2, LeaseRequest("new", 60))
+        async with asyncio.timeout(30):
+            while not await store.make_live("q", 2, new.fencing_token):  # noqa: ASYNC110 - no event tells
+                await asyncio.sleep(0.02)

@@ -24,6 +24,10 @@ RECLAIM_DELAY: Final = 0.05
 """Seconds before a worker claims a checkpoint again that it lost or did not get."""
 
 
+HAND_OVER_AGAIN: Final = 10
+"""Leases after which a version offers its place again to a newer one that has not taken it."""
+
+
 class Claim(Struct, frozen=True):
     """Claim the checkpoint."""
 
@@ -111,6 +115,7 @@ class Failure(Struct, frozen=True):
         retry_at: When to try again, in seconds on the worker's clock.
         commit: The commit it fails on; None for a `setup`, `swap` or `clear`.
         is_setup: Whether it failed while the checkpoint was claimed.
+        is_outdated: Whether it failed because this code is older than the event; default False.
     """
 
     error: BaseException
@@ -118,3 +123,4 @@ class Failure(Struct, frozen=True):
     retry_at: float
     commit: StoredCommit | None
     is_setup: bool
+    is_outdated: bool = False

@@ -10,9 +10,10 @@ from eventree.instrumentation.guard import GuardedInstrumentation
 from eventree.sourcing.correlation import CORRELATION
 from eventree.sourcing.queries import context
 from eventree.sourcing.queries.actions import LEASE_RECHECK, SAVE_AFTER, Delivered
+from eventree.sourcing.queries.calls import HandlerCalls
 from eventree.sourcing.queries.commits import HandlingFailed, StoredCommit
 from eventree.sourcing.queries.decoding import Decoding
-from eventree.sourcing.queries.delivery import call, delivery_of, is_failure_of_handler
+from eventree.sourcing.queries.delivery import delivery_of, is_failure_of_handler
 from eventree.sourcing.queries.options import Options
 from eventree.sourcing.queries.state import QueryState
 from eventree.stores.contract import Checkpoint, CheckpointUpdate, EventStore, LeaseRequest, ParkedCommit
@@ -51,6 +52,7 @@ class AtLeastOnce(Generic[EventT]):
             decoding: Decodes events.
             instrumentation: Observes the calls of the function; None for none.
         """
+        self.calls = HandlerCalls(options, handler)
         self._handler = handler
         self._store = store
         self._key = options.key
@@ -112,9 +114,9 @@ class AtLeastOnce(Generic[EventT]):
                 return
             token = CORRELATION.set(events[0])
             try:
-                result = call(self._handler, [commit], commit.key[1], events)
+                result = self.calls.call(self._handler, [commit], commit.key[1], events)
                 if result is not None:
-                    await result
+                    await self.calls.finish(result)
             finally:
                 CARRIED.reset(token)
         except BaseException as error:
@@ -126,6 +128,6 @@ class AtLeastOnce(Generic[EventT]):
         self, instrumentation: GuardedInstrumentation, commit: StoredCommit, events: Sequence[EventEnvelope[EventT]]
     ) -> None:
         with instrumentation.delivery(delivery_of([commit])), CORRELATION.propagate(events[0]):
-            result = call(self._handler, [commit], commit.key[1], events)
+            result = self.calls.call(self._handler, [commit], commit.key[1], events)
             if result is not None:
-                await result
+                await self.calls.finish(result)

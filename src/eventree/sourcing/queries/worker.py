@@ -16,6 +16,7 @@ from eventree.errors import (
     LogRolledBack,
     QueryLeasedElsewhere,
     StoreReadOnly,
+    StoreUnavailable,
     StoreUnusable,
     WrongEventLoop,
 )
@@ -40,6 +41,9 @@ from eventree.sourcing.queries.state import QueryState
 from eventree.stores.contract import CheckpointUpdate, EventStore, ParkedCommit
 
 logger = logging.getLogger("eventree")
+
+_LOG_EVERY = 20
+"""Every which failure of the store in a row is logged, from the first."""
 
 
 @dataclass(slots=True)
@@ -92,6 +96,7 @@ class QueryWorker:
         self._published = published
         self._key = self.state.options.key
         self._now = asyncio.get_running_loop().time
+        self._fenced: tuple[QueryState, CheckpointFenced] | None = None
         self.publish()
 
     def publish(self) -> None:
@@ -121,23 +126,25 @@ class QueryWorker:
             try:
                 await self._carry_out(action)
             except (HandlingFailed, CheckpointFenced, LogRolledBack, *LASTING_ERRORS, *TRANSIENT_ERRORS) as error:
-                self._report(error)
+                self._report(error, action)
 
-    def _report(self, error: HandlingFailed | EventreeError) -> None:
-        """Report an error to the state, and log the consequences."""
-        before, now = self.state, self._now()
+    def _report(self, error: HandlingFailed | EventreeError, action: Action) -> None:
+        """Report an error of an action to the state, and log the consequences."""
+        before, now, in_delivery = self.state, self._now(), isinstance(action, Deliver)
         match error:
+            case HandlingFailed(error=EventreeError() as cause) if error.is_transient:
+                self.state = before.store_failed(cause, now, in_delivery=in_delivery)
             case HandlingFailed():
                 self.state = before.failed(error, now)
             case CheckpointFenced():
-                logger.warning("%s", error)
+                self._fenced = (before, error)
                 self.state = before.fenced(now)
             case LogRolledBack():
                 self.state = before.rolled_back(error, now)
             case StoreReadOnly() | StoreUnusable() | WrongEventLoop():
                 self.state = before.gave_up(error)
             case _:
-                self.state = before.store_failed(error, now)
+                self.state = before.store_failed(error, now, in_delivery=in_delivery)
         _log_change(before, self.state, error)
 
     async def _carry_out(self, action: Action) -> None:  # noqa: C901, PLR0912 - a case for each action
@@ -152,7 +159,7 @@ class QueryWorker:
             case LoadCheckpoint():
                 await self._load_checkpoint()
             case Renew(token):
-                self.state = state.renewed(await store.renew_checkpoint(*self._key, token, state.options.lease), now)
+                self.state = state.renewed(await store.renew_checkpoint(*self._key, token, state.lease), now)
             case Verify(position, stamp):
                 await store.read(position, 1, (), after_stamp=stamp)
                 self.state = self.state.verified()
@@ -161,9 +168,10 @@ class QueryWorker:
                 commits = commits_of(page.events)
                 self.state = self.state.page_read(commits, page.position, now, more=page.more, stamp=page.stamp)
             case Deliver():
+                self._delivery.calls.overdue = None
                 with self._renewing():
                     outcome = await self._delivery.deliver(state)
-                self.state = self.state.delivered(outcome, self._now())
+                self.state = self.state.delivered(outcome, self._now()).overran(self._delivery.calls.overdue)
                 if outcome.failure is not None:
                     raise outcome.failure
             case Save(update):
@@ -187,6 +195,10 @@ class QueryWorker:
             parked = await self._store.load_parked(*self._key, limit=stored.parked)
         was_superseded = self.state.superseded
         self.state = self.state.checkpoint_loaded(stored, parked, now)
+        if self._fenced is not None:  # only now it is known whether that was another worker or a newer version
+            if stored is None or stored.live_version <= self.state.options.version:
+                self._log_fenced(*self._fenced)
+            self._fenced = None
         if self.state.superseded is not was_superseded:
             logger.info("%s", self.state.superseded)
 
@@ -223,23 +235,46 @@ class QueryWorker:
 
     @contextmanager
     def _renewing(self) -> Generator[None, None, None]:
-        """Return a context manager that renews the lease while a user's function runs."""
-        loop, token, interval = asyncio.get_running_loop(), self.state.fencing_token, self.state.options.lease / 3
+        """Return a context manager that renews the lease while a user's function runs, and notes when it could not."""
+        loop, state = asyncio.get_running_loop(), self.state
+        interval = state.options.lease / 3
+        began = renewed_at = loop.time()
+        gap = 0.0
 
         async def renew() -> None:
+            nonlocal renewed_at, gap
             while True:
+                sent = loop.time()
                 with suppress(EventStoreError):  # storing the checkpoint will show whether the lease is lost
-                    await self._store.renew_checkpoint(*self._key, token, self.state.options.lease)
+                    if await self._store.renew_checkpoint(*self._key, state.fencing_token, state.lease):
+                        renewed_at, gap = sent, max(gap, sent - renewed_at)
                 await asyncio.sleep(interval)
 
         tasks: list[asyncio.Task[None]] = []
         timer = loop.call_later(interval, lambda: tasks.append(loop.create_task(renew())))
         try:
             yield
+        except StoreUnavailable:  # perhaps the server has ended a transaction that was idle for as long as the lease
+            gap = loop.time() - began
+            raise
         finally:
             timer.cancel()
             for task in tasks:
                 task.cancel()  # without waiting: a renewal that still arrives is harmless, as it moves nothing
+            self.state = self.state.kept_from_renewing(max(gap, loop.time() - renewed_at))
+
+    def _log_fenced(self, state: QueryState, error: CheckpointFenced) -> None:
+        """Log that another worker has taken over, and whether a slow handler is the reason."""
+        if not state.unrenewed_unsaved:
+            logger.warning("%s", error)
+            return
+        logger.warning(
+            "query %s: its handler %s took %.1f s without letting the lease of %.1f s be renewed, so that another "
+            "worker took over; the events are handled again, under a longer lease. Give the query a lease of at least "
+            "%.0f s, or let the handler await",
+            *(state.options.name, self._delivery.calls.function, state.unrenewed_unsaved, state.options.lease),
+            2 * state.unrenewed_unsaved + 1,
+        )
 
     # --- control; each method returns once its effect is stored
 
@@ -362,6 +397,8 @@ class QueryWorker:
         except HandlingFailed as failure:
             if failure.is_uncertain:
                 self.state = self.state.released()
+            if failure.is_transient:
+                raise failure.error from None
             await self.acquire()
             if not await self._is_parked(parked.position):  # the transaction was committed after all
                 return True
@@ -401,12 +438,18 @@ def _log_change(before: QueryState, after: QueryState, error: BaseException) -> 
         logger.error("query %s stopped after position %d", name, after.position, exc_info=after.stopped)
     elif isinstance(error, LogRolledBack) and after.stopped is None:
         logger.warning("query %s starts again from its stored checkpoint: %s", name, error)
-    elif after.store_failures == 1 and not before.store_failures:
-        logger.warning("query %s waits for its store: %s", name, error)
+    elif after.store_failures > before.store_failures and after.store_failures % _LOG_EVERY == 1:
+        logger.warning("query %s waits for its store: %s", name, raised)
     elif len(after.rejected) > len(before.rejected):
         position = max(after.rejected.keys() - before.rejected.keys())
         policy = after.options.on_failure.value
         logger.error("query %s: commit at position %d failed, policy: %s", name, position, policy, exc_info=raised)
+    elif failure is not None and failure.is_outdated and failure.commit is not None:
+        logger.warning(
+            "query %s waits for newer code, and lets go of its lease so that a process that has it takes over: %s. "
+            "Where there is none, deploy it, or leave the commit out with skip(%d)",
+            *(name, raised, failure.commit.position),
+        )
     elif failure is not None and failure is not before.failure:
         where = "before the first event" if failure.commit is None else f"at position {failure.commit.position}"
         logger.warning(

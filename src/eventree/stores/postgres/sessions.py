@@ -7,6 +7,7 @@ from uuid import uuid4
 
 from eventree.errors import StoreUnavailable, StoreUnusable
 from eventree.stores.postgres.driver import Connection, SessionChanged
+from eventree.stores.postgres.identity import KnownServer
 
 _MAX_MILLISECONDS = 2**31 - 1
 """The highest timeout that Postgres accepts."""
@@ -28,25 +29,37 @@ _MARKER: Final = "SELECT current_setting('eventree.session', true)"
 
 
 @dataclass(frozen=True, slots=True)
+class Timeouts:
+    """How long the statements of a session may take.
+
+    Attributes:
+        statement: For a statement, in seconds.
+        lock: For each lock that it waits for, in seconds; default None: as long as the role's settings allow.
+    """
+
+    statement: float
+    lock: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class SessionSettings:
     """Make and check the settings of sessions.
 
     They are made by statements, because poolers refuse or drop settings that come with the connection.
 
     Attributes:
+        server: The server that the store has written to.
         where: The database, for messages.
         schema: The schema, as a quoted name; None for connections that run users' statements.
-        timeout: How long a statement may take, in seconds.
-        lock_timeout: How long a statement may wait for a lock, in seconds; None for as long as the role's settings
-            allow.
+        timeouts: How long statements may take.
         read_only: Whether the session only reads.
         marker: The value of the setting `eventree.session`, by which a statement knows that it runs in such a session.
     """
 
+    server: KnownServer
     where: str
     schema: str | None
-    timeout: float
-    lock_timeout: float | None
+    timeouts: Timeouts
     read_only: bool
     marker: str = field(default_factory=lambda: uuid4().hex)
 
@@ -58,8 +71,8 @@ class SessionSettings:
         """Make the settings, then check that the server keeps them, and that it is fit for a store.
 
         Raises:
-            StoreUnavailable: It is a replica.
-            StoreUnusable: Commits would not be durable, or not all text can be stored.
+            StoreUnavailable: It is a replica, or a primary that was replaced.
+            StoreUnusable: Commits would not be durable, or not all text can be stored, or it is another server.
             SessionChanged: The settings are gone.
         """
         await connection.execute(self._script())
@@ -78,6 +91,7 @@ class SessionSettings:
             raise StoreUnavailable(f"{self.where} is a replica now; commands need the primary")
         if not syncs:
             raise StoreUnusable(self.where, "its fsync is off, so commits would not be durable; turn it on")
+        await self.server.check(connection, self.where)
 
     async def check(self, connection: Connection) -> None:
         """Check that a connection has its settings still; raise `SessionChanged` if it has not."""
@@ -86,7 +100,7 @@ class SessionSettings:
 
     @property
     def _milliseconds(self) -> str:
-        return _milliseconds(self.timeout)
+        return _milliseconds(self.timeouts.statement)
 
     def _script(self) -> str:
         settings = {
@@ -98,8 +112,8 @@ class SessionSettings:
         }
         if self.schema is not None:
             settings["search_path"] = self.schema  # for triggers of others on our tables: no statement relies on it
-        if self.lock_timeout is not None:
-            settings["lock_timeout"] = _milliseconds(self.lock_timeout)
+        if self.timeouts.lock is not None:
+            settings["lock_timeout"] = _milliseconds(self.timeouts.lock)
         if self.read_only:
             settings["default_transaction_read_only"] = "on"
         calls = ", ".join(f"set_config('{name}', '{value}', false)" for name, value in settings.items())

@@ -36,8 +36,10 @@ from eventree.stores.postgres.append import AppendAttempt, ExclusiveAttempt
 from eventree.stores.postgres.checkpoints import CheckpointTable
 from eventree.stores.postgres.connections import CircuitBreaker, Connections
 from eventree.stores.postgres.driver import Connection, ConnectionLost
+from eventree.stores.postgres.identity import KnownServer
 from eventree.stores.postgres.notify import CommitNotifier
 from eventree.stores.postgres.schema import SchemaConnection, check, create_or_check, quoted
+from eventree.stores.postgres.sessions import Timeouts
 from eventree.stores.postgres.transactions import transaction
 
 R = TypeVar("R")
@@ -124,6 +126,7 @@ class PostgresStore(CheckedStore):
         self._reader: Connections | None = None
         self._projections: Connections | None = None
         self._notifier: CommitNotifier | None = None
+        self._server = KnownServer()
         self._checkpoints = CheckpointTable(self._schema)
         self._appends: set[asyncio.Future[None]] = set()
         self._tail = Tail()  # empty without listeners
@@ -305,7 +308,7 @@ class PostgresStore(CheckedStore):
         circuit = CircuitBreaker(self._address.where)
         if self._read_only:
             self._reader = Connections(
-                self._address, self._schema, _READ_CONNECTIONS, self._timeout, circuit, read_only=True
+                self._address, self._schema, _READ_CONNECTIONS, Timeouts(self._timeout), circuit, read_only=True
             )
             await self._reader.run(lambda db: check(db, self._schema, self._address.where))
             await self._refuse_pooler(self._reader)
@@ -315,11 +318,11 @@ class PostgresStore(CheckedStore):
             self._notifier = CommitNotifier(self._channel, self._reader.connect, self._listeners.notify)
 
     async def _open_to_write(self, circuit: CircuitBreaker) -> None:
-        where, schema, locks = self._address, self._schema, self._lock_timeout
-        ended = self._tail.clear
-        self._writer = Connections(where, schema, 1, self._timeout, circuit, ended, lock_timeout=locks)
-        self._reader = Connections(where, schema, _READ_CONNECTIONS, self._timeout, circuit, lock_timeout=locks)
-        self._projections = Connections(where, None, _PROJECTION_CONNECTIONS, self._timeout, circuit)
+        where, schema, server = self._address, self._schema, self._server
+        timeouts, of_projections = Timeouts(self._timeout, self._lock_timeout), Timeouts(self._timeout)
+        self._writer = Connections(where, schema, 1, timeouts, circuit, self._tail.clear, server=server)
+        self._reader = Connections(where, schema, _READ_CONNECTIONS, timeouts, circuit, server=server)
+        self._projections = Connections(where, None, _PROJECTION_CONNECTIONS, of_projections, circuit, server=server)
         await self._writer.run(lambda db: create_or_check(db, self._schema, self._address.where))
         await self._refuse_pooler(self._writer)
 
@@ -329,7 +332,7 @@ class PostgresStore(CheckedStore):
         Where the server has no second connection to give, nothing is known.
         """
         circuit = CircuitBreaker(self._address.where)
-        other = Connections(self._address, self._schema, 1, self._timeout, circuit, read_only=self._read_only)
+        other = Connections(self._address, self._schema, 1, Timeouts(self._timeout), circuit, read_only=self._read_only)
         try:
             with suppress(StoreUnavailable):
                 await other.check_session()

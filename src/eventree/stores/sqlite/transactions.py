@@ -11,12 +11,14 @@ from weakref import WeakSet
 
 from eventree.errors import (
     CheckpointHeld,
+    EventreeError,
     EventStoreError,
     StoreUnavailable,
     TransactionEnded,
     TransactionRolledBack,
     WouldDeadlock,
 )
+from eventree.errors.root import causes
 from eventree.stores.checked import CheckedCheckpointWriter
 from eventree.stores.contract import Checkpoint, CheckpointUpdate, LeaseRequest
 from eventree.stores.sqlite import checkpoints
@@ -280,12 +282,13 @@ class Transactions:
             raise StoreUnavailable(f"{self._path} was closed; nothing was stored") from error
 
     def _raise_if_transient(self, error: BaseException) -> None:
-        """Raise the translated error of a projection's statement, if it is transient."""
-        # SQLITE_LOCKED is not transient here: the projection's own cursor holds the lock.
-        if isinstance(error, sqlite3.Error) and primary_code(error) != sqlite3.SQLITE_LOCKED:
-            ours = translate(error, self._path)
-            if isinstance(ours, StoreUnavailable | TransactionRolledBack):
-                raise ours from error
+        """Raise the translated error of a projection's statement, if it is transient or the error's cause."""
+        for cause in () if isinstance(error, EventreeError) else causes(error):
+            # SQLITE_LOCKED is not transient here: the projection's own cursor holds the lock.
+            if isinstance(cause, sqlite3.Error) and primary_code(cause) != sqlite3.SQLITE_LOCKED:
+                ours = translate(cause, self._path)
+                if isinstance(ours, StoreUnavailable | TransactionRolledBack):
+                    raise ours from error
 
 
 def _begin(db: sqlite3.Connection, deadline: float) -> int:

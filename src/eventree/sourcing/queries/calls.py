@@ -1,0 +1,136 @@
+"""Call users' functions, cancel those that take too long, and notice those that hold the event loop."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
+from inspect import iscoroutine
+from math import inf
+from time import monotonic
+from types import coroutine
+from typing import Any, Final, ParamSpec, TypeVar, cast
+
+from eventree.errors import QueryHandlerTimeout
+from eventree.errors.failures import is_failure
+from eventree.sourcing.queries.commits import HandlingFailed, StoredCommit
+from eventree.sourcing.queries.options import Options
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+logger = logging.getLogger("eventree")
+
+MAX_HOLD: Final = 1.0
+"""Seconds for which a function may hold the event loop before the log names it."""
+
+LOG_EVERY: Final = 60.0
+"""Seconds within which the log names it only once."""
+
+
+class HandlerCalls:
+    """Call the functions of one query.
+
+    Attributes:
+        function: The name of the handler, for the log.
+        longest_hold: The longest time for which it has held the event loop, in seconds.
+        overdue: Reports the last call that took longer than the limit and could not be cancelled; None if there was
+            none since it was reset.
+    """
+
+    def __init__(self, options: Options, handler: object) -> None:
+        """Start without calls.
+
+        Args:
+            options: The query's options.
+            handler: Its main function.
+        """
+        self.function = function_name(handler)
+        self.longest_hold = 0.0
+        self.overdue: QueryHandlerTimeout | None = None
+        self._name = options.name
+        self._timeout = options.handler_timeout
+        self._logged_at = -inf
+
+    def call(self, function: Callable[P, R], commits: Sequence[StoredCommit], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Call a function and return its result, which may have to be awaited by `finish`.
+
+        Args:
+            function: The function.
+            commits: The commits that it handles; none for `setup`, `swap` or `clear`.
+            args: Its positional arguments.
+            kwargs: Its keyword arguments.
+
+        Raises:
+            HandlingFailed: It raised a GeneratorExit: a failure, unlike one out of the coroutine.
+        """
+        began = monotonic()
+        try:
+            return function(*args, **kwargs)
+        except BaseException as error:
+            if is_failure(error, cancelled=False) and not is_failure(error, cancelled=False, closed=True):
+                raise HandlingFailed(error, commits) from error
+            raise
+        finally:
+            self._held(monotonic() - began)
+
+    async def finish(self, awaitable: Awaitable[object]) -> None:
+        """Await the result of a function; cancel it after the `handler_timeout`.
+
+        Raises:
+            QueryHandlerTimeout: It took longer.
+        """
+        limit = asyncio.timeout(None if self._timeout == inf else self._timeout)
+        try:
+            async with limit:
+                await self._in_steps(awaitable)
+        except TimeoutError as error:
+            if not limit.expired():  # it is the function's own
+                raise
+            raise QueryHandlerTimeout(self._name, self.function, self._timeout) from error
+
+    @coroutine
+    def _in_steps(self, awaitable: Awaitable[object]) -> Generator[Any, Any, None]:
+        """Await the result, and measure each step, as other tasks run only between them."""
+        steps = cast("Coroutine[Any, Any, object]", awaitable) if iscoroutine(awaitable) else _as_coroutine(awaitable)
+        resume: Callable[[Any], Any] = steps.send
+        value: Any = None
+        while True:
+            began = monotonic()
+            try:
+                wanted = resume(value)
+            except StopIteration:
+                return
+            finally:
+                self._held(monotonic() - began)
+            try:
+                value = yield wanted
+                resume = steps.send
+            except GeneratorExit:
+                steps.close()
+                raise
+            except BaseException as error:  # noqa: BLE001 - it is for the function to handle
+                value, resume = error, steps.throw
+
+    def _held(self, seconds: float) -> None:
+        if seconds < min(MAX_HOLD, self._timeout):
+            return
+        self.longest_hold = max(seconds, self.longest_hold)
+        if seconds > self._timeout:
+            self.overdue = QueryHandlerTimeout(self._name, self.function, self._timeout, held=seconds)
+        now = monotonic()
+        if now - self._logged_at >= LOG_EVERY:
+            self._logged_at = now
+            logger.warning(
+                "query %s: its handler %s held the event loop for %.1f s, in which nothing else could run; let it "
+                "await, or call what blocks with asyncio.to_thread",
+                *(self._name, self.function, seconds),
+            )
+
+
+async def _as_coroutine(awaitable: Awaitable[object]) -> None:
+    await awaitable
+
+
+def function_name(function: object) -> str:
+    """Return the module and the name of a function, or of the class of a callable object."""
+    named = function if hasattr(function, "__qualname__") else type(function)
+    return f"{named.__module__}.{getattr(named, '__qualname__', named)}"
