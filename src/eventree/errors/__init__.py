@@ -61,5 +61,6 @@ from eventree.errors.stores import (
     TooManyParked as TooManyParked,
     TransactionEnded as TransactionEnded,
     TransactionFailed as TransactionFailed,
+    TransactionOutlivedLease as TransactionOutlivedLease,
     TransactionRolledBack as TransactionRolledBack,
 )

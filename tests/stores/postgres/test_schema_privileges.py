@@ -231,6 +231,7 @@ _ROWS = {
         "fencing_token": "1",
         "owner": "'o'",
         "lease_until": "now()",
+        "lease_length": "interval '1 s'",
     },
     "head": {"position": "0", "schema_version": "1"},
 }

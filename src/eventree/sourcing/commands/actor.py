@@ -8,8 +8,8 @@ from typing import Generic, TypeVar
 from eventree.actors import Actor, ActorContext, Request
 from eventree.backoff import Backoff
 from eventree.domain.aggregate import AggregateType
-from eventree.errors import DomainError, EventreeError, HandlerCrashed, StoreReadOnly, WrongEventLoop
-from eventree.errors.stores import TRANSIENT_ERRORS
+from eventree.errors import DomainError, EventreeError, HandlerCrashed
+from eventree.errors.stores import LASTING_ERRORS, TRANSIENT_ERRORS
 from eventree.instrumentation.guard import GuardedInstrumentation
 from eventree.result import Err
 from eventree.sourcing.commands.answers import log_crash
@@ -95,8 +95,8 @@ class EventSourcingActor(
     ) -> None:
         """Answer every command, in as many rounds as it takes, of which at most `MAX_ROUNDS` meet a conflict.
 
-        Transient store errors, `StoreReadOnly` and `WrongEventLoop` are returned to the callers; any other exception
-        of the store crashes the actor.
+        Transient and lasting store errors are returned to the callers; any other exception of the store crashes the
+        actor.
         """
         pending: list[PendingCommand[CommandT, EventT, ErrorT]] = list(requests)
         conflicts = 0
@@ -107,7 +107,7 @@ class EventSourcingActor(
                     conflicts += 1
                     if pending:
                         await asyncio.sleep(CONFLICT_BACKOFF.delay_with_full_jitter(conflicts))
-        except (StoreReadOnly, WrongEventLoop, *TRANSIENT_ERRORS) as error:
+        except (*LASTING_ERRORS, *TRANSIENT_ERRORS) as error:
             self._cache.clear()  # the append may have been committed all the same, and made the cached states stale
             for request in pending:
                 if not request.answered:

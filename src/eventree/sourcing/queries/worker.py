@@ -17,9 +17,10 @@ from eventree.errors import (
     QueryLeasedElsewhere,
     StoreReadOnly,
     StoreUnavailable,
+    StoreUnusable,
     WrongEventLoop,
 )
-from eventree.errors.stores import TRANSIENT_ERRORS
+from eventree.errors.stores import LASTING_ERRORS, TRANSIENT_ERRORS
 from eventree.sourcing.queries.actions import (
     Action,
     Claim,
@@ -45,8 +46,8 @@ logger = logging.getLogger("eventree")
 
 _LOG_EVERY = 20
 """Every which failure of the store in a row is logged, from the first."""
-_FINAL_ERRORS: Final = (StoreReadOnly, WrongEventLoop, InvalidArgument)
-"""Errors of a store that no retry changes."""
+_LASTING_ERRORS: Final = (*LASTING_ERRORS, InvalidArgument)
+"""Errors that no retry changes: of the store, or in the options of the query."""
 
 
 @dataclass(slots=True)
@@ -129,7 +130,7 @@ class QueryWorker:
                 has_delivered = isinstance(action, Deliver)
             try:
                 await self._carry_out(action)
-            except (HandlingFailed, CheckpointFenced, LogRolledBack, *_FINAL_ERRORS, *TRANSIENT_ERRORS) as error:
+            except (HandlingFailed, CheckpointFenced, LogRolledBack, *_LASTING_ERRORS, *TRANSIENT_ERRORS) as error:
                 self._report(error, action)
 
     def _report(self, error: HandlingFailed | EventreeError, action: Action) -> None:
@@ -145,7 +146,7 @@ class QueryWorker:
                 self.state = before.fenced(now)
             case LogRolledBack():
                 self.state = before.rolled_back(error, now)
-            case StoreReadOnly() | WrongEventLoop() | InvalidArgument():
+            case StoreReadOnly() | StoreUnusable() | WrongEventLoop() | InvalidArgument():
                 self.state = before.gave_up(error)
             case _:
                 self.state = before.store_failed(error, now, in_delivery=in_delivery)
