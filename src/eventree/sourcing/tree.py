@@ -16,7 +16,7 @@ from eventree.sourcing.commands.requests import CommandEnvelope, CommandResult
 from eventree.sourcing.queries.handle import QueryHandle
 from eventree.sourcing.queries.subscriptions import Subscription
 from eventree.sourcing.snapshots.codec import SnapshotCodec
-from eventree.sourcing.snapshots.scheduler import SnapshotScheduler
+from eventree.sourcing.snapshots.scheduler import MissedSnapshots, SnapshotScheduler
 from eventree.sourcing.snapshots.writer import SnapshotWriter
 from eventree.sourcing.statistics import Counters, SystemStats
 from eventree.stores.contract import EventStore, StoredSnapshot
@@ -35,8 +35,8 @@ class Tree(Generic[StateT, CommandT, EventT, ErrorT]):
 
     ```
     event sourcing <name>      one_for_one
+    ├── snapshots              SnapshotWriter: saves snapshots, if they are enabled; stopped last
     ├── commands               EventSourcingActor: executes commands
-    ├── snapshots              SnapshotWriter: saves snapshots, if they are enabled
     └── queries                one_for_one, so that a crashing query affects no other query and no command
         └── <query>            QueryActor: follows the log; one per query
     ```
@@ -78,11 +78,12 @@ class Tree(Generic[StateT, CommandT, EventT, ErrorT]):
         self._writer: ActorRef[StoredSnapshot, None] = ActorRef(
             f"{aggregate_type.name} snapshots", mailbox=MailboxSpec(maxsize=SNAPSHOT_QUEUE_SIZE)
         )
+        self._missed = MissedSnapshots()
         self._snapshots: SnapshotScheduler[StateT] | None = None
         codec: SnapshotCodec[StateT] | None = None
         if snapshots is not None:
             codec = SnapshotCodec(aggregate_type)
-            self._snapshots = SnapshotScheduler(snapshots, codec, self._writer, self._counters)
+            self._snapshots = SnapshotScheduler(snapshots, codec, self._writer, self._counters, self._missed)
         self.loader = AggregateLoader(aggregate_type, store, codec, self._counters)
         self.queries: dict[tuple[str, int], QueryHandle] = {}
         self._add(queries)
@@ -99,11 +100,8 @@ class Tree(Generic[StateT, CommandT, EventT, ErrorT]):
             ChildSpec(id="commands", start=self.command_actor, ref=self.commands),
             ChildSpec(id="queries", start=lambda: self._query_supervisor),
         ]
-        if self._snapshots is not None:
-            children.insert(
-                1,
-                ChildSpec(id="snapshots", start=lambda: SnapshotWriter(self._store, self._counters), ref=self._writer),
-            )
+        if self._snapshots is not None:  # first, as the last commands may still make snapshots due while it stops
+            children.insert(0, ChildSpec(id="snapshots", start=self.snapshot_writer, ref=self._writer))
         on_event = None if self._instrumentation is None else report_restarts(self._instrumentation)
         return Supervisor(children, name=f"event sourcing {self._type.name}", on_event=on_event)
 
@@ -200,6 +198,10 @@ class Tree(Generic[StateT, CommandT, EventT, ErrorT]):
         self._query_supervisor.reconfigure([query.child_spec() for query in added.values()])
         self.queries.update(added)
         return list(added.values())
+
+    def snapshot_writer(self) -> SnapshotWriter:
+        """Create the actor that writes snapshots."""
+        return SnapshotWriter(self._store, self._counters, self._missed)
 
     def command_actor(self) -> EventSourcingActor[StateT, CommandT, EventT, ErrorT]:
         """Create the actor that executes commands."""

@@ -237,6 +237,15 @@ class Mailbox(Generic[MessageT, ReplyT]):
         self._in_progress = kept + batch if kept else batch
         return batch
 
+    def take_rest(self, limit: int) -> list[Request[MessageT, ReplyT]]:
+        """Take up at most `limit` requests after a stop was requested, for an actor that handles them in `on_stop`."""
+        batch: list[Request[MessageT, ReplyT]] = []
+        while len(batch) < limit and (request := self._take_waiting()) is not None:
+            batch.append(request)
+        self.handled += len(batch)
+        self._in_progress = batch
+        return batch
+
     def take_one(self) -> Request[MessageT, ReplyT] | None:
         """Take up one request like `take`, for an actor that answers each request before the next."""
         if self._batches_left <= 0 or self._control or self.suspended:

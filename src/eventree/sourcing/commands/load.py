@@ -183,7 +183,7 @@ class AggregateLoader(Generic[StateT, CommandT, EventT, ErrorT]):
         except Exception as error:  # noqa: BLE001 - a bug in `apply` is the answer for this aggregate only
             return HandlerCrashed("apply", self._type.name, id, error)
         seconds = snapshot.replay_seconds + self.clock() - started
-        newest = NewestSnapshot(snapshot.sequence, seconds, snapshot.is_unusable)
+        newest = NewestSnapshot(snapshot.sequence, seconds, snapshot.is_overdue)
         return CachedAggregate(state, aggregate.sequence + len(payloads), page.position, newest)
 
     async def _find_snapshots(self, ids: Collection[str]) -> Mapping[str, Snapshot[StateT] | None]:
