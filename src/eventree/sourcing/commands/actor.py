@@ -2,13 +2,17 @@
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from itertools import islice
-from typing import Generic, TypeVar
+from time import perf_counter
+from typing import Generic, TypeAlias, TypeVar
 
-from eventree.actors import Actor, ActorContext, Request
+from eventree.actors import Actor, ActorContext, ExitReason, Request
+from eventree.actors.actor.admission import BatchTimes
+from eventree.actors.actor.mailbox import Mailbox
 from eventree.backoff import Backoff
 from eventree.domain.aggregate import AggregateType
-from eventree.errors import DomainError, EventreeError, StoreReadOnly
+from eventree.errors import ActorStopped, DomainError, EventreeError, MailboxFull, StoreReadOnly
 from eventree.errors.stores import TRANSIENT_ERRORS
 from eventree.instrumentation.guard import GuardedInstrumentation
 from eventree.result import Err
@@ -27,6 +31,7 @@ from eventree.sourcing.commands.decide import (
     settle,
 )
 from eventree.sourcing.commands.load import AggregateLoader, CachedAggregate
+from eventree.sourcing.commands.long_loads import LongLoads
 from eventree.sourcing.commands.observed import batch_commit, record_outcomes
 from eventree.sourcing.commands.requests import CommandEnvelope, CommandResult
 from eventree.sourcing.snapshots.scheduler import SnapshotScheduler
@@ -38,6 +43,8 @@ StateT = TypeVar("StateT")
 CommandT = TypeVar("CommandT")
 EventT = TypeVar("EventT")
 ErrorT = TypeVar("ErrorT")
+
+CommandMailbox: TypeAlias = Mailbox[CommandEnvelope[CommandT], CommandResult[EventT, ErrorT]]
 
 MAX_BATCH = 1_024
 """The maximum number of commands in one transaction."""
@@ -86,22 +93,33 @@ class EventSourcingActor(
         self._snapshots = snapshots
         self._instrumentation = instrumentation
         self._cache: dict[str, CachedAggregate[StateT]] = {}
+        self._times = BatchTimes()
+        self._loads = LongLoads(loader)
+        self._lost: dict[str, int] = {}
+
+    async def init(self, ctx: ActorContext[CommandEnvelope[CommandT], CommandResult[EventT, ErrorT]]) -> None:
+        """Have commands refused that would not be stored before their callers stop waiting."""
+        ctx.ref.mailbox.batch_times = self._times
 
     async def receive_batch(
         self,
         requests: Sequence[Request[CommandEnvelope[CommandT], CommandResult[EventT, ErrorT]]],
         ctx: ActorContext[CommandEnvelope[CommandT], CommandResult[EventT, ErrorT]],
     ) -> None:
-        """Answer every command, in as many rounds as it takes, of which at most `MAX_ROUNDS` meet a conflict.
+        """Answer every command, in as many rounds as it takes, of which each aggregate may lose at most `MAX_ROUNDS`.
+
+        The commands of aggregates with many events are set aside while these are loaded.
 
         Transient store errors and `StoreReadOnly` are returned to the callers; any other exception of the store crashes
         the actor.
         """
         pending: list[PendingCommand[CommandT, EventT, ErrorT]] = list(requests)
+        lost, self._lost = self._lost, {}
         conflicts = 0
+        began = perf_counter()
         try:
             while pending:
-                pending, met_conflict = await self._round(pending, ctx, conflicts=conflicts)
+                pending, met_conflict = await self._round(pending, ctx, lost, attempt=conflicts + 1)
                 if met_conflict:
                     conflicts += 1
                     if pending:
@@ -112,41 +130,54 @@ class EventSourcingActor(
                 if not request.answered:
                     self._answer(request, Err(error))
         except BaseException:
-            crashed = sum(not request.answered for request in pending)
-            self._counters.commands += crashed
-            self._counters.failed += crashed
+            self._count_crashed(pending)
             raise
+        self._times.observe(len(requests), perf_counter() - began)
         self._evict()
+
+    async def on_stop(self, reason: ExitReason) -> None:
+        """Stop the loads; the commands that wait for them are answered by the mailbox."""
+        await self._loads.stop()
+
+    async def on_kill(self) -> None:
+        """Do the same after a cancellation."""
+        await self._loads.stop()
 
     async def _round(
         self,
         requests: list[PendingCommand[CommandT, EventT, ErrorT]],
         ctx: ActorContext[CommandEnvelope[CommandT], CommandResult[EventT, ErrorT]],
+        lost: dict[str, int],
         *,
-        conflicts: int,
+        attempt: int,
     ) -> tuple[list[PendingCommand[CommandT, EventT, ErrorT]], bool]:
         """Load, decide, append and settle once.
 
         Args:
             requests: The commands.
             ctx: The actor's context.
-            conflicts: How many rounds have met a conflict so far.
+            lost: How many rounds each aggregate has lost to other writers so far; brought up to date.
+            attempt: From 1; one more after each round that has met a conflict.
 
         Returns:
             The commands of the next round, and whether this one met a conflict.
         """
-        loaded, requests = await self._load(requests)
-        batch = decide(self._type, loaded, requests)
+        loaded, requests = await self._load(requests, ctx, lost)
+        ctx.check_current()  # an abandoned actor must not append: its callers have already got an error
+        batch = decide(self._type, loaded, [request for request in requests if not request.abandoned])
+        if len(batch.aggregates) < len(loaded):  # the callers of the others are gone, or their commands deferred
+            self._cache.update((id, loaded[id]) for id in loaded.keys() - batch.aggregates.keys())
         if not batch.aggregates:
             return batch.deferred, False
-        ctx.check_current()  # an abandoned actor must not append: its callers have already got an error
         appends = list(batch.aggregates.values())
-        outcomes = await self._append(appends, conflicts + 1)
+        outcomes = await self._append(appends, attempt)
         met_conflict = False
         steps: list[Step[StateT, CommandT, EventT, ErrorT]] = []
         for each, outcome in zip(appends, outcomes, strict=True):
-            met_conflict = met_conflict or isinstance(outcome, Conflict)
-            steps += settle(each, outcome, is_last_round=conflicts == MAX_ROUNDS - 1)
+            if isinstance(outcome, Conflict):
+                met_conflict = True
+                lost[each.aggregate_id] = lost.get(each.aggregate_id, 0) + 1
+            steps += settle(each, outcome, is_last_round=lost.get(each.aggregate_id) == MAX_ROUNDS)
         self._counters.conflicts += met_conflict
         again = await self._carry_out(steps)
         return again + batch.deferred, met_conflict
@@ -165,12 +196,16 @@ class EventSourcingActor(
         return outcomes
 
     async def _load(
-        self, requests: list[PendingCommand[CommandT, EventT, ErrorT]]
+        self,
+        requests: list[PendingCommand[CommandT, EventT, ErrorT]],
+        ctx: ActorContext[CommandEnvelope[CommandT], CommandResult[EventT, ErrorT]],
+        lost: Mapping[str, int],
     ) -> tuple[Mapping[str, CachedAggregate[StateT]], list[PendingCommand[CommandT, EventT, ErrorT]]]:
         """Take aggregates out of the cache or load them; answer the commands of those that cannot be loaded.
 
         An aggregate goes back into the cache only once its events are stored, as `apply` may change the state in place.
         """
+        requests = self._set_aside(requests, ctx.ref.mailbox)
         loaded: dict[str, CachedAggregate[StateT]] = {}
         missing: dict[str, None] = {}
         for request in requests:
@@ -181,16 +216,76 @@ class EventSourcingActor(
                 missing[id] = None
         if not missing:
             return loaded, requests
+        found, behind = await self._loader.begin(missing)
+        for id in behind:
+            self._start_load(id, found.pop(id), ctx.ref.mailbox, lost.get(id, 0))
+        requests = self._set_aside(requests, ctx.ref.mailbox)
         broken: dict[str, EventreeError] = {}
-        for id, found in (await self._loader.load(list(missing))).items():
-            if isinstance(found, CachedAggregate):
-                loaded[id] = found
+        for id, each in found.items():
+            if isinstance(each, CachedAggregate):
+                loaded[id] = each
             else:
-                broken[id] = found
+                broken[id] = each
         for request in requests:
             if (error := broken.get(request.message.aggregate_id)) is not None:
                 self._answer(request, Err(error))
         return loaded, [request for request in requests if request.message.aggregate_id in loaded]
+
+    # --- aggregates with many events
+
+    def _set_aside(
+        self,
+        requests: list[PendingCommand[CommandT, EventT, ErrorT]],
+        mailbox: CommandMailbox[CommandT, EventT, ErrorT],
+    ) -> list[PendingCommand[CommandT, EventT, ErrorT]]:
+        """Set the commands aside whose aggregates are being loaded, and return the others.
+
+        As many may wait there as in the mailbox; any more are refused.
+        """
+        if not self._loads:
+            return requests
+        waiting: dict[str, list[PendingCommand[CommandT, EventT, ErrorT]]] = {}
+        others: list[PendingCommand[CommandT, EventT, ErrorT]] = []
+        room = mailbox.maxsize - mailbox.aside
+        for request in requests:
+            if (id := request.message.aggregate_id) not in self._loads:
+                others.append(request)
+            elif room > 0:
+                waiting.setdefault(id, []).append(request)
+                room -= 1
+            else:
+                self._answer(request, Err(MailboxFull(f"{self._type.name} {id!r}", mailbox.maxsize)))
+        mailbox.set_aside(waiting)
+        return others
+
+    def _start_load(
+        self,
+        id: str,
+        aggregate: CachedAggregate[StateT] | EventreeError,
+        mailbox: CommandMailbox[CommandT, EventT, ErrorT],
+        lost: int,
+    ) -> None:
+        def ended(id: str) -> None:
+            with suppress(ActorStopped):
+                mailbox.call_in_actor(lambda actor: self._end_load(id, mailbox, lost) if actor is self else None)
+
+        self._loads.start(id, aggregate, ended)
+
+    def _end_load(self, id: str, mailbox: CommandMailbox[CommandT, EventT, ErrorT], lost: int) -> None:
+        """Take up the commands again that wait for an aggregate, between two batches, so that their order is kept."""
+        try:
+            found = self._loads.take(id)
+        except BaseException:
+            self._count_crashed(mailbox.resume_aside(id))
+            raise
+        if isinstance(found, EventreeError):
+            for request in mailbox.resume_aside(id):
+                self._answer(request, Err(found))
+            return
+        if found is not None:
+            self._cache[id] = found
+        self._lost[id] = lost
+        mailbox.give_back(id)
 
     async def _carry_out(
         self, steps: Iterable[Step[StateT, CommandT, EventT, ErrorT]]
@@ -242,6 +337,11 @@ class EventSourcingActor(
             else:
                 self._counters.failed += 1
         request.reply(result)
+
+    def _count_crashed(self, requests: Iterable[PendingCommand[CommandT, EventT, ErrorT]]) -> None:
+        crashed = sum(not request.answered for request in requests)
+        self._counters.commands += crashed
+        self._counters.failed += crashed
 
     def _evict(self) -> None:
         """Drop the least recently used aggregates: the first ones, as used ones are put back at the end."""

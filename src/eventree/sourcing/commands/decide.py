@@ -14,6 +14,7 @@ from eventree.actors import Request
 from eventree.domain.aggregate import AggregateType
 from eventree.domain.codec import Encoded
 from eventree.domain.events import Commit
+from eventree.domain.immutability import cannot_change
 from eventree.errors import (
     CodecError,
     CommandIdReused,
@@ -80,7 +81,7 @@ class AggregateBatch(Struct, Generic[StateT, CommandT, EventT, ErrorT], eq=False
         events: The events to append.
         commands: The command ids to record.
         decisions: One per command, in order.
-        is_closed: Whether `handle` or `apply` crashed, so that the state must not be used again.
+        is_closed: Whether `handle` or `apply` crashed and may have changed the state, which must not be used again.
     """
 
     aggregate_type: str
@@ -125,9 +126,9 @@ class AggregateBatch(Struct, Generic[StateT, CommandT, EventT, ErrorT], eq=False
         self.decisions.append(Decision(request, self.sequence, error=error))
 
     def crash(self, request: PendingCommand[CommandT, EventT, ErrorT], function: str, error: Exception) -> None:
-        """Add a command that crashed, and close the batch, as the state may be damaged."""
+        """Add a command that crashed, and close the batch if the function may have changed the state before."""
         self.reject(request, HandlerCrashed(function, self.aggregate_type, self.aggregate_id, error))
-        self.is_closed = True
+        self.is_closed = not cannot_change(self.state)
 
 
 class Keep(Struct, Generic[StateT], frozen=True):
@@ -310,7 +311,8 @@ def settle(
                 for decision in batch.decisions
             ]
         case DuplicateCommand():
-            return [_unless_recorded(DecideAgain(decision.request)) for decision in batch.decisions]
+            again = [_unless_recorded(DecideAgain(decision.request)) for decision in batch.decisions]
+            return [*_keep_base(batch), *again]
 
 
 def resolve(
@@ -349,6 +351,13 @@ def _settle_appended(
         else:  # a repeated command often fails on the state that it led to; it must get its first answer instead
             steps.append(_unless_recorded(Answer(request, Err(decision.error))))
     return steps
+
+
+def _keep_base(
+    batch: AggregateBatch[StateT, CommandT, EventT, ErrorT],
+) -> list[Step[StateT, CommandT, EventT, ErrorT]]:
+    """Keep the aggregate as it was loaded, as its sequence was right, unless `apply` may have changed its state."""
+    return [Keep(batch.aggregate_id, batch.base)] if cannot_change(batch.base.state) else []
 
 
 def _commit(

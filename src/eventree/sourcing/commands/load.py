@@ -1,7 +1,9 @@
 """Load aggregates from a store: the newest snapshot, then the events after it, many aggregates in one read."""
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from time import perf_counter
 from typing import Generic, TypeVar
 from uuid import UUID
@@ -92,12 +94,46 @@ class AggregateLoader(Generic[StateT, CommandT, EventT, ErrorT]):
         Raises:
             EventStoreError: The store could not answer.
         """
-        found = await self._find_snapshots(ids)
-        loaded = {id: self._start_from(id, found[id]) if id in found else self._start_empty(id) for id in ids}
-        behind = [id for id in ids if isinstance(loaded[id], CachedAggregate)]
+        loaded, behind = await self.begin(ids)
         while behind:
             behind = await self._read_next(loaded, behind)
         return loaded
+
+    async def begin(
+        self, ids: Collection[str]
+    ) -> tuple[dict[str, CachedAggregate[StateT] | EventreeError], Sequence[str]]:
+        """Load aggregates as far as one page of events goes, all of them in one read.
+
+        Returns:
+            The aggregates as in `load`, and the ids of those that have more events: to be passed on to `finish`.
+
+        Raises:
+            EventStoreError: The store could not answer.
+        """
+        found = await self._find_snapshots(ids)
+        loaded = {id: self._start_from(id, found[id]) if id in found else self._start_empty(id) for id in ids}
+        return loaded, await self._read_next(loaded, [id for id in ids if isinstance(loaded[id], CachedAggregate)])
+
+    async def finish(
+        self, id: str, aggregate: CachedAggregate[StateT] | EventreeError, turn: AbstractAsyncContextManager[object]
+    ) -> CachedAggregate[StateT] | EventreeError:
+        """Load the rest of an aggregate, page by page.
+
+        Args:
+            id: The aggregate.
+            aggregate: As much of it as `begin` has loaded.
+            turn: Entered for each page, so that several of these do not take all of the store and of the event loop.
+
+        Raises:
+            EventStoreError: The store could not answer.
+        """
+        loaded = {id: aggregate}
+        behind: Sequence[str] = [id]
+        while behind:
+            async with turn:
+                behind = await self._read_next(loaded, behind)
+            await asyncio.sleep(0)  # the store in memory answers without letting anyone else work
+        return loaded[id]
 
     async def snapshot(self, id: str) -> Snapshot[StateT] | None:
         """Return the newest snapshot of an aggregate; None if there is no usable one."""
@@ -158,6 +194,8 @@ class AggregateLoader(Generic[StateT, CommandT, EventT, ErrorT]):
         """Read one page for each aggregate and apply it; return the ids of those that have more events."""
         aggregates = [(id, found) for id in ids if isinstance(found := loaded[id], CachedAggregate)]
         reads = [StreamRead(self._type.name, id, aggregate.sequence, PAGE_SIZE) for id, aggregate in aggregates]
+        if not reads:
+            return []
         pages = await self._store.read_streams(reads)
         behind: list[str] = []
         for (id, aggregate), read, page in zip(aggregates, reads, pages, strict=True):
