@@ -60,7 +60,7 @@ class Mailbox(Generic[MessageT, ReplyT]):
     too.
 
     Attributes:
-        busy_with: Returns what the actor waits for right now, for the `ActorTimeout` of a sender; empty if unknown.
+        busy_with: Returns what a message waits for right now, for the `ActorTimeout` of its sender; empty if unknown.
         batch_times: How long the actor takes for its batches; None, the default, to take up every request. Otherwise
             requests that would not be handled in time are refused instead of taken up.
         on_dropped: Called with messages that will not be handled: dead letters and the reason, or, with None, messages
@@ -98,7 +98,7 @@ class Mailbox(Generic[MessageT, ReplyT]):
         self._crashed_on: tuple[str, ...] = ()
         self._calls: list[Callable[[Any], None]] = []
         self.drain_until: float | None = None
-        self.busy_with: Callable[[], str] = _nothing
+        self.busy_with: Callable[[MessageT], str] = _nothing
         self.batch_times: BatchTimes | None = None
         self.on_dropped: OnDropped = _ignore
         self.suspended = False
@@ -357,7 +357,7 @@ class Mailbox(Generic[MessageT, ReplyT]):
         for request in requests:
             if not request.answered:
                 self.late += request.taken
-                request.fail(_timeout_of(request, self.busy_with()))
+                request.fail(_timeout_of(request, self.busy_with(request.message)))
 
     def take_crashed_on(self) -> tuple[str, ...]:
         """Return the types of the messages that the last crash left unanswered, and forget them."""
@@ -513,7 +513,7 @@ def _forget(group: dict[Request[Any, Any], None], request: Request[Any, Any], _:
     group.pop(request, None)
 
 
-def _nothing() -> str:
+def _nothing(_: object) -> str:
     return ""
 
 

@@ -1,8 +1,8 @@
 """The actor that executes commands: load, decide, append, settle."""
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from itertools import islice
 from time import perf_counter
 from typing import Generic, TypeAlias, TypeVar
@@ -13,7 +13,7 @@ from eventree.actors.actor.mailbox import Mailbox
 from eventree.backoff import Backoff
 from eventree.domain.aggregate import AggregateType
 from eventree.errors import ActorStopped, DomainError, EventreeError, MailboxFull, StoreReadOnly
-from eventree.errors.stores import TRANSIENT_ERRORS
+from eventree.errors.stores import TRANSIENT_ERRORS, StoreBusy
 from eventree.instrumentation.guard import GuardedInstrumentation
 from eventree.result import Err
 from eventree.sourcing.commands.decide import (
@@ -51,6 +51,12 @@ MAX_BATCH = 1_024
 
 MAX_ROUNDS = 8
 """How often a command is decided, while other writers keep changing its aggregate, before it fails."""
+
+LOCK_WAIT = 0.05
+"""Seconds from which on a `StoreBusy` is the end of a wait for a lock, not an immediate refusal."""
+
+APPENDING, READING = "the store has not answered an append", "the store has not answered a read"
+"""What the actor may be busy with."""
 
 CONFLICT_BACKOFF = Backoff(initial=0.001, maximum=0.007, factor=1.5)
 """The longest wait before deciding again; jitter shortens it, so that writers in conflict do not stay in step."""
@@ -97,9 +103,12 @@ class EventSourcingActor(
         self._loads = LongLoads(loader)
         self._lost: dict[str, int] = {}
 
+        self._call: tuple[str, float] | None = None
+
     async def init(self, ctx: ActorContext[CommandEnvelope[CommandT], CommandResult[EventT, ErrorT]]) -> None:
-        """Have commands refused that would not be stored before their callers stop waiting."""
+        """Have commands refused that would not be stored before their callers stop waiting; tell these why it lasts."""
         ctx.ref.mailbox.batch_times = self._times
+        ctx.ref.mailbox.busy_with = self._busy_with
 
     async def receive_batch(
         self,
@@ -110,8 +119,8 @@ class EventSourcingActor(
 
         The commands of aggregates with many events are set aside while these are loaded.
 
-        Transient store errors and `StoreReadOnly` are returned to the callers; any other exception of the store crashes
-        the actor.
+        Transient store errors and `StoreReadOnly` are returned to the callers, `StoreBusy` only to those who cannot wait
+        once more; any other exception of the store crashes the actor.
         """
         pending: list[PendingCommand[CommandT, EventT, ErrorT]] = list(requests)
         lost, self._lost = self._lost, {}
@@ -126,14 +135,54 @@ class EventSourcingActor(
                         await asyncio.sleep(CONFLICT_BACKOFF.delay_with_full_jitter(conflicts))
         except (StoreReadOnly, *TRANSIENT_ERRORS) as error:
             self._cache.clear()  # the append may have been committed all the same, and made the cached states stale
-            for request in pending:
-                if not request.answered:
-                    self._answer(request, Err(error))
+            waited = perf_counter() - began if isinstance(error, StoreBusy) else 0.0
+            self._give_up(_in_progress(pending), error, waited, ctx.ref.mailbox)
         except BaseException:
-            self._count_crashed(pending)
+            self._count_crashed(_in_progress(pending))
             raise
-        self._times.observe(len(requests), perf_counter() - began)
+        else:
+            self._times.observe(len(requests), perf_counter() - began)
         self._evict()
+
+    def _give_up(
+        self,
+        requests: Sequence[PendingCommand[CommandT, EventT, ErrorT]],
+        error: EventreeError,
+        waited: float,
+        mailbox: CommandMailbox[CommandT, EventT, ErrorT],
+    ) -> None:
+        """Answer commands with an error of the store, but for those that wait for its lock once more.
+
+        A store waits for locks as long as it was told to, which is less than most callers wait. Nothing of the commands
+        was stored. Those whose callers wait for so long again are taken up again, together with what has come meanwhile;
+        those without a caller's deadline as long as there are others.
+        """
+        until = asyncio.get_running_loop().time() + waited
+        patient = waited >= LOCK_WAIT and any(_waits_until(request, until) for request in requests)
+        again = [request for request in requests if patient and (not request.deadline or _waits_until(request, until))]
+        mailbox.set_aside({"": again})
+        mailbox.give_back("")
+        for request in requests:
+            if request.taken:
+                self._answer(request, Err(error))
+
+    def _busy_with(self, command: CommandEnvelope[CommandT]) -> str:
+        """Return what a command waits for, for the error of its caller."""
+        if command.aggregate_id in self._loads:
+            return "its aggregate has many events, which are still being loaded"
+        if self._call is None:
+            return ""
+        what, since = self._call
+        known: str = getattr(self._store, "waiting_for", "")
+        return f"the store waits for {known}" if known else f"{what} for {perf_counter() - since:.1f} s"
+
+    @contextmanager
+    def _calling(self, what: str) -> Generator[None, None, None]:
+        self._call = what, perf_counter()
+        try:
+            yield
+        finally:
+            self._call = None
 
     async def on_stop(self, reason: ExitReason) -> None:
         """Stop the loads; the commands that wait for them are answered by the mailbox."""
@@ -188,9 +237,10 @@ class EventSourcingActor(
         append = CheckedStore.unchecked_append(self._store)  # `make_request` and the codec have checked the arguments
         requests = [each.to_append() for each in batches]
         if self._instrumentation is None:
-            return await append(requests)
+            with self._calling(APPENDING):
+                return await append(requests)
         record = batch_commit(batches, attempt)
-        with self._instrumentation.commit(record):
+        with self._instrumentation.commit(record), self._calling(APPENDING):
             outcomes = await append(requests)
             record_outcomes(record, outcomes)
         return outcomes
@@ -216,7 +266,8 @@ class EventSourcingActor(
                 missing[id] = None
         if not missing:
             return loaded, requests
-        found, behind = await self._loader.begin(missing)
+        with self._calling(READING):
+            found, behind = await self._loader.begin(missing)
         for id in behind:
             self._start_load(id, found.pop(id), ctx.ref.mailbox, lost.get(id, 0))
         requests = self._set_aside(requests, ctx.ref.mailbox)
@@ -310,7 +361,8 @@ class EventSourcingActor(
     ) -> list[PendingCommand[CommandT, EventT, ErrorT]]:
         """Answer commands that were stored before with their first commit; return the commands to decide again."""
         ids = {step.command_id for step in steps if isinstance(step, LookUp)}
-        found: Mapping[str, RecordedCommand] = await self._store.find_commands(ids) if ids else {}
+        with self._calling(READING):
+            found: Mapping[str, RecordedCommand] = await self._store.find_commands(ids) if ids else {}
         again: list[PendingCommand[CommandT, EventT, ErrorT]] = []
         for step in steps:
             match resolve(step, self._type.name, found):
@@ -349,3 +401,14 @@ class EventSourcingActor(
         if excess > 0:
             for id in list(islice(self._cache, excess)):
                 del self._cache[id]
+
+
+def _in_progress(
+    requests: Iterable[PendingCommand[CommandT, EventT, ErrorT]],
+) -> list[PendingCommand[CommandT, EventT, ErrorT]]:
+    """Return the commands that are neither answered nor set aside."""
+    return [request for request in requests if request.taken and not request.answered]
+
+
+def _waits_until(request: PendingCommand[CommandT, EventT, ErrorT], time: float) -> bool:
+    return request.deadline is not None and request.deadline.at > time
