@@ -9,6 +9,7 @@ import pytest
 
 from eventree import EventSourcing, EventStore, MemoryStore, SQLiteStore
 from eventree.stores.checked import CheckedStore, check_json
+from eventree.stores.contract import CommitStamp
 from eventree.stores.forwarding import ForwardingStore, checked
 from eventree.testing import EventStoreSuite, FailingStore, TransactionalStoreSuite
 from sourcing.ledger import add, entries, ledger
@@ -26,9 +27,10 @@ class Foreign:
     def __repr__(self) -> str:
         return "<Foreign>"
 
-    async def read(self, *args: Any, live: bool = False) -> Any:
+    async def read(self, *args: Any, live: bool = False, after_stamp: CommitStamp | None = None) -> Any:
         """Read from the database, also for those that follow live."""
-        return await self._inner._read(*args)
+        after, limit, types, event_types = (*args, None, None)[:4]
+        return await self._inner._read(after, limit, types, event_types, after_stamp)
 
     async def list_aggregates(self, type: str | None, *, after: tuple[str, str] | None, limit: int) -> Any:
         return await self._inner._list_aggregates(type, after or ("", ""), limit)

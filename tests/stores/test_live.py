@@ -2,7 +2,7 @@
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
@@ -39,14 +39,19 @@ def start(tail: Tail, end: int) -> int:
     return next(first for first in range(1, end + 1) if tail.read(first - 1, 1, None) is not None)
 
 
+def add(tail: Tail, stored: Iterable[tuple[AppendRequest, Outcome]]) -> None:
+    """Add an append that followed the last one."""
+    tail.add(stored, NOON, tail._chunks[-1].stamp if tail._chunks else None)
+
+
 def test_a_new_tail_serves_nobody() -> None:
     assert Tail().read(0, 10, None) is None
 
 
 def test_a_tail_serves_who_is_inside_of_it() -> None:
     tail = Tail()
-    tail.add(answered(request("a", events=2), request("b"), after=10), NOON)
-    tail.add(answered(request("c"), after=13), NOON)
+    add(tail, answered(request("a", events=2), request("b"), after=10))
+    add(tail, answered(request("c"), after=13))
     assert held(tail, 9) is None
     assert held(tail, 10) == [11, 12, 13, 14]
     assert held(tail, 13) == [14]
@@ -57,7 +62,7 @@ def test_a_tail_serves_who_is_inside_of_it() -> None:
 def test_what_it_serves_is_whole() -> None:
     tail = Tail()
     new = AppendRequest("x", "é", 7, [event('{"n": 1}', metadata='{"k":"é"}', event_version=3), event("[]")])
-    tail.add(answered(new, after=20), NOON)
+    add(tail, answered(new, after=20))
     assert tail.read(20, 1, None) == LogPage(21, [recorded(new, 0, 21)], more=True)
     assert tail.read(20, 9, ["x"]) == LogPage(22, [recorded(new, 0, 21), recorded(new, 1, 22)], more=False)
     assert tail.read(20, 9, ["y"]) == LogPage(22, [], more=False)
@@ -82,7 +87,7 @@ def recorded(request: AppendRequest, number: int, position: int) -> RecordedEven
 def test_a_page_of_several_appends_ends_behind_a_whole_commit() -> None:
     tail = Tail()
     for number in range(5):
-        tail.add(answered(request("a", after=3 * number, events=3), after=3 * number), NOON)
+        add(tail, answered(request("a", after=3 * number, events=3), after=3 * number))
     assert [held(tail, after, 4) for after in (0, 1, 2, 3)] == [
         [1, 2, 3, 4, 5, 6],
         [2, 3, 4, 5, 6],
@@ -93,7 +98,7 @@ def test_a_page_of_several_appends_ends_behind_a_whole_commit() -> None:
 
 def test_events_are_made_once_for_all_readers() -> None:
     tail = Tail()
-    tail.add(answered(request("a", events=2), after=0), NOON)
+    add(tail, answered(request("a", events=2), after=0))
     one, two = tail.read(0, 10, None), tail.read(1, 10, None)
     assert one is not None
     assert two is not None
@@ -102,7 +107,7 @@ def test_events_are_made_once_for_all_readers() -> None:
 
 def test_a_list_that_its_sender_changes_later_changes_nothing() -> None:
     tail, events = Tail(), [event("1"), event("2")]
-    tail.add(answered(AppendRequest("x", "a", 0, events), after=0), NOON)
+    add(tail, answered(AppendRequest("x", "a", 0, events), after=0))
     events[:] = [event("3")]
     page = tail.read(0, 10, None)
     assert page is not None
@@ -112,49 +117,49 @@ def test_a_list_that_its_sender_changes_later_changes_nothing() -> None:
 def test_requests_that_stored_nothing_are_left_out() -> None:
     tail = Tail()
     refused, command, kept = request("a"), request("b", events=0, commands=["c"]), request("c", events=2)
-    tail.add([(refused, Conflict(3)), (command, Appended(4, 2)), *answered(kept, after=6)], NOON)
+    add(tail, [(refused, Conflict(3)), (command, Appended(4, 2)), *answered(kept, after=6)])
     assert held(tail, 6) == [7, 8]
-    tail.add([(refused, Conflict(3)), (command, Appended(4, 2))], NOON)
+    add(tail, [(refused, Conflict(3)), (command, Appended(4, 2))])
     assert held(tail, 6) == [7, 8]
 
 
 @pytest.mark.parametrize("after", [0, 3, 9, 10, 11, 12, 14, 30])
 def test_an_append_that_does_not_follow_is_a_new_beginning(after: int) -> None:
     tail = Tail()
-    tail.add(answered(request("a", events=2), after=10), NOON)
-    tail.add(answered(request("b", events=1), after=12), NOON)
-    tail.add(answered(request("c", events=2), after=after), NOON)
+    add(tail, answered(request("a", events=2), after=10))
+    add(tail, answered(request("b", events=1), after=12))
+    add(tail, answered(request("c", events=2), after=after))
     assert [first for first in range(40) if held(tail, first) is not None] == [after, after + 1]
     assert held(tail, after) == [after + 1, after + 2]
 
 
 def test_a_tail_that_was_cleared_begins_with_what_comes_next() -> None:
     tail = Tail()
-    tail.add(answered(request("a"), after=0), NOON)
+    add(tail, answered(request("a"), after=0))
     tail.clear()
     assert held(tail, 0) is None
-    tail.add(answered(request("b"), after=1), NOON)
+    add(tail, answered(request("b"), after=1))
     assert (held(tail, 0), held(tail, 1)) == (None, [2])
 
 
 def test_a_tail_keeps_8192_events() -> None:
     tail = Tail()
     for number in range(8_192):
-        tail.add(answered(request("a"), after=number), NOON)
+        add(tail, answered(request("a"), after=number))
     assert start(tail, 8_192) == 1
-    tail.add(answered(request("a"), after=8_192), NOON)
+    add(tail, answered(request("a"), after=8_192))
     assert start(tail, 8_193) == 2
-    tail.add(answered(request("a", events=1_000), after=8_193), NOON)
+    add(tail, answered(request("a", events=1_000), after=8_193))
     assert start(tail, 9_193) == 1_002
     assert held(tail, 9_192) == [9_193]
 
 
 def test_of_several_appends_the_oldest_is_dropped_whole() -> None:
     tail = Tail()
-    tail.add(answered(request("a", events=100), after=0), NOON)
-    tail.add(answered(request("a", events=8_092), after=100), NOON)
+    add(tail, answered(request("a", events=100), after=0))
+    add(tail, answered(request("a", events=8_092), after=100))
     assert start(tail, 8_192) == 1
-    tail.add(answered(request("a"), after=8_192), NOON)
+    add(tail, answered(request("a"), after=8_192))
     assert start(tail, 8_193) == 101
 
 
@@ -163,11 +168,11 @@ def test_a_tail_keeps_8_mib(eighth: str) -> None:
     payload, metadata = EIGHTHS[eighth]
     tail = Tail()
     for number in range(8):
-        tail.add(answered(AppendRequest("x", "a", 0, [event(payload, metadata=metadata)]), after=number), NOON)
+        add(tail, answered(AppendRequest("x", "a", 0, [event(payload, metadata=metadata)]), after=number))
     assert start(tail, 8) == 1
-    tail.add(answered(request("a"), after=8), NOON)
+    add(tail, answered(request("a"), after=8))
     assert start(tail, 9) == 2
-    tail.add(answered(request("a"), after=9), NOON)
+    add(tail, answered(request("a"), after=9))
     assert start(tail, 10) == 2
 
 
@@ -176,7 +181,7 @@ def test_a_tail_that_was_cleared_has_room_again() -> None:
     large = AppendRequest("x", "a", 0, [event(payload, metadata=metadata)] * 8)
     tail = Tail()
     for _ in range(2):
-        tail.add(answered(large, after=0), NOON)
+        add(tail, answered(large, after=0))
         assert held(tail, 0) == [1, 2, 3, 4, 5, 6, 7, 8]
         tail.clear()
 
@@ -184,11 +189,11 @@ def test_a_tail_that_was_cleared_has_room_again() -> None:
 @pytest.mark.parametrize("large", [[event()] * 8_193, [event('"' + "x" * 2**20 + '"')] * 8], ids=["many", "large"])
 def test_of_an_append_beyond_the_bounds_nothing_is_kept(large: Sequence[NewEvent]) -> None:
     tail = Tail()
-    tail.add(answered(request("a"), after=0), NOON)
-    tail.add(answered(AppendRequest("x", "b", 0, large), after=1), NOON)
+    add(tail, answered(request("a"), after=0))
+    add(tail, answered(AppendRequest("x", "b", 0, large), after=1))
     head = 1 + len(large)
     assert [after for after in range(head + 1) if tail.read(after, 1, None) is not None] == []
-    tail.add(answered(request("c"), after=head), NOON)
+    add(tail, answered(request("c"), after=head))
     assert start(tail, head + 1) == head + 1
 
 

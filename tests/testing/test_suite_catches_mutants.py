@@ -22,6 +22,7 @@ from eventree.stores.contract import (
     AppendRequest,
     Checkpoint,
     CheckpointUpdate,
+    CommitStamp,
     Conflict,
     DuplicateCommand,
     LeaseRequest,
@@ -38,12 +39,70 @@ from eventree.stores.live import is_wanted
 from eventree.testing import EventStoreSuite
 
 Types: TypeAlias = Collection[str] | None
+Stamp: TypeAlias = CommitStamp | None
 
 
 class ForgetsToCheckTheSequence(MemoryStore):
     def _append_one(self, request: AppendRequest, now: datetime) -> Outcome:
         stands = len(self._streams.get((request.aggregate_type, request.aggregate_id), []))
         return super()._append_one(replace(request, expected_sequence=stands), now)
+
+
+class IgnoresTheExpectedStamp(MemoryStore):
+    def _append_one(self, request: AppendRequest, now: datetime) -> Outcome:
+        return super()._append_one(replace(request, expected_stamp=None), now)
+
+
+class ComparesOnlyCommitIds(MemoryStore):
+    def _append_one(self, request: AppendRequest, now: datetime) -> Outcome:
+        last = self._streams.get((request.aggregate_type, request.aggregate_id), [])[-1:]
+        if last and request.expected_stamp is not None and request.expected_stamp.commit_id == last[0].commit_id:
+            request = replace(request, expected_stamp=None)
+        return super()._append_one(request, now)
+
+
+class AnswersWithoutStamps(MemoryStore):
+    def _append_one(self, request: AppendRequest, now: datetime) -> Outcome:
+        outcome = super()._append_one(request, now)
+        return replace(outcome, stamp=None) if isinstance(outcome, Appended) else outcome
+
+
+class ReadsStreamsOfAnyHistory(MemoryStore):
+    async def _read_streams(self, reads: Sequence[StreamRead]) -> Sequence[StreamPage]:
+        return await super()._read_streams([replace(read, after_stamp=None) for read in reads])
+
+
+class ReadsTheLogOfAnyHistory(MemoryStore):
+    async def _read(self, after: int, limit: int, types: Types, event_types: Types, after_stamp: Stamp) -> LogPage:
+        return await super()._read(after, limit, types, event_types, None)
+
+
+class ReadsPagesWithoutStamps(MemoryStore):
+    async def _read(self, after: int, limit: int, types: Types, event_types: Types, after_stamp: Stamp) -> LogPage:
+        return replace(await super()._read(after, limit, types, event_types, after_stamp), stamp=None)
+
+
+class MovesCheckpointsFromAnywhere(MemoryStore):
+    async def _save_checkpoint(self, name: str, version: int, update: CheckpointUpdate) -> None:
+        await super()._save_checkpoint(name, version, replace(update, moved_from=None))
+
+
+class MovesCheckpointsToAnyEvent(MemoryStore):
+    async def _save_checkpoint(self, name: str, version: int, update: CheckpointUpdate) -> None:
+        stamp = update.checkpoint.stamp
+        to = replace(update.checkpoint, stamp=None)
+        await super()._save_checkpoint(name, version, replace(update, checkpoint=to))
+        self._checkpoints[name, version].checkpoint = replace(to, stamp=stamp)
+
+
+class ForgetsTheStampOfACheckpoint(MemoryStore):
+    async def _claim_checkpoint(self, name: str, version: int, lease: LeaseRequest) -> Checkpoint:
+        return replace(await super()._claim_checkpoint(name, version, lease), stamp=None)
+
+
+class KeepsSnapshotsOfAnyHistory(MemoryStore):
+    async def _save_snapshots(self, snapshots: Sequence[StoredSnapshot]) -> None:
+        await super()._save_snapshots([replace(one, stamp=None) for one in snapshots])
 
 
 class LeavesAGapInPositions(MemoryStore):
@@ -101,34 +160,34 @@ class StopsAtTheFirstRefusedRequest(MemoryStore):
 
 
 class EndsAPageInsideACommit(MemoryStore):
-    async def _read(self, after: int, limit: int, types: Types, event_types: Types) -> LogPage:
-        page = await super()._read(after, limit, types, event_types)
+    async def _read(self, after: int, limit: int, types: Types, event_types: Types, after_stamp: Stamp) -> LogPage:
+        page = await super()._read(after, limit, types, event_types, after_stamp)
         end = min(page.position, after + limit)
         return LogPage(end, [event for event in page.events if event.position <= end], page.more)
 
 
 class ReadsAllTypes(MemoryStore):
-    async def _read(self, after: int, limit: int, types: Types, event_types: Types) -> LogPage:
-        return await super()._read(after, limit, None, event_types)
+    async def _read(self, after: int, limit: int, types: Types, event_types: Types, after_stamp: Stamp) -> LogPage:
+        return await super()._read(after, limit, None, event_types, after_stamp)
 
 
 class IgnoresARolledBackLog(MemoryStore):
-    async def _read(self, after: int, limit: int, types: Types, event_types: Types) -> LogPage:
+    async def _read(self, after: int, limit: int, types: Types, event_types: Types, after_stamp: Stamp) -> LogPage:
         return (
             LogPage(after, (), more=False)
             if after > len(self._log)
-            else await super()._read(after, limit, types, event_types)
+            else await super()._read(after, limit, types, event_types, after_stamp)
         )
 
 
 class NeverSaysThatThereIsMore(MemoryStore):
-    async def _read(self, after: int, limit: int, types: Types, event_types: Types) -> LogPage:
-        return replace(await super()._read(after, limit, types, event_types), more=False)
+    async def _read(self, after: int, limit: int, types: Types, event_types: Types, after_stamp: Stamp) -> LogPage:
+        return replace(await super()._read(after, limit, types, event_types, after_stamp), more=False)
 
 
 class AlwaysSaysThatThereIsMore(MemoryStore):
-    async def _read(self, after: int, limit: int, types: Types, event_types: Types) -> LogPage:
-        return replace(await super()._read(after, limit, types, event_types), more=True)
+    async def _read(self, after: int, limit: int, types: Types, event_types: Types, after_stamp: Stamp) -> LogPage:
+        return replace(await super()._read(after, limit, types, event_types, after_stamp), more=True)
 
 
 class CutsPagesElsewhere(MemoryStore):
@@ -139,17 +198,18 @@ class CutsPagesElsewhere(MemoryStore):
     def _size(self, event: RecordedEvent) -> int:
         return len(event.payload.encode()) + len(event.metadata.encode())
 
-    async def _read(self, after: int, limit: int, types: Types, event_types: Types) -> LogPage:
-        await super()._read(after, limit, types, event_types)
+    async def _read(self, after: int, limit: int, types: Types, event_types: Types, after_stamp: Stamp) -> LogPage:
+        await super()._read(after, limit, types, event_types, after_stamp)
         end, size, events = after, 0, list[RecordedEvent]()
         while end < min(after + limit, len(self._log)):
-            commit = await super()._read(end, 1, None, None)
+            commit = await super()._read(end, 1, None, None, None)
             wanted = [event for event in commit.events if is_wanted(event, types, event_types)]
             size += sum(map(self._size, self._counted(wanted, commit.events)))
             if size > self.most and end > self._cut_from(after):
                 break
             end, events = commit.position, events + wanted
-        return LogPage(end, events, more=end < len(self._log))
+        stamp = self._log[end - 1].stamp if end > after else None
+        return LogPage(end, events, end < len(self._log), stamp)
 
     def _counted(self, wanted: Sequence[RecordedEvent], commit: Sequence[RecordedEvent]) -> Sequence[RecordedEvent]:
         return wanted
@@ -191,8 +251,8 @@ class ReturnsNoPageForALargeCommit(CutsPagesElsewhere):
 
 
 class EndsALargePageInsideACommit(MemoryStore):
-    async def _read(self, after: int, limit: int, types: Types, event_types: Types) -> LogPage:
-        page = await super()._read(after, limit, types, event_types)
+    async def _read(self, after: int, limit: int, types: Types, event_types: Types, after_stamp: Stamp) -> LogPage:
+        page = await super()._read(after, limit, types, event_types, after_stamp)
         sizes = itertools.accumulate(len(event.payload) + len(event.metadata) for event in page.events)
         events = [event for event, size in zip(page.events, sizes, strict=True) if size <= MAX_PAGE_BYTES]
         end = page.position if len(events) == len(page.events) else events[-1].position
@@ -200,8 +260,8 @@ class EndsALargePageInsideACommit(MemoryStore):
 
 
 class ReadsAllEventTypes(MemoryStore):
-    async def _read(self, after: int, limit: int, types: Types, event_types: Types) -> LogPage:
-        return await super()._read(after, limit, types, None)
+    async def _read(self, after: int, limit: int, types: Types, event_types: Types, after_stamp: Stamp) -> LogPage:
+        return await super()._read(after, limit, types, None, after_stamp)
 
 
 class ReadsBackwardsOldestFirst(MemoryStore):

@@ -109,7 +109,9 @@ class ConcurrencyConflict(EventStoreError):
 
 
 class LogRolledBack(EventStoreError):
-    """The store has fewer events than a reader has seen, as after restoring an older backup.
+    """Events that a reader has seen are gone from the store, as after restoring an older backup.
+
+    Others may have taken their places since. A failover to a standby that lacked the last commits has the same effect.
 
     Handling: a command was not stored; send it again, to be decided on the events of the store. A query stops; rebuild
     it with a new `version`.
@@ -117,12 +119,14 @@ class LogRolledBack(EventStoreError):
     Attributes:
         subject: The reader: a query or an aggregate.
         known: The position or sequence it had read.
-        found: The last position or sequence in the store.
+        found: The last position or sequence in the store; if it is not below `known`, the event at `known` is another
+            one now.
     """
 
     def __init__(self, subject: str, known: int, found: int) -> None:
+        seen = f"ends at {found}" if found < known else f"has another event at {known} now"
         super().__init__(
-            f"{subject} had read up to {known}, but the store ends at {found}; was an older backup restored? "
+            f"{subject} had read up to {known}, but the store {seen}; was an older backup restored? "
             "send a command again, give a query a new version"
         )
         self.subject = subject

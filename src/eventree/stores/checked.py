@@ -27,6 +27,7 @@ from eventree.stores.contract import (
     Checkpoint,
     CheckpointUpdate,
     CheckpointWriter,
+    CommitStamp,
     EventStore,
     LeaseRequest,
     LogPage,
@@ -87,6 +88,7 @@ class CheckedStore(CheckedCheckpointWriter, EventStore):
             check_name("aggregate_type", request.aggregate_type)
             check_name("aggregate_id", request.aggregate_id)
             check_number("expected_sequence", request.expected_sequence, 0, MAX_NUMBER)
+            check_stamp("expected_stamp", request.expected_stamp)
             for event in request.events:
                 _check_event(event)
             if request.commands:
@@ -117,6 +119,7 @@ class CheckedStore(CheckedCheckpointWriter, EventStore):
             check_name("aggregate_id", read.aggregate_id)
             check_number("after", read.after, 0, MAX_NUMBER)
             check_number("limit", read.limit, 0, MAX_VERSION)
+            check_stamp("after_stamp", read.after_stamp)
             for name, bound in (("up_to", read.up_to), ("up_to_position", read.up_to_position)):
                 if bound is not None:
                     check_number(name, bound, 0, MAX_NUMBER)
@@ -130,10 +133,12 @@ class CheckedStore(CheckedCheckpointWriter, EventStore):
         event_types: Collection[str] | None = None,
         *,
         live: bool = False,
+        after_stamp: CommitStamp | None = None,
     ) -> LogPage:
         check_number("after", after, 0, MAX_NUMBER)
         _check_page(limit, types, event_types)
-        return await (self._read_live if live else self._read)(after, limit, types, event_types)
+        check_stamp("after_stamp", after_stamp)
+        return await (self._read_live if live else self._read)(after, limit, types, event_types, after_stamp)
 
     async def read_backwards(
         self,
@@ -201,12 +206,22 @@ class CheckedStore(CheckedCheckpointWriter, EventStore):
     async def _read_streams(self, reads: Sequence[StreamRead], /) -> Sequence[StreamPage]: ...
     @abstractmethod
     async def _read(
-        self, after: int, limit: int, types: Collection[str] | None, event_types: Collection[str] | None
+        self,
+        after: int,
+        limit: int,
+        types: Collection[str] | None,
+        event_types: Collection[str] | None,
+        after_stamp: CommitStamp | None,
     ) -> LogPage: ...
     async def _read_live(
-        self, after: int, limit: int, types: Collection[str] | None, event_types: Collection[str] | None
+        self,
+        after: int,
+        limit: int,
+        types: Collection[str] | None,
+        event_types: Collection[str] | None,
+        after_stamp: CommitStamp | None,
     ) -> LogPage:
-        return await self._read(after, limit, types, event_types)
+        return await self._read(after, limit, types, event_types, after_stamp)
 
     @abstractmethod
     async def _read_backwards(
@@ -268,6 +283,9 @@ def _check_commands(request: AppendRequest, commands: Sequence[NewCommand]) -> N
 def _check_update(update: CheckpointUpdate) -> None:
     check_number("position", update.checkpoint.position, 0, MAX_NUMBER)
     check_number("fencing_token", update.checkpoint.fencing_token, 0, MAX_NUMBER)
+    check_stamp("stamp", update.checkpoint.stamp)
+    if update.moved_from is not None:
+        check_number("moved_from", update.moved_from, 0, MAX_NUMBER)
     check_seconds(update.seconds)
     check_number("skipped", update.skipped, 0, MAX_VERSION)
     check_number("replay_until", update.replay_until, 0, MAX_NUMBER)
@@ -298,6 +316,7 @@ def _check_snapshot(snapshot: StoredSnapshot) -> None:
     check_json("payload", snapshot.payload, MAX_PAYLOAD_BYTES)
     check_number("checksum", snapshot.checksum, 0, MAX_CHECKSUM)
     check_utc("taken_at", snapshot.taken_at)
+    check_stamp("stamp", snapshot.stamp)
 
 
 MAX_NUMBER: Final = 2**63 - 1
@@ -353,6 +372,15 @@ def check_number(name: str, value: int, lowest: int, highest: int) -> None:
         raise InvalidArgument(name, f"must be an int, got {type(value).__name__}")
     if not lowest <= value <= highest:
         raise InvalidArgument(name, f"must be between {lowest} and {highest}, got {value}")
+
+
+def check_stamp(name: str, value: CommitStamp | None) -> None:
+    """Raise `InvalidArgument` unless this is the stamp of a commit, or None."""
+    if value is None:
+        return
+    if not isinstance(value, CommitStamp) or not isinstance(value.commit_id, UUID):
+        raise InvalidArgument(name, f"must be a CommitStamp, got {value!r}")
+    check_utc(name, value.recorded_at)
 
 
 def check_seconds(value: float) -> None:

@@ -13,6 +13,7 @@ from eventree.stores.contract import (
     AppendRequest,
     Checkpoint,
     CheckpointUpdate,
+    CommitStamp,
     EventStore,
     LeaseRequest,
     LogPage,
@@ -147,8 +148,10 @@ class ForwardingStore(EventStore):
         event_types: Collection[str] | None = None,
         *,
         live: bool = False,
+        after_stamp: CommitStamp | None = None,
     ) -> LogPage:
-        return await self.forward("read", self.inner.read, after, limit, types, event_types, live=live)
+        read = self.inner.read
+        return await self.forward("read", read, after, limit, types, event_types, live=live, after_stamp=after_stamp)
 
     async def read_backwards(
         self,
@@ -240,14 +243,24 @@ class _CheckingStore(CheckedStore, ForwardingStore):
         return await self.inner.read_streams(reads)
 
     async def _read(
-        self, after: int, limit: int, types: Collection[str] | None, event_types: Collection[str] | None
+        self,
+        after: int,
+        limit: int,
+        types: Collection[str] | None,
+        event_types: Collection[str] | None,
+        after_stamp: CommitStamp | None,
     ) -> LogPage:
-        return await self.inner.read(after, limit, types, event_types)
+        return await self.inner.read(after, limit, types, event_types, after_stamp=after_stamp)
 
     async def _read_live(
-        self, after: int, limit: int, types: Collection[str] | None, event_types: Collection[str] | None
+        self,
+        after: int,
+        limit: int,
+        types: Collection[str] | None,
+        event_types: Collection[str] | None,
+        after_stamp: CommitStamp | None,
     ) -> LogPage:
-        return await self.inner.read(after, limit, types, event_types, live=True)
+        return await self.inner.read(after, limit, types, event_types, live=True, after_stamp=after_stamp)
 
     async def _read_backwards(
         self, before: int, limit: int, types: Collection[str] | None, event_types: Collection[str] | None

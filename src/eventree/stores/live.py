@@ -7,7 +7,16 @@ from datetime import datetime
 from itertools import groupby
 from typing import Final
 
-from eventree.stores.contract import MAX_PAGE_BYTES, Appended, AppendRequest, LogPage, NewEvent, Outcome, RecordedEvent
+from eventree.stores.contract import (
+    MAX_PAGE_BYTES,
+    Appended,
+    AppendRequest,
+    CommitStamp,
+    LogPage,
+    NewEvent,
+    Outcome,
+    RecordedEvent,
+)
 
 
 class CommitListeners:
@@ -61,18 +70,19 @@ def page_of(
         event_types: The names of events to return; None for all.
     """
     end, size = start, 0
+    stamp: CommitStamp | None = None
     held: list[RecordedEvent] = []
     for _, group in groupby(events, key=lambda event: event.commit_id):
         if abs(end - start) >= limit:
-            return LogPage(end, held, more=True)
+            return LogPage(end, held, more=True, stamp=stamp)
         commit = list(group)
         wanted = [event for event in commit if is_wanted(event, types, event_types)]
         size += sum(bytes_of(event.payload) + bytes_of(event.metadata) for event in wanted)
         if size > MAX_PAGE_BYTES and end != start:
-            return LogPage(end, held, more=True)
+            return LogPage(end, held, more=True, stamp=stamp)
         held += wanted
-        end = commit[-1].position
-    return LogPage(end, held, more=False)
+        end, stamp = commit[-1].position, commit[-1].stamp
+    return LogPage(end, held, more=False, stamp=stamp)
 
 
 def is_wanted(event: RecordedEvent, types: Collection[str] | None, event_types: Collection[str] | None) -> bool:
@@ -94,12 +104,17 @@ MAX_BYTES: Final = 8 * 1024 * 1024
 
 @dataclass(slots=True)
 class _Chunk:
-    """Hold the events of one append; the first reader creates the recorded events, and the others share them."""
+    """Hold the events of one append; the first reader creates the recorded events, and the others share them.
+
+    `before` is the stamp of the event before the first one, and `stamp` that of the last one.
+    """
 
     first: int
     last: int
     size: int
     recorded_at: datetime
+    before: CommitStamp | None
+    stamp: CommitStamp
     stored: Sequence[tuple[AppendRequest, Sequence[NewEvent], int]]
     events: list[RecordedEvent] = field(default_factory=list[RecordedEvent])
 
@@ -137,14 +152,10 @@ class Tail:
     A tail holds only committed events, and events never change, so a page from it equals what the database would
     return. Beyond its end the log may continue, through other processes or through appends whose outcome this store
     does not know: a reader that has reached the end must ask the database. An append that is not contiguous, ahead or
-    behind, means that other processes have written, that appends arrived out of order, or that an older backup was
-    restored. In all these cases the tail restarts with that append alone and serves no earlier event.
-
-    One limitation remains if a backup is restored under an open store: until this store appends again or loses its
-    connection, readers that lag behind get events that it committed before the restore; at the end of the tail, the
-    database reports that the log was rolled back. And if other processes refill the log exactly up to the end of the
-    tail before this store appends again, the tail mistakes that append for the next one. This lasts as long as the tail
-    holds older events.
+    behind, or that followed another event than the last one here, means that other processes have written, that appends
+    arrived out of order, or that the database has gone back in time. In all these cases the tail restarts with that
+    append alone and serves no earlier event. A reader that has seen another event at its position than the tail holds
+    must ask the database.
     """
 
     def __init__(self) -> None:
@@ -152,12 +163,18 @@ class Tail:
         self._chunks: list[_Chunk] = []
         self._size = 0
 
-    def add(self, answered: Iterable[tuple[AppendRequest, Outcome]], recorded_at: datetime) -> None:
+    def add(
+        self,
+        answered: Iterable[tuple[AppendRequest, Outcome]],
+        recorded_at: datetime,
+        before: CommitStamp | None = None,
+    ) -> None:
         """Add the events stored by one statement or transaction, in the order of positions.
 
         Args:
             answered: Its requests with their outcomes; those that stored no events are ignored.
             recorded_at: When the events were stored, as recorded in the database.
+            before: The stamp of the event before the first one; None if there is none or it is unknown.
         """
         # Every append waits for this, so do little here. Copy the lists, as callers may change them later.
         stored = [
@@ -168,19 +185,27 @@ class Tail:
         if not stored:
             return
         first, last = stored[0][2] - len(stored[0][1]) + 1, stored[-1][2]
-        if self._chunks and self._chunks[-1].last + 1 != first:
+        if self._chunks and (self._chunks[-1].last + 1 != first or self._chunks[-1].stamp != before):
             self.clear()
         size = sum(bytes_of(event.payload) + bytes_of(event.metadata) for _, events, _ in stored for event in events)
-        self._chunks.append(_Chunk(first, last, size, recorded_at, stored))
+        stamp = CommitStamp(stored[-1][1][-1].commit_id, recorded_at)
+        self._chunks.append(_Chunk(first, last, size, recorded_at, before, stamp, stored))
         self._size += size
         self._trim(last)
 
     def read(
-        self, after: int, limit: int, types: Collection[str] | None, event_types: Collection[str] | None = None
+        self,
+        after: int,
+        limit: int,
+        types: Collection[str] | None,
+        event_types: Collection[str] | None = None,
+        after_stamp: CommitStamp | None = None,
     ) -> LogPage | None:
         """Return the page for a live `EventLog.read`; None if it must be read from the database."""
         chunks = self._chunks
         if not chunks or not chunks[0].first <= after + 1 <= chunks[-1].last:
+            return None
+        if after_stamp is not None and self._stamp_at(after) != after_stamp:
             return None
         return page_of(self._after(after), after, limit, types, event_types)
 
@@ -199,8 +224,19 @@ class Tail:
             drop += 1
         del self._chunks[:drop]
 
+    def _stamp_at(self, position: int) -> CommitStamp | None:
+        """Return the stamp of the event at a position whose next event is in the tail; None if it is unknown."""
+        at = self._chunk_of(position + 1)
+        chunk = self._chunks[at]
+        if position < chunk.first:
+            return chunk.before
+        return chunk.recorded()[position - chunk.first].stamp
+
+    def _chunk_of(self, position: int) -> int:
+        return bisect_right(self._chunks, position, key=lambda chunk: chunk.first) - 1
+
     def _after(self, position: int) -> Iterator[RecordedEvent]:
-        at = bisect_right(self._chunks, position + 1, key=lambda chunk: chunk.first) - 1
+        at = self._chunk_of(position + 1)
         yield from self._chunks[at].recorded()[position + 1 - self._chunks[at].first :]
         for number in range(at + 1, len(self._chunks)):
             yield from self._chunks[number].recorded()

@@ -16,6 +16,7 @@ from eventree.stores.contract import (
     AppendRequest,
     Checkpoint,
     CheckpointUpdate,
+    CommitStamp,
     Conflict,
     DuplicateCommand,
     LeaseRequest,
@@ -96,7 +97,7 @@ class MemoryStore(CheckedStore):
     def _append_one(self, request: AppendRequest, now: datetime) -> Outcome:
         key = (request.aggregate_type, request.aggregate_id)
         stream = self._streams.get(key, [])
-        if len(stream) != request.expected_sequence:
+        if len(stream) != request.expected_sequence or _is_other(stream, len(stream), request.expected_stamp):
             return Conflict(len(stream))
         known = frozenset(c.command_id for c in request.commands if c.command_id in self._commands)
         if known:
@@ -121,7 +122,7 @@ class MemoryStore(CheckedStore):
             self._commands[command.command_id] = RecordedCommand(
                 command.command_id, *key, command.first_sequence, command.last_sequence
             )
-        return Appended(len(stream), stream[-1].position if stream else 0)
+        return Appended(len(stream), stream[-1].position, stream[-1].stamp) if stream else Appended(0, 0)
 
     async def _find_commands(self, command_ids: Collection[str]) -> Mapping[str, RecordedCommand]:
         self._check_open()
@@ -133,19 +134,27 @@ class MemoryStore(CheckedStore):
 
     def _read_stream(self, read: StreamRead) -> StreamPage:
         stream = self._streams.get((read.aggregate_type, read.aggregate_id), [])
+        sequence, position = len(stream), stream[-1].position if stream else 0
+        if _is_other(stream, read.after, read.after_stamp):
+            return StreamPage(sequence, position, (), is_diverged=True)
         events = tuple(
             event
             for event in stream[read.after : read.after + read.limit]
             if (read.up_to is None or event.sequence <= read.up_to)
             and (read.up_to_position is None or event.position <= read.up_to_position)
         )
-        return StreamPage(len(stream), stream[-1].position if stream else 0, events)
+        return StreamPage(sequence, position, events)
 
     async def _read(
-        self, after: int, limit: int, types: Collection[str] | None, event_types: Collection[str] | None
+        self,
+        after: int,
+        limit: int,
+        types: Collection[str] | None,
+        event_types: Collection[str] | None,
+        after_stamp: CommitStamp | None,
     ) -> LogPage:
         self._check_open()
-        if after > len(self._log):
+        if after > len(self._log) or _is_other(self._log, after, after_stamp):
             raise LogRolledBack("a reader", after, len(self._log))
         events = (self._log[at] for at in range(after, len(self._log)))
         return page_of(events, after, limit, types, event_types)
@@ -205,6 +214,10 @@ class MemoryStore(CheckedStore):
         row = self._checkpoints.get((name, version))
         if row is None or row.checkpoint.fencing_token != update.checkpoint.fencing_token:
             raise CheckpointFenced(name, update.checkpoint.fencing_token)
+        if update.moved_from not in {None, row.checkpoint.position}:
+            raise LogRolledBack(f"query {name!r}", update.moved_from or 0, row.checkpoint.position)
+        if _is_other(self._log, update.checkpoint.position, update.checkpoint.stamp):
+            raise LogRolledBack(f"query {name!r}", update.checkpoint.position, len(self._log))
         row.checkpoint = update.checkpoint
         row.lease_until = monotonic() + update.seconds if update.seconds else row.lease_until
         row.skipped += update.skipped
@@ -289,9 +302,10 @@ class MemoryStore(CheckedStore):
         for snapshot in snapshots:
             key = (snapshot.aggregate_type, snapshot.aggregate_id, snapshot.state_version)
             kept = self._snapshots.get(key)
-            sequence = len(self._streams.get((snapshot.aggregate_type, snapshot.aggregate_id), []))
-            is_older = kept is not None and snapshot.sequence < kept.sequence <= sequence
-            if snapshot.sequence <= sequence and not is_older:
+            stream = self._streams.get((snapshot.aggregate_type, snapshot.aggregate_id), [])
+            is_older = kept is not None and snapshot.sequence < kept.sequence <= len(stream)
+            is_gone = snapshot.sequence > len(stream) or _is_other(stream, snapshot.sequence, snapshot.stamp)
+            if not is_gone and not is_older:
                 self._snapshots[key] = snapshot
 
     async def _load_snapshots(
@@ -302,6 +316,11 @@ class MemoryStore(CheckedStore):
         return {id: snapshot for id, snapshot in found if snapshot is not None}
 
 
+def _is_other(events: Sequence[RecordedEvent], number: int, stamp: CommitStamp | None) -> bool:
+    """Return whether the event of this number, from 1, is missing or has another stamp; never without a stamp."""
+    return stamp is not None and not (0 < number <= len(events) and events[number - 1].stamp == stamp)
+
+
 def _fenced(checkpoint: Checkpoint) -> Checkpoint:
     """Return a checkpoint with the next fencing token, so that earlier holders cannot move it."""
-    return Checkpoint(checkpoint.position, checkpoint.fencing_token + 1)
+    return Checkpoint(checkpoint.position, checkpoint.fencing_token + 1, checkpoint.stamp)

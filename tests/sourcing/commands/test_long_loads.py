@@ -69,6 +69,28 @@ class LongStore(FailingStore):
         return await super().read_streams(reads)
 
 
+@dataclass(frozen=True)
+class Tally:
+    amounts: tuple[int, ...] = ()
+
+
+def tally_handle(
+    state: Tally, command: Callable[[Tally], Result[Sequence[Added], str]]
+) -> Result[Sequence[Added], str]:
+    return command(state)
+
+
+def tally_apply(state: Tally, event: Added) -> Tally:
+    if event.amount == POISON:
+        raise Boom
+    return Tally((*state.amounts, event.amount)[-3:])
+
+
+tally: AggregateType[Any, Any, Any, Any] = AggregateType(
+    "tally", handle=tally_handle, apply=tally_apply, empty_state=Tally
+)
+
+
 @pytest.fixture
 async def store() -> AsyncIterator[LongStore]:
     async with LongStore() as opened:
@@ -322,29 +344,24 @@ async def test_conflicts_are_counted_across_the_loads_between_them() -> None:
             assert rival is not None
 
 
+async def test_after_a_conflict_only_the_events_of_others_are_read_where_the_state_cannot_have_changed() -> None:
+    async with RecordingStore() as store, EventSourcing(tally, store) as system, EventSourcing(tally, store) as other:
+        for number in range(5):
+            await system.execute("a", add(number))
+        await other.execute("a", add(77))
+        store.loaded.clear()
+        assert (await system.execute("a", add(5))).unwrap().sequence == 7
+        assert [[read.after for read in reads] for reads in store.loaded] == [[5]]
+        await other.execute("a", add(78))
+        store.loaded.clear()
+        stale = error_of(await system.execute("a", add(6), expected_sequence=7))
+        assert isinstance(stale, ConcurrencyConflict)
+        assert (await system.execute("a", add(6))).unwrap().sequence == 9
+        assert [[read.after for read in reads] for reads in store.loaded] == [[7]]
+        assert (await system.load_aggregate("a")).unwrap().state == Tally((5, 78, 6))
+
+
 # --- what a bug leaves in memory
-
-
-@dataclass(frozen=True)
-class Tally:
-    amounts: tuple[int, ...] = ()
-
-
-def tally_handle(
-    state: Tally, command: Callable[[Tally], Result[Sequence[Added], str]]
-) -> Result[Sequence[Added], str]:
-    return command(state)
-
-
-def tally_apply(state: Tally, event: Added) -> Tally:
-    if event.amount == POISON:
-        raise Boom
-    return Tally((*state.amounts, event.amount)[-3:])
-
-
-tally: AggregateType[Any, Any, Any, Any] = AggregateType(
-    "tally", handle=tally_handle, apply=tally_apply, empty_state=Tally
-)
 
 
 @pytest.mark.parametrize("bug", [crash, add(1, POISON), lambda _: None], ids=["handle", "apply", "none"])

@@ -24,12 +24,20 @@ from eventree.sourcing.queries.actions import (
     Release,
     Renew,
     Save,
+    Verify,
     Wait,
 )
 from eventree.sourcing.queries.commits import HandlingFailed, StoredCommit, commits_of
 from eventree.sourcing.queries.options import FailurePolicy, Options
 from eventree.sourcing.queries.state import QueryState
-from eventree.stores.contract import Checkpoint, CheckpointUpdate, ParkedCommit, RecordedEvent, StoredCheckpoint
+from eventree.stores.contract import (
+    Checkpoint,
+    CheckpointUpdate,
+    CommitStamp,
+    ParkedCommit,
+    RecordedEvent,
+    StoredCheckpoint,
+)
 
 LEASE = 6.0
 POLL = 1.0
@@ -39,6 +47,8 @@ OPTIONS = Options(
 BOOM = ValueError("boom")
 AWAY = StoreUnavailable("away")
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
+STAMP = CommitStamp(UUID(int=99), NOW)
+ROLLED_BACK = LogRolledBack("a reader", 5, 3)
 
 
 def options(**changes: object) -> Options:
@@ -224,11 +234,49 @@ def test_a_caller_that_knows_the_newest_position_makes_it_read_only_where_someth
     assert state.head_is(4).next(0.1) == Read(5, PAGE_SIZE)  # the log was rolled back: reading tells
 
 
-def test_a_log_that_was_rolled_back_stops_it_for_good() -> None:
-    state = reading(5).rolled_back(LogRolledBack("a reader", 5, 3))
+def test_a_log_that_was_rolled_back_stops_a_query_with_side_effects_for_good() -> None:
+    state = reading(5, recheck=0.1).rolled_back(ROLLED_BACK, 1.0)
     assert (state.status, state.is_loaded) == (QueryStatus.STOPPED, False)
     assert isinstance(state.last_error, LogRolledBack)
     assert state.next(1e9) == Wait(None)
+
+
+def test_a_projection_starts_again_from_the_checkpoint_that_was_rolled_back_with_its_rows() -> None:
+    state = reading(5).delivered(Delivered(5), 0.0).rolled_back(ROLLED_BACK, 1.0)
+    assert (state.has_lease, state.last_error) == (False, None)
+    assert isinstance(state.next(2.0), Claim)
+    state = state.claimed(Checkpoint(2, 9, STAMP), 2.0).checkpoint_loaded(stored(2, 9), (), 2.0)
+    assert (state.position, state.next(2.0)) == (2, Read(2, PAGE_SIZE, STAMP))
+
+
+def test_a_projection_whose_stored_checkpoint_is_no_longer_in_the_log_stops_for_good() -> None:
+    state = with_lease(position=5).rolled_back(ROLLED_BACK, 1.0)
+    state = state.claimed(Checkpoint(5, 2), 2.0).rolled_back(ROLLED_BACK, 2.0)
+    assert (state.status, isinstance(state.last_error, LogRolledBack)) == (QueryStatus.STOPPED, True)
+
+
+def test_what_was_handled_under_an_earlier_claim_is_compared_with_the_log_before_anything_else() -> None:
+    state = with_lease(recheck=0.1).page_read(commits(1, 5), 5, 0.0, more=False, stamp=STAMP)
+    state = state.delivered(Delivered(5, handled_since=0.0), 0.0).fenced(0.0)
+    state = state.claimed(Checkpoint(1, 9), 1.0).checkpoint_loaded(stored(1, 9), (), 1.0)
+    assert state.next(1.0) == Verify(5, STAMP)
+    assert state.verified().next(1.0) == Read(1, PAGE_SIZE)
+    assert state.restarted().unverified == Verify(5, STAMP)
+
+
+def test_a_projection_has_nothing_to_compare_with_the_log_after_a_claim() -> None:
+    state = with_lease().page_read(commits(1, 5), 5, 0.0, more=False, stamp=STAMP)
+    state = state.delivered(Delivered(5), 0.0).fenced(0.0).claimed(Checkpoint(1, 9), 1.0)
+    assert state.unverified is None
+
+
+def test_the_stamp_of_a_position_is_that_of_the_last_event_handled() -> None:
+    page = commits(1, 3)
+    state = with_lease().page_read(page, 4, 0.0, more=False, stamp=STAMP)
+    assert state.delivered(Delivered(2), 0.0).stamp == CommitStamp(UUID(int=2), NOW)
+    assert state.delivered(Delivered(4), 0.0).stamp == STAMP
+    update = state.update(4)
+    assert (update.checkpoint.stamp, update.moved_from, state.stamp) == (STAMP, 0, None)
 
 
 # --- failures

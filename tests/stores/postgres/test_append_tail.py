@@ -10,7 +10,8 @@ from eventree.errors import TransactionFailed
 from eventree.stores.contract import Outcome
 from eventree.stores.postgres import PostgresStore, append as appends
 from eventree.stores.postgres.append import AppendAttempt
-from eventree.stores.postgres.driver import Connection, Row
+from eventree.stores.postgres.driver import Row
+from eventree.stores.postgres.schema import SchemaConnection
 from eventree.testing.store_values import append, log, positions, request
 from stores.postgres.backends import backends, psql, terminate, within
 from stores.postgres.test_append_lost_answers import lost_answers
@@ -45,7 +46,7 @@ async def test_an_append_whose_answer_was_lost_does_not_come_in(store: PostgresS
 class BreaksAtAnAppend:
     """A connection that breaks when so many appends were answered: the next one never comes to the server."""
 
-    def __init__(self, connection: Connection, left: list[int]) -> None:
+    def __init__(self, connection: SchemaConnection, left: list[int]) -> None:
         self._connection = connection
         self._left = left
 
@@ -64,8 +65,8 @@ async def test_an_append_that_is_sent_again_and_lands_then_does_not_come_in_eith
     """Nor does what its first attempt stored before, which nobody asks for."""
     attempt, left = AppendAttempt.run, [answers]
 
-    async def breaking(call: AppendAttempt, connection: Connection) -> list[Outcome]:
-        return await attempt(call, cast("Connection", BreaksAtAnAppend(connection, left)))
+    async def breaking(call: AppendAttempt, connection: SchemaConnection) -> list[Outcome]:
+        return await attempt(call, cast("SchemaConnection", BreaksAtAnAppend(connection, left)))
 
     monkeypatch.setattr(AppendAttempt, "run", breaking)
     await append(store, request("a", commands=["c"]), request("b", after=1, commands=["c"]), request("d", events=2))

@@ -126,7 +126,7 @@ async def test_a_damaged_snapshot_comes_back_as_something_else_and_harms_no_othe
 
 EVENT = "INSERT INTO events VALUES ({})"
 COMMAND = "INSERT INTO commands VALUES ({})"
-STREAM = "INSERT INTO streams VALUES ({})"
+STREAM = "INSERT INTO streams (stream, aggregate_type, aggregate_id, sequence, position) VALUES ({})"
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from eventree.result import Err
 from eventree.sourcing.commands.decide import (
     AggregateBatch,
     Answer,
+    CatchUp,
     DecideAgain,
     Keep,
     LookUp,
@@ -100,6 +101,7 @@ class EventSourcingActor(
         self._instrumentation = instrumentation
         self._cache: dict[str, CachedAggregate[StateT]] = {}
         self._times = BatchTimes()
+        self._behind: dict[str, CachedAggregate[StateT]] = {}
         self._loads = LongLoads(loader)
         self._lost: dict[str, int] = {}
 
@@ -119,8 +121,8 @@ class EventSourcingActor(
 
         The commands of aggregates with many events are set aside while these are loaded.
 
-        Transient store errors and `StoreReadOnly` are returned to the callers, `StoreBusy` only to those who cannot wait
-        once more; any other exception of the store crashes the actor.
+        Transient store errors and `StoreReadOnly` are returned to the callers, `StoreBusy` only to those who cannot
+        wait once more; any other exception of the store crashes the actor.
         """
         pending: list[PendingCommand[CommandT, EventT, ErrorT]] = list(requests)
         lost, self._lost = self._lost, {}
@@ -135,6 +137,7 @@ class EventSourcingActor(
                         await asyncio.sleep(CONFLICT_BACKOFF.delay_with_full_jitter(conflicts))
         except (StoreReadOnly, *TRANSIENT_ERRORS) as error:
             self._cache.clear()  # the append may have been committed all the same, and made the cached states stale
+            self._behind.clear()
             waited = perf_counter() - began if isinstance(error, StoreBusy) else 0.0
             self._give_up(_in_progress(pending), error, waited, ctx.ref.mailbox)
         except BaseException:
@@ -154,8 +157,8 @@ class EventSourcingActor(
         """Answer commands with an error of the store, but for those that wait for its lock once more.
 
         A store waits for locks as long as it was told to, which is less than most callers wait. Nothing of the commands
-        was stored. Those whose callers wait for so long again are taken up again, together with what has come meanwhile;
-        those without a caller's deadline as long as there are others.
+        was stored. Those whose callers wait for so long again are taken up again, together with what has come in the
+        meantime; those without a deadline as long as there are others.
         """
         until = asyncio.get_running_loop().time() + waited
         patient = waited >= LOCK_WAIT and any(_waits_until(request, until) for request in requests)
@@ -267,7 +270,8 @@ class EventSourcingActor(
         if not missing:
             return loaded, requests
         with self._calling(READING):
-            found, behind = await self._loader.begin(missing)
+            known = {id: self._behind.pop(id) for id in missing if id in self._behind} if self._behind else None
+            found, behind = await self._loader.begin(missing, known)
         for id in behind:
             self._start_load(id, found.pop(id), ctx.ref.mailbox, lost.get(id, 0))
         requests = self._set_aside(requests, ctx.ref.mailbox)
@@ -352,6 +356,8 @@ class EventSourcingActor(
                     self._answer(request, result)
                 case Keep(aggregate_id, aggregate):
                     self._keep(aggregate_id, aggregate)
+                case CatchUp(aggregate_id, aggregate):
+                    self._behind[aggregate_id] = aggregate
                 case _:
                     unsettled.append(step)
         return await self._look_up(unsettled) if unsettled else []
@@ -378,7 +384,7 @@ class EventSourcingActor(
         self._cache[aggregate_id] = aggregate
         if self._snapshots is not None:
             aggregate.snapshot = self._snapshots.schedule_if_due(
-                aggregate_id, aggregate.state, aggregate.sequence, aggregate.snapshot
+                aggregate_id, aggregate.state, aggregate.sequence, aggregate.snapshot, aggregate.stamp
             )
 
     def _answer(self, request: PendingCommand[CommandT, EventT, ErrorT], result: CommandResult[EventT, ErrorT]) -> None:
@@ -397,10 +403,11 @@ class EventSourcingActor(
 
     def _evict(self) -> None:
         """Drop the least recently used aggregates: the first ones, as used ones are put back at the end."""
-        excess = len(self._cache) - self._cache_size
-        if excess > 0:
-            for id in list(islice(self._cache, excess)):
-                del self._cache[id]
+        for kept in (self._cache, self._behind):
+            excess = len(kept) - self._cache_size
+            if excess > 0:
+                for id in list(islice(kept, excess)):
+                    del kept[id]
 
 
 def _in_progress(

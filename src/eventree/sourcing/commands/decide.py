@@ -98,7 +98,10 @@ class AggregateBatch(Struct, Generic[StateT, CommandT, EventT, ErrorT], eq=False
 
     def to_append(self) -> AppendRequest:
         """Return the append request; one without events and commands only checks that the state was current."""
-        return AppendRequest(self.aggregate_type, self.aggregate_id, self.base.sequence, self.events, self.commands)
+        base = self.base
+        return AppendRequest(
+            self.aggregate_type, self.aggregate_id, base.sequence, self.events, self.commands, base.stamp
+        )
 
     def accept(
         self,
@@ -138,6 +141,13 @@ class Keep(Struct, Generic[StateT], frozen=True):
     aggregate: CachedAggregate[StateT]
 
 
+class CatchUp(Struct, Generic[StateT], frozen=True):
+    """Keep an aggregate as it was before events of other writers, to load only those."""
+
+    aggregate_id: str
+    aggregate: CachedAggregate[StateT]
+
+
 class Answer(Struct, Generic[CommandT, EventT, ErrorT], frozen=True):
     """Answer a command."""
 
@@ -168,7 +178,9 @@ class ReadCommit(Struct, Generic[CommandT, EventT, ErrorT], frozen=True):
 Unsettled: TypeAlias = DecideAgain[CommandT, EventT, ErrorT] | LookUp[CommandT, EventT, ErrorT]
 """A step for a command that stays without an answer for now."""
 
-Step: TypeAlias = Keep[StateT] | Answer[CommandT, EventT, ErrorT] | Unsettled[CommandT, EventT, ErrorT]
+Step: TypeAlias = (
+    Keep[StateT] | CatchUp[StateT] | Answer[CommandT, EventT, ErrorT] | Unsettled[CommandT, EventT, ErrorT]
+)
 """A step that follows an append."""
 
 
@@ -306,10 +318,11 @@ def settle(
         case Appended():
             return _settle_appended(batch, outcome)
         case Conflict(sequence):
-            return [
+            again = [
                 _unless_recorded(_after_conflict(batch, decision.request, sequence, is_last_round=is_last_round))
                 for decision in batch.decisions
             ]
+            return [*_catch_up(batch, sequence), *again]
         case DuplicateCommand():
             again = [_unless_recorded(DecideAgain(decision.request)) for decision in batch.decisions]
             return [*_keep_base(batch), *again]
@@ -342,7 +355,8 @@ def _settle_appended(
 ) -> list[Step[StateT, CommandT, EventT, ErrorT]]:
     steps: list[Step[StateT, CommandT, EventT, ErrorT]] = []
     if not batch.is_closed:
-        kept = CachedAggregate(batch.state, appended.sequence, appended.position, batch.base.snapshot)
+        snapshot = batch.base.snapshot
+        kept = CachedAggregate(batch.state, appended.sequence, appended.position, snapshot, appended.stamp)
         steps.append(Keep(batch.aggregate_id, kept))
     for decision in batch.decisions:
         request = decision.request
@@ -358,6 +372,18 @@ def _keep_base(
 ) -> list[Step[StateT, CommandT, EventT, ErrorT]]:
     """Keep the aggregate as it was loaded, as its sequence was right, unless `apply` may have changed its state."""
     return [Keep(batch.aggregate_id, batch.base)] if cannot_change(batch.base.state) else []
+
+
+def _catch_up(
+    batch: AggregateBatch[StateT, CommandT, EventT, ErrorT], sequence: int
+) -> list[Step[StateT, CommandT, EventT, ErrorT]]:
+    """Keep the aggregate as it was loaded, unless `apply` may have changed its state, or its last event is unknown.
+
+    The stamp of that event shows, when the later ones are read, whether it is still in the log.
+    """
+    base = batch.base
+    is_useful = base.stamp is not None and base.sequence <= sequence
+    return [CatchUp(batch.aggregate_id, base)] if is_useful and cannot_change(base.state) else []
 
 
 def _commit(

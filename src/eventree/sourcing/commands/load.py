@@ -20,6 +20,7 @@ from eventree.errors import (
     EventNotDecodable,
     EventreeError,
     HandlerCrashed,
+    LogRolledBack,
     StoreUnavailable,
     TransactionRolledBack,
 )
@@ -29,7 +30,15 @@ from eventree.sourcing.envelopes import envelope, payload_of
 from eventree.sourcing.snapshots.codec import SnapshotCodec
 from eventree.sourcing.snapshots.scheduler import NO_SNAPSHOT, UNUSABLE_SNAPSHOT, NewestSnapshot
 from eventree.sourcing.statistics import AggregateStats, Counters
-from eventree.stores.contract import EventStore, RecordedCommand, RecordedEvent, StoredSnapshot, StreamPage, StreamRead
+from eventree.stores.contract import (
+    CommitStamp,
+    EventStore,
+    RecordedCommand,
+    RecordedEvent,
+    StoredSnapshot,
+    StreamPage,
+    StreamRead,
+)
 
 logger = logging.getLogger("eventree")
 
@@ -50,12 +59,14 @@ class CachedAggregate(Struct, Generic[StateT]):
         sequence: The sequence of that event; 0 if there is none.
         position: The position of that event; 0 if there is none.
         snapshot: Its newest snapshot, as far as this process knows; default none.
+        stamp: The stamp of its last event; None if there is none. The state holds only while that event is in the log.
     """
 
     state: StateT
     sequence: int
     position: int
     snapshot: NewestSnapshot = NO_SNAPSHOT
+    stamp: CommitStamp | None = None
 
 
 class AggregateLoader(Generic[StateT, CommandT, EventT, ErrorT]):
@@ -100,9 +111,13 @@ class AggregateLoader(Generic[StateT, CommandT, EventT, ErrorT]):
         return loaded
 
     async def begin(
-        self, ids: Collection[str]
+        self, ids: Collection[str], known: Mapping[str, CachedAggregate[StateT]] | None = None
     ) -> tuple[dict[str, CachedAggregate[StateT] | EventreeError], Sequence[str]]:
         """Load aggregates as far as one page of events goes, all of them in one read.
+
+        Args:
+            ids: The aggregates.
+            known: Aggregates as they were earlier, to read only the events since; default none.
 
         Returns:
             The aggregates as in `load`, and the ids of those that have more events: to be passed on to `finish`.
@@ -110,8 +125,12 @@ class AggregateLoader(Generic[StateT, CommandT, EventT, ErrorT]):
         Raises:
             EventStoreError: The store could not answer.
         """
-        found = await self._find_snapshots(ids)
-        loaded = {id: self._start_from(id, found[id]) if id in found else self._start_empty(id) for id in ids}
+        known = known or {}
+        unknown = [id for id in ids if id not in known]
+        found = await self._find_snapshots(unknown)
+        loaded: dict[str, CachedAggregate[StateT] | EventreeError] = {**known}
+        for id in unknown:
+            loaded[id] = self._start_from(id, found[id]) if id in found else self._start_empty(id)
         return loaded, await self._read_next(loaded, [id for id in ids if isinstance(loaded[id], CachedAggregate)])
 
     async def finish(
@@ -137,11 +156,13 @@ class AggregateLoader(Generic[StateT, CommandT, EventT, ErrorT]):
 
     async def snapshot(self, id: str) -> Snapshot[StateT] | None:
         """Return the newest snapshot of an aggregate; None if there is no usable one."""
-        snapshot = (await self._find_snapshots([id])).get(id)
-        if snapshot is None:
+        found = (await self._find_snapshots([id])).get(id)
+        if found is None:
             return None
-        [page] = await self._store.read_streams([StreamRead(self._type.name, id, limit=0)])
-        return None if self._is_ahead(id, snapshot.sequence, page.sequence) else snapshot
+        snapshot, stamp = found
+        read = StreamRead(self._type.name, id, snapshot.sequence, limit=0, after_stamp=stamp)
+        [page] = await self._store.read_streams([read])
+        return None if self._is_of_another_history(id, snapshot.sequence, page) else snapshot
 
     async def commit(self, recorded: RecordedCommand, commit_id: UUID) -> Result[Commit[EventT], EventreeError]:
         """Return the commit of a command that was stored before, or the error that keeps its events from being read.
@@ -177,10 +198,13 @@ class AggregateLoader(Generic[StateT, CommandT, EventT, ErrorT]):
         """
         return envelope(event, self._type.events)
 
-    def _start_from(self, id: str, snapshot: Snapshot[StateT] | None) -> CachedAggregate[StateT] | EventreeError:
-        if snapshot is None:
+    def _start_from(
+        self, id: str, found: tuple[Snapshot[StateT], CommitStamp | None] | None
+    ) -> CachedAggregate[StateT] | EventreeError:
+        if found is None:
             return self._start_empty(id, UNUSABLE_SNAPSHOT)
-        return CachedAggregate(snapshot.state, snapshot.sequence, 0, NewestSnapshot(snapshot.sequence))
+        snapshot, stamp = found
+        return CachedAggregate(snapshot.state, snapshot.sequence, 0, NewestSnapshot(snapshot.sequence), stamp)
 
     def _start_empty(self, id: str, snapshot: NewestSnapshot = NO_SNAPSHOT) -> CachedAggregate[StateT] | EventreeError:
         try:
@@ -193,9 +217,12 @@ class AggregateLoader(Generic[StateT, CommandT, EventT, ErrorT]):
     ) -> list[str]:
         """Read one page for each aggregate and apply it; return the ids of those that have more events."""
         aggregates = [(id, found) for id in ids if isinstance(found := loaded[id], CachedAggregate)]
-        reads = [StreamRead(self._type.name, id, aggregate.sequence, PAGE_SIZE) for id, aggregate in aggregates]
-        if not reads:
+        if not aggregates:
             return []
+        reads = [
+            StreamRead(self._type.name, id, aggregate.sequence, PAGE_SIZE, after_stamp=aggregate.stamp)
+            for id, aggregate in aggregates
+        ]
         pages = await self._store.read_streams(reads)
         behind: list[str] = []
         for (id, aggregate), read, page in zip(aggregates, reads, pages, strict=True):
@@ -208,9 +235,11 @@ class AggregateLoader(Generic[StateT, CommandT, EventT, ErrorT]):
         self, id: str, aggregate: CachedAggregate[StateT], page: StreamPage
     ) -> CachedAggregate[StateT] | EventreeError:
         snapshot = aggregate.snapshot
-        if aggregate.sequence > page.sequence:  # the store was restored from an older backup
-            is_ahead = self._is_ahead(id, snapshot.sequence, page.sequence)
-            return self._start_empty(id, UNUSABLE_SNAPSHOT if is_ahead else NO_SNAPSHOT)
+        if page.is_diverged or aggregate.sequence > page.sequence:
+            # What was read so far is no longer in the log, so start again. A snapshot without a stamp that was read
+            # with events after it cannot be told from those, so it is not used either.
+            is_unusable = snapshot.sequence > 0 and self._is_of_another_history(id, snapshot.sequence, page)
+            return self._start_empty(id, UNUSABLE_SNAPSHOT if is_unusable else NO_SNAPSHOT)
         started = self.clock()
         try:
             payloads = [payload_of(event, self._type.events) for event in page.events]
@@ -222,12 +251,15 @@ class AggregateLoader(Generic[StateT, CommandT, EventT, ErrorT]):
             return HandlerCrashed("apply", self._type.name, id, error)
         seconds = snapshot.replay_seconds + self.clock() - started
         newest = NewestSnapshot(snapshot.sequence, seconds, snapshot.is_overdue)
-        return CachedAggregate(state, aggregate.sequence + len(payloads), page.position, newest)
+        stamp = page.events[-1].stamp if page.events else aggregate.stamp
+        return CachedAggregate(state, aggregate.sequence + len(payloads), page.position, newest, stamp)
 
-    async def _find_snapshots(self, ids: Collection[str]) -> Mapping[str, Snapshot[StateT] | None]:
-        """Return the newest snapshots by aggregate id; None for an unusable one."""
+    async def _find_snapshots(
+        self, ids: Collection[str]
+    ) -> Mapping[str, tuple[Snapshot[StateT], CommitStamp | None] | None]:
+        """Return the newest snapshots by aggregate id, with the stamps of their last events; None for unusable ones."""
         codec = self._snapshots
-        if codec is None:
+        if codec is None or not ids:
             return {}
         try:
             stored = await self._store.load_snapshots(self._type.name, list(ids), codec.state_version)
@@ -239,18 +271,26 @@ class AggregateLoader(Generic[StateT, CommandT, EventT, ErrorT]):
             return dict.fromkeys(ids)
         return {id: self._decode(codec, snapshot) for id, snapshot in stored.items()}
 
-    def _decode(self, codec: SnapshotCodec[StateT], stored: StoredSnapshot) -> Snapshot[StateT] | None:
+    def _decode(
+        self, codec: SnapshotCodec[StateT], stored: StoredSnapshot
+    ) -> tuple[Snapshot[StateT], CommitStamp | None] | None:
         try:
-            return codec.decode(stored)
+            return codec.decode(stored), stored.stamp
         except EventNotDecodable as error:
             self._ignore(stored.aggregate_id, stored.sequence, error.reason)
             return None
 
-    def _is_ahead(self, id: str, snapshot: int, sequence: int) -> bool:
-        """Return whether a snapshot is newer than its aggregate, as after a restore from a backup; count it if so."""
-        if snapshot > sequence:
-            self._ignore(id, snapshot, f"its aggregate is at sequence {sequence}")
-        return snapshot > sequence
+    def _is_of_another_history(self, id: str, snapshot: int, page: StreamPage) -> bool:
+        """Return whether the events of a snapshot are gone, as after a restore from a backup; count it if so."""
+        is_ahead = snapshot > page.sequence
+        is_other = page.is_diverged or is_ahead
+        if is_other:
+            self._ignore(
+                id,
+                snapshot,
+                f"its aggregate is at sequence {page.sequence}" if is_ahead else "its events are others now",
+            )
+        return is_other
 
     def _ignore(self, id: str, sequence: int, reason: str) -> None:
         self._counters.snapshots_ignored += 1
@@ -260,6 +300,8 @@ class AggregateLoader(Generic[StateT, CommandT, EventT, ErrorT]):
 def missing_event(read: StreamRead, page: StreamPage) -> EventMissing | None:
     """Return an error for the first event missing from a page; None if the page continues the stream without a gap."""
     events = page.events
+    if page.is_diverged:
+        return None
     if not events and (read.after >= page.sequence or not read.limit):
         return None
     expected = read.after + 1
@@ -310,14 +352,17 @@ class AggregateReader(Generic[StateT, CommandT, EventT, ErrorT]):
 
     async def stream(self, aggregate_id: str, start_from: int) -> AsyncIterator[EventEnvelope[EventT]]:
         """Yield the events of an aggregate, from a sequence on, with one page in memory at a time."""
-        after = max(start_from, 1) - 1
+        after, stamp = max(start_from, 1) - 1, None
         while True:
-            page = await self._page(aggregate_id, after, PAGE_SIZE)
+            page = await self._page(aggregate_id, after, PAGE_SIZE, stamp)
+            if page.is_diverged:
+                raise LogRolledBack(f"{self._type.name} {aggregate_id!r}", after, page.sequence)
             for event in page.events:
                 yield self._loader.envelope(event)
             after += len(page.events)
             if after >= page.sequence:
                 return
+            stamp = page.events[-1].stamp
 
     async def snapshot(self, aggregate_id: str) -> Snapshot[StateT] | None:
         """Return the newest snapshot of an aggregate; None if there is no usable one."""
@@ -331,8 +376,8 @@ class AggregateReader(Generic[StateT, CommandT, EventT, ErrorT]):
         has_snapshot = await self.snapshot(aggregate_id) is not None
         return AggregateStats(aggregate_id, page.sequence, page.sequence, has_snapshot)
 
-    async def _page(self, aggregate_id: str, after: int, limit: int) -> StreamPage:
-        read = StreamRead(self._type.name, check_id("aggregate_id", aggregate_id), after, limit)
+    async def _page(self, aggregate_id: str, after: int, limit: int, stamp: CommitStamp | None = None) -> StreamPage:
+        read = StreamRead(self._type.name, check_id("aggregate_id", aggregate_id), after, limit, after_stamp=stamp)
         [page] = await self._store.read_streams([read])
         missing = missing_event(read, page)
         if missing is not None:

@@ -6,7 +6,7 @@ from typing import Final, TypeAlias
 from msgspec import Struct
 
 from eventree.sourcing.queries.commits import HandlingFailed, StoredCommit
-from eventree.stores.contract import CheckpointUpdate, LeaseRequest, ParkedCommit
+from eventree.stores.contract import CheckpointUpdate, CommitStamp, LeaseRequest, ParkedCommit
 
 PAGE_SIZE: Final = 1_000
 """The maximum number of positions to read at once."""
@@ -41,10 +41,18 @@ class Renew(Struct, frozen=True):
 
 
 class Read(Struct, frozen=True):
-    """Read the log after a position."""
+    """Read the log after a position, where the event must still have this stamp; None if that is unknown."""
 
     after: int
     limit: int
+    stamp: CommitStamp | None = None
+
+
+class Verify(Struct, frozen=True):
+    """Verify that the event at a position, up to which this worker has handled the log, still has this stamp."""
+
+    position: int
+    stamp: CommitStamp
 
 
 class Deliver(Struct, frozen=True):
@@ -71,7 +79,7 @@ class Wait(Struct, frozen=True):
     seconds: float | None
 
 
-Action: TypeAlias = Claim | LoadCheckpoint | Renew | Read | Deliver | Save | GoLive | Release | Wait
+Action: TypeAlias = Claim | LoadCheckpoint | Renew | Verify | Read | Deliver | Save | GoLive | Release | Wait
 
 
 class Delivered(Struct, frozen=True):

@@ -23,7 +23,14 @@ from operator import attrgetter
 from typing import Any, Final, Generic, TypeAlias, TypeVar
 
 from eventree.domain.events import EventEnvelope
-from eventree.errors import CheckpointFenced, CheckpointHeld, InvalidArgument, StoreReadOnly, StoreUnavailable
+from eventree.errors import (
+    CheckpointFenced,
+    CheckpointHeld,
+    InvalidArgument,
+    LogRolledBack,
+    StoreReadOnly,
+    StoreUnavailable,
+)
 from eventree.errors.stores import TRANSIENT_ERRORS
 from eventree.instrumentation.guard import GuardedInstrumentation
 from eventree.sourcing.queries import context
@@ -58,7 +65,7 @@ MAX_SECONDS: Final = 0.1
 MAX_CONTENDED_SECONDS: Final = 0.01
 """The same while others wait for the write lock."""
 
-_STORE_FAULTS: Final = (*TRANSIENT_ERRORS, CheckpointFenced, CheckpointHeld, StoreReadOnly)
+_STORE_FAULTS: Final = (*TRANSIENT_ERRORS, CheckpointFenced, CheckpointHeld, LogRolledBack, StoreReadOnly)
 """Errors of the store for which the projection is not to blame, unless its transaction took longer than the lease."""
 
 

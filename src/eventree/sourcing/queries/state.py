@@ -7,6 +7,7 @@ next state:
     Claim           claimed, or leased_elsewhere
     LoadCheckpoint  checkpoint_loaded
     Renew           renewed
+    Verify          verified
     Read            page_read
     Deliver         delivered
     Save            saved
@@ -56,6 +57,7 @@ from eventree.sourcing.queries.actions import (
     Release,
     Renew,
     Save,
+    Verify,
     Wait,
 )
 from eventree.sourcing.queries.commits import (
@@ -70,7 +72,14 @@ from eventree.sourcing.queries.commits import (
 from eventree.sourcing.queries.context import QueryContext
 from eventree.sourcing.queries.options import FailurePolicy, Options
 from eventree.sourcing.queries.status import QueryStatus
-from eventree.stores.contract import Checkpoint, CheckpointUpdate, LeaseRequest, ParkedCommit, StoredCheckpoint
+from eventree.stores.contract import (
+    Checkpoint,
+    CheckpointUpdate,
+    CommitStamp,
+    LeaseRequest,
+    ParkedCommit,
+    StoredCheckpoint,
+)
 
 STORE_BACKOFF: Final = Backoff(initial=0.1, maximum=5.0)
 """How long to wait before trying an unavailable store again."""
@@ -99,6 +108,10 @@ class QueryState(Struct, frozen=True):
         blocked: Aggregates that have parked commits.
         load_at: When to load the checkpoint again.
         position: Everything up to here was handled, parked or skipped; the stored checkpoint may be behind.
+        stamp: The stamp of the event at the position; None if it is unknown.
+        unverified: A position that this worker had handled under an earlier claim, and the stamp of the event there, if
+            that is yet to be compared with the log; None if not.
+        doubted: The checkpoint at which the log was found rolled back; None if the log has been read since.
         settled_position: Everything up to here will not be delivered again. Handles show it, and callers wait for it.
         is_loaded: Whether the settled position was read from the store.
         save_at: When to store the checkpoint; infinite if nothing was handled since it was stored.
@@ -106,6 +119,7 @@ class QueryState(Struct, frozen=True):
         pending_skipped: The number of commits to count as skipped when the checkpoint is stored.
         commits: The commits to deliver next.
         read_until: The last position of the page that these commits were read from.
+        read_stamp: The stamp of the event there.
         head: The highest position of the log that this worker was notified of.
         read_at: When to read the log, even without a notification.
         go_live_at: When to try again to go live.
@@ -135,6 +149,9 @@ class QueryState(Struct, frozen=True):
     blocked: frozenset[Key] = frozenset()
     load_at: float = 0.0
     position: int = 0
+    stamp: CommitStamp | None = None
+    unverified: Verify | None = None
+    doubted: Checkpoint | None = None
     settled_position: int = 0
     is_loaded: bool = False
     save_at: float = inf
@@ -142,6 +159,7 @@ class QueryState(Struct, frozen=True):
     pending_skipped: int = 0
     commits: Sequence[StoredCommit] = ()
     read_until: int = 0
+    read_stamp: CommitStamp | None = None
     head: int = 0
     read_at: float = 0.0
     go_live_at: float = 0.0
@@ -162,6 +180,11 @@ class QueryState(Struct, frozen=True):
     def has_lease(self) -> bool:
         """Whether this worker holds the lease, as far as it knows."""
         return self.fencing_token > 0
+
+    @property
+    def is_transactional(self) -> bool:
+        """Whether the handler's own rows are stored together with the checkpoint, and go back in time with it."""
+        return self.recheck_after == inf
 
     @property
     def is_unsaved(self) -> bool:
@@ -230,6 +253,8 @@ class QueryState(Struct, frozen=True):
         return LoadCheckpoint() if now >= self.load_at else None
 
     def _work(self, now: float) -> Action:
+        if self.unverified is not None:
+            return self.unverified
         if self.is_paused:
             return self._wait(now, inf)
         if self.failure is not None and now < self.failure.retry_at:
@@ -239,7 +264,7 @@ class QueryState(Struct, frozen=True):
         if not self.is_live and self._has_caught_up_with_live:
             return self._go_live(now)
         if self.head > self.position or now >= self.read_at:
-            return Read(self.position, self._read_limit)
+            return Read(self.position, self._read_limit, self.stamp)
         return self._wait(now, self.read_at)
 
     @property
@@ -290,10 +315,22 @@ class QueryState(Struct, frozen=True):
             state.lost(),
             fencing_token=checkpoint.fencing_token,
             position=checkpoint.position,
+            stamp=checkpoint.stamp,
+            unverified=self._to_verify(),
             pending_parked=(),
             pending_skipped=0,
             rejected=self.rejected if is_alone else _NONE_REJECTED,
         )
+
+    def _to_verify(self) -> Verify | None:
+        """Return what to compare with the log, so that it is noticed if events that were handled are gone."""
+        if self.unverified is not None or self.stamp is None or self.is_transactional:
+            return self.unverified
+        return Verify(self.position, self.stamp)
+
+    def verified(self) -> Self:
+        """Note that the events handled under an earlier claim are still in the log."""
+        return replace(self, unverified=None)
 
     def leased_elsewhere(self, seconds: float, now: float) -> Self:
         """Note that another worker holds the lease.
@@ -365,7 +402,15 @@ class QueryState(Struct, frozen=True):
         """Note the head of the log; if it is behind this query, read at once, to detect a log rolled back."""
         return self.notified(position) if position >= self.position else replace(self, read_at=0.0)
 
-    def page_read(self, commits: Sequence[StoredCommit], end: int, now: float, *, more: bool) -> Self:
+    def page_read(
+        self,
+        commits: Sequence[StoredCommit],
+        end: int,
+        now: float,
+        *,
+        more: bool,
+        stamp: CommitStamp | None = None,
+    ) -> Self:
         """Note a page read after the position.
 
         Args:
@@ -373,6 +418,7 @@ class QueryState(Struct, frozen=True):
             end: The last position that the page covers.
             now: When the page was requested.
             more: Whether the log continues after it.
+            stamp: The stamp of the event at `end`; None if it is unknown.
         """
         partition = self.options.partition
         if partition.count > 1:
@@ -382,14 +428,28 @@ class QueryState(Struct, frozen=True):
             self._store_recovered(),
             commits=commits,
             read_until=end,
+            read_stamp=self.stamp if is_end else stamp,
+            doubted=None,
             head=min(self.head, self.position) if is_end else self.head,
             read_at=0.0 if more and not is_end else now + self.options.poll_interval,
             load_at=self.load_at if self.is_live else 0.0,
         )
         return state if commits or is_end else state._moved_to(end, None)
 
-    def rolled_back(self, error: LogRolledBack) -> Self:
-        """Stop for good: the query has handled events that the log no longer contains."""
+    def rolled_back(self, error: LogRolledBack, now: float) -> Self:
+        """Stop for good, as the query has handled events that the log no longer contains; or start from the checkpoint.
+
+        The rows of a projection are in the database that has gone back in time, and its checkpoint fits them. It stops
+        only if it finds the log rolled back at that checkpoint too.
+
+        Args:
+            error: What was found.
+            now: When it was found.
+        """
+        here, doubted = self.checkpoint, self.doubted
+        is_new = doubted is None or (here.position, here.stamp) != (doubted.position, doubted.stamp)
+        if self.is_transactional and is_new:
+            return replace(self.fenced(now), doubted=here)
         named = LogRolledBack(f"query {self.options.name!r}", error.known, error.found)
         named.__cause__ = error
         return replace(self.gave_up(named), is_loaded=False)
@@ -421,7 +481,18 @@ class QueryState(Struct, frozen=True):
         if save_at < inf and position - self.checkpoint.position >= SAVE_AFTER:
             save_at = 0.0
         settled = position if save_at == inf else self.settled_position
-        return replace(self, position=position, save_at=save_at, settled_position=settled)
+        return replace(
+            self, position=position, stamp=self.stamp_at(position), save_at=save_at, settled_position=settled
+        )
+
+    def stamp_at(self, position: int) -> CommitStamp | None:
+        """Return the stamp of the event at a position of the last page, or the current one; None if it is unknown."""
+        if position == self.position:
+            return self.stamp
+        if position == self.read_until:
+            return self.read_stamp
+        ends = (commit.page[commit.stop - 1] for commit in self.commits if commit.last_position == position)
+        return next((last.stamp for last in ends), None)
 
     def saved(self, update: CheckpointUpdate, now: float) -> Self:
         """Note that the checkpoint was stored, with the changes to the parked and skipped commits."""
@@ -433,6 +504,7 @@ class QueryState(Struct, frozen=True):
             confirmed_at=now,
             checkpoint=update.checkpoint,
             position=position,
+            stamp=update.checkpoint.stamp,
             settled_position=position,
             save_at=inf,
             pending_parked=(),
@@ -519,6 +591,7 @@ class QueryState(Struct, frozen=True):
             self.recheck_after,
             stored=self.stored,
             is_live=self.is_live,
+            unverified=self._to_verify(),
             settled_position=self.settled_position,
             is_paused=self.is_paused,
             skipped=self.skipped,
@@ -566,9 +639,11 @@ class QueryState(Struct, frozen=True):
             unpark: The positions of commits that are no longer parked; default none.
             skipped: The number of further commits to count as skipped; default 0.
         """
+        position = self.position if position is None else position
         return CheckpointUpdate(
-            Checkpoint(self.position if position is None else position, self.fencing_token),
+            Checkpoint(position, self.fencing_token, self.stamp_at(position)),
             self.options.lease,
+            moved_from=self.checkpoint.position,
             park=[*self.pending_parked, *park],
             unpark=unpark,
             skipped=self.pending_skipped + skipped,
@@ -585,6 +660,7 @@ class QueryState(Struct, frozen=True):
         return CheckpointUpdate(
             Checkpoint(position, self.fencing_token),
             self.options.lease,
+            moved_from=self.checkpoint.position,
             unpark=[commit.position for commit in parked],
             replay_until=min(max(self.position, self.replay_until), head),
         )

@@ -28,6 +28,7 @@ from eventree.sourcing.queries.actions import (
     Release,
     Renew,
     Save,
+    Verify,
     Wait,
 )
 from eventree.sourcing.queries.at_least_once import MAX_TURN_SECONDS
@@ -130,14 +131,14 @@ class QueryWorker:
                 logger.warning("%s", error)
                 self.state = before.fenced(now)
             case LogRolledBack():
-                self.state = before.rolled_back(error)
+                self.state = before.rolled_back(error, now)
             case StoreReadOnly():
                 self.state = before.gave_up(error)
             case _:
                 self.state = before.store_failed(error, now)
         _log_change(before, self.state, error)
 
-    async def _carry_out(self, action: Action) -> None:  # noqa: C901 - a case for each action
+    async def _carry_out(self, action: Action) -> None:  # noqa: C901, PLR0912 - a case for each action
         """Carry out an action and report its outcome to the state."""
         state, store, now = self.state, self._store, self._now()
         match action:
@@ -150,9 +151,13 @@ class QueryWorker:
                 await self._load_checkpoint()
             case Renew(token):
                 self.state = state.renewed(await store.renew_checkpoint(*self._key, token, state.options.lease), now)
-            case Read(after, limit):
-                page = await store.read(after, limit, self._types, live=True)
-                self.state = self.state.page_read(commits_of(page.events), page.position, now, more=page.more)
+            case Verify(position, stamp):
+                await store.read(position, 1, (), after_stamp=stamp)
+                self.state = self.state.verified()
+            case Read(after, limit, stamp):
+                page = await store.read(after, limit, self._types, live=True, after_stamp=stamp)
+                commits = commits_of(page.events)
+                self.state = self.state.page_read(commits, page.position, now, more=page.more, stamp=page.stamp)
             case Deliver():
                 with self._renewing():
                     outcome = await self._delivery.deliver(state)
@@ -298,8 +303,9 @@ class QueryWorker:
         """Start over where the query started, or at the beginning of the log if it started at its end."""
         await self.acquire_live()
         # Stored even if nothing is pending: should the answer to the reset be lost, the next claim can then tell from
-        # the checkpoint whether the reset took place.
-        await self.save(self.state.update())
+        # the checkpoint whether the reset took place. Without a stamp, as the log may have been rolled back.
+        update = self.state.update()
+        await self.save(replace(update, checkpoint=replace(update.checkpoint, stamp=None)))
         parked: list[ParkedCommit] = []
         while page := await self._store.load_parked(*self._key, after=parked[-1].position if parked else 0):
             parked += page
@@ -391,6 +397,8 @@ def _log_change(before: QueryState, after: QueryState, error: BaseException) -> 
     raised = error.error if isinstance(error, HandlingFailed) else error
     if after.stopped is not None and before.stopped is None:
         logger.error("query %s stopped after position %d", name, after.position, exc_info=after.stopped)
+    elif isinstance(error, LogRolledBack) and after.stopped is None:
+        logger.warning("query %s starts again from its stored checkpoint: %s", name, error)
     elif after.store_failures == 1 and not before.store_failures:
         logger.warning("query %s waits for its store: %s", name, error)
     elif len(after.rejected) > len(before.rejected):

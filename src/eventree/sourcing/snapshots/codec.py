@@ -8,7 +8,7 @@ from typing import Generic, TypeVar
 from eventree.domain.aggregate import AggregateType
 from eventree.domain.snapshots import Snapshot
 from eventree.errors import EventNotDecodable, InvalidArgument
-from eventree.stores.contract import StoredSnapshot
+from eventree.stores.contract import CommitStamp, StoredSnapshot
 
 StateT = TypeVar("StateT")
 CommandT = TypeVar("CommandT")
@@ -42,20 +42,24 @@ class SnapshotCodec(Generic[StateT]):
         classes = zlib.crc32(repr((sorted(self._versions.items()), sorted(events.items()))).encode())
         self.state_version = f"{self._states.fingerprint}-{classes:08x}-{aggregate_type.state_version}"
 
-    def encode(self, aggregate_id: str, state: StateT, sequence: int) -> StoredSnapshot:
+    def encode(
+        self, aggregate_id: str, state: StateT, sequence: int, stamp: CommitStamp | None = None
+    ) -> StoredSnapshot:
         """Return the stored form of a snapshot taken now.
 
         Args:
             aggregate_id: The aggregate.
             state: Its state.
             sequence: The sequence of the last event that the state includes.
+            stamp: The stamp of that event; default None, if it is unknown.
 
         Raises:
             EventNotEncodable: The state does not match its classes, or is larger than 1 MiB.
         """
         form = self._states.encode(state)
+        now = datetime.now(UTC)
         stored = StoredSnapshot(
-            self.name, aggregate_id, self.state_version, sequence, form.type, form.payload, 0, datetime.now(UTC)
+            self.name, aggregate_id, self.state_version, sequence, form.type, form.payload, 0, now, stamp
         )
         return replace(stored, checksum=checksum_of(stored))
 

@@ -9,7 +9,7 @@ from eventree.domain.snapshots import SnapshotPolicy
 from eventree.errors.root import error_text
 from eventree.sourcing.snapshots.codec import SnapshotCodec
 from eventree.sourcing.statistics import Counters
-from eventree.stores.contract import StoredSnapshot
+from eventree.stores.contract import CommitStamp, StoredSnapshot
 
 logger = logging.getLogger("eventree")
 
@@ -87,7 +87,12 @@ class SnapshotScheduler(Generic[StateT]):
         self._missed = missed
 
     def schedule_if_due(
-        self, aggregate_id: str, state: StateT, sequence: int, newest: NewestSnapshot
+        self,
+        aggregate_id: str,
+        state: StateT,
+        sequence: int,
+        newest: NewestSnapshot,
+        stamp: CommitStamp | None = None,
     ) -> NewestSnapshot:
         """Send a snapshot of an aggregate to the writer, if one is due.
 
@@ -98,6 +103,7 @@ class SnapshotScheduler(Generic[StateT]):
             state: Its state after the commit.
             sequence: Its sequence after the commit.
             newest: Its newest snapshot so far.
+            stamp: The stamp of its last event; default None, if it is unknown.
 
         Returns:
             Its newest snapshot now. One that was dropped because too many wait to be written is due again with the next
@@ -109,7 +115,7 @@ class SnapshotScheduler(Generic[StateT]):
             self._counters.snapshots_dropped += 1
             return replace(newest, is_overdue=True)
         try:
-            self._writer.tell(self._codec.encode(aggregate_id, state, sequence))
+            self._writer.tell(self._codec.encode(aggregate_id, state, sequence, stamp))
         except Exception as error:  # noqa: BLE001 - the events are stored, so no error may fail the command
             self._drop(aggregate_id, sequence, error)
         return NewestSnapshot(sequence)

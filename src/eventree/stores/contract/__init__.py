@@ -29,6 +29,7 @@ from eventree.stores.contract.log import (
     AggregateSummary as AggregateSummary,
     Appended as Appended,
     AppendRequest as AppendRequest,
+    CommitStamp as CommitStamp,
     Conflict as Conflict,
     DuplicateCommand as DuplicateCommand,
     EventLog as EventLog,

@@ -2,9 +2,11 @@
 
 from abc import abstractmethod
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final, Protocol
+
+from eventree.stores.contract.log import CommitStamp
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,10 +16,13 @@ class Checkpoint:
     Attributes:
         position: Every event up to here was handled; 0 at the beginning.
         fencing_token: Increases with every claim; only a worker with the newest token may move the checkpoint.
+        stamp: The stamp of the event at the position; None if it is unknown, or if there is none. It is no part of a
+            comparison.
     """
 
     position: int
     fencing_token: int
+    stamp: CommitStamp | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +67,9 @@ class CheckpointUpdate:
     """Changes to a checkpoint, made in one transaction.
 
     Attributes:
-        checkpoint: The new position, and the fencing token that allows the update.
+        checkpoint: The new position, and the fencing token that allows the update. If it has a stamp, the event at
+            the position must still have it.
+        moved_from: The position at which the checkpoint must still be; default None, which is not compared.
         seconds: How long the lease lasts from now on; default 0, which leaves it unchanged.
         park: Commits to park, at most one per position; a commit already parked there is replaced.
         unpark: The positions of parked commits to delete; none of those in `park`.
@@ -76,6 +83,7 @@ class CheckpointUpdate:
     unpark: Collection[int] = ()
     skipped: int = 0
     replay_until: int = 0
+    moved_from: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +168,8 @@ class CheckpointWriter(Protocol):
 
         Raises:
             CheckpointFenced: Another worker has claimed it since; nothing was changed.
+            LogRolledBack: The checkpoint is not where it was last stored, or the event at the new position is another
+                one than expected: the database has gone back in time. Nothing was changed.
         """
         ...
 

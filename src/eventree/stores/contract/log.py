@@ -2,9 +2,9 @@
 
 from abc import abstractmethod
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Final, Protocol, TypeAlias
+from typing import Final, NamedTuple, Protocol, TypeAlias
 from uuid import UUID
 
 from msgspec import Struct
@@ -34,6 +34,23 @@ class NewEvent:
     commit_id: UUID
 
 
+class CommitStamp(NamedTuple):
+    """What tells a commit from another one at the same place of the log.
+
+    A database can go back in time: a backup is restored, or a standby that lacks the last commits becomes the primary.
+    New commits then take the positions and sequences of those that are gone. What was read or decided at a place of the
+    log holds only as long as the commit there has the same stamp. Kafka does the same with the epoch of its leader (KIP
+    320). An id alone would not do: a command repeated with the same id has the same commit id.
+
+    Attributes:
+        commit_id: The id of the commit.
+        recorded_at: When it was stored, as aware UTC.
+    """
+
+    commit_id: UUID
+    recorded_at: datetime
+
+
 class RecordedEvent(Struct, frozen=True, gc=False):  # created 15 times faster than a frozen dataclass, per event read
     """A stored event: `NewEvent` with its place in the log.
 
@@ -61,6 +78,11 @@ class RecordedEvent(Struct, frozen=True, gc=False):  # created 15 times faster t
     commit_id: UUID
     recorded_at: datetime
 
+    @property
+    def stamp(self) -> CommitStamp:
+        """What tells its commit from another one at the same place."""
+        return CommitStamp(self.commit_id, self.recorded_at)
+
 
 @dataclass(frozen=True, slots=True)
 class AppendRequest:
@@ -72,6 +94,8 @@ class AppendRequest:
         expected_sequence: The sequence of its last event; 0 if it has none.
         events: The events to store; a request without events only checks the sequence.
         commands: The commands to record with them, with different ids.
+        expected_stamp: The stamp of the aggregate's last event, which must be the same too; default None, which
+            compares only the sequence.
     """
 
     aggregate_type: str
@@ -79,6 +103,7 @@ class AppendRequest:
     expected_sequence: int
     events: Sequence[NewEvent] = ()
     commands: Sequence[NewCommand] = ()
+    expected_stamp: CommitStamp | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,18 +113,20 @@ class Appended:
     Attributes:
         sequence: The sequence of the aggregate's last event now.
         position: The position of that event; 0 if the aggregate has none.
+        stamp: The stamp of that event, for the next request; None if there is none. It is no part of a comparison.
     """
 
     sequence: int
     position: int
+    stamp: CommitStamp | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Conflict:
-    """The aggregate is not at the expected sequence; nothing of the request was stored.
+    """The aggregate is not at the expected sequence, or its last event is another one; nothing was stored.
 
     Attributes:
-        sequence: The sequence of the aggregate's last event.
+        sequence: The sequence of the aggregate's last event; the expected one if only its stamp differs.
     """
 
     sequence: int
@@ -131,6 +158,8 @@ class StreamRead:
         up_to: Read no events with a higher sequence; default None, up to the last one.
         up_to_position: Read no events with a higher position, so that the events add up to the state as it was when
             that position was the newest; default None, up to the last one.
+        after_stamp: The stamp of the event at `after`. If the event there is another one now, the page is diverged.
+            Default None, which is not compared.
     """
 
     aggregate_type: str
@@ -139,6 +168,7 @@ class StreamRead:
     limit: int = 1_000
     up_to: int | None = None
     up_to_position: int | None = None
+    after_stamp: CommitStamp | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,12 +181,15 @@ class StreamPage:
     Attributes:
         sequence: The sequence of the aggregate's last event, read at the same moment; 0 if it has none.
         position: The position of that event; 0 if there is none.
-        events: The requested events, in order.
+        events: The requested events, in order; none if the page is diverged.
+        is_diverged: Whether the event at `StreamRead.after` is missing or has another stamp than expected, so that
+            what was read before is no longer part of the log; default False.
     """
 
     sequence: int
     position: int
     events: Sequence[RecordedEvent]
+    is_diverged: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,11 +201,14 @@ class LogPage:
             nothing was examined, it is where the read started.
         events: The requested events, by position; newest first when reading backwards.
         more: Whether the log continued beyond `position` at that moment, so that there is more to read right away.
+        stamp: The stamp of the event at `position`, to be expected by the next read; None if nothing was examined,
+            or when reading backwards. It is no part of a comparison.
     """
 
     position: int
     events: Sequence[RecordedEvent]
     more: bool
+    stamp: CommitStamp | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,6 +273,7 @@ class EventLog(Protocol):
         event_types: Collection[str] | None = None,
         *,
         live: bool = False,
+        after_stamp: CommitStamp | None = None,
     ) -> LogPage:
         """Return the next page of the log.
 
@@ -256,9 +293,12 @@ class EventLog(Protocol):
                 for readers that follow the log by `watch` and polling. The page may then report that there is no more,
                 although another process has written meanwhile. A store without such a memory ignores it. Default
                 False: read from the database.
+            after_stamp: The stamp of the event at `after`, which must still be the same; default None, which is not
+                compared.
 
         Raises:
-            LogRolledBack: The log ends before `after`, as it does after an older backup was restored.
+            LogRolledBack: The log ends before `after`, or the event there is another one now, as after an older backup
+                was restored.
         """
         ...
 

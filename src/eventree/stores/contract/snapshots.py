@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
+from eventree.stores.contract.log import CommitStamp
+
 
 @dataclass(frozen=True, slots=True)
 class StoredSnapshot:
@@ -20,6 +22,7 @@ class StoredSnapshot:
         payload: JSON text, at most 1 MiB. A store may refuse text that is not JSON.
         checksum: A 32-bit checksum over the rest; a store saves it and never verifies it.
         taken_at: When it was taken, as aware UTC.
+        stamp: The stamp of the last event it includes; default None, if it is unknown.
     """
 
     aggregate_type: str
@@ -30,6 +33,7 @@ class StoredSnapshot:
     payload: str
     checksum: int
     taken_at: datetime
+    stamp: CommitStamp | None = None
 
 
 class Snapshots(Protocol):
@@ -39,8 +43,8 @@ class Snapshots(Protocol):
     async def save_snapshots(self, snapshots: Sequence[StoredSnapshot]) -> None:
         """Keep the newest snapshot per aggregate and state version; older ones are dropped.
 
-        A snapshot ahead of its aggregate, taken before an older backup was restored, is dropped too; one that was
-        stored before the restore is replaced by any that is not ahead.
+        A snapshot that is ahead of its aggregate, or whose last event is another one in the log, was taken before the
+        database went back in time: it is dropped. A stored one that is ahead is replaced by any that is not.
         """
         ...
 

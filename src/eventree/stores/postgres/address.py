@@ -25,10 +25,12 @@ class Address:
     Attributes:
         dsn: The whole DSN, for the driver only; never shown.
         where: Hosts and database, for messages.
+        options: The names of its options.
     """
 
     dsn: str = field(repr=False)
     where: str
+    options: frozenset[str] = frozenset()
 
     def __str__(self) -> str:
         return self.where
@@ -67,7 +69,7 @@ def parse(dsn: str, *, require_tls: bool) -> Address:
             f"names a server on another machine ({shown or 'of a service file'}) with sslmode={mode}, which does not "
             "verify who answers; add sslmode=verify-full, or pass require_tls=False if the network is trusted",
         )
-    return Address(dsn, f"postgresql://{shown or 'local'}/{parts.path.lstrip('/')}")
+    return Address(dsn, f"postgresql://{shown or 'local'}/{parts.path.lstrip('/')}", frozenset(options))
 
 
 def _places(network: str, options: Mapping[str, str]) -> list[re.Match[str]]:

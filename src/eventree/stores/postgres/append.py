@@ -3,89 +3,119 @@
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Final, TypeAlias
+from uuid import UUID
 
 from eventree.errors import TransactionFailed
-from eventree.stores.contract import Appended, AppendRequest, Conflict, DuplicateCommand, NewEvent, Outcome
-from eventree.stores.postgres.driver import DRIVER_ERRORS, Connection, violates
+from eventree.stores.contract import (
+    Appended,
+    AppendRequest,
+    CommitStamp,
+    Conflict,
+    DuplicateCommand,
+    NewEvent,
+    Outcome,
+)
+from eventree.stores.postgres.driver import DRIVER_ERRORS, SessionChanged, violates
+from eventree.stores.postgres.schema import SchemaConnection
 
 # The lock on the head comes first, because everything else is joined to it. READ COMMITTED re-evaluates an UPDATE on
 # the newest row, so a request that lost a race drops out of `kept`. A request that only checks has no n; it is checked
 # against the snapshot of this statement, which is as recent as the call. LATERAL with LIMIT forces an index lookup per
 # row, whatever the planner assumes about table sizes, which it may not know yet. All events get the same time, taken
-# under the lock.
+# under the lock. `newest` is the event before the first one; it is missing if it was stored while we waited for the
+# lock, as this statement does not see it. A session without the marker has lost our settings: it stores nothing.
 _APPEND: Final = """
-WITH locked AS MATERIALIZED (SELECT position FROM head WHERE id LIMIT 1 FOR UPDATE),
+WITH locked AS MATERIALIZED (
+  SELECT position FROM {schema}.head WHERE id AND current_setting('eventree.session', true) = $16 LIMIT 1 FOR UPDATE),
 clock AS MATERIALIZED (SELECT clock_timestamp() AS now FROM locked),
+newest AS MATERIALIZED (
+  SELECT e.commit_id, e.recorded_at FROM locked CROSS JOIN LATERAL (
+    SELECT commit_id, recorded_at FROM {schema}.events WHERE position = locked.position LIMIT 1) e),
 wanted AS MATERIALIZED (
-  SELECT r.* FROM locked, unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[])
-    WITH ORDINALITY r (aggregate_type, aggregate_id, expected, n, number)),
+  SELECT r.* FROM locked, unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[], $17::uuid[], $18::timestamptz[])
+    WITH ORDINALITY r (aggregate_type, aggregate_id, expected, n, stamp_id, stamp_time, number)),
 created AS (
-  INSERT INTO streams (aggregate_type, aggregate_id, sequence)
-  SELECT aggregate_type, aggregate_id, n FROM wanted WHERE expected = 0 AND n >= 0
+  INSERT INTO {schema}.streams (aggregate_type, aggregate_id, sequence)
+  SELECT aggregate_type, aggregate_id, n FROM wanted WHERE expected = 0 AND n >= 0 AND stamp_id IS NULL
   ON CONFLICT (aggregate_type, aggregate_id) DO NOTHING
   RETURNING stream, aggregate_type, aggregate_id, sequence),
 advanced AS (
-  UPDATE streams s SET sequence = s.sequence + w.n FROM wanted w
+  UPDATE {schema}.streams s SET sequence = s.sequence + w.n FROM wanted w
   WHERE s.aggregate_type = w.aggregate_type AND s.aggregate_id = w.aggregate_id AND s.sequence = w.expected
-    AND w.n >= 0
+    AND w.n >= 0 AND (w.stamp_id IS NULL OR EXISTS (
+      SELECT FROM {schema}.events e WHERE e.stream = s.stream AND e.sequence = w.expected
+        AND e.commit_id = w.stamp_id AND e.recorded_at = w.stamp_time))
   RETURNING s.stream, s.aggregate_type, s.aggregate_id, s.sequence),
 kept AS MATERIALIZED (
   SELECT k.stream, k.sequence, w.number, w.n, locked.position + (sum(w.n) OVER (ORDER BY w.number))::bigint AS position
   FROM (SELECT * FROM created UNION ALL SELECT * FROM advanced) k
   JOIN wanted w ON w.aggregate_type = k.aggregate_type AND w.aggregate_id = k.aggregate_id, locked),
 stored AS (
-  INSERT INTO events (position, stream, sequence, event_type, event_version, payload, metadata, commit_id, recorded_at)
+  INSERT INTO {schema}.events
+    (position, stream, sequence, event_type, event_version, payload, metadata, commit_id, recorded_at)
   SELECT k.position - k.n + e.at, k.stream, k.sequence - k.n + e.at,
          e.event_type, e.event_version, e.payload, e.metadata, e.commit_id, (SELECT now FROM clock)
   FROM kept k JOIN unnest($5::bigint[], $6::bigint[], $7::text[], $8::int[], $9::json[], $10::json[], $11::uuid[])
     e (number, at, event_type, event_version, payload, metadata, commit_id) ON e.number = k.number),
 recorded AS (
-  INSERT INTO commands (command_id, stream, first_sequence, last_sequence)
+  INSERT INTO {schema}.commands (command_id, stream, first_sequence, last_sequence)
   SELECT c.command_id, k.stream, c.first_sequence, c.last_sequence
   FROM kept k JOIN unnest($12::bigint[], $13::text[], $14::bigint[], $15::bigint[])
     c (number, command_id, first_sequence, last_sequence) ON c.number = k.number),
 moved AS (
-  UPDATE head SET position = (SELECT max(position) FROM kept) WHERE id AND EXISTS (SELECT FROM kept WHERE n > 0))
+  UPDATE {schema}.head SET position = (SELECT max(position) FROM kept)
+  WHERE id AND EXISTS (SELECT FROM kept WHERE n > 0))
 SELECT k.stream IS NOT NULL, coalesce(k.sequence, s.sequence, 0),
-       CASE WHEN k.n > 0 THEN k.position ELSE coalesce(e.position, 0) END, (SELECT now FROM clock)
+       CASE WHEN k.n > 0 THEN k.position ELSE coalesce(e.position, 0) END, e.commit_id, e.recorded_at,
+       (SELECT now FROM clock), (SELECT commit_id FROM newest), (SELECT recorded_at FROM newest)
 FROM wanted w LEFT JOIN kept k USING (number)
 LEFT JOIN LATERAL (
-  SELECT stream, sequence FROM streams s WHERE coalesce(w.n, 0) = 0
+  SELECT stream, sequence FROM {schema}.streams s WHERE coalesce(w.n, 0) = 0
     AND s.aggregate_type = w.aggregate_type AND s.aggregate_id = w.aggregate_id LIMIT 1) s ON true
 LEFT JOIN LATERAL (
-  SELECT position FROM events e WHERE e.stream = s.stream AND e.sequence = s.sequence LIMIT 1) e ON true
+  SELECT position, commit_id, recorded_at FROM {schema}.events e
+  WHERE e.stream = s.stream AND e.sequence = s.sequence LIMIT 1) e ON true
 ORDER BY w.number
 """
 _SEQUENCES: Final = """
-SELECT false, coalesce(s.sequence, 0), coalesce(e.position, 0), NULL
+SELECT false, coalesce(s.sequence, 0), coalesce(e.position, 0), e.commit_id, e.recorded_at
 FROM unnest($1::text[], $2::text[]) WITH ORDINALITY r (aggregate_type, aggregate_id, number)
 LEFT JOIN LATERAL (
-  SELECT stream, sequence FROM streams s
+  SELECT stream, sequence FROM {schema}.streams s
   WHERE s.aggregate_type = r.aggregate_type AND s.aggregate_id = r.aggregate_id LIMIT 1) s ON true
 LEFT JOIN LATERAL (
-  SELECT position FROM events e WHERE e.stream = s.stream AND e.sequence = s.sequence LIMIT 1) e ON true
+  SELECT position, commit_id, recorded_at FROM {schema}.events e
+  WHERE e.stream = s.stream AND e.sequence = s.sequence LIMIT 1) e ON true
 ORDER BY r.number
 """
 _STORED: Final = """
-SELECT position, event_type, event_version, payload, metadata, commit_id FROM events
-WHERE stream = (SELECT stream FROM streams WHERE aggregate_type = $1 AND aggregate_id = $2)
+SELECT event_type, event_version, payload, metadata, commit_id, position, recorded_at FROM {schema}.events
+WHERE stream = (SELECT stream FROM {schema}.streams WHERE aggregate_type = $1 AND aggregate_id = $2)
   AND sequence > $3 AND sequence <= $4 ORDER BY sequence
 """
-_KNOWN: Final = "SELECT command_id FROM commands WHERE command_id = ANY($1::text[])"
+_HAS_HEAD: Final = "SELECT EXISTS (SELECT FROM {schema}.head WHERE id)"
+_KNOWN: Final = "SELECT command_id FROM {schema}.commands WHERE command_id = ANY($1::text[])"
 
 _MAX_ROUNDS = 16
 """How often requests without an outcome are sent again before the append fails."""
 
-Stored: TypeAlias = tuple[Sequence[tuple[AppendRequest, Outcome]], datetime]
-"""The requests stored by one statement, with their outcomes, and the time of their events."""
+Stored: TypeAlias = tuple[Sequence[tuple[AppendRequest, Outcome]], datetime, CommitStamp | None]
+"""The requests stored by one statement, with their outcomes, the time of their events, and the stamp of the event
+before the first one; None if that is unknown."""
 
 
 class AppendAttempt:
     """Carry out one call of `append`; it can be run again on another connection if the first one was lost."""
 
-    def __init__(self, requests: Sequence[AppendRequest]) -> None:
-        """Start without outcomes."""
+    def __init__(self, requests: Sequence[AppendRequest], session: str) -> None:
+        """Start without outcomes.
+
+        Args:
+            requests: The requests.
+            session: The marker that the connection's session must have, else nothing is stored.
+        """
         self._requests = requests
+        self._session = session
         self._outcomes: list[Outcome | None] = [None] * len(requests)
         self._sent = False
         self._stored: list[Stored] = []
@@ -101,7 +131,7 @@ class AppendAttempt:
         stored = zip(self._requests, self._outcomes, strict=True)
         return max((o.position for r, o in stored if r.events and isinstance(o, Appended)), default=0)
 
-    async def run(self, connection: Connection) -> list[Outcome]:
+    async def run(self, connection: SchemaConnection) -> list[Outcome]:
         """Run until every request has an outcome, and return all outcomes.
 
         Once an answer was lost, a request may be refused because its own first attempt was committed after all. Then
@@ -120,35 +150,40 @@ class AppendAttempt:
             raise TransactionFailed("unexpected result of the append; were triggers or rules of the tables changed?")
         return outcomes
 
-    async def _round(self, connection: Connection, numbers: Sequence[int], *, lost: bool) -> None:
+    async def _round(self, connection: SchemaConnection, numbers: Sequence[int], *, lost: bool) -> None:
         """Send these requests once; some may be left without an outcome, to be sent again."""
         requests = [self._requests[number] for number in numbers]
         if not any(request.events or request.commands for request in requests):
             rows = await connection.fetch(_SEQUENCES, *_aggregates(requests))  # needs no lock
         else:
             try:
-                rows = await connection.fetch(_APPEND, *_columns(requests))
+                rows = await connection.fetch(_APPEND, *_columns(requests), self._session, *_stamps(requests))
             except DRIVER_ERRORS as error:
                 if not violates(error, "commands_key"):
                     raise
                 await self._refuse_known(connection, numbers, lost=lost)
                 return
+            if not rows:
+                raise await _why_nothing_was_locked(connection)
         refused: list[int] = []
         stored: list[tuple[AppendRequest, Outcome]] = []
-        for number, request, (kept, sequence, position, _) in zip(numbers, requests, rows, strict=True):
+        for number, request, row in zip(numbers, requests, rows, strict=True):
+            kept, sequence, position = row[0], row[1], row[2]
             if kept:
-                outcome = self._outcomes[number] = Appended(sequence, position)
+                stamp = CommitStamp(request.events[-1].commit_id, row[5]) if request.events else _stamp(*row[3:5])
+                outcome = self._outcomes[number] = Appended(sequence, position, stamp)
                 stored.append((request, outcome))
             elif request.events or request.commands:
                 refused.append(number)
             else:
-                fits = sequence == request.expected_sequence
-                self._outcomes[number] = Appended(sequence, position) if fits else Conflict(sequence)
+                stamp = _stamp(*row[3:5])
+                fits = _fits(request, sequence, stamp)
+                self._outcomes[number] = Appended(sequence, position, stamp) if fits else Conflict(sequence)
         if stored and not lost:
-            self._stored.append((stored, rows[0][3]))
+            self._stored.append((stored, rows[0][5], _stamp(*rows[0][6:8])))
         await self._refuse(connection, refused, {}, lost=lost)
 
-    async def _refuse_known(self, connection: Connection, numbers: Sequence[int], *, lost: bool) -> None:
+    async def _refuse_known(self, connection: SchemaConnection, numbers: Sequence[int], *, lost: bool) -> None:
         """Refuse the requests with recorded command ids, one of which made the whole statement fail."""
         ids = [command.command_id for number in numbers for command in self._requests[number].commands]
         known = {row[0] for row in await connection.fetch(_KNOWN, ids)}
@@ -160,7 +195,7 @@ class AppendAttempt:
         await self._refuse(connection, list(suspects), suspects, lost=lost)
 
     async def _refuse(
-        self, connection: Connection, numbers: Sequence[int], known: Mapping[int, set[str]], *, lost: bool
+        self, connection: SchemaConnection, numbers: Sequence[int], known: Mapping[int, set[str]], *, lost: bool
     ) -> None:
         """Set the outcomes of refused requests.
 
@@ -169,25 +204,39 @@ class AppendAttempt:
         if not numbers:
             return
         rows = await connection.fetch(_SEQUENCES, *_aggregates([self._requests[number] for number in numbers]))
-        for number, (_, sequence, *_) in zip(numbers, rows, strict=True):
+        for number, (_, sequence, _, *stamp) in zip(numbers, rows, strict=True):
             request = self._requests[number]
-            if sequence == request.expected_sequence:
+            if _fits(request, sequence, _stamp(*stamp)):
                 if number in known:
                     self._outcomes[number] = DuplicateCommand(frozenset(known[number]))
                 continue
-            position = await _position_if_stored(connection, request) if lost else 0
-            last = request.expected_sequence + len(request.events)
-            self._outcomes[number] = Appended(last, position) if position else Conflict(sequence)
+            stored = await _find_stored(connection, request) if lost else None
+            self._outcomes[number] = stored or Conflict(sequence)
 
 
-async def _position_if_stored(connection: Connection, request: AppendRequest) -> int:
-    """Return the position of a request's last event if all its events are stored exactly as requested, else 0."""
+async def _why_nothing_was_locked(connection: SchemaConnection) -> Exception:
+    if await connection.fetchval(_HAS_HEAD):
+        return SessionChanged()
+    return TransactionFailed("the table head has lost its row, so nothing was stored; restore a backup")
+
+
+async def _find_stored(connection: SchemaConnection, request: AppendRequest) -> Appended | None:
+    """Return the outcome of a request if all its events are stored exactly as requested, else None."""
     first, last = request.expected_sequence, request.expected_sequence + len(request.events)
     rows = await connection.fetch(_STORED, request.aggregate_type, request.aggregate_id, first, last)
     same = len(rows) == len(request.events) > 0 and all(
-        NewEvent(*row[1:]) == event for row, event in zip(rows, request.events, strict=True)
+        NewEvent(*row[:5]) == event for row, event in zip(rows, request.events, strict=True)
     )
-    return int(rows[-1][0]) if same else 0
+    return Appended(last, rows[-1][5], _stamp(*rows[-1][4::2])) if same else None
+
+
+def _stamp(commit_id: UUID | None, recorded_at: datetime | None) -> CommitStamp | None:
+    return None if commit_id is None or recorded_at is None else CommitStamp(commit_id, recorded_at)
+
+
+def _fits(request: AppendRequest, sequence: int, stamp: CommitStamp | None) -> bool:
+    """Return whether an aggregate is where a request expects it."""
+    return sequence == request.expected_sequence and request.expected_stamp in {None, stamp}
 
 
 def _aggregates(requests: Sequence[AppendRequest]) -> tuple[list[str], list[str]]:
@@ -216,6 +265,15 @@ def _columns(requests: Sequence[AppendRequest]) -> tuple[list[object], ...]:
         [command.command_id for _, command in commands],
         [command.first_sequence for _, command in commands],
         [command.last_sequence for _, command in commands],
+    )
+
+
+def _stamps(requests: Sequence[AppendRequest]) -> tuple[list[object], ...]:
+    """Return the two columns of the expected stamps; NULL for none."""
+    stamps = [request.expected_stamp for request in requests]
+    return (
+        [None if stamp is None else stamp.commit_id for stamp in stamps],
+        [None if stamp is None else stamp.recorded_at for stamp in stamps],
     )
 
 

@@ -2,10 +2,11 @@
 
 from typing import Final
 
-from eventree.errors import CheckpointFenced, CheckpointHeld
+from eventree.errors import CheckpointFenced, CheckpointHeld, LogRolledBack
 from eventree.stores.contract import (
     Checkpoint,
     CheckpointUpdate,
+    CommitStamp,
     LeaseRequest,
     ParkedCommit,
     QuerySummary,
@@ -27,26 +28,33 @@ ON CONFLICT (name, version) DO UPDATE
 SET fencing_token = c.fencing_token + 1, owner = excluded.owner,
   lease_until = clock_timestamp() + $5 * interval '1 second'
 WHERE c.lease_until <= clock_timestamp() OR c.owner = excluded.owner
-RETURNING position, fencing_token
+RETURNING position, fencing_token, commit_id, recorded_at
 """
 _HOLDER: Final = """
 SELECT owner, extract(epoch FROM lease_until - clock_timestamp())::float8 FROM {schema}.checkpoints
 WHERE name = $1 AND version = $2
 """
 _SAVE: Final = """
-UPDATE {schema}.checkpoints SET position = $3, skipped = skipped + $5,
+UPDATE {schema}.checkpoints SET position = $3, commit_id = $8, recorded_at = $9, skipped = skipped + $5,
   replay_until = CASE WHEN $7::bigint > 0 THEN $7 ELSE replay_until END,
   lease_until = CASE WHEN $6::float8 > 0 THEN clock_timestamp() + $6 * interval '1 second' ELSE lease_until END
-WHERE name = $1 AND version = $2 AND fencing_token = $4 RETURNING fencing_token
+WHERE name = $1 AND version = $2 AND fencing_token = $4 AND position = coalesce($10::bigint, position)
+  AND ($8::uuid IS NULL OR EXISTS (
+    SELECT FROM {schema}.events e WHERE e.position = $3 AND e.commit_id = $8 AND e.recorded_at = $9::timestamptz))
+RETURNING fencing_token
+"""
+_REFUSED: Final = """
+SELECT c.position, h.position FROM {schema}.checkpoints c, {schema}.head h
+WHERE c.name = $1 AND c.version = $2 AND c.fencing_token = $3 AND h.id
 """
 _SAVE_AND_PARK: Final = (
     f"WITH moved AS ({_SAVE}),"  # noqa: S608 - our own text
     """
 unparked AS (
-  DELETE FROM {schema}.parked USING moved WHERE name = $1 AND version = $2 AND position = ANY($8::bigint[])),
+  DELETE FROM {schema}.parked USING moved WHERE name = $1 AND version = $2 AND position = ANY($11::bigint[])),
 parked AS (
   INSERT INTO {schema}.parked SELECT $1, $2, p.* FROM moved,
-    unnest($9::bigint[], $10::bigint[], $11::text[], $12::text[], $13::text[], $14::timestamptz[]) p
+    unnest($12::bigint[], $13::bigint[], $14::text[], $15::text[], $16::text[], $17::timestamptz[]) p
   ON CONFLICT (name, version, position) DO UPDATE
   SET last_position = excluded.last_position, aggregate_type = excluded.aggregate_type,
     aggregate_id = excluded.aggregate_id, reason = excluded.reason, parked_at = excluded.parked_at)
@@ -95,6 +103,7 @@ class CheckpointTable:
         self._claim = _CLAIM.format(schema=schema)
         self._holder = _HOLDER.format(schema=schema)
         self._save = _SAVE.format(schema=schema)
+        self._refused = _REFUSED.format(schema=schema)
         self._save_and_park = _SAVE_AND_PARK.format(schema=schema)
         self._versions = _VERSIONS.format(schema=schema)
         self._retire = _RETIRE.format(schema=schema)
@@ -116,21 +125,40 @@ class CheckpointTable:
                     raise
                 continue
             if rows:
-                return Checkpoint(*rows[0])
+                position, fencing_token, commit_id, recorded_at = rows[0]
+                stamp = None if commit_id is None else CommitStamp(commit_id, recorded_at)
+                return Checkpoint(position, fencing_token, stamp)
             [(owner, seconds)] = await db.fetch(self._holder, name, version)
             if seconds > 0:  # otherwise the lease has just expired, so claim again
                 raise CheckpointHeld(name, owner, seconds)
 
     async def save(self, db: Connection, name: str, version: int, update: CheckpointUpdate) -> None:
-        """Apply an update to a checkpoint; raise `CheckpointFenced` if another worker has claimed it."""
-        moved, seconds = update.checkpoint, float(update.seconds)
-        values = (name, version, moved.position, moved.fencing_token, update.skipped, seconds, update.replay_until)
+        """Apply an update to a checkpoint.
+
+        Raises:
+            CheckpointFenced: Another worker has claimed it.
+            LogRolledBack: The checkpoint or the log has gone back in time.
+        """
+        moved, stamp = update.checkpoint, update.checkpoint.stamp or (None, None)
+        place = (name, version, moved.position, moved.fencing_token)
+        values = (*place, update.skipped, float(update.seconds), update.replay_until, *stamp, update.moved_from)
         if update.park or update.unpark:
             rows = await db.fetch(self._save_and_park, *values, list(update.unpark), *_columns(update))
         else:
             rows = await db.fetch(self._save, *values)
         if not rows:
-            raise CheckpointFenced(name, moved.fencing_token)
+            raise await self._refusal(db, name, version, update)
+
+    async def _refusal(
+        self, db: Connection, name: str, version: int, update: CheckpointUpdate
+    ) -> CheckpointFenced | LogRolledBack:
+        rows = await db.fetch(self._refused, name, version, update.checkpoint.fencing_token)
+        if not rows:
+            return CheckpointFenced(name, update.checkpoint.fencing_token)
+        position, head = rows[0]
+        if update.moved_from not in {None, position}:
+            return LogRolledBack(f"query {name!r}", update.moved_from or 0, position)
+        return LogRolledBack(f"query {name!r}", update.checkpoint.position, head)
 
     async def make_live(self, db: Connection, name: str, version: int, fencing_token: int) -> bool:
         """Make a version the live one, if it may be; raise `CheckpointFenced` if another worker has claimed it."""

@@ -9,27 +9,26 @@ from weakref import WeakKeyDictionary
 from eventree.backoff import Backoff
 from eventree.errors import EventStoreError, StoreBusy, StoreUnavailable, StoreUnusable
 from eventree.stores.postgres.address import Address
-from eventree.stores.postgres.driver import DRIVER_ERRORS, Connection, connect, is_transient, translate
+from eventree.stores.postgres.driver import (
+    DRIVER_ERRORS,
+    Connection,
+    SessionChanged,
+    connect,
+    error_text,
+    is_transient,
+    pooled,
+    translate,
+    translate_refusal,
+)
+from eventree.stores.postgres.sessions import SessionSettings
 
 R = TypeVar("R")
 
-# Plans are cached while tables grow, and a plan made for ten rows must not be used for a million. Every statement of
-# the store finds its rows by an index, so other kinds of plan are disabled.
-_SESSION: Final = """
-SELECT current_setting('fsync') = 'on', pg_is_in_recovery(),
-  CASE WHEN current_setting('synchronous_commit') IN ('off', 'local')
-       THEN set_config('synchronous_commit', 'on', false) END,
-  (SELECT count(set_config(name, 'off', false)) FROM pg_settings
-   WHERE $1 AND name IN ('jit', 'enable_seqscan', 'enable_mergejoin'))
-"""
 _LIMIT_IDLING: Final = "SELECT set_config('idle_in_transaction_session_timeout', $1, false)"
 _RECONNECT: Final = Backoff(initial=0.1, maximum=3.2, jitter=0)
 
 _GRACE = 2.0
 """Seconds by which the driver's timeout exceeds that of the server, so that the server's comes first."""
-
-_MAX_MILLISECONDS = 2**31 - 1
-"""The highest timeout that Postgres accepts."""
 
 
 class CircuitBreaker:
@@ -53,7 +52,7 @@ class CircuitBreaker:
     def failed(self, error: BaseException) -> None:
         """Count a failure to connect; the next attempt is due in 0.1 s, then twice as late each time, up to 3.2 s."""
         self._failures += 1
-        self._reason = type(error).__name__
+        self._reason = error_text(error)
         self._retry_at = asyncio.get_running_loop().time() + _RECONNECT.delay(self._failures)
 
     def succeeded(self) -> None:
@@ -88,8 +87,8 @@ class Connections:
 
         Args:
             address: The database.
-            schema: The search path, as a quoted name; None for connections that run users' statements, with the
-                settings of the role.
+            schema: The schema, as a quoted name; None for connections that run users' statements, with the search path
+                and the plans of the role.
             size: How many operations may run concurrently.
             timeout: How long a statement may take, and how long to wait for a free connection, in seconds.
             circuit: The circuit breaker of the server, shared by all its connections.
@@ -97,16 +96,28 @@ class Connections:
             read_only: Whether the connections only read, which a replica allows too; default False.
         """
         self._address = address
-        self._schema = schema
+        self._settings = SessionSettings(address.where, schema, timeout, read_only=read_only)
         self._timeout = timeout
         self._circuit = circuit
         self._ended = ended
-        self._read_only = read_only
         self._slots = asyncio.Semaphore(size)
         self._idle: list[Connection] = []
         self._leases: WeakKeyDictionary[Connection, float] = WeakKeyDictionary()
         self._running: set[asyncio.Task[object]] = set()
         self._closed = False
+
+    @property
+    def session(self) -> str:
+        """The marker that the session of each connection has."""
+        return self._settings.marker
+
+    async def check_session(self) -> None:
+        """Check that a connection still has the settings it was opened with, after others were opened.
+
+        Raises:
+            StoreUnusable: It has lost them: a pooler gave its server process to another connection.
+        """
+        await self.run(self._settings.check)
 
     async def run(self, operation: Callable[[Connection], Awaitable[R]]) -> R:
         """Call a function with a connection; waiting callers are served in order.
@@ -164,14 +175,13 @@ class Connections:
         self._circuit.check()
         try:
             connection = await self._connect()
+        except SessionChanged as error:
+            raise pooled(self._address.where, "a session without its settings") from error
         except DRIVER_ERRORS as error:
-            failure = translate(error, self._address.where)
-            if isinstance(failure, StoreUnusable):
-                raise failure from error
-            self._circuit.failed(error)
-            raise StoreUnavailable(
-                f"{self._address} cannot be reached ({type(error).__name__}); nothing was stored"
-            ) from error
+            failure = translate_refusal(error, self._address.where)
+            if not isinstance(failure, StoreUnusable):
+                self._circuit.failed(error)
+            raise failure from error
         self._circuit.succeeded()
         return connection
 
@@ -220,11 +230,14 @@ class Connections:
             return await operation(connection)
         except DRIVER_ERRORS as error:
             failure = translate(error, self._address.where)
-            if isinstance(failure, StoreUnavailable):
+            if isinstance(failure, StoreUnavailable | StoreUnusable):
                 connection.terminate()
             raise failure from error
         except EventStoreError:
             raise
+        except SessionChanged as error:
+            connection.terminate()
+            raise pooled(self._address.where, "a session without its settings") from error
         except BaseException:
             connection.terminate()  # its state is unknown
             raise
@@ -239,37 +252,19 @@ class Connections:
         return await self.connect()
 
     async def _connect(self) -> Connection:
-        milliseconds = str(max(1, int(min(self._timeout * 1000, _MAX_MILLISECONDS))))  # 0 would mean no limit
-        path = {} if self._schema is None else {"search_path": self._schema}
-        mode = {"default_transaction_read_only": "on"} if self._read_only else {}
         connection = await connect(
             self._address.dsn,
             timeout=self._timeout,
             command_timeout=self._timeout + _GRACE,  # the server must time out first, as its answer tells the outcome
-            settings={
-                "application_name": "eventree",
-                **path,
-                **mode,
-                "default_transaction_isolation": "read committed",  # appends depend on it, whatever the role's default
-                "statement_timeout": milliseconds,
-                "idle_in_transaction_session_timeout": milliseconds,
-            },
+            settings=self._settings.at_startup(self._address.options),
         )
         try:
-            [(syncs, is_replica, *_)] = await connection.fetch(_SESSION, self._schema is not None)
-            if not self._read_only:
-                self._require_durability(syncs=syncs, is_replica=is_replica)
+            await self._settings.apply(connection)
         except BaseException:
             connection.terminate()
             raise
         connection.add_termination_listener(lambda _: self._ended())
         return connection
-
-    def _require_durability(self, *, syncs: bool, is_replica: bool) -> None:
-        if is_replica:
-            raise StoreUnavailable(f"{self._address} is a replica now; commands need the primary")
-        if not syncs:
-            raise StoreUnusable(self._address.where, "its fsync is off, so commits would not be durable; turn it on")
 
 
 async def close(connection: Connection) -> None:

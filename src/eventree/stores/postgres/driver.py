@@ -45,6 +45,10 @@ class ConnectionLost(StoreUnavailable):
     """The connection was lost during a statement, which may have been executed."""
 
 
+class SessionChanged(Exception):
+    """A session has lost the settings of the store; nothing was stored."""
+
+
 DRIVER_ERRORS: Final[tuple[type[Exception], ...]] = (
     asyncpg.PostgresError,
     asyncpg.InterfaceError,
@@ -67,6 +71,13 @@ _CANCELLED = "57014"
 _FULL = ("53100",)
 _VALUES = "22"  # data exceptions, some of them the driver's own
 _NOT_ALLOWED = ("28", "3D", "3F", "42501", "XX001", "XX002")  # login, database, schema, privilege; corruption
+_ANOTHER_SESSION = ("26000", "42P05")  # a prepared statement that is missing, or there already
+_FINAL = ("42", "22", "0A")  # at connecting: settings of the DSN or the role that the server does not take
+_FINAL_WORDS = (
+    "unsupported startup parameter",
+    "no such database",
+    "pooling mode",
+)  # of poolers, in 08P01 like all else
 _MEANING: Final[tuple[tuple[tuple[str, ...], type[EventStoreError], str], ...]] = (
     (_LOST, ConnectionLost, "was lost during a statement"),
     (_UNAVAILABLE, StoreUnavailable, "cannot work now; nothing was stored"),
@@ -82,19 +93,47 @@ def translate(error: Exception, where: str) -> EventStoreError:
     invalid values.
     """
     if isinstance(error, asyncpg.ClientConfigurationError):
-        return StoreUnusable(where, f"{_error_text(error)}; check the DSN, and the files and variables of libpq")
+        return StoreUnusable(where, f"{error_text(error)}; check the DSN, and the files and variables of libpq")
     if not isinstance(error, asyncpg.PostgresError):
-        return ConnectionLost(f"{where} was lost during a statement ({_error_text(error)})")
+        return ConnectionLost(f"{where} was lost during a statement ({error_text(error)})")
     cast("Any", error).detail = None
     code = _code(error)
     if code.startswith(_VALUES):
         error.args, error.__cause__, error.__context__ = ("a value that it cannot take",), None, None
+    if code in _ANOTHER_SESSION or "pooling mode" in str(error):
+        return pooled(where, error_text(error).partition("\n")[0])  # without the driver's advice
     for codes, kind, meaning in _MEANING:
         if code.startswith(codes):
-            return kind(f"{where} {meaning} ({_error_text(error)})")
+            return kind(f"{where} {meaning} ({error_text(error)})")
     if code.startswith(_NOT_ALLOWED):
-        return StoreUnusable(where, f"{_error_text(error)}; may this user read and write the schema?")
-    return TransactionFailed(f"{where} refused a statement ({_error_text(error)}); nothing was stored")
+        return StoreUnusable(where, f"{error_text(error)}; may this user read and write the schema?")
+    return TransactionFailed(f"{where} refused a statement ({error_text(error)}); nothing was stored")
+
+
+def pooled(where: str, found: str) -> StoreUnusable:
+    """Return the error for a pooler that does not keep sessions, given what shows it."""
+    return StoreUnusable(
+        where,
+        f"a pooler shares its server processes between sessions ({found}), so the settings that make commits safe get "
+        "lost; connect directly, or set the pooler to session mode",
+    )
+
+
+def translate_refusal(error: Exception, where: str) -> EventStoreError:
+    """Translate an error of connecting: `StoreUnusable` if it would never pass by itself."""
+    failure = translate(error, where)
+    if isinstance(failure, StoreUnusable):
+        return failure
+    words = error_text(error)
+    if isinstance(error, PermissionError) and error.filename is not None:
+        return StoreUnusable(
+            where, f"{words}; the driver looks for certificates there, so let this user read it, or change HOME"
+        )
+    if isinstance(error, asyncpg.PostgresError) and (
+        _code(error).startswith(_FINAL) or any(part in words for part in _FINAL_WORDS)
+    ):
+        return StoreUnusable(where, f"{words}; check the options of the DSN, or connect directly, not through a pooler")
+    return StoreUnavailable(f"{where} cannot be reached ({words}); nothing was stored")
 
 
 def is_transient(error: Exception, connection: Connection) -> bool:
@@ -143,5 +182,6 @@ def _code(error: Exception) -> str:
     return str(cast("Any", error).sqlstate or "")
 
 
-def _error_text(error: Exception) -> str:
+def error_text(error: BaseException) -> str:
+    """Return the class of an error and its words."""
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

@@ -13,6 +13,7 @@ from eventree.stores.postgres.driver import DRIVER_ERRORS, Connection, is_not_su
 
 logger = logging.getLogger("eventree")
 
+_OWN_PROCESS = "SELECT pg_backend_pid()"
 _NOTIFY = "SELECT pg_notify($1, $2)"
 _RECONNECT = Backoff(initial=1.0, maximum=1.0, jitter=0)
 _TOO_LONG = 20  # a position has at most 19 digits
@@ -73,7 +74,7 @@ class CommitNotifier:
         connection = await self._connect()
         try:
             connection.add_termination_listener(lambda _: self._wake.set())
-            own = connection.get_server_pid()
+            own = await connection.fetchval(_OWN_PROCESS)  # the driver knows the process that a pooler pretends to be
             await connection.add_listener(
                 self._channel, lambda _, process, __, text: self._on_notification(process == own, text)
             )

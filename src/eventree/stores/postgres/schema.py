@@ -1,10 +1,11 @@
 """The schema of the Postgres store; create or check it when a store is opened."""
 
 import re
-from typing import Final
+from functools import lru_cache
+from typing import Any, Final
 
 from eventree.errors import InvalidArgument, SchemaTooNew, StoreUnusable
-from eventree.stores.postgres.driver import Connection
+from eventree.stores.postgres.driver import Connection, Row
 
 SCHEMA_VERSION: Final = 1
 
@@ -15,15 +16,15 @@ _NAME = re.compile(r"[a-z_][a-z0-9_]{0,40}\Z")
 # finds it. Tables whose rows change often leave free space in their pages, so that updates need not touch an index
 # (HOT).
 _TABLES: Final = """
-CREATE TABLE head (
+CREATE TABLE {schema}.head (
   id boolean PRIMARY KEY DEFAULT true CHECK (id),
   position bigint NOT NULL CHECK (position >= 0),
   schema_version int NOT NULL,
   epoch uuid NOT NULL DEFAULT gen_random_uuid()
 ) WITH (fillfactor = 10);
-INSERT INTO head (position, schema_version) VALUES (0, 1);
+INSERT INTO {schema}.head (position, schema_version) VALUES (0, 1);
 
-CREATE TABLE streams (
+CREATE TABLE {schema}.streams (
   stream bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
   aggregate_type text COLLATE "C" NOT NULL CHECK (octet_length(aggregate_type) BETWEEN 1 AND 255),
   aggregate_id text COLLATE "C" NOT NULL CHECK (octet_length(aggregate_id) BETWEEN 1 AND 255),
@@ -31,7 +32,7 @@ CREATE TABLE streams (
   UNIQUE (aggregate_type, aggregate_id)
 ) WITH (fillfactor = 80);
 
-CREATE TABLE events (
+CREATE TABLE {schema}.events (
   position bigint PRIMARY KEY CHECK (position >= 1),
   stream bigint NOT NULL,
   sequence bigint NOT NULL CHECK (sequence >= 1),
@@ -43,22 +44,24 @@ CREATE TABLE events (
   recorded_at timestamptz NOT NULL DEFAULT clock_timestamp(),
   UNIQUE (stream, sequence)
 );
-CREATE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql AS
+CREATE FUNCTION {schema}.refuse_change() RETURNS trigger LANGUAGE plpgsql AS
   $$ BEGIN RAISE EXCEPTION 'events are append-only'; END $$;
-CREATE TRIGGER events_are_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON events
-  FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER events_are_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON {schema}.events
+  FOR EACH STATEMENT EXECUTE FUNCTION {schema}.refuse_change();
 
-CREATE TABLE commands (
+CREATE TABLE {schema}.commands (
   command_id text COLLATE "C" CONSTRAINT commands_key PRIMARY KEY CHECK (octet_length(command_id) BETWEEN 1 AND 255),
   stream bigint NOT NULL,
   first_sequence bigint NOT NULL CHECK (first_sequence >= 1),
   last_sequence bigint NOT NULL CHECK (last_sequence >= first_sequence - 1)
 );
 
-CREATE TABLE checkpoints (
+CREATE TABLE {schema}.checkpoints (
   name text COLLATE "C" NOT NULL,
   version int NOT NULL,
   position bigint NOT NULL CHECK (position >= 0),
+  commit_id uuid,
+  recorded_at timestamptz,
   fencing_token bigint NOT NULL,
   owner text NOT NULL,
   lease_until timestamptz NOT NULL,
@@ -67,9 +70,9 @@ CREATE TABLE checkpoints (
   live boolean NOT NULL DEFAULT false,
   PRIMARY KEY (name, version)
 ) WITH (fillfactor = 50);
-CREATE UNIQUE INDEX one_version_is_live ON checkpoints (name) WHERE live;
+CREATE UNIQUE INDEX one_version_is_live ON {schema}.checkpoints (name) WHERE live;
 
-CREATE TABLE parked (
+CREATE TABLE {schema}.parked (
   name text COLLATE "C" NOT NULL,
   version int NOT NULL,
   position bigint NOT NULL,
@@ -81,7 +84,7 @@ CREATE TABLE parked (
   PRIMARY KEY (name, version, position)
 );
 
-CREATE TABLE snapshots (
+CREATE TABLE {schema}.snapshots (
   stream bigint NOT NULL,
   state_version text COLLATE "C" NOT NULL,
   sequence bigint NOT NULL CHECK (sequence >= 1),
@@ -89,13 +92,15 @@ CREATE TABLE snapshots (
   payload json NOT NULL CHECK (octet_length(payload::text) <= 1048576),
   checksum bigint NOT NULL,
   taken_at timestamptz NOT NULL,
+  commit_id uuid,
+  recorded_at timestamptz,
   PRIMARY KEY (stream, state_version)
 );
 
-CREATE VIEW event_log AS
+CREATE VIEW {schema}.event_log AS
   SELECT position, aggregate_type, aggregate_id, e.sequence, event_type, event_version, payload, metadata,
          recorded_at, commit_id
-  FROM events e JOIN streams USING (stream)
+  FROM {schema}.events e JOIN {schema}.streams USING (stream)
   ORDER BY position;
 """
 _OURS: Final = ["head", "streams", "events", "commands", "checkpoints", "parked", "snapshots", "event_log"]
@@ -118,13 +123,42 @@ def quoted(schema: str) -> str:
     return f'"{schema}"'
 
 
+class SchemaConnection:
+    """Run statements that write the store's schema as `{schema}`.
+
+    The search path is not relied on, because a pooler may drop it, and another store's tables may be on it.
+    """
+
+    def __init__(self, connection: Connection, schema: str) -> None:
+        """Wrap a connection, for a schema given as a quoted name."""
+        self._connection = connection
+        self._schema = schema
+
+    async def execute(self, statement: str, *values: object) -> str:
+        """Run a statement and return its status."""
+        return await self._connection.execute(_named(statement, self._schema), *values)
+
+    async def fetch(self, statement: str, *values: object) -> list[Row]:
+        """Run a statement and return its rows."""
+        return await self._connection.fetch(_named(statement, self._schema), *values)
+
+    async def fetchval(self, statement: str, *values: object) -> Any:  # noqa: ANN401 - a value of the database
+        """Run a statement and return the first value of its first row."""
+        return await self._connection.fetchval(_named(statement, self._schema), *values)
+
+
+@lru_cache(maxsize=256)
+def _named(statement: str, schema: str) -> str:
+    return statement.replace("{schema}", schema)
+
+
 async def create_or_check(connection: Connection, schema: str, where: str) -> None:
     """Create the tables in a schema if they are missing, and check their version.
 
     Processes that do so concurrently wait for each other; otherwise some would get errors from the system catalogue.
 
     Args:
-        connection: A connection whose search path is the schema.
+        connection: A connection.
         schema: Its name, quoted.
         where: The database, for error messages.
 
@@ -136,7 +170,7 @@ async def create_or_check(connection: Connection, schema: str, where: str) -> No
         await connection.execute("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", f"eventree {schema}")
         if not await _check_owner(connection, schema, where):
             await connection.execute(f"CREATE SCHEMA IF NOT EXISTS {schema}")
-            await connection.execute(_TABLES)
+            await connection.execute(_named(_TABLES, schema))
         await _check_version(connection, schema, where)
 
 
@@ -144,7 +178,7 @@ async def check(connection: Connection, schema: str, where: str) -> None:
     """Check that the tables in a schema are those of this version, without changing anything.
 
     Args:
-        connection: A connection whose search path is the schema.
+        connection: A connection.
         schema: Its name, quoted.
         where: The database, for error messages.
 

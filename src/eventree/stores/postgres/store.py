@@ -1,10 +1,10 @@
 """The Postgres store: maps each method to a statement and the connection it runs on."""
 
 import asyncio
-from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, suppress
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, Self, TypeVar
 
 from eventree.backoff import Backoff
 from eventree.errors import CommitOutcomeUnknown, EventStoreError, StoreReadOnly, StoreUnavailable
@@ -15,6 +15,7 @@ from eventree.stores.contract import (
     AppendRequest,
     Checkpoint,
     CheckpointUpdate,
+    CommitStamp,
     LeaseRequest,
     LogPage,
     Outcome,
@@ -36,26 +37,34 @@ from eventree.stores.postgres.checkpoints import CheckpointTable
 from eventree.stores.postgres.connections import CircuitBreaker, Connections
 from eventree.stores.postgres.driver import Connection, ConnectionLost
 from eventree.stores.postgres.notify import CommitNotifier
-from eventree.stores.postgres.schema import check, create_or_check, quoted
+from eventree.stores.postgres.schema import SchemaConnection, check, create_or_check, quoted
 from eventree.stores.postgres.transactions import transaction
+
+R = TypeVar("R")
 
 _READ_CONNECTIONS = 4
 _PROJECTION_CONNECTIONS = 4
 _REPEAT: Final = Backoff(initial=0.05, maximum=1.0, jitter=0)
 _PUT_SNAPSHOTS: Final = """
-INSERT INTO snapshots (stream, state_version, sequence, state_type, payload, checksum, taken_at)
-SELECT DISTINCT ON (stream, n.state_version)
-  stream, n.state_version, n.sequence, n.state_type, n.payload, n.checksum, n.taken_at
-FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::text[], $6::json[], $7::bigint[], $8::timestamptz[])
+INSERT INTO {schema}.snapshots AS kept
+  (stream, state_version, sequence, state_type, payload, checksum, taken_at, commit_id, recorded_at)
+SELECT DISTINCT ON (s.stream, n.state_version)
+  s.stream, n.state_version, n.sequence, n.state_type, n.payload, n.checksum, n.taken_at, n.commit_id, n.recorded_at
+FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::text[], $6::json[], $7::bigint[], $8::timestamptz[],
+            $9::uuid[], $10::timestamptz[])
 WITH ORDINALITY
-  n (aggregate_type, aggregate_id, state_version, sequence, state_type, payload, checksum, taken_at, nth)
-JOIN streams s ON s.aggregate_type = n.aggregate_type AND s.aggregate_id = n.aggregate_id
-  AND s.sequence >= n.sequence
-ORDER BY stream, n.state_version, n.sequence DESC, nth DESC
+  n (aggregate_type, aggregate_id, state_version, sequence, state_type, payload, checksum, taken_at, commit_id,
+     recorded_at, nth)
+JOIN {schema}.streams s ON s.aggregate_type = n.aggregate_type AND s.aggregate_id = n.aggregate_id
+  AND s.sequence >= n.sequence AND (n.commit_id IS NULL OR EXISTS (
+    SELECT FROM {schema}.events e WHERE e.stream = s.stream AND e.sequence = n.sequence
+      AND e.commit_id = n.commit_id AND e.recorded_at = n.recorded_at))
+ORDER BY s.stream, n.state_version, n.sequence DESC, nth DESC
 ON CONFLICT (stream, state_version) DO UPDATE SET sequence = excluded.sequence, state_type = excluded.state_type,
-  payload = excluded.payload, checksum = excluded.checksum, taken_at = excluded.taken_at
-WHERE excluded.sequence >= snapshots.sequence
-  OR snapshots.sequence > (SELECT s.sequence FROM streams s WHERE s.stream = excluded.stream)
+  payload = excluded.payload, checksum = excluded.checksum, taken_at = excluded.taken_at,
+  commit_id = excluded.commit_id, recorded_at = excluded.recorded_at
+WHERE excluded.sequence >= kept.sequence
+  OR kept.sequence > (SELECT s.sequence FROM {schema}.streams s WHERE s.stream = excluded.stream)
 """
 
 
@@ -133,7 +142,7 @@ class PostgresStore(CheckedStore):
         over = asyncio.get_running_loop().create_future()
         self._appends.add(over)
         try:
-            return await self._append_and_notify(writer, AppendAttempt(requests))
+            return await self._append_and_notify(writer, AppendAttempt(requests, writer.session))
         finally:
             self._appends.discard(over)
             over.set_result(None)
@@ -152,13 +161,13 @@ class PostgresStore(CheckedStore):
     async def _attempt(self, db: Connection, attempt: AppendAttempt) -> list[Outcome]:
         """Run an attempt and add its events to the tail in order, even if its caller was cancelled."""
         try:
-            outcomes = await attempt.run(db)
+            outcomes = await attempt.run(SchemaConnection(db, self._schema))
         except BaseException:
             self._tail.clear()  # the append may have been committed all the same
             raise
         if self._listeners:
-            for stored, recorded_at in attempt.stored:
-                self._tail.add(stored, recorded_at)
+            for stored, recorded_at, before in attempt.stored:
+                self._tail.add(stored, recorded_at, before)
         return outcomes
 
     async def _determine_outcome(
@@ -184,41 +193,50 @@ class PostgresStore(CheckedStore):
         ) from error
 
     async def _find_commands(self, command_ids: Collection[str]) -> Mapping[str, RecordedCommand]:
-        return await self._opened(self._reader).run(lambda db: reads.find_commands(db, command_ids))
+        return await self._fetch(lambda db: reads.find_commands(db, command_ids))
 
     async def _read_streams(self, wanted: Sequence[StreamRead]) -> Sequence[StreamPage]:
-        return await self._opened(self._reader).run(lambda db: reads.read_streams(db, wanted))
+        return await self._fetch(lambda db: reads.read_streams(db, wanted))
 
     async def _read(
-        self, after: int, limit: int, types: Collection[str] | None, event_types: Collection[str] | None
+        self,
+        after: int,
+        limit: int,
+        types: Collection[str] | None,
+        event_types: Collection[str] | None,
+        after_stamp: CommitStamp | None,
     ) -> LogPage:
-        return await self._opened(self._reader).run(lambda db: reads.read_log(db, after, limit, types, event_types))
+        return await self._fetch(lambda db: reads.read_log(db, after, limit, types, event_types, after_stamp))
 
     async def _read_live(
-        self, after: int, limit: int, types: Collection[str] | None, event_types: Collection[str] | None
+        self,
+        after: int,
+        limit: int,
+        types: Collection[str] | None,
+        event_types: Collection[str] | None,
+        after_stamp: CommitStamp | None,
     ) -> LogPage:
         self._opened(self._reader)
-        page = self._tail.read(after, limit, types, event_types)
-        return page if page is not None else await self._read(after, limit, types, event_types)
+        page = self._tail.read(after, limit, types, event_types, after_stamp)
+        return page if page is not None else await self._read(after, limit, types, event_types, after_stamp)
 
     async def _read_backwards(
         self, before: int, limit: int, types: Collection[str] | None, event_types: Collection[str] | None
     ) -> LogPage:
-        reader = self._opened(self._reader)
-        return await reader.run(lambda db: reads.read_backwards(db, before, limit, types, event_types))
+        return await self._fetch(lambda db: reads.read_backwards(db, before, limit, types, event_types))
 
     async def _list_aggregates(
         self, aggregate_type: str | None, after: tuple[str, str], limit: int
     ) -> Sequence[AggregateSummary]:
-        return await self._opened(self._reader).run(lambda db: reads.list_aggregates(db, aggregate_type, after, limit))
+        return await self._fetch(lambda db: reads.list_aggregates(db, aggregate_type, after, limit))
 
     async def list_aggregate_types(self) -> Sequence[str]:
         """Return the types of all aggregates, in order."""
-        return await self._opened(self._reader).run(reads.list_aggregate_types)
+        return await self._fetch(reads.list_aggregate_types)
 
     async def head(self) -> int:
         """Return the position of the newest event."""
-        return await self._opened(self._reader).run(reads.head)
+        return await self._fetch(reads.head)
 
     def _watch(self, listener: Callable[[int], None]) -> Callable[[], None]:
         return self._listeners.add(listener)
@@ -258,14 +276,13 @@ class PostgresStore(CheckedStore):
 
     async def _save_snapshots(self, snapshots: Sequence[StoredSnapshot]) -> None:
         columns = _columns(snapshots)
-        await self._writable(self._reader).run(lambda db: db.execute(_PUT_SNAPSHOTS, *columns))
+        reader = self._writable(self._reader)
+        await reader.run(lambda db: SchemaConnection(db, self._schema).execute(_PUT_SNAPSHOTS, *columns))
 
     async def _load_snapshots(
         self, aggregate_type: str, aggregate_ids: Sequence[str], state_version: str
     ) -> Mapping[str, StoredSnapshot]:
-        return await self._opened(self._reader).run(
-            lambda db: reads.load_snapshots(db, aggregate_type, aggregate_ids, state_version)
-        )
+        return await self._fetch(lambda db: reads.load_snapshots(db, aggregate_type, aggregate_ids, state_version))
 
     async def _open(self) -> None:
         circuit = CircuitBreaker(self._address.where)
@@ -274,6 +291,7 @@ class PostgresStore(CheckedStore):
                 self._address, self._schema, _READ_CONNECTIONS, self._timeout, circuit, read_only=True
             )
             await self._reader.run(lambda db: check(db, self._schema, self._address.where))
+            await self._refuse_pooler(self._reader)
         else:
             await self._open_to_write(circuit)
         if self._notify and self._reader is not None:
@@ -284,6 +302,21 @@ class PostgresStore(CheckedStore):
         self._reader = Connections(self._address, self._schema, _READ_CONNECTIONS, self._timeout, circuit)
         self._projections = Connections(self._address, None, _PROJECTION_CONNECTIONS, self._timeout, circuit)
         await self._writer.run(lambda db: create_or_check(db, self._schema, self._address.where))
+        await self._refuse_pooler(self._writer)
+
+    async def _refuse_pooler(self, opened: Connections) -> None:
+        """Raise `StoreUnusable` if a second connection shares the first one's server process, so takes its settings.
+
+        Where the server has no second connection to give, nothing is known.
+        """
+        circuit = CircuitBreaker(self._address.where)
+        other = Connections(self._address, self._schema, 1, self._timeout, circuit, read_only=self._read_only)
+        try:
+            with suppress(StoreUnavailable):
+                await other.check_session()
+            await opened.check_session()
+        finally:
+            await other.close()
 
     async def _close(self) -> None:
         notifier, self._notifier = self._notifier, None
@@ -296,6 +329,11 @@ class PostgresStore(CheckedStore):
             if part is not None:
                 await part.close()
         self._tail.clear()
+
+    async def _fetch(self, operation: Callable[[SchemaConnection], Awaitable[R]]) -> R:
+        """Call a function of `reads`."""
+        reader = self._opened(self._reader)
+        return await reader.run(lambda db: operation(SchemaConnection(db, self._schema)))
 
     def _writable(self, connections: Connections | None) -> Connections:
         if self._read_only:
@@ -318,4 +356,6 @@ def _columns(snapshots: Sequence[StoredSnapshot]) -> tuple[list[object], ...]:
         [snapshot.payload for snapshot in snapshots],
         [snapshot.checksum for snapshot in snapshots],
         [snapshot.taken_at for snapshot in snapshots],
+        [None if snapshot.stamp is None else snapshot.stamp.commit_id for snapshot in snapshots],
+        [None if snapshot.stamp is None else snapshot.stamp.recorded_at for snapshot in snapshots],
     )

@@ -3,23 +3,27 @@
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from itertools import chain
+from typing import TypeAlias
 
 from eventree.stores.clock import Clock, read_clock
-from eventree.stores.contract import Appended, AppendRequest, Conflict, DuplicateCommand, Outcome
+from eventree.stores.contract import Appended, AppendRequest, CommitStamp, Conflict, DuplicateCommand, Outcome
 from eventree.stores.sqlite.connection import writing
-from eventree.stores.sqlite.reads import as_json, head, to_micros
+from eventree.stores.sqlite.reads import as_json, last_event, stamp_of, to_micros
 
 _STREAMS = """
-SELECT stream, sequence, position FROM json_each(?) AS r
+SELECT stream, sequence, position, commit_id, recorded_at FROM json_each(?) AS r
 LEFT JOIN streams ON aggregate_type = r.value ->> 0 AND aggregate_id = r.value ->> 1
 ORDER BY r.key
 """
 _KNOWN_COMMANDS = "SELECT command_id FROM commands WHERE command_id IN (SELECT value FROM json_each(?))"
 _LAST_STREAM = "SELECT coalesce(max(stream), 0) FROM streams"
 _PUT_STREAM = """
-INSERT INTO streams (stream, aggregate_type, aggregate_id, sequence, position) VALUES (?, ?, ?, ?, ?)
-ON CONFLICT (stream) DO UPDATE SET sequence = excluded.sequence, position = excluded.position
+INSERT INTO streams (stream, aggregate_type, aggregate_id, sequence, position, commit_id, recorded_at)
+VALUES (?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (stream) DO UPDATE SET sequence = excluded.sequence, position = excluded.position,
+  commit_id = excluded.commit_id, recorded_at = excluded.recorded_at
 """
 _PUT_EVENT = """
 INSERT INTO events
@@ -28,6 +32,7 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 _PUT_COMMAND = "INSERT INTO commands (command_id, stream, first_sequence, last_sequence) VALUES (?, ?, ?, ?)"
 
+_StreamRow: TypeAlias = tuple[int | None, int | None, int | None, bytes | None, int | None]
 _NO_IDS: frozenset[str] = frozenset()
 
 
@@ -38,12 +43,14 @@ class AppendResult:
     Attributes:
         outcomes: One per request, in order.
         head: The position of the last event it stored; 0 if it stored none.
-        recorded_at: When its events were stored, in microseconds since 1970, UTC.
+        recorded_at: When its events were stored.
+        before: The stamp of the event before the first one; None if there was none.
     """
 
     outcomes: Sequence[Outcome]
     head: int
-    recorded_at: int
+    recorded_at: datetime
+    before: CommitStamp | None
 
 
 def append(
@@ -54,7 +61,7 @@ def append(
     while True:
         try:
             with writing(db, busy_timeout):
-                return _Append(db, requests, known, to_micros(read_clock(clock))).run()
+                return _Append(db, requests, known, read_clock(clock)).run()
         except sqlite3.IntegrityError:
             # A command id was recorded before. Ids are looked up only now, so that new commands need no read; if that
             # finds no further id, the error has another cause.
@@ -73,15 +80,17 @@ class _Append:
     """Make one attempt at an append, within a transaction that holds the write lock."""
 
     def __init__(
-        self, db: sqlite3.Connection, requests: Sequence[AppendRequest], known: frozenset[str], now: int
+        self, db: sqlite3.Connection, requests: Sequence[AppendRequest], known: frozenset[str], now: datetime
     ) -> None:
         self._db = db
         self._requests = requests
         self._known = set(known)
-        self._position = self._head = head(db)
+        self._head, self._before = last_event(db)
+        self._position = self._head
         self._last_stream = db.execute(_LAST_STREAM).fetchone()[0]
-        self._now = now
-        self._streams: list[tuple[int, str, str, int, int]] = []
+        self._recorded_at = now
+        self._now = to_micros(now)
+        self._streams: list[tuple[int, str, str, int, int, bytes | None, int]] = []
         self._events: list[Iterator[tuple[object, ...]]] = []
         self._commands: list[tuple[str, int, int, int]] = []
 
@@ -92,18 +101,23 @@ class _Append:
         self._db.executemany(_PUT_STREAM, self._streams)
         self._db.executemany(_PUT_EVENT, chain.from_iterable(self._events))
         self._db.executemany(_PUT_COMMAND, self._commands)
-        return AppendResult(outcomes, self._position if self._position > self._head else 0, self._now)
+        head = self._position if self._position > self._head else 0
+        return AppendResult(outcomes, head, self._recorded_at, self._before)
 
-    def _classify(self, request: AppendRequest, row: tuple[int | None, int | None, int | None]) -> Outcome:
+    def _classify(self, request: AppendRequest, row: _StreamRow) -> Outcome:
         """Return the outcome of one request and, if it is accepted, collect its rows."""
         stream, sequence, position = row[0], row[1] or 0, row[2] or 0
-        if sequence != request.expected_sequence:
+        commit_id, recorded_at = row[3], row[4] or 0
+        expected = request.expected_stamp
+        if sequence != request.expected_sequence or (
+            expected is not None and (expected.commit_id.bytes, to_micros(expected.recorded_at)) != row[3:]
+        ):
             return Conflict(sequence)
         ids = {command.command_id for command in request.commands} if request.commands else _NO_IDS
         if not ids.isdisjoint(self._known):
             return DuplicateCommand(frozenset(ids & (self._known | known_commands(self._db, ids))))
         if not request.events and not request.commands:
-            return Appended(sequence, position)
+            return Appended(sequence, position, stamp_of(commit_id, recorded_at))
         if stream is None:
             self._last_stream += 1
             stream = self._last_stream
@@ -111,12 +125,15 @@ class _Append:
             self._events.append(_rows(request, stream, self._position, self._now))
             self._position += len(request.events)
             sequence, position = sequence + len(request.events), self._position
-        self._streams.append((stream, request.aggregate_type, request.aggregate_id, sequence, position))
+            commit_id, recorded_at = request.events[-1].commit_id.bytes, self._now
+        self._streams.append(
+            (stream, request.aggregate_type, request.aggregate_id, sequence, position, commit_id, recorded_at)
+        )
         self._known |= ids
         self._commands.extend(
             (command.command_id, stream, command.first_sequence, command.last_sequence) for command in request.commands
         )
-        return Appended(sequence, position)
+        return Appended(sequence, position, stamp_of(commit_id, recorded_at))
 
 
 def _rows(request: AppendRequest, stream: int, position: int, now: int) -> Iterator[tuple[object, ...]]:

@@ -4,7 +4,7 @@ import sqlite3
 import time
 from datetime import timedelta
 
-from eventree.errors import CheckpointFenced, CheckpointHeld
+from eventree.errors import CheckpointFenced, CheckpointHeld, LogRolledBack
 from eventree.stores.contract import (
     Checkpoint,
     CheckpointUpdate,
@@ -14,7 +14,7 @@ from eventree.stores.contract import (
     StoredCheckpoint,
 )
 from eventree.stores.sqlite.connection import writing
-from eventree.stores.sqlite.reads import as_json, from_micros, to_micros
+from eventree.stores.sqlite.reads import as_json, columns_of, from_micros, head, stamp_of, to_micros
 from eventree.stores.versions import VersionRow, decide_make_live
 
 # A new checkpoint starts no later than the live version, so that no event is missed in between, and the first version
@@ -27,14 +27,17 @@ VALUES (?, ?, min(coalesce(?, (SELECT max(position) FROM events), 0),
 ON CONFLICT (name, version) DO UPDATE
 SET fencing_token = fencing_token + 1, owner = excluded.owner, lease_until = excluded.lease_until
 WHERE lease_until <= ? OR owner = excluded.owner
-RETURNING position, fencing_token
+RETURNING position, fencing_token, commit_id, recorded_at
 """
 _HOLDER = "SELECT owner, lease_until FROM checkpoints WHERE name = ? AND version = ?"
 _SAVE = """
-UPDATE checkpoints SET position = ?, skipped = skipped + ?, replay_until = coalesce(?, replay_until),
-  lease_until = coalesce(?, lease_until)
-WHERE name = ? AND version = ? AND fencing_token = ?
+UPDATE checkpoints SET position = ?1, commit_id = ?2, recorded_at = ?3, skipped = skipped + ?4,
+  replay_until = coalesce(?5, replay_until), lease_until = coalesce(?6, lease_until)
+WHERE name = ?7 AND version = ?8 AND fencing_token = ?9 AND position = coalesce(?10, position)
+  AND (?2 IS NULL OR EXISTS (SELECT 1 FROM events e
+                             WHERE e.position = ?1 AND e.commit_id = ?2 AND e.recorded_at = ?3))
 """
+_POSITION = "SELECT position FROM checkpoints WHERE name = ? AND version = ? AND fencing_token = ?"
 _PARK = """
 INSERT OR REPLACE INTO parked
   (name, version, position, last_position, aggregate_type, aggregate_id, reason, parked_at)
@@ -79,7 +82,8 @@ def claim_inside(db: sqlite3.Connection, name: str, version: int, lease: LeaseRe
     if row is None:
         owner, held_until = db.execute(_HOLDER, (name, version)).fetchone()
         raise CheckpointHeld(name, owner, (held_until - now) / 1e6)
-    return Checkpoint(*row)
+    position, fencing_token, *stamp = row
+    return Checkpoint(position, fencing_token, stamp_of(*stamp))
 
 
 def save(db: sqlite3.Connection, name: str, version: int, update: CheckpointUpdate, busy_timeout: float) -> None:
@@ -89,23 +93,41 @@ def save(db: sqlite3.Connection, name: str, version: int, update: CheckpointUpda
 
 
 def save_inside(db: sqlite3.Connection, name: str, version: int, update: CheckpointUpdate) -> None:
-    """Apply an update to a checkpoint within a transaction; raise `CheckpointFenced` if another has claimed it."""
+    """Apply an update to a checkpoint within a transaction.
+
+    Raises:
+        CheckpointFenced: Another worker has claimed it.
+        LogRolledBack: The checkpoint or the log has gone back in time.
+    """
     until = _now() + _micros(update.seconds) if update.seconds else None
     replay_until = update.replay_until or None
     values = (
         update.checkpoint.position,
+        *columns_of(update.checkpoint.stamp),
         update.skipped,
         replay_until,
         until,
         name,
         version,
         update.checkpoint.fencing_token,
+        update.moved_from,
     )
     if db.execute(_SAVE, values).rowcount != 1:
-        raise CheckpointFenced(name, update.checkpoint.fencing_token)
+        raise _refusal(db, name, version, update)
     if update.unpark:
         db.execute(_UNPARK, (name, version, as_json(list(update.unpark))))
     db.executemany(_PARK, [(name, version, *_columns(parked)) for parked in update.park])
+
+
+def _refusal(
+    db: sqlite3.Connection, name: str, version: int, update: CheckpointUpdate
+) -> CheckpointFenced | LogRolledBack:
+    row = db.execute(_POSITION, (name, version, update.checkpoint.fencing_token)).fetchone()
+    if row is None:
+        return CheckpointFenced(name, update.checkpoint.fencing_token)
+    if update.moved_from is not None and row[0] != update.moved_from:
+        return LogRolledBack(f"query {name!r}", update.moved_from, row[0])
+    return LogRolledBack(f"query {name!r}", update.checkpoint.position, head(db))
 
 
 def make_live(db: sqlite3.Connection, name: str, version: int, fencing_token: int, busy_timeout: float) -> bool:

@@ -16,6 +16,7 @@ from eventree.errors import LogRolledBack
 from eventree.stores.contract import (
     MAX_PAGE_BYTES,
     AggregateSummary,
+    CommitStamp,
     LogPage,
     RecordedCommand,
     RecordedEvent,
@@ -29,6 +30,8 @@ from eventree.stores.sqlite.connection import reading
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 _STREAM = "SELECT stream, sequence, position FROM streams WHERE aggregate_type = ? AND aggregate_id = ?"
+_STAMP_IN_STREAM = "SELECT commit_id, recorded_at FROM events WHERE stream = ? AND sequence = ?"
+_STAMP = "SELECT commit_id, recorded_at FROM events WHERE position = ?"
 _STREAM_EVENTS = """
 SELECT position, sequence, event_type, event_version, payload, metadata, commit_id, recorded_at
 FROM events WHERE stream = ? AND sequence > ? AND sequence <= ? ORDER BY sequence LIMIT ?
@@ -50,6 +53,7 @@ WITH RECURSIVE types (type) AS (
 SELECT type FROM types WHERE EXISTS (SELECT 1 FROM streams WHERE aggregate_type = type AND sequence > 0) ORDER BY type
 """
 _HEAD = "SELECT coalesce(max(position), 0) FROM events"
+_LAST_EVENT = "SELECT position, commit_id, recorded_at FROM events ORDER BY position DESC LIMIT 1"
 # CROSS JOIN fixes the join order; the opposite order would visit every stream of the types for each page.
 _LOG = """
 SELECT e.position, s.aggregate_type, s.aggregate_id, e.sequence, e.event_type, e.event_version, e.payload, e.metadata,
@@ -74,7 +78,8 @@ FROM commands JOIN streams USING (stream) WHERE command_id IN (SELECT value FROM
 """
 # Texts are read as bytes, so that a snapshot with damaged text does not prevent reading the others.
 _SNAPSHOTS = """
-SELECT aggregate_id, n.sequence, CAST(state_type AS BLOB), CAST(payload AS BLOB), checksum, taken_at
+SELECT aggregate_id, n.sequence, CAST(state_type AS BLOB), CAST(payload AS BLOB), checksum, taken_at, n.commit_id,
+  n.recorded_at
 FROM json_each(?) JOIN streams s ON s.aggregate_type = ? AND s.aggregate_id = value
 JOIN snapshots n ON n.stream = s.stream AND n.state_version = ?
 """
@@ -115,6 +120,30 @@ def head(db: sqlite3.Connection) -> int:
     return int(db.execute(_HEAD).fetchone()[0])
 
 
+def last_event(db: sqlite3.Connection) -> tuple[int, CommitStamp | None]:
+    """Return the position of the newest event and its stamp; 0 and None if there is none."""
+    row = db.execute(_LAST_EVENT).fetchone()
+    return (0, None) if row is None else (row[0], stamp_of(row[1], row[2]))
+
+
+def stamp_at(db: sqlite3.Connection, position: int) -> CommitStamp | None:
+    """Return the stamp of the event at a position; None if there is none."""
+    row = db.execute(_STAMP, (position,)).fetchone()
+    return None if row is None else stamp_of(*row)
+
+
+def stamp_of(commit_id: bytes | None, recorded_at: int | None) -> CommitStamp | None:
+    """Return a stamp from two columns; None if they are NULL."""
+    if commit_id is None or recorded_at is None:
+        return None
+    return CommitStamp(convert(commit_id, UUID), from_micros(recorded_at))
+
+
+def columns_of(stamp: CommitStamp | None) -> tuple[bytes | None, int | None]:
+    """Return the two columns of a stamp; NULL for none."""
+    return (None, None) if stamp is None else (stamp.commit_id.bytes, to_micros(stamp.recorded_at))
+
+
 def read_streams(db: sqlite3.Connection, reads: Sequence[StreamRead]) -> list[StreamPage]:
     """Return one page per read, all from one snapshot of the database."""
     with reading(db):
@@ -124,8 +153,12 @@ def read_streams(db: sqlite3.Connection, reads: Sequence[StreamRead]) -> list[St
 def _read_stream(db: sqlite3.Connection, read: StreamRead) -> StreamPage:
     row = db.execute(_STREAM, (read.aggregate_type, read.aggregate_id)).fetchone()
     if row is None:
-        return StreamPage(0, 0, ())
+        return StreamPage(0, 0, (), is_diverged=read.after_stamp is not None)
     stream, sequence, position = row
+    if read.after_stamp is not None:
+        at_after = db.execute(_STAMP_IN_STREAM, (stream, read.after)).fetchone()
+        if at_after is None or stamp_of(*at_after) != read.after_stamp:
+            return StreamPage(sequence, position, (), is_diverged=True)
     if read.after >= sequence or not read.limit:
         return StreamPage(sequence, position, ())
     up_to = sequence if read.up_to is None else read.up_to
@@ -152,10 +185,11 @@ class RawPage(Struct):
     end: int
     more: bool
     newest_first: bool
+    stamp: CommitStamp | None = None
 
     def page(self) -> LogPage:
         """Decode the page."""
-        return LogPage(self.end, _decoded(self.text, newest_first=self.newest_first), more=self.more)
+        return LogPage(self.end, _decoded(self.text, newest_first=self.newest_first), self.more, self.stamp)
 
 
 def read_log(
@@ -163,16 +197,17 @@ def read_log(
     after: int,
     limit: int,
     types: Collection[str] | None,
-    event_types: Collection[str] | None = None,
+    event_types: Collection[str] | None,
+    after_stamp: CommitStamp | None,
 ) -> LogPage | RawPage:
     """Return the next page of the log, which never ends within a commit.
 
     Raises:
-        LogRolledBack: The log ends before `after`.
+        LogRolledBack: The log ends before `after`, or has another event there.
     """
     with reading(db):
         newest = head(db)
-        if after > newest:
+        if after > newest or (after_stamp is not None and stamp_at(db, after) != after_stamp):
             raise LogRolledBack("a reader", after, newest)
         if after == newest:
             return LogPage(after, (), more=False)
@@ -181,10 +216,10 @@ def read_log(
         values = (after, end, *filters)
         if db.execute(_BYTES, (after, end)).fetchone()[0] <= MAX_PAGE_BYTES:
             text = db.execute(_AS_JSON.format(select), values).fetchone()[0]
-            return RawPage(text, end, more=end < newest, newest_first=False)
+            return RawPage(text, end, more=end < newest, newest_first=False, stamp=stamp_at(db, end))
         with closing(db.execute(select, values)) as rows:
             end, events = _bounded(db, after, end, map(_recorded, rows), _FORWARDS)
-        return LogPage(end, events, more=end < newest)
+        return LogPage(end, events, more=end < newest, stamp=stamp_at(db, end))
 
 
 def read_backwards(
@@ -310,8 +345,9 @@ def load_snapshots(
             payload.decode(errors="replace"),
             checksum,
             from_micros(min(max(taken_at, _FIRST), _LAST)),
+            stamp_of(commit_id, recorded_at),
         )
-        for id, sequence, state_type, payload, checksum, taken_at in rows
+        for id, sequence, state_type, payload, checksum, taken_at, commit_id, recorded_at in rows
     }
 
 

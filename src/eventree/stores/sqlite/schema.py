@@ -13,7 +13,9 @@ _FULL = 2
 _OURS = {"eventree", "streams", "events", "commands", "checkpoints", "parked", "snapshots", "event_log"}
 
 # Integer stream keys make inserts 1.5 times faster than text keys. `length` of a text stops at NUL, so the limits are
-# checked on blobs. `owner` and `lease_until` are the lease on a checkpoint; `live` marks the version in use.
+# checked on blobs. `commit_id` and `recorded_at` outside of `events` are the stamp of the event at `position` or
+# `sequence`: they show whether it is still the same after the database has gone back in time. `owner` and
+# `lease_until` are the lease on a checkpoint; `live` marks the version in use.
 _TABLES = """
 CREATE TABLE eventree (
   id INTEGER PRIMARY KEY CHECK (id = 1),
@@ -28,6 +30,8 @@ CREATE TABLE streams (
   aggregate_id TEXT NOT NULL CHECK (length(CAST(aggregate_id AS BLOB)) BETWEEN 1 AND 255),
   sequence INTEGER NOT NULL CHECK (sequence >= 0),
   position INTEGER NOT NULL CHECK (position >= 0),
+  commit_id BLOB,
+  recorded_at INTEGER,
   UNIQUE (aggregate_type, aggregate_id)
 ) STRICT;
 
@@ -59,6 +63,8 @@ CREATE TABLE checkpoints (
   name TEXT NOT NULL,
   version INTEGER NOT NULL,
   position INTEGER NOT NULL CHECK (position >= 0),
+  commit_id BLOB,
+  recorded_at INTEGER,
   fencing_token INTEGER NOT NULL,
   owner TEXT NOT NULL,
   lease_until INTEGER NOT NULL,
@@ -89,13 +95,15 @@ CREATE TABLE snapshots (
   payload TEXT NOT NULL CHECK (length(CAST(payload AS BLOB)) <= 1048576),
   checksum INTEGER NOT NULL,
   taken_at INTEGER NOT NULL,
+  commit_id BLOB,
+  recorded_at INTEGER,
   PRIMARY KEY (stream, state_version)
 ) STRICT;
 
 CREATE VIEW event_log AS
   SELECT e.position, aggregate_type, aggregate_id, e.sequence, event_type, event_version, payload, metadata,
-         strftime('%Y-%m-%dT%H:%M:%fZ', recorded_at / 1000000.0, 'unixepoch') AS recorded_at,
-         hex(commit_id) AS commit_id
+         strftime('%Y-%m-%dT%H:%M:%fZ', e.recorded_at / 1000000.0, 'unixepoch') AS recorded_at,
+         hex(e.commit_id) AS commit_id
   FROM events e JOIN streams USING (stream)
   ORDER BY e.position;
 """

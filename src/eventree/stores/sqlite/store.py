@@ -20,6 +20,7 @@ from eventree.stores.contract import (
     AppendRequest,
     Checkpoint,
     CheckpointUpdate,
+    CommitStamp,
     LeaseRequest,
     LogPage,
     Outcome,
@@ -44,10 +45,15 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 _PUT_SNAPSHOT = """
-INSERT INTO snapshots (stream, state_version, sequence, state_type, payload, checksum, taken_at)
-SELECT stream, ?, ?, ?, ?, ?, ? FROM streams WHERE aggregate_type = ? AND aggregate_id = ? AND sequence >= ?
+INSERT INTO snapshots
+  (stream, state_version, sequence, state_type, payload, checksum, taken_at, commit_id, recorded_at)
+SELECT s.stream, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9
+FROM streams s WHERE s.aggregate_type = ?10 AND s.aggregate_id = ?1 AND s.sequence >= ?3
+  AND (?8 IS NULL OR EXISTS (SELECT 1 FROM events e WHERE e.stream = s.stream AND e.sequence = ?3
+                             AND e.commit_id = ?8 AND e.recorded_at = ?9))
 ON CONFLICT (stream, state_version) DO UPDATE SET sequence = excluded.sequence, state_type = excluded.state_type,
-  payload = excluded.payload, checksum = excluded.checksum, taken_at = excluded.taken_at
+  payload = excluded.payload, checksum = excluded.checksum, taken_at = excluded.taken_at,
+  commit_id = excluded.commit_id, recorded_at = excluded.recorded_at
 WHERE excluded.sequence >= snapshots.sequence
   OR snapshots.sequence > (SELECT sequence FROM streams WHERE stream = excluded.stream)
 """
@@ -124,7 +130,7 @@ class SQLiteStore(CheckedStore):
         if result.head:
             if self._listeners:
                 stored = zip(requests, result.outcomes, strict=True)
-                self._tail.add(stored, reads.from_micros(result.recorded_at))
+                self._tail.add(stored, result.recorded_at, result.before)
             self._listeners.notify(result.head)
         return result.outcomes
 
@@ -135,17 +141,27 @@ class SQLiteStore(CheckedStore):
         return await self._on_reader(reads.read_streams, wanted)
 
     async def _read(
-        self, after: int, limit: int, types: Collection[str] | None, event_types: Collection[str] | None
+        self,
+        after: int,
+        limit: int,
+        types: Collection[str] | None,
+        event_types: Collection[str] | None,
+        after_stamp: CommitStamp | None,
     ) -> LogPage:
-        found = await self._on_reader(reads.read_log, after, limit, types, event_types)
+        found = await self._on_reader(reads.read_log, after, limit, types, event_types, after_stamp)
         return found.page() if isinstance(found, reads.RawPage) else found
 
     async def _read_live(
-        self, after: int, limit: int, types: Collection[str] | None, event_types: Collection[str] | None
+        self,
+        after: int,
+        limit: int,
+        types: Collection[str] | None,
+        event_types: Collection[str] | None,
+        after_stamp: CommitStamp | None,
     ) -> LogPage:
         self._opened(self._reader)
-        page = self._tail.read(after, limit, types, event_types)
-        return page if page is not None else await self._read(after, limit, types, event_types)
+        page = self._tail.read(after, limit, types, event_types, after_stamp)
+        return page if page is not None else await self._read(after, limit, types, event_types, after_stamp)
 
     async def _read_backwards(
         self, before: int, limit: int, types: Collection[str] | None, event_types: Collection[str] | None
@@ -266,15 +282,15 @@ def _put_snapshots(db: sqlite3.Connection, snapshots: Sequence[StoredSnapshot], 
             _PUT_SNAPSHOT,
             (
                 (
+                    snapshot.aggregate_id,
                     snapshot.state_version,
                     snapshot.sequence,
                     snapshot.state_type,
                     snapshot.payload,
                     snapshot.checksum,
                     reads.to_micros(snapshot.taken_at),
+                    *reads.columns_of(snapshot.stamp),
                     snapshot.aggregate_type,
-                    snapshot.aggregate_id,
-                    snapshot.sequence,
                 )
                 for snapshot in snapshots
             ),
