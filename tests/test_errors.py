@@ -63,6 +63,7 @@ from eventree.errors import (
     UnexpectedCancellation,
     UnknownEventType,
     WouldDeadlock,
+    WrongEventLoop,
 )
 
 BOOM = ValueError("boom")
@@ -72,6 +73,7 @@ EXAMPLES: list[tuple[Exception, dict[str, object]]] = [
     (DomainError("no"), {"reason": "no"}),
     (InvalidArgument("limit", "must be even"), {"name": "limit", "reason": "must be even"}),
     (NonPositiveArgument("timeout", -1), {"name": "timeout", "value": -1}),
+    (WrongEventLoop("the store", "is elsewhere"), {"subject": "the store", "reason": "is elsewhere"}),
     (EntityNotFound("bank", "a-1"), {"aggregate_type": "bank", "aggregate_id": "a-1"}),
     (HandlerCrashed("apply", "bank", "a-1", BOOM), {"function": "apply", "aggregate_type": "bank", "__cause__": BOOM}),
     (EventNotEncodable("Opened", "too large"), {"event_type": "Opened", "reason": "too large", "field": ""}),

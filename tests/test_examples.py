@@ -164,6 +164,21 @@ def test_a_projection_parks_a_poison_event_and_is_replaced_while_it_runs() -> No
     ]
 
 
+def test_a_web_service_ends_with_its_system_or_has_it_restarted() -> None:
+    script = ROOT / "examples" / "05_web_service.py"
+    result = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=60, check=False)
+    assert (result.returncode, result.stderr) == (0, "")
+    ended, restarted = result.stdout.split("--- the system is restarted inside the server\n")
+    assert ended.splitlines()[1:3] == restarted.splitlines()[:2] == ["/open/anna 201 position 1", "/health 200 running"]
+    assert "! supervisor 'event sourcing bank-account' gave up: more than 3 restarts in 5 s" in ended
+    assert ended.splitlines()[-1] == "the server has ended with RestartIntensityExceeded"
+    assert restarted.splitlines()[-3:] == [
+        "/open/carl 201 position 2",
+        "/health 200 running",
+        "the server has ended in order",
+    ]
+
+
 def test_events_are_renamed_and_changed_and_mean_what_they_meant() -> None:
     script = ROOT / "examples" / "04_changing_events.py"
     result = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=60, check=False)

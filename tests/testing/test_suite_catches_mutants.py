@@ -134,6 +134,12 @@ class ForgetsCommands(MemoryStore):
         return outcomes
 
 
+class ForgetsFingerprints(MemoryStore):
+    async def find_commands(self, command_ids: Collection[str]) -> Mapping[str, RecordedCommand]:
+        found = await super().find_commands(command_ids)
+        return {id: replace(recorded, fingerprint=None) for id, recorded in found.items()}
+
+
 class RecordsRefusedCommands(MemoryStore):
     def _append_one(self, request: AppendRequest, now: datetime) -> Outcome:
         outcome = super()._append_one(request, now)
@@ -499,7 +505,7 @@ class KeepsTheChecksumOfAnOlderSnapshot(MemoryStore):
 
 class LosesItsDataOnExit(MemoryStore):
     async def __aexit__(self, *_: object) -> None:
-        self._users -= 1
+        await self._lifecycle.leave()
         self._log.clear()
         self._streams.clear()
 
@@ -511,7 +517,8 @@ class IsAlwaysOpen(MemoryStore):
 
 class ClosesOnTheFirstExit(MemoryStore):
     async def __aexit__(self, *_: object) -> None:
-        self._users = 0
+        while self._lifecycle.is_open:
+            await self._lifecycle.leave()
 
 
 class RaisesAnotherErrorWhenClosed(MemoryStore):

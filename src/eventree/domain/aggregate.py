@@ -8,6 +8,7 @@ from inspect import Parameter, iscoroutinefunction, isroutine, signature
 from typing import Generic, TypeVar
 
 from eventree.domain.codec import Codec
+from eventree.domain.fingerprints import CommandFingerprints
 from eventree.domain.limits import check_id, check_version
 from eventree.errors import InvalidArgument
 from eventree.result import Err, Ok, Result
@@ -107,6 +108,7 @@ class AggregateType(Generic[StateT, CommandT, EventT, ErrorT]):
         events: Encodes and decodes events.
         states: Encodes and decodes states, for snapshots; None if they cannot be stored.
         state_version: The version of the meaning of the state, for snapshots.
+        fingerprints: Tells commands with the same id from each other.
     """
 
     def __init__(
@@ -152,6 +154,7 @@ class AggregateType(Generic[StateT, CommandT, EventT, ErrorT]):
         self._why_no_states = codec if isinstance(codec, str) else ""
         check_version("state_version", state_version)
         self.state_version = state_version
+        self.fingerprints = CommandFingerprints(_command_classes(handle))
 
     def __repr__(self) -> str:
         return f"AggregateType({self.name!r})"
@@ -186,6 +189,16 @@ class AggregateType(Generic[StateT, CommandT, EventT, ErrorT]):
         for event in events:
             state = apply(state, event)
         return state
+
+
+def _command_classes(handle: Callable[..., object]) -> list[type]:
+    """Return the command classes in the annotations of `handle`, as far as they can be resolved."""
+    function = handle if isroutine(handle) else type(handle).__call__
+    try:
+        name = [parameter.name for parameter in signature(handle).parameters.values()][1]
+        return classes_of(typing.get_type_hints(function)[name])
+    except Exception:  # noqa: BLE001 - commands need no annotations, and any function may be given
+        return []
 
 
 def _state_codec(state: Iterable[type[StateT]] | None, annotations: ApplyAnnotations) -> Codec[StateT] | str:

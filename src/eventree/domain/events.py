@@ -70,6 +70,7 @@ class Commit(Generic[EventT_co]):
         events: The events of this command, in order; empty if there are none.
         commit_id: Shared by all its events. It is random for a command without a `command_id`, so commits are compared
             without it.
+        repeated: Whether the command was stored before, and this is its first commit; commits are compared without it.
     """
 
     aggregate_id: str
@@ -77,3 +78,4 @@ class Commit(Generic[EventT_co]):
     position: int
     events: tuple[EventT_co, ...]
     commit_id: UUID = field(default=_NIL, compare=False)
+    repeated: bool = field(default=False, compare=False)

@@ -35,6 +35,7 @@ from eventree.errors.root import (
     EventreeError as EventreeError,
     InvalidArgument as InvalidArgument,
     NonPositiveArgument as NonPositiveArgument,
+    WrongEventLoop as WrongEventLoop,
 )
 from eventree.errors.stores import (
     CheckpointFenced as CheckpointFenced,

@@ -70,6 +70,24 @@ class InvalidArgument(EventreeError, ValueError):
         self.reason = reason
 
 
+class WrongEventLoop(EventreeError, RuntimeError):
+    """Something was used outside the event loop, or the process, that it was started or entered in; nothing was done.
+
+    Handling: from another thread, pass the coroutine to its loop:
+    `asyncio.run_coroutine_threadsafe(accounts.execute(...), loop).result()`. In another loop, or in a forked process,
+    create and enter what you need there.
+
+    Attributes:
+        subject: What was used.
+        reason: Where it was used, and the remedy.
+    """
+
+    def __init__(self, subject: str, reason: str) -> None:
+        super().__init__(f"{subject} {reason}")
+        self.subject = subject
+        self.reason = reason
+
+
 class NonPositiveArgument(InvalidArgument):
     """An argument that must be a positive number is something else.
 

@@ -156,22 +156,25 @@ class EventMissing(EventStoreError):
 
 
 class CommandIdReused(EventStoreError):
-    """This `command_id` was used before for another aggregate; nothing was stored.
+    """This `command_id` was used before, for another aggregate or another command; nothing was stored.
 
-    Handling: give each command its own id.
+    Handling: give each command its own id. Behind HTTP this is a request with the idempotency key of another one: 422.
 
     Attributes:
         command_id: The reused id.
         aggregate_id: The aggregate of the second command.
+        is_same_aggregate: Whether the first command was of the same aggregate, so that the commands differ.
     """
 
-    def __init__(self, command_id: str, aggregate_id: str) -> None:
+    def __init__(self, command_id: str, aggregate_id: str, *, is_same_aggregate: bool = False) -> None:
+        other = "another command of" if is_same_aggregate else "a command of another aggregate than"
         super().__init__(
-            f"command_id {command_id!r} was already used for a command of another aggregate than "
-            f"{aggregate_id!r}; nothing was stored, give each command its own id"
+            f"command_id {command_id!r} was already used for {other} {aggregate_id!r}; nothing was stored, "
+            "give each command its own id"
         )
         self.command_id = command_id
         self.aggregate_id = aggregate_id
+        self.is_same_aggregate = is_same_aggregate
 
 
 class CheckpointFenced(EventStoreError):

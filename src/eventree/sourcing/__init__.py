@@ -8,6 +8,9 @@ from eventree.sourcing.correlation import (
     correlation as correlation,
     current_correlation as current_correlation,
 )
+from eventree.sourcing.lifetime import (
+    SystemStatus as SystemStatus,
+)
 from eventree.sourcing.queries import (
     Projection as Projection,
     Query as Query,

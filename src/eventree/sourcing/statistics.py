@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from eventree.sourcing.lifetime import SystemStatus
 from eventree.sourcing.queries.status import QueryStats
 
 
@@ -46,7 +47,9 @@ class SystemStats:
             aggregate after a restore from a backup. The events were replayed instead, and the next commit of the
             aggregate replaces the snapshot.
         actor_restarts: How often a supervisor restarted an actor of the system.
-        uptime_seconds: Seconds since the system was started; 0 before.
+        uptime_seconds: Seconds since the system was started last, up to its end if it has stopped; 0 before.
+        status: Whether it runs.
+        failure: Why it gave up, or did not start; None if it did not fail.
     """
 
     query_actors_count: int
@@ -60,6 +63,8 @@ class SystemStats:
     snapshots_ignored: int
     actor_restarts: int
     uptime_seconds: float
+    status: SystemStatus
+    failure: BaseException | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """`EventSourcing`: the client that executes commands and reads aggregates, and the tree of actors behind it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping, Sequence
 from functools import partial
 from types import TracebackType
 from typing import Generic, Never, Self, TypeVar
@@ -18,7 +18,15 @@ from eventree.result import Err, Result
 from eventree.sourcing.commands.answers import as_result, log_failure, wait_for_queries, with_timeout
 from eventree.sourcing.commands.load import AggregateReader
 from eventree.sourcing.commands.observed import ObservedCommands
-from eventree.sourcing.commands.requests import CommandEnvelope, CommandId, CommandResult, make_request, make_requests
+from eventree.sourcing.commands.requests import (
+    CommandEnvelope,
+    CommandId,
+    CommandResult,
+    Fingerprint,
+    make_request,
+    make_requests,
+)
+from eventree.sourcing.lifetime import SystemStatus
 from eventree.sourcing.queries.context import refuse_in_transaction
 from eventree.sourcing.queries.handle import QueryHandle
 from eventree.sourcing.queries.subscriptions import Subscription
@@ -92,7 +100,7 @@ class EventSourcing(Generic[StateT, CommandT, EventT, ErrorT]):
         self._reader = AggregateReader(aggregate_type, store, self._tree.loader)
 
     def __repr__(self) -> str:
-        return f"<EventSourcing {self._type.name!r} {self._tree.commands.status.value}>"
+        return f"<EventSourcing {self._type.name!r} {self.status.value}>"
 
     # --- running
 
@@ -101,6 +109,7 @@ class EventSourcing(Generic[StateT, CommandT, EventT, ErrorT]):
 
         Raises:
             ChildStartError: An actor of the system did not start.
+            WrongEventLoop: The system is running in another event loop, or its store is open in another one.
         """
         root = self._tree.build()
         if not self._tree.is_running:
@@ -124,6 +133,35 @@ class EventSourcing(Generic[StateT, CommandT, EventT, ErrorT]):
         """Return the child spec to run the system under your own supervisor."""
         return self._tree.spec()
 
+    @property
+    def status(self) -> SystemStatus:
+        """Whether the system runs, for a health check; `failure` says why it gave up."""
+        return self._tree.lifetime.status
+
+    @property
+    def failure(self) -> BaseException | None:
+        """The error for which the system gave up, or did not start; None if it runs or was stopped in order."""
+        return self._tree.lifetime.failure
+
+    async def wait_stopped(self) -> None:
+        """Wait until the system has stopped for good; a restart by the supervisor above it is no end.
+
+        Use it in a task of your own to end or alarm the program around a system that gave up, such as a web server,
+        which would answer every request with an error. The body of `async with` may wait here too.
+
+        Raises:
+            RestartIntensityExceeded: The system gave up because its actors crashed too often. Whatever else it ended
+                with is raised too, such as the `ChildStartError` of a start that failed.
+            ActorStopped: The system was never started.
+            WrongEventLoop: It runs in another event loop.
+        """
+        top = self._tree.lifetime.top
+        if self._root is not None and top is not None and self._root.children.address is top:
+            reason = await self._root.wait()
+            if reason.error is not None:
+                raise reason.error
+        await self._tree.lifetime.wait_stopped()
+
     # --- commands
 
     async def execute(
@@ -134,6 +172,7 @@ class EventSourcing(Generic[StateT, CommandT, EventT, ErrorT]):
         metadata: Mapping[str, str] | None = None,
         command_id: CommandId | None = None,
         expected_sequence: int | None = None,
+        fingerprint: Fingerprint | None = None,
         wait_for: Iterable[str] = (),
         timeout: float = 5.0,
     ) -> CommandResult[EventT, ErrorT]:
@@ -145,9 +184,13 @@ class EventSourcing(Generic[StateT, CommandT, EventT, ErrorT]):
             metadata: Stored with each event, with the ids of `current_correlation()` added unless it sets them. At
                 most 64 KiB of JSON; default none.
             command_id: Makes the command idempotent, without a time limit: a repetition is answered with the first
-                commit. Default none.
+                commit, which then says `repeated`; another command with the same id is `CommandIdReused`. Default none.
             expected_sequence: The sequence that the aggregate must be at, 0 for one without events. At any other, the
                 answer is `ConcurrencyConflict` and nothing is decided. Default any.
+            fingerprint: What tells the command from another one with the same `command_id`, for example a hash of an
+                HTTP request; not empty. Default computed from the class and the fields of the command, without those
+                whose default is made by a function, such as `uuid4`. Commands that cannot be encoded as JSON, or whose
+                class has changed since, are not compared. Metadata does not count.
             wait_for: The names of queries that must have handled the events before this returns, so that their read
                 models show them; default none. If one of them is too slow, the answer is `NotCaughtUp` and the commit
                 stands.
@@ -159,13 +202,18 @@ class EventSourcing(Generic[StateT, CommandT, EventT, ErrorT]):
             `ActorTimeout`, `ActorCrashed` or `CommitOutcomeUnknown` the events may be stored nevertheless: repeat the
             command with the same `command_id`.
         """
-        began = asyncio.get_running_loop().time()
+        began = 0.0
         try:
             refuse_in_transaction("execute")
             if isinstance(wait_for, str):
                 raise InvalidArgument("wait_for", f"must be a list of names, such as [{wait_for!r}]")
-            names = [self.query(name).name for name in wait_for]
-            request = make_request(aggregate_id, command, metadata, command_id, expected_sequence)
+            if names := [self.query(name).name for name in wait_for]:
+                self._tree.check_loop()
+                began = asyncio.get_running_loop().time()
+            computing = self._type.fingerprints
+            request = make_request(
+                aggregate_id, command, metadata, command_id, expected_sequence, fingerprint, computing
+            )
             if self._observed is None:
                 answer = await self._tree.commands.ask(request, timeout=timeout, operation="execute")
             else:
@@ -181,6 +229,7 @@ class EventSourcing(Generic[StateT, CommandT, EventT, ErrorT]):
         *,
         metadata: Mapping[str, str] | None = None,
         command_id: CommandId | None = None,
+        fingerprint: Fingerprint | None = None,
     ) -> None:
         """Send a command without waiting for the answer; a failure after that is logged and counted.
 
@@ -189,13 +238,16 @@ class EventSourcing(Generic[StateT, CommandT, EventT, ErrorT]):
             command: As for `execute`.
             metadata: As for `execute`.
             command_id: As for `execute`.
+            fingerprint: As for `execute`.
 
         Raises:
             InvalidArgument: An argument is invalid.
             MailboxFull: Too many commands are waiting.
             ActorStopped: The system is not running.
+            WrongEventLoop: The system is running in another event loop; nothing was sent.
         """
-        request = make_request(aggregate_id, command, metadata, command_id)
+        computing = self._type.fingerprints
+        request = make_request(aggregate_id, command, metadata, command_id, None, fingerprint, computing)
         send = self._tree.commands.ask_nowait if self._observed is None else self._observed.ask_nowait
         answer = send(request)
         answer.add_done_callback(partial(log_failure, self._type.name, aggregate_id))
@@ -206,6 +258,7 @@ class EventSourcing(Generic[StateT, CommandT, EventT, ErrorT]):
         *,
         metadata: Mapping[str, str] | Sequence[Mapping[str, str] | None] | None = None,
         command_ids: Sequence[CommandId | None] | None = None,
+        fingerprints: Sequence[Fingerprint | None] | None = None,
         timeout: float = 5.0,
     ) -> list[CommandResult[EventT, ErrorT]]:
         """Execute many commands in order, each independently, as with `execute`.
@@ -214,15 +267,17 @@ class EventSourcing(Generic[StateT, CommandT, EventT, ErrorT]):
             commands: Pairs of aggregate id and command.
             metadata: One for all, or one per command; default none.
             command_ids: One per command, None for a command without; default none.
+            fingerprints: One per command, None for a computed one; default all computed.
             timeout: How long to wait for all of them together, in seconds; default 5.
 
         Returns:
             One result per command, in order.
         """
-        prepared = make_requests(commands, metadata, command_ids)
+        prepared = make_requests(commands, metadata, command_ids, fingerprints, self._type.fingerprints)
         try:
             refuse_in_transaction("execute_many")
             check_positive("timeout", timeout)
+            self._tree.check_loop()
         except EventreeError as error:
             return [Err(error) for _ in prepared]
         requests = [each for each in prepared if isinstance(each, CommandEnvelope)]
@@ -247,7 +302,7 @@ class EventSourcing(Generic[StateT, CommandT, EventT, ErrorT]):
         Returns:
             The aggregate, or the error: `EntityNotFound` if it has no events.
         """
-        return await with_timeout("load_aggregate", timeout, self._reader.aggregate(aggregate_id))
+        return await self._read("load_aggregate", timeout, self._reader.aggregate(aggregate_id))
 
     async def load_events(
         self, aggregate_id: str, *, start_from: int = 1, timeout: float = 5.0
@@ -262,7 +317,7 @@ class EventSourcing(Generic[StateT, CommandT, EventT, ErrorT]):
         Returns:
             The events in order; an empty list for an aggregate without events.
         """
-        return await with_timeout("load_events", timeout, self._reader.events(aggregate_id, start_from))
+        return await self._read("load_events", timeout, self._reader.events(aggregate_id, start_from))
 
     def stream_events(self, aggregate_id: str, *, start_from: int = 1) -> AsyncIterator[EventEnvelope[EventT]]:
         """Iterate over the events of an aggregate, with one page in memory at a time.
@@ -285,7 +340,7 @@ class EventSourcing(Generic[StateT, CommandT, EventT, ErrorT]):
             aggregate_id: The aggregate.
             timeout: How long to wait, in seconds; default 5.
         """
-        return await with_timeout("latest_snapshot", timeout, self._reader.snapshot(aggregate_id))
+        return await self._read("latest_snapshot", timeout, self._reader.snapshot(aggregate_id))
 
     async def aggregate_stats(
         self, aggregate_id: str, *, timeout: float = 5.0
@@ -299,13 +354,19 @@ class EventSourcing(Generic[StateT, CommandT, EventT, ErrorT]):
         Returns:
             The statistics, or the error: `EntityNotFound` if it has no events.
         """
-        return await with_timeout("aggregate_stats", timeout, self._reader.stats(aggregate_id))
+        return await self._read("aggregate_stats", timeout, self._reader.stats(aggregate_id))
+
+    async def _read(
+        self, operation: str, timeout: float, call: Coroutine[object, object, T]
+    ) -> Result[T, EventreeError]:
+        return await with_timeout(operation, timeout, call, self._tree.check_loop)
 
     async def system_stats(self) -> SystemStats:
         """Return the statistics of this system, since this object was created.
 
         Raises:
             EventStoreError: The store could not be read to determine the lag of the queries.
+            WrongEventLoop: The system is running in another event loop.
         """
         return await self._tree.stats()
 
@@ -316,6 +377,7 @@ class EventSourcing(Generic[StateT, CommandT, EventT, ErrorT]):
 
         Raises:
             InvalidArgument: A name is taken; no query was added.
+            WrongEventLoop: The system is running in another event loop.
         """
         await self._tree.register(queries)
 

@@ -1,6 +1,5 @@
 """The supervision tree behind an `EventSourcing`, and the references that stay valid while its actors restart."""
 
-import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import Generic, Never, TypeVar
@@ -13,6 +12,7 @@ from eventree.instrumentation.guard import GuardedInstrumentation
 from eventree.sourcing.commands.actor import EventSourcingActor
 from eventree.sourcing.commands.load import AggregateLoader
 from eventree.sourcing.commands.requests import CommandEnvelope, CommandResult
+from eventree.sourcing.lifetime import Lifetime, SystemSupervisor
 from eventree.sourcing.queries.handle import QueryHandle
 from eventree.sourcing.queries.subscriptions import Subscription
 from eventree.sourcing.snapshots.codec import SnapshotCodec
@@ -69,8 +69,8 @@ class Tree(Generic[StateT, CommandT, EventT, ErrorT]):
         self._cache_size = cache_size
         self._instrumentation = instrumentation
         self._counters = Counters()
-        self._started_at: float | None = None
         self._planned_starts = 0
+        self.lifetime = Lifetime(f"event sourcing {aggregate_type.name}")
         self._query_supervisor = Supervisor(name=f"{aggregate_type.name} queries")
         self.commands: ActorRef[CommandEnvelope[CommandT], CommandResult[EventT, ErrorT]] = ActorRef(
             f"{aggregate_type.name} commands", mailbox=MailboxSpec(maxsize=mailbox_size)
@@ -93,9 +93,13 @@ class Tree(Generic[StateT, CommandT, EventT, ErrorT]):
         return ChildSpec(id=f"event sourcing {self._type.name}", start=self.build)
 
     def build(self) -> Supervisor:
-        """Create the top supervisor, with new child specs."""
-        if self._started_at is None:
-            self._started_at = time.monotonic()
+        """Create the top supervisor, with new child specs.
+
+        Raises:
+            WrongEventLoop: The tree is running in another event loop, or its store is open in another one.
+        """
+        self.check_loop()
+        self._store.watch(lambda _: None)()  # refused in another event loop than the store's
         children: list[ChildSpec[Never, object]] = [
             ChildSpec(id="commands", start=self.command_actor, ref=self.commands),
             ChildSpec(id="queries", start=lambda: self._query_supervisor),
@@ -103,14 +107,22 @@ class Tree(Generic[StateT, CommandT, EventT, ErrorT]):
         if self._snapshots is not None:  # first, as the last commands may still make snapshots due while it stops
             children.insert(0, ChildSpec(id="snapshots", start=self.snapshot_writer, ref=self._writer))
         on_event = None if self._instrumentation is None else report_restarts(self._instrumentation)
-        return Supervisor(children, name=f"event sourcing {self._type.name}", on_event=on_event)
+        top = SystemSupervisor(children, name=f"event sourcing {self._type.name}", on_event=on_event)
+        top.lifetime = self.lifetime
+        return top
+
+    def check_loop(self) -> None:
+        """Raise `WrongEventLoop` if the tree is running in another event loop or process than the caller's."""
+        self.commands.check_loop()
 
     async def register(self, queries: Iterable[Subscription[EventT]]) -> None:
         """Add queries, and start them if the tree is running.
 
         Raises:
             InvalidArgument: A name is taken; no query was added.
+            WrongEventLoop: The tree is running in another event loop.
         """
+        self.check_loop()
         for query in self._add(queries):
             # A supervisor that is not running, or is just starting, starts them by itself.
             with suppress(ActorStopped, ActorCrashed, ChildRestarting, ChildRunning):
@@ -118,6 +130,7 @@ class Tree(Generic[StateT, CommandT, EventT, ErrorT]):
 
     async def stats(self) -> SystemStats:
         """Return the statistics of the system."""
+        self.check_loop()
         counters = self._counters
         head = await self._store.head() if self.queries else 0
         starts = [ref.incarnation for ref in self._refs()]
@@ -132,7 +145,9 @@ class Tree(Generic[StateT, CommandT, EventT, ErrorT]):
             snapshots_dropped=counters.snapshots_dropped,
             snapshots_ignored=counters.snapshots_ignored,
             actor_restarts=sum(starts) - sum(map(bool, starts)) - self._planned_starts,
-            uptime_seconds=0.0 if self._started_at is None else time.monotonic() - self._started_at,
+            uptime_seconds=self.lifetime.uptime,
+            status=self.lifetime.status,
+            failure=self.lifetime.failure,
         )
 
     @property

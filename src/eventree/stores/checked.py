@@ -276,6 +276,8 @@ def _check_commands(request: AppendRequest, commands: Sequence[NewCommand]) -> N
         check_name("command_id", command.command_id)
         check_number("first_sequence", command.first_sequence, first, last + 1)
         check_number("last_sequence", command.last_sequence, command.first_sequence - 1, last)
+        if command.fingerprint is not None:
+            check_name("fingerprint", command.fingerprint)
     if len(commands) > 1 and len({command.command_id for command in commands}) < len(commands):
         raise InvalidArgument("commands", "must have different command ids")
 

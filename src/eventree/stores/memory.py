@@ -31,6 +31,7 @@ from eventree.stores.contract import (
     StreamPage,
     StreamRead,
 )
+from eventree.stores.lifecycle import Lifecycle
 from eventree.stores.live import CommitListeners, page_of
 from eventree.stores.versions import VersionRow, decide_make_live
 
@@ -66,22 +67,23 @@ class MemoryStore(CheckedStore):
         self._checkpoints: dict[tuple[str, int], _CheckpointRow] = {}
         self._snapshots: dict[tuple[str, str, str], StoredSnapshot] = {}
         self._listeners = CommitListeners()
-        self._users = 0
+        self._lifecycle = Lifecycle(self)
 
     def __repr__(self) -> str:
         return f"<MemoryStore with {len(self._log)} events>"
 
     async def __aenter__(self) -> Self:
-        self._users += 1
+        await self._lifecycle.enter()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._users -= 1
+        await self._lifecycle.leave(error)
 
     def _check_open(self) -> None:
-        if not self._users:
+        self._lifecycle.check_loop()
+        if not self._lifecycle.is_open:
             raise StoreUnavailable("the memory store is not open; use it inside `async with store:`")
 
     # --- the log
@@ -120,7 +122,7 @@ class MemoryStore(CheckedStore):
             self._streams[key] = stream
         for command in request.commands:
             self._commands[command.command_id] = RecordedCommand(
-                command.command_id, *key, command.first_sequence, command.last_sequence
+                command.command_id, *key, command.first_sequence, command.last_sequence, command.fingerprint
             )
         return Appended(len(stream), stream[-1].position, stream[-1].stamp) if stream else Appended(0, 0)
 
@@ -186,6 +188,7 @@ class MemoryStore(CheckedStore):
         return len(self._log)
 
     def _watch(self, listener: Callable[[int], None]) -> Callable[[], None]:
+        self._lifecycle.check_loop()
         return self._listeners.add(listener)
 
     # --- checkpoints

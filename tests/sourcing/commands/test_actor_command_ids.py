@@ -1,11 +1,23 @@
 """`command_id=` makes a command idempotent for good: a repetition gets the first answer."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import Any
 from uuid import NAMESPACE_OID, UUID, uuid4, uuid5
 
 import pytest
 
-from eventree import AggregateType, Commit, DomainError, Err, EventSourcing, EventStore, Ok, Result
+from eventree import (
+    AggregateType,
+    Commit,
+    DomainError,
+    Err,
+    EventSourcing,
+    EventStore,
+    InvalidArgument,
+    Ok,
+    Result,
+)
 from eventree.errors import CommandIdReused
 from sourcing.ledger import Added, Command, Ledger, LedgerSystem, add, add_length, apply, crash, entries, handle, ledger
 
@@ -135,3 +147,77 @@ async def test_the_events_of_a_command_share_one_commit_id_that_its_own_id_fixes
     ids = [event.commit_id for event in page.events]
     assert ids[0] == ids[1] == uuid5(NAMESPACE_OID, str(key))
     assert len({*ids, key}) == 4  # the id of a commit, given to a command, does not make the next commit a part of it
+
+
+@dataclass(frozen=True)
+class Receive:
+    n: int
+
+
+@dataclass(frozen=True)
+class Reserve:
+    n: int
+
+
+def handle_stock(_: Ledger, command: Receive | Reserve) -> Result[Sequence[Added], str]:
+    return Ok([Added(command.n if isinstance(command, Receive) else -command.n)])
+
+
+stock_type = AggregateType("stock", handle=handle_stock, apply=apply, empty_state=Ledger)
+
+
+@pytest.mark.durable
+async def test_another_command_with_a_known_id_is_refused_and_stores_nothing(store: EventStore) -> None:
+    async with EventSourcing(stock_type, store) as system:
+        first = await system.execute("a", Receive(5), command_id="c")
+        for other in (Reserve(5), Receive(6)):
+            answer = await system.execute("a", other, command_id="c", metadata={"user": "u"})
+            assert isinstance(answer, Err)
+            assert isinstance(answer.error, CommandIdReused)
+            assert (answer.error.command_id, answer.error.is_same_aggregate) == ("c", True)
+        again = await system.execute("a", Receive(5), command_id="c", metadata={"user": "another"})
+        assert again == first
+        assert ([first.unwrap().repeated, again.unwrap().repeated], await store.head()) == ([False, True], 1)
+    async with EventSourcing(stock_type, store) as system:  # after a restart, a class that was not used yet
+        answer = await system.execute("a", Reserve(5), command_id="c")
+        assert isinstance(answer, Err)
+        assert isinstance(answer.error, CommandIdReused)
+
+
+@pytest.mark.durable
+async def test_another_command_with_the_same_id_in_one_batch_is_refused(store: EventStore) -> None:
+    async with EventSourcing(stock_type, store) as system:
+        commands = [("a", Receive(1)), ("a", Receive(2)), ("a", Receive(1))]
+        first, other, again = await system.execute_many(commands, command_ids=["c", "c", "c"])
+        assert isinstance(other, Err)
+        assert isinstance(other.error, CommandIdReused)
+        assert first == again == Ok(Commit("a", 1, 1, (Added(1),)))
+
+
+@pytest.mark.durable
+async def test_the_fingerprint_of_the_caller_takes_precedence(store: EventStore) -> None:
+    async with EventSourcing(stock_type, store) as system:
+        first = await system.execute("a", Receive(5), command_id="c", fingerprint="request 1")
+        assert await system.execute("a", Receive(6), command_id="c", fingerprint=b"request 1") == first
+        assert await system.execute("a", Receive(7), command_id="c") == first  # there is nothing to compare
+        answer = await system.execute("a", Receive(5), command_id="c", fingerprint="request 2")
+        assert isinstance(answer, Err)
+        assert isinstance(answer.error, CommandIdReused)
+        [many] = await system.execute_many([("a", Receive(5))], command_ids=["c"], fingerprints=["request 2"])
+        assert isinstance(many, Err)
+
+
+@pytest.mark.parametrize("fingerprint", ["", b"", 1])
+async def test_an_invalid_fingerprint_is_refused(store: EventStore, fingerprint: Any) -> None:
+    async with EventSourcing(stock_type, store) as system:
+        for command_id, given in (("c", fingerprint), (None, "a fingerprint needs an id")):
+            answer = await system.execute("a", Receive(1), command_id=command_id, fingerprint=given)
+            assert isinstance(answer, Err)
+            assert isinstance(answer.error, InvalidArgument)
+            assert answer.error.name == "fingerprint"
+        assert await store.head() == 0
+
+
+async def test_a_command_that_cannot_be_encoded_is_not_compared(system: LedgerSystem) -> None:
+    first = await system.execute("a", add(1), command_id="c")
+    assert await system.execute("a", add(2), command_id="c") == first

@@ -187,8 +187,8 @@ def test_after_a_duplicate_all_commands_with_ids_are_looked_up_and_the_rest_deci
 def test_what_was_looked_up_in_vain_goes_on_as_planned() -> None:
     again = DecideAgain(pending(add(1), "x"))
     elsewhere = {"y": RecordedCommand("y", "ledger", "a", 1, 1)}
-    assert resolve(LookUp("x", again), "ledger", elsewhere) is again
-    assert resolve(again, "ledger", {"x": RecordedCommand("x", "ledger", "a", 1, 1)}) is again
+    assert resolve(LookUp("x", again), ledger, elsewhere) is again
+    assert resolve(again, ledger, {"x": RecordedCommand("x", "ledger", "a", 1, 1)}) is again
 
 
 @pytest.mark.parametrize(
@@ -204,7 +204,7 @@ def test_a_repeated_command_gets_its_first_commit_if_it_is_of_the_same_aggregate
     is_reused: bool,  # noqa: FBT001
 ) -> None:
     request = pending(add(1), "x")
-    step = resolve(LookUp("x", DecideAgain(request)), "ledger", {"x": recorded})
+    step = resolve(LookUp("x", DecideAgain(request)), ledger, {"x": recorded})
     if is_reused:
         assert isinstance(step, Answer)
         assert isinstance(step.result, Err)

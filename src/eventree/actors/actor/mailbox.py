@@ -12,6 +12,7 @@ from eventree.actors.actor.admission import Admission, BatchTimes
 from eventree.actors.actor.request import Request
 from eventree.errors import ActorError, ActorStopped, ActorTimeout, InvalidArgument, MailboxFull
 from eventree.errors.root import check_count
+from eventree.loops import Home
 
 MessageT = TypeVar("MessageT")
 ReplyT = TypeVar("ReplyT")
@@ -67,7 +68,7 @@ class Mailbox(Generic[MessageT, ReplyT]):
             whose senders have stopped waiting.
         suspended: Whether messages have to wait; control messages are still handled.
         down: Whether the actor is between two incarnations, so that nothing is read.
-        loop: The actor's event loop; None before the mailbox was first opened.
+        home: The event loop and the process in which the actor runs; None while it is closed.
         drain_until: Deadline, in loop time, for handling queued messages before a stop; None for not at all.
         handled: How many messages were taken up.
         skipped: How many messages were skipped because their senders had stopped waiting.
@@ -103,7 +104,7 @@ class Mailbox(Generic[MessageT, ReplyT]):
         self.on_dropped: OnDropped = _ignore
         self.suspended = False
         self.down = False
-        self.loop: asyncio.AbstractEventLoop | None = None
+        self.home: Home | None = None
         self.handled = self.skipped = self.late = 0
 
     def __len__(self) -> int:
@@ -443,7 +444,7 @@ class Mailbox(Generic[MessageT, ReplyT]):
     def open(self) -> None:
         """Accept requests and forget an earlier stop request."""
         self._open = self._accepts = True
-        self.loop = asyncio.get_running_loop()
+        self.home = Home()
         self.down = False
         self._batches_left = BATCHES_PER_TURN
         self.drain_until = None
@@ -459,6 +460,7 @@ class Mailbox(Generic[MessageT, ReplyT]):
     def close(self) -> None:
         """Refuse requests from now on and answer all pending ones with `ActorStopped`."""
         self._open = self._accepts = False
+        self.home = None
         self._give_all_back()
         self._empty()
         error = ActorStopped(self._owner)

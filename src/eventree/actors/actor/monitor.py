@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self, TypeAlias
@@ -89,15 +90,26 @@ class Monitor:
     Restarts that have not been read yet are merged into the newest.
     """
 
-    def __init__(self, monitors: Monitors) -> None:
-        """Create an inactive monitor."""
+    def __init__(self, monitors: Monitors, check_loop: Callable[[], None] = lambda: None) -> None:
+        """Create an inactive monitor.
+
+        Args:
+            monitors: Those of the actor.
+            check_loop: Raises if the actor runs in another event loop; default does nothing.
+        """
         self._monitors = monitors
+        self._check_loop = check_loop
         self._events: deque[MonitorEvent] = deque()
         self._has_events = asyncio.Event()
         self._is_over = False
 
     async def __aenter__(self) -> Self:
-        """Start monitoring."""
+        """Start monitoring.
+
+        Raises:
+            WrongEventLoop: The actor runs in another event loop.
+        """
+        self._check_loop()
         self._monitors.add(self)
         return self
 

@@ -66,7 +66,9 @@ class ActorRef(Generic[MessageT_contra, ReplyT_co]):
         Raises:
             ActorStopped: The actor is not running.
             MailboxFull: The mailbox is full.
+            WrongEventLoop: The caller runs in another event loop than the actor; nothing was sent.
         """
+        self.check_loop()
         self.mailbox.put_nowait(Request(message))
 
     def tell_threadsafe(self, message: MessageT_contra) -> None:
@@ -74,11 +76,13 @@ class ActorRef(Generic[MessageT_contra, ReplyT_co]):
 
         Raises:
             ActorStopped: The actor is not running.
+            WrongEventLoop: It runs in the process that this one was forked from.
         """
-        loop = self.mailbox.loop
-        if loop is None or not self.mailbox.is_open:
+        home = self.mailbox.home
+        if home is None or not self.mailbox.is_open:
             raise ActorStopped(self.id)
-        loop.call_soon_threadsafe(self._tell_or_log, message)
+        home.check_process(self)
+        home.loop.call_soon_threadsafe(self._tell_or_log, message)
 
     def _tell_or_log(self, message: MessageT_contra) -> None:
         try:
@@ -96,6 +100,7 @@ class ActorRef(Generic[MessageT_contra, ReplyT_co]):
         Raises:
             ActorStopped: The actor is not running, or stopped during the wait.
             MailboxFull: There was no room in time; raised at once for an actor that sends to itself.
+            WrongEventLoop: The caller runs in another event loop than the actor; nothing was sent.
         """
         if timeout is not None:
             check_positive("timeout", timeout)
@@ -115,8 +120,9 @@ class ActorRef(Generic[MessageT_contra, ReplyT_co]):
         Raises:
             ActorStopped: The actor is not running.
             MailboxFull: The mailbox is full.
+            WrongEventLoop: The caller runs in another event loop than the actor; nothing was sent.
         """
-        answer: asyncio.Future[ReplyT_co] = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[ReplyT_co] = self._own_loop().create_future()
         self.mailbox.put_nowait(Request(message, answer))
         return answer
 
@@ -137,9 +143,10 @@ class ActorRef(Generic[MessageT_contra, ReplyT_co]):
             ActorStopped: The actor is not running; or it is being restarted and the asking actor has to stop.
             AskCycle: The actor waits for an answer from the asking actor.
             MailboxFull: There was no room in time.
+            WrongEventLoop: The caller runs in another event loop than the actor; nothing was sent.
         """
         check_positive("timeout", timeout)
-        loop = asyncio.get_running_loop()
+        loop = self._own_loop()
         answer: asyncio.Future[ReplyT_co] = loop.create_future()
         asker = current_actor()
         stops = None if asker is None else self._await_as(asker, [answer])
@@ -174,9 +181,10 @@ class ActorRef(Generic[MessageT_contra, ReplyT_co]):
 
         Raises:
             AskCycle: The actor waits for an answer from the asking actor; nothing was sent.
+            WrongEventLoop: The caller runs in another event loop than the actor; nothing was sent.
         """
         check_positive("timeout", timeout)
-        loop = asyncio.get_running_loop()
+        loop = self._own_loop()
         deadline = Deadline(operation or "ask_many", timeout, loop.time() + timeout)
         asker = current_actor()
         requests: list[Request[MessageT_contra, ReplyT_co]] = []
@@ -204,7 +212,7 @@ class ActorRef(Generic[MessageT_contra, ReplyT_co]):
 
         Each restart is a `Restarted`; the last event, immediate if the actor does not run, is `Down`.
         """
-        return Monitor(self.monitors)
+        return Monitor(self.monitors, self.check_loop)
 
     async def inspect(self, *, state: bool = False, timeout: float = 5.0) -> ActorInfo:
         """Describe the actor, without waiting for its queued messages.
@@ -215,7 +223,9 @@ class ActorRef(Generic[MessageT_contra, ReplyT_co]):
 
         Raises:
             ActorTimeout: The state could not be read in time.
+            WrongEventLoop: The caller runs in another event loop than the actor.
         """
+        self.check_loop()
         found: Mapping[str, object] | None = None
         if state and self.mailbox.is_open:
             with suppress(ActorStopped):
@@ -243,12 +253,33 @@ class ActorRef(Generic[MessageT_contra, ReplyT_co]):
         Raises:
             ActorStopped: The actor is not running.
             ActorTimeout: The current message took longer; the actor is not suspended.
+            WrongEventLoop: The caller runs in another event loop than the actor.
         """
+        self.check_loop()
         await self._call_in_actor(lambda _: self.mailbox.suspend(), "suspend", timeout)
 
     def resume(self) -> None:
-        """Handle messages again."""
+        """Handle messages again.
+
+        Raises:
+            WrongEventLoop: The caller runs in another event loop than the actor.
+        """
+        self.check_loop()
         self.mailbox.resume()
+
+    def check_loop(self) -> None:
+        """Raise `WrongEventLoop` if the actor runs in another event loop or process than the caller."""
+        home = self.mailbox.home
+        if home is not None:
+            home.check(self)
+
+    def _own_loop(self) -> asyncio.AbstractEventLoop:
+        """Return the running event loop, which has to be the actor's, if the actor runs."""
+        home = self.mailbox.home
+        if home is None:
+            return asyncio.get_running_loop()
+        home.check(self)
+        return home.loop
 
     async def _call_in_actor(self, function: "Callable[[Any], T]", operation: str, timeout: float) -> T:
         check_positive("timeout", timeout)

@@ -124,6 +124,7 @@ class Supervisor(Actor[SupervisorMessage, object]):
 
         Raises:
             AlreadyStarted: It is already running, here or under another supervisor.
+            WrongEventLoop: It is already running, in another event loop.
             ChildStartError: A child did not start; those started before it were stopped again.
         """
         self._refuse_second_start()
@@ -139,7 +140,12 @@ class Supervisor(Actor[SupervisorMessage, object]):
         Returns:
             Whether the body was only cancelled because the supervisor had shut down by `auto_shutdown`.
         """
-        return None if self._root is None else await self._root.exit(error)
+        address = self._children.address
+        home = None if address is None else address.mailbox.home
+        if self._root is None or (home is not None and home.passes_on(error)):
+            return None
+        self._check_loop()
+        return await self._root.exit(error)
 
     async def start_child(self, spec: ChildSpec[MessageT, ReplyT]) -> ActorRef[MessageT, ReplyT]:
         """Add a child at the end and start it.
@@ -186,7 +192,9 @@ class Supervisor(Actor[SupervisorMessage, object]):
             ChildNotFound: There is no child with this id.
             ChildRunning: It is running; terminate it first.
             ChildRestarting: It is being started.
+            WrongEventLoop: The caller runs in another event loop than the supervisor.
         """
+        self._check_loop()
         self._children.delete(id)
 
     @overload
@@ -258,7 +266,9 @@ class Supervisor(Actor[SupervisorMessage, object]):
             ChildAlreadyExists: Two of the specs have the same id; nothing was changed.
             InvalidArgument: A value is invalid; nothing was changed.
             TooManyChildren: There would be more than `max_children`; nothing was changed.
+            WrongEventLoop: The caller runs in another event loop than the supervisor.
         """
+        self._check_loop()
         given = {
             "strategy": strategy,
             "max_restarts": max_restarts,
@@ -281,13 +291,20 @@ class Supervisor(Actor[SupervisorMessage, object]):
 
         Raises:
             WouldDeadlock: The caller is part of the tree.
+            WrongEventLoop: The caller runs in another event loop than the supervisor.
         """
+        self._check_loop()
         refuse_to_wait_for(self._children.address)
         if self._root is not None:
             await self._root.stop(drain=drain, timeout=timeout)
 
     def cancel_now(self) -> None:
-        """Cancel every actor at once, in a stop that is in progress, as if its shutdown time had passed."""
+        """Cancel every actor at once, in a stop that is in progress, as if its shutdown time had passed.
+
+        Raises:
+            WrongEventLoop: The caller runs in another event loop than the supervisor.
+        """
+        self._check_loop()
         if self._root is not None:
             self._root.cancel_now()
 
@@ -298,7 +315,9 @@ class Supervisor(Actor[SupervisorMessage, object]):
 
         Raises:
             ActorStopped: It was never started, or is not the root of a tree.
+            WrongEventLoop: The caller runs in another event loop than the supervisor.
         """
+        self._check_loop()
         if self._root is None:
             raise ActorStopped(self.name)
         return await self._root.wait()
@@ -307,6 +326,7 @@ class Supervisor(Actor[SupervisorMessage, object]):
         address = self._children.address
         if address is None:
             raise ActorStopped(self.name)
+        address.check_loop()
         if isinstance(call, TerminateChild):
             refuse_to_wait_for(self._children.find(call.id).ref)
         elif self._starts_sequentially:
@@ -314,7 +334,12 @@ class Supervisor(Actor[SupervisorMessage, object]):
         # The timeouts of the children bound how long this takes.
         return await address.ask(call, timeout=math.inf)
 
+    def _check_loop(self) -> None:
+        if self._children.address is not None:
+            self._children.address.check_loop()
+
     def _refuse_second_start(self) -> None:
+        self._check_loop()
         address = self._children.address
         if address is not None and address.status is not Status.STOPPED:
             raise AlreadyStarted(self.name)

@@ -12,7 +12,7 @@ from eventree.actors.actor.admission import BatchTimes
 from eventree.actors.actor.mailbox import Mailbox
 from eventree.backoff import Backoff
 from eventree.domain.aggregate import AggregateType
-from eventree.errors import ActorStopped, DomainError, EventreeError, MailboxFull, StoreReadOnly
+from eventree.errors import ActorStopped, DomainError, EventreeError, MailboxFull, StoreReadOnly, WrongEventLoop
 from eventree.errors.stores import TRANSIENT_ERRORS, StoreBusy
 from eventree.instrumentation.guard import GuardedInstrumentation
 from eventree.result import Err
@@ -121,8 +121,8 @@ class EventSourcingActor(
 
         The commands of aggregates with many events are set aside while these are loaded.
 
-        Transient store errors and `StoreReadOnly` are returned to the callers, `StoreBusy` only to those who cannot
-        wait once more; any other exception of the store crashes the actor.
+        Transient store errors, `StoreReadOnly` and `WrongEventLoop` are returned to the callers, `StoreBusy` only to
+        those who cannot wait once more; any other exception of the store crashes the actor.
         """
         pending: list[PendingCommand[CommandT, EventT, ErrorT]] = list(requests)
         lost, self._lost = self._lost, {}
@@ -135,7 +135,7 @@ class EventSourcingActor(
                     conflicts += 1
                     if pending:
                         await asyncio.sleep(CONFLICT_BACKOFF.delay_with_full_jitter(conflicts))
-        except (StoreReadOnly, *TRANSIENT_ERRORS) as error:
+        except (StoreReadOnly, WrongEventLoop, *TRANSIENT_ERRORS) as error:
             self._cache.clear()  # the append may have been committed all the same, and made the cached states stale
             self._behind.clear()
             waited = perf_counter() - began if isinstance(error, StoreBusy) else 0.0
@@ -371,7 +371,7 @@ class EventSourcingActor(
             found: Mapping[str, RecordedCommand] = await self._store.find_commands(ids) if ids else {}
         again: list[PendingCommand[CommandT, EventT, ErrorT]] = []
         for step in steps:
-            match resolve(step, self._type.name, found):
+            match resolve(step, self._type, found):
                 case Answer(request, result):
                     self._answer(request, result)
                 case ReadCommit(request, recorded):

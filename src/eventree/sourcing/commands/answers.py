@@ -3,10 +3,12 @@
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Iterable
+from contextlib import nullcontext
 from typing import TypeVar
 
 from eventree.errors import ActorTimeout, DomainError, EventreeError, NotCaughtUp, QueryStopped, QuerySuperseded
 from eventree.errors.root import check_positive
+from eventree.loops import running_loop
 from eventree.result import Err, Ok, Result
 from eventree.sourcing.commands.requests import CommandResult
 from eventree.sourcing.queries.handle import QueryHandle
@@ -27,13 +29,16 @@ def as_result(answer: CommandResult[EventT, ErrorT] | BaseException) -> CommandR
     raise answer
 
 
-async def with_timeout(operation: str, timeout: float, call: Coroutine[object, object, T]) -> Result[T, EventreeError]:
+async def with_timeout(
+    operation: str, timeout: float, call: Coroutine[object, object, T], check_loop: Callable[[], None]
+) -> Result[T, EventreeError]:
     """Run a coroutine that reads from the store, and return its value as a result.
 
     Args:
         operation: The name to show in an `ActorTimeout`.
         timeout: How long to wait, in seconds.
         call: The coroutine; closed if it is never started.
+        check_loop: Raises if the system is running in another event loop.
 
     Returns:
         The value, or the error: `ActorTimeout` once the time is up.
@@ -41,7 +46,9 @@ async def with_timeout(operation: str, timeout: float, call: Coroutine[object, o
     try:
         try:
             check_positive("timeout", timeout)
-            async with asyncio.timeout(timeout):
+            check_loop()
+            # Without a running loop, as in a forked process, no time passes: the store refuses the call.
+            async with nullcontext() if running_loop() is None else asyncio.timeout(timeout):
                 return Ok(await call)
         except TimeoutError as error:
             if isinstance(error, EventreeError):

@@ -118,7 +118,7 @@ class AggregateBatch(Struct, Generic[StateT, CommandT, EventT, ErrorT], eq=False
         first = self.sequence + 1
         self.sequence += len(encoded)
         if message.command_id is not None:
-            self.commands.append(NewCommand(message.command_id, first, self.sequence))
+            self.commands.append(NewCommand(message.command_id, first, self.sequence, message.fingerprint))
         self.state = state
         self.decisions.append(Decision(request, self.sequence, events))
 
@@ -329,13 +329,15 @@ def settle(
 
 
 def resolve(
-    step: Unsettled[CommandT, EventT, ErrorT], aggregate_type: str, found: Mapping[str, RecordedCommand]
+    step: Unsettled[CommandT, EventT, ErrorT],
+    aggregate_type: AggregateType[StateT, CommandT, EventT, ErrorT],
+    found: Mapping[str, RecordedCommand],
 ) -> Answer[CommandT, EventT, ErrorT] | DecideAgain[CommandT, EventT, ErrorT] | ReadCommit[CommandT, EventT, ErrorT]:
     """Return the next step for a command, once the command ids have been looked up.
 
     Args:
         step: Its step so far.
-        aggregate_type: The name of the aggregate's type.
+        aggregate_type: The aggregate's type.
         found: The records of the commands that were stored before, by command id.
     """
     if isinstance(step, DecideAgain):
@@ -345,8 +347,10 @@ def resolve(
         return step.otherwise
     request = step.otherwise.request
     aggregate_id = request.message.aggregate_id
-    if (recorded.aggregate_type, recorded.aggregate_id) != (aggregate_type, aggregate_id):
+    if (recorded.aggregate_type, recorded.aggregate_id) != (aggregate_type.name, aggregate_id):
         return Answer(request, Err(CommandIdReused(recorded.command_id, aggregate_id)))
+    if aggregate_type.fingerprints.is_other_command(recorded.fingerprint, request.message.fingerprint):
+        return Answer(request, Err(CommandIdReused(recorded.command_id, aggregate_id, is_same_aggregate=True)))
     return ReadCommit(request, recorded)
 
 

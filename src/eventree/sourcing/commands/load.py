@@ -183,12 +183,12 @@ class AggregateLoader(Generic[StateT, CommandT, EventT, ErrorT]):
         if missing is not None:
             return Err(missing)
         if not last:
-            return Ok(Commit(id, 0, 0, (), commit_id))
+            return Ok(Commit(id, 0, 0, (), commit_id, repeated=True))
         try:
             events = tuple(payload_of(event, self._type.events) for event in page.events) if count else ()
         except EventNotDecodable as error:
             return Err(error)
-        return Ok(Commit(id, last, page.events[-1].position, events, commit_id))
+        return Ok(Commit(id, last, page.events[-1].position, events, commit_id, repeated=True))
 
     def envelope(self, event: RecordedEvent) -> EventEnvelope[EventT]:
         """Return a stored event with its payload decoded.

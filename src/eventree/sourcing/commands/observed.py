@@ -111,6 +111,7 @@ class ObservedCommands(Generic[CommandT, EventT, ErrorT]):
 
     async def ask(self, request: CommandEnvelope[CommandT], timeout: float) -> CommandResult[EventT, ErrorT]:
         """See `ActorRef.ask`."""
+        self._commands.check_loop()
         observed = self._observe(request)
         try:
             answer = await self._commands.ask(observed.request, timeout=timeout, operation="execute")
@@ -122,6 +123,7 @@ class ObservedCommands(Generic[CommandT, EventT, ErrorT]):
 
     def ask_nowait(self, request: CommandEnvelope[CommandT]) -> "asyncio.Future[CommandResult[EventT, ErrorT]]":
         """See `ActorRef.ask_nowait`."""
+        self._commands.check_loop()
         observed = self._observe(request)
         try:
             answer = self._commands.ask_nowait(observed.request)

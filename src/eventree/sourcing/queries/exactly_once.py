@@ -30,6 +30,7 @@ from eventree.errors import (
     LogRolledBack,
     StoreReadOnly,
     StoreUnavailable,
+    WrongEventLoop,
 )
 from eventree.errors.stores import TRANSIENT_ERRORS
 from eventree.instrumentation.guard import GuardedInstrumentation
@@ -65,7 +66,14 @@ MAX_SECONDS: Final = 0.1
 MAX_CONTENDED_SECONDS: Final = 0.01
 """The same while others wait for the write lock."""
 
-_STORE_FAULTS: Final = (*TRANSIENT_ERRORS, CheckpointFenced, CheckpointHeld, LogRolledBack, StoreReadOnly)
+_STORE_FAULTS: Final = (
+    *TRANSIENT_ERRORS,
+    CheckpointFenced,
+    CheckpointHeld,
+    LogRolledBack,
+    StoreReadOnly,
+    WrongEventLoop,
+)
 """Errors of the store for which the projection is not to blame, unless its transaction took longer than the lease."""
 
 

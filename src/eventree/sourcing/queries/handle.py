@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Never
 
-from eventree.actors import ActorRef, ChildSpec, Supervisor
+from eventree.actors import ActorRef, ChildSpec, Status, Supervisor
 from eventree.errors import ActorCrashed, ActorTimeout, InvalidArgument, QueryStopped
 from eventree.errors.root import check_positive
 from eventree.sourcing.queries.actor import (
@@ -62,6 +62,13 @@ class QueryPart:
         return self.published.state
 
     @property
+    def status(self) -> QueryStatus:
+        """What it is doing; it has stopped if its actor has ended and is not being restarted."""
+        status = self.state.status
+        has_ended = self.ref.incarnation > 0 and self.ref.status is Status.STOPPED
+        return QueryStatus.STOPPED if has_ended and status is not QueryStatus.SUPERSEDED else status
+
+    @property
     def ref(self) -> ActorRef[QueryMessage, int]:
         """The reference to its actor."""
         if self.spec.ref is None:
@@ -106,7 +113,7 @@ class QueryHandle:
     @property
     def status(self) -> QueryStatus:
         """What the query is doing; with several partitions, the most urgent status."""
-        return min((part.state.status for part in self.parts), key=_MOST_URGENT_FIRST.index)
+        return min((part.status for part in self.parts), key=_MOST_URGENT_FIRST.index)
 
     @property
     def is_live(self) -> bool:
@@ -194,11 +201,13 @@ class QueryHandle:
             QueryStopped: The query gave up first.
             ActorStopped: The system is not running.
             WouldDeadlock: The caller is inside a projection's transaction.
+            WrongEventLoop: The query runs in another event loop.
             EventStoreError: The store could not be read.
         """
         check_positive("timeout", timeout)
         if position is not None:
             _check_position("position", position)
+        self._check_loop()
         refuse_in_transaction(f"query {self.name}")
         try:
             async with asyncio.timeout(timeout):
@@ -330,13 +339,19 @@ class QueryHandle:
             QueryLeasedElsewhere: Another process holds the lease.
             QuerySuperseded: A newer version is live.
             WouldDeadlock: The caller is inside a projection's transaction.
+            WrongEventLoop: The query runs in another event loop; nothing was sent.
             EventStoreError: The store failed.
         """
+        self._check_loop()
         refuse_in_transaction(f"query {self.name}")
         asks = [
             part.ref.ask(message, timeout=timeout, operation=type(message).__name__) for part in parts or self.parts
         ]
         return await asyncio.gather(*asks)
+
+    def _check_loop(self) -> None:
+        for part in self.parts:
+            part.ref.check_loop()
 
 
 def _check_position(name: str, value: int) -> int:

@@ -21,7 +21,7 @@ class QueryStatus(Enum):
     SUPERSEDED = "superseded"
     """A newer version is live; this one gets no more events."""
     STOPPED = "stopped"
-    """It gave up after failures; it gets no events until it is resumed."""
+    """It gave up after failures and gets no events until it is resumed; or its system has stopped."""
 
 
 @dataclass(frozen=True, slots=True)

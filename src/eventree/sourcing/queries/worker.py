@@ -5,7 +5,7 @@ import logging
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from typing import assert_never
+from typing import Final, assert_never
 
 from eventree.errors import (
     CheckpointFenced,
@@ -16,6 +16,7 @@ from eventree.errors import (
     LogRolledBack,
     QueryLeasedElsewhere,
     StoreReadOnly,
+    WrongEventLoop,
 )
 from eventree.errors.stores import TRANSIENT_ERRORS
 from eventree.sourcing.queries.actions import (
@@ -38,6 +39,9 @@ from eventree.sourcing.queries.state import QueryState
 from eventree.stores.contract import CheckpointUpdate, EventStore, ParkedCommit
 
 logger = logging.getLogger("eventree")
+
+_FINAL_ERRORS: Final = (StoreReadOnly, WrongEventLoop)
+"""Errors of a store that no retry changes."""
 
 
 @dataclass(slots=True)
@@ -118,7 +122,7 @@ class QueryWorker:
                 has_delivered = isinstance(action, Deliver)
             try:
                 await self._carry_out(action)
-            except (HandlingFailed, CheckpointFenced, LogRolledBack, StoreReadOnly, *TRANSIENT_ERRORS) as error:
+            except (HandlingFailed, CheckpointFenced, LogRolledBack, *_FINAL_ERRORS, *TRANSIENT_ERRORS) as error:
                 self._report(error)
 
     def _report(self, error: HandlingFailed | EventreeError) -> None:
@@ -132,7 +136,7 @@ class QueryWorker:
                 self.state = before.fenced(now)
             case LogRolledBack():
                 self.state = before.rolled_back(error, now)
-            case StoreReadOnly():
+            case StoreReadOnly() | WrongEventLoop():
                 self.state = before.gave_up(error)
             case _:
                 self.state = before.store_failed(error, now)

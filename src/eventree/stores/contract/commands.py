@@ -15,11 +15,14 @@ class NewCommand:
         first_sequence: The sequence of its first event; without events, the sequence that comes next.
         last_sequence: The sequence of its last event; without events, `first_sequence - 1`. All its events are among
             those of its request.
+        fingerprint: Tells it from another command with the same id, 1 to 255 bytes; None if nothing does. A store
+            keeps it and never compares it.
     """
 
     command_id: str
     first_sequence: int
     last_sequence: int
+    fingerprint: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +34,7 @@ class RecordedCommand:
     aggregate_id: str
     first_sequence: int
     last_sequence: int
+    fingerprint: str | None = None
 
 
 class CommandLog(Protocol):

@@ -58,10 +58,10 @@ stored AS (
   FROM kept k JOIN unnest($5::bigint[], $6::bigint[], $7::text[], $8::int[], $9::json[], $10::json[], $11::uuid[])
     e (number, at, event_type, event_version, payload, metadata, commit_id) ON e.number = k.number),
 recorded AS (
-  INSERT INTO {schema}.commands (command_id, stream, first_sequence, last_sequence)
-  SELECT c.command_id, k.stream, c.first_sequence, c.last_sequence
-  FROM kept k JOIN unnest($12::bigint[], $13::text[], $14::bigint[], $15::bigint[])
-    c (number, command_id, first_sequence, last_sequence) ON c.number = k.number),
+  INSERT INTO {schema}.commands (command_id, stream, first_sequence, last_sequence, fingerprint)
+  SELECT c.command_id, k.stream, c.first_sequence, c.last_sequence, c.fingerprint
+  FROM kept k JOIN unnest($12::bigint[], $13::text[], $14::bigint[], $15::bigint[], $19::text[])
+    c (number, command_id, first_sequence, last_sequence, fingerprint) ON c.number = k.number),
 moved AS (
   UPDATE {schema}.head SET position = (SELECT max(position) FROM kept)
   WHERE id AND EXISTS (SELECT FROM kept WHERE n > 0))
@@ -157,7 +157,9 @@ class AppendAttempt:
             rows = await connection.fetch(_SEQUENCES, *_aggregates(requests))  # needs no lock
         else:
             try:
-                rows = await connection.fetch(_APPEND, *_columns(requests), self._session, *_stamps(requests))
+                rows = await connection.fetch(
+                    _APPEND, *_columns(requests), self._session, *_stamps(requests), _fingerprints(requests)
+                )
             except DRIVER_ERRORS as error:
                 if not violates(error, "commands_key"):
                     raise
@@ -275,6 +277,10 @@ def _stamps(requests: Sequence[AppendRequest]) -> tuple[list[object], ...]:
         [None if stamp is None else stamp.commit_id for stamp in stamps],
         [None if stamp is None else stamp.recorded_at for stamp in stamps],
     )
+
+
+def _fingerprints(requests: Sequence[AppendRequest]) -> list[str | None]:
+    return [command.fingerprint for request in requests for command in request.commands]
 
 
 def _without_repeated_ids(requests: Sequence[AppendRequest]) -> list[list[int]]:

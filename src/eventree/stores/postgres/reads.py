@@ -153,7 +153,7 @@ SELECT type FROM types
 WHERE EXISTS (SELECT FROM {schema}.streams WHERE aggregate_type = type AND sequence > 0) ORDER BY type
 """
 _COMMANDS: Final = """
-SELECT command_id, aggregate_type, aggregate_id, first_sequence, last_sequence
+SELECT command_id, aggregate_type, aggregate_id, first_sequence, last_sequence, fingerprint
 FROM {schema}.commands JOIN {schema}.streams USING (stream) WHERE command_id = ANY($1::text[])
 """
 _SNAPSHOTS: Final = """

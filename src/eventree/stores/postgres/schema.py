@@ -53,7 +53,8 @@ CREATE TABLE {schema}.commands (
   command_id text COLLATE "C" CONSTRAINT commands_key PRIMARY KEY CHECK (octet_length(command_id) BETWEEN 1 AND 255),
   stream bigint NOT NULL,
   first_sequence bigint NOT NULL CHECK (first_sequence >= 1),
-  last_sequence bigint NOT NULL CHECK (last_sequence >= first_sequence - 1)
+  last_sequence bigint NOT NULL CHECK (last_sequence >= first_sequence - 1),
+  fingerprint text
 );
 
 CREATE TABLE {schema}.checkpoints (

@@ -121,7 +121,7 @@ class PostgresStore(CheckedStore):
         self._appends: set[asyncio.Future[None]] = set()
         self._tail = Tail()  # empty without listeners
         self._listeners = CommitListeners(on_empty=self._tail.clear)
-        self._lifecycle = Lifecycle(self._open, self._close)
+        self._lifecycle = Lifecycle(self, self._open, self._close)
 
     def __repr__(self) -> str:
         return f"<PostgresStore {self._address} {self._schema} {'open' if self._lifecycle.is_open else 'closed'}>"
@@ -133,7 +133,7 @@ class PostgresStore(CheckedStore):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        await self._lifecycle.leave()
+        await self._lifecycle.leave(error)
 
     async def _append(self, requests: Sequence[AppendRequest]) -> Sequence[Outcome]:
         writer = self._writable(self._writer)
@@ -239,6 +239,7 @@ class PostgresStore(CheckedStore):
         return await self._fetch(reads.head)
 
     def _watch(self, listener: Callable[[int], None]) -> Callable[[], None]:
+        self._lifecycle.check_loop()
         return self._listeners.add(listener)
 
     async def _claim_checkpoint(self, name: str, version: int, lease: LeaseRequest) -> Checkpoint:
@@ -272,7 +273,7 @@ class PostgresStore(CheckedStore):
         Unqualified names resolve through the role's `search_path`, not in the schema of the store.
         """
         check_transaction_lease(lease)
-        return transaction(self._writable(self._projections), self._checkpoints, lease)
+        return transaction(self._writable(self._projections), self._checkpoints, lease, self._lifecycle.check_loop)
 
     async def _save_snapshots(self, snapshots: Sequence[StoredSnapshot]) -> None:
         columns = _columns(snapshots)
@@ -341,6 +342,7 @@ class PostgresStore(CheckedStore):
         return self._opened(connections)
 
     def _opened(self, connections: Connections | None) -> Connections:
+        self._lifecycle.check_loop()
         if connections is None:
             raise StoreUnavailable(f"{self._address} is not open; use the store inside `async with store:`")
         return connections

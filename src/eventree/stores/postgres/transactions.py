@@ -39,8 +39,9 @@ class Transaction(CheckedCheckpointWriter):
     is_contended = False
     """Always False, as projections and appends lock different rows."""
 
-    def __init__(self, connection: Connection, checkpoints: CheckpointTable) -> None:
+    def __init__(self, connection: Connection, checkpoints: CheckpointTable, check_loop: Callable[[], None]) -> None:
         """Wrap a connection in an open transaction."""
+        self._check_loop = check_loop
         self.connection = connection
         self.is_verified = False
         self._checkpoints = checkpoints
@@ -57,6 +58,7 @@ class Transaction(CheckedCheckpointWriter):
     async def _run(
         self, statement: Callable[Concatenate[Connection, P], Awaitable[R]], *args: P.args, **kwargs: P.kwargs
     ) -> R:
+        self._check_loop()
         _check_open(self.connection)
         result = await statement(self.connection, *args, **kwargs)
         self.is_verified = True
@@ -65,9 +67,10 @@ class Transaction(CheckedCheckpointWriter):
 
 @asynccontextmanager
 async def transaction(
-    connections: Connections, checkpoints: CheckpointTable, lease: float
+    connections: Connections, checkpoints: CheckpointTable, lease: float, check_loop: Callable[[], None]
 ) -> AsyncGenerator[Transaction, None]:
     """Begin a transaction on a free connection; commit it, or roll it back if anything is raised."""
+    check_loop()
     outside = _inside.get()
     if outside is not None and outside.is_open:
         raise WouldDeadlock("a projection", "another transaction", "write on the projection's connection only")
@@ -81,7 +84,7 @@ async def transaction(
         mark = _Mark()
         token = _inside.set(mark)
         try:
-            transaction = Transaction(db, checkpoints)
+            transaction = Transaction(db, checkpoints, check_loop)
             yield transaction
             await _verify(transaction)
         except Exception:

@@ -30,7 +30,9 @@ INSERT INTO events
   (position, stream, sequence, event_type, event_version, payload, metadata, commit_id, recorded_at)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
-_PUT_COMMAND = "INSERT INTO commands (command_id, stream, first_sequence, last_sequence) VALUES (?, ?, ?, ?)"
+_PUT_COMMAND = """
+INSERT INTO commands (command_id, stream, first_sequence, last_sequence, fingerprint) VALUES (?, ?, ?, ?, ?)
+"""
 
 _StreamRow: TypeAlias = tuple[int | None, int | None, int | None, bytes | None, int | None]
 _NO_IDS: frozenset[str] = frozenset()
@@ -92,7 +94,7 @@ class _Append:
         self._now = to_micros(now)
         self._streams: list[tuple[int, str, str, int, int, bytes | None, int]] = []
         self._events: list[Iterator[tuple[object, ...]]] = []
-        self._commands: list[tuple[str, int, int, int]] = []
+        self._commands: list[tuple[str, int, int, int, str | None]] = []
 
     def run(self) -> AppendResult:
         keys = as_json([(request.aggregate_type, request.aggregate_id) for request in self._requests])
@@ -131,7 +133,8 @@ class _Append:
         )
         self._known |= ids
         self._commands.extend(
-            (command.command_id, stream, command.first_sequence, command.last_sequence) for command in request.commands
+            (command.command_id, stream, command.first_sequence, command.last_sequence, command.fingerprint)
+            for command in request.commands
         )
         return Appended(sequence, position, stamp_of(commit_id, recorded_at))
 

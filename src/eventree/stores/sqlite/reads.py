@@ -73,7 +73,7 @@ SELECT json_group_array(json_array(position, aggregate_type, aggregate_id, seque
                                    metadata, hex(commit_id), recorded_at)) FROM ({})
 """
 _COMMANDS = """
-SELECT command_id, aggregate_type, aggregate_id, first_sequence, last_sequence
+SELECT command_id, aggregate_type, aggregate_id, first_sequence, last_sequence, fingerprint
 FROM commands JOIN streams USING (stream) WHERE command_id IN (SELECT value FROM json_each(?))
 """
 # Texts are read as bytes, so that a snapshot with damaged text does not prevent reading the others.

@@ -56,7 +56,8 @@ CREATE TABLE commands (
   command_id TEXT PRIMARY KEY CHECK (length(CAST(command_id AS BLOB)) BETWEEN 1 AND 255),
   stream INTEGER NOT NULL,
   first_sequence INTEGER NOT NULL CHECK (first_sequence >= 1),
-  last_sequence INTEGER NOT NULL CHECK (last_sequence >= first_sequence - 1)
+  last_sequence INTEGER NOT NULL CHECK (last_sequence >= first_sequence - 1),
+  fingerprint TEXT
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE checkpoints (

@@ -104,10 +104,10 @@ class SQLiteStore(CheckedStore):
         self._writer: Connection | None = None
         self._reader: Connection | None = None
         self._write_lock = asyncio.Lock()
-        self._transactions = Transactions(self._path, busy_timeout, self._write_lock)
+        self._lifecycle = Lifecycle(self, self._open, self._close)
+        self._transactions = self._new_transactions()
         self._tail = Tail()  # empty without listeners
         self._listeners = CommitListeners(on_empty=self._tail.clear)
-        self._lifecycle = Lifecycle(self._open, self._close)
 
     def __repr__(self) -> str:
         return f"<SQLiteStore {self._path!r} {'open' if self._lifecycle.is_open else 'closed'}>"
@@ -119,7 +119,7 @@ class SQLiteStore(CheckedStore):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        await self._lifecycle.leave()
+        await self._lifecycle.leave(error)
 
     async def _append(self, requests: Sequence[AppendRequest]) -> Sequence[Outcome]:
         try:
@@ -183,6 +183,7 @@ class SQLiteStore(CheckedStore):
         return await self._on_reader(reads.head)
 
     def _watch(self, listener: Callable[[int], None]) -> Callable[[], None]:
+        self._lifecycle.check_loop()
         return self._listeners.add(listener)
 
     async def _claim_checkpoint(self, name: str, version: int, lease: LeaseRequest) -> Checkpoint:
@@ -224,7 +225,7 @@ class SQLiteStore(CheckedStore):
 
     async def _open(self) -> None:
         self._write_lock = asyncio.Lock()  # a lock belongs to one loop, while a store may be used by several in turn
-        self._transactions = Transactions(self._path, self._busy_timeout, self._write_lock)
+        self._transactions = self._new_transactions()
         if self._read_only:
             await self._open_read_only()
             return
@@ -232,6 +233,9 @@ class SQLiteStore(CheckedStore):
         await self._on_writer(open_writer, self._path, self._busy_timeout)
         self._reader = await Connection.open(self._path)
         await self._on_reader(open_reader, self._busy_timeout)
+
+    def _new_transactions(self) -> Transactions:
+        return Transactions(self._path, self._busy_timeout, self._write_lock, self._lifecycle.check_loop)
 
     async def _open_read_only(self) -> None:
         if not await asyncio.to_thread(Path(self._path).exists):
@@ -256,6 +260,7 @@ class SQLiteStore(CheckedStore):
     async def _on_writer(
         self, function: Callable[Concatenate[sqlite3.Connection, P], R], *args: P.args, **kwargs: P.kwargs
     ) -> R:
+        self._lifecycle.check_loop()
         self._refuse_if_read_only()
         self._transactions.refuse_inside("a write to the store outside its transaction")
         async with self._write_lock:
@@ -271,6 +276,7 @@ class SQLiteStore(CheckedStore):
             raise StoreReadOnly(self._path)
 
     def _opened(self, connection: Connection | None) -> Connection:
+        self._lifecycle.check_loop()
         if connection is None:
             raise StoreUnavailable(f"{self._path} is not open; use the store inside `async with store:`")
         return connection

@@ -110,9 +110,10 @@ class ProjectionConnection(Connection):
 class Transaction(CheckedCheckpointWriter):
     """A transaction on the projection connection; see `StoreTransaction`."""
 
-    def __init__(self, connection: ProjectionConnection, *, is_contended: bool) -> None:
+    def __init__(self, connection: ProjectionConnection, check_loop: Callable[[], None], *, is_contended: bool) -> None:
         """Wrap a connection in an open transaction."""
         self.connection = connection
+        self._check_loop = check_loop
         self.is_contended = is_contended
 
     async def _claim_checkpoint(self, name: str, version: int, lease: LeaseRequest) -> Checkpoint:
@@ -131,6 +132,7 @@ class Transaction(CheckedCheckpointWriter):
             check_open(db)
             return function(db, *args, **kwargs)
 
+        self._check_loop()
         return await self.connection.run(in_transaction)
 
 
@@ -141,14 +143,18 @@ class Transactions:
     that is catching up takes at most half of the time.
     """
 
-    def __init__(self, path: str, busy_timeout: float, write_lock: asyncio.Lock) -> None:
+    def __init__(
+        self, path: str, busy_timeout: float, write_lock: asyncio.Lock, check_loop: Callable[[], None]
+    ) -> None:
         """Start without a connection.
 
         Args:
             path: The database.
             busy_timeout: How long to wait for other processes, in seconds.
             write_lock: The lock of all writers in this process.
+            check_loop: Raises if the caller is not in the store's event loop.
         """
+        self._check_loop = check_loop
         self._path = path
         self._busy_timeout = busy_timeout
         self._write_lock = write_lock
@@ -165,6 +171,7 @@ class Transactions:
     @asynccontextmanager
     async def open(self) -> AsyncGenerator[Transaction, None]:
         """Begin a transaction once the write lock is free; commit it, or roll it back if anything is raised."""
+        self._check_loop()
         self.refuse_inside("another transaction")
         loop = asyncio.get_running_loop()
         gap = self._free_until - loop.time()
@@ -178,7 +185,7 @@ class Transactions:
             is_contended = False
             try:
                 is_contended = await self._begin(connection, transaction)
-                yield Transaction(connection, is_contended=is_contended)
+                yield Transaction(connection, self._check_loop, is_contended=is_contended)
                 connection.transaction = None  # a late task must not write during the commit
                 self._head = await connection.run(_commit, connection)
             except BaseException as error:

@@ -1,8 +1,9 @@
 """Promises about recorded commands."""
 
 import asyncio
+from dataclasses import replace
 
-from eventree.stores.contract import Appended, Conflict, DuplicateCommand, EventStore, RecordedCommand
+from eventree.stores.contract import Appended, Conflict, DuplicateCommand, EventStore, NewCommand, RecordedCommand
 from eventree.testing.store_values import TYPE, append, request, stream
 
 
@@ -17,6 +18,13 @@ class CommandPromises:
             "c2": RecordedCommand("c2", "other", "a", 1, 1),
             "c3": RecordedCommand("c3", TYPE, "a", 3, 3),
         }
+
+    async def test_a_fingerprint_is_kept_with_its_command(self, store: EventStore) -> None:
+        longest = "f" * 255
+        commands = [NewCommand("c1", 1, 1, "fingerprint"), NewCommand("c2", 1, 1, longest), NewCommand("c3", 1, 1)]
+        await append(store, replace(request("a"), commands=commands))
+        found = await store.find_commands(["c1", "c2", "c3"])
+        assert [found[id].fingerprint for id in ("c1", "c2", "c3")] == ["fingerprint", longest, None]
 
     async def test_unknown_command_ids_are_left_out(self, store: EventStore) -> None:
         await append(store, request("a", commands=["known"]))

@@ -123,7 +123,8 @@ class HistoryPromises:
         stop = store.watch(lambda _: None)
         for after in range(3):
             await append(store, request("a", after=after))
-        for event in await log(store):
+        events = await log(store)
+        for event in events:
             page = await store.read(event.position, 10, live=live, after_stamp=event.stamp)
             assert positions(page.events) == [*range(event.position + 1, 4)]
             for other in others(event.stamp):
@@ -131,7 +132,7 @@ class HistoryPromises:
                     await store.read(event.position, 10, live=live, after_stamp=other)
                 assert caught.value.known == event.position
         with pytest.raises(LogRolledBack):
-            await store.read(0, 10, live=live, after_stamp=event.stamp)
+            await store.read(0, 10, live=live, after_stamp=events[0].stamp)
         stop()
 
     async def test_a_claim_returns_the_stamp_that_was_stored(self, store: EventStore) -> None:
