@@ -182,6 +182,8 @@ class Tree(Generic[StateT, CommandT, EventT, ErrorT]):
                 if info.state is None:
                     raise ActorStopped(ref.id)
                 is_busy = bool(info.queued or info.in_progress)
+                if is_busy:
+                    await asyncio.sleep(0.001)  # commands that wait for a long load are not a batch in progress
         return await self._store.head()
 
     def _refs(self) -> list[ActorRef[Never, object]]:

@@ -29,6 +29,16 @@ _UNUSABLE = {sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_READO
 _PRIMARY_CODE = 0xFF
 
 
+class File(sqlite3.Connection):
+    """A raw connection that tells whether it waits.
+
+    Attributes:
+        is_locked_out: Whether it waits for a lock of another process at this moment.
+    """
+
+    is_locked_out = False
+
+
 class Connection(aiosqlite.Connection):
     """Run functions on the connection's thread: a transaction is one function, so cancellation cannot split it."""
 
@@ -37,14 +47,19 @@ class Connection(aiosqlite.Connection):
         super().__init__(self._open_file, iter_chunk_size=64)
         self._path = path
         self._read_only = read_only
-        self._file: sqlite3.Connection | None = None
+        self._file: File | None = None
         self._wal = Wal(path)
+
+    @property
+    def is_locked_out(self) -> bool:
+        """Whether it waits for a lock of another process at this moment."""
+        return self._file is not None and self._file.is_locked_out
 
     def _open_file(self) -> sqlite3.Connection:
         # The attribute keeps the connection, because a task that is cancelled while opening never gets the result.
         target = f"{Path(self._path).absolute().as_uri()}?mode=ro" if self._read_only else self._path
         self._file = sqlite3.connect(
-            target, isolation_level=None, timeout=0.0, check_same_thread=False, uri=self._read_only
+            target, isolation_level=None, timeout=0.0, check_same_thread=False, uri=self._read_only, factory=File
         )
         return self._file
 
@@ -116,14 +131,23 @@ def execute_when_unlocked(db: sqlite3.Connection, statement: str, busy_timeout: 
     SQLite's own busy handler sleeps up to 100 ms at a time and starves, and some statements never call it.
     """
     deadline = time.monotonic() + busy_timeout
-    while True:
-        try:
-            return db.execute(statement)
-        except sqlite3.OperationalError as error:
-            busy = primary_code(error) == sqlite3.SQLITE_BUSY
-            if not busy or time.monotonic() >= deadline:
-                raise
-            time.sleep(random.uniform(0.0003, 0.001))  # noqa: S311 - jitter, not security
+    try:
+        while True:
+            try:
+                return db.execute(statement)
+            except sqlite3.OperationalError as error:
+                busy = primary_code(error) == sqlite3.SQLITE_BUSY
+                if not busy or time.monotonic() >= deadline:
+                    raise
+                _note_wait(db, is_locked_out=True)
+                time.sleep(random.uniform(0.0003, 0.001))  # noqa: S311 - jitter, not security
+    finally:
+        _note_wait(db, is_locked_out=False)
+
+
+def _note_wait(db: sqlite3.Connection, *, is_locked_out: bool) -> None:
+    if isinstance(db, File):
+        db.is_locked_out = is_locked_out
 
 
 @contextlib.contextmanager
