@@ -5,7 +5,7 @@ import contextlib
 import copy
 import inspect
 import pickle
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 
 import pytest
 
@@ -65,6 +65,7 @@ from eventree.errors import (
     WouldDeadlock,
     WrongEventLoop,
 )
+from eventree.errors.failures import is_failure, parts_of
 
 BOOM = ValueError("boom")
 
@@ -267,3 +268,38 @@ def test_errors_survive_the_way_to_another_process() -> None:
         for twin in (copy.copy(error), pickle.loads(pickle.dumps(error))):  # noqa: S301
             assert str(twin) == str(error)
             assert all(hasattr(twin, name) for name in carries)
+
+
+# --- a failure, or a wish to leave
+
+
+def grouped(*errors: BaseException) -> BaseException:
+    return BaseExceptionGroup("outer", [BOOM, BaseExceptionGroup("inner", errors)])
+
+
+@pytest.mark.parametrize("error", [BOOM, BaseException(), GeneratorExit(), ExceptionGroup("all", [BOOM])])
+def test_a_function_fails_with_whatever_is_no_wish_to_leave(error: BaseException) -> None:
+    assert is_failure(error)
+    assert is_failure(grouped(error))
+
+
+@pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt(), asyncio.CancelledError()])
+def test_a_wish_to_leave_is_none_at_any_depth(error: BaseException) -> None:
+    assert not is_failure(error)
+    assert not is_failure(grouped(error))
+
+
+@pytest.mark.parametrize("wrap", [lambda error: error, grouped])
+def test_who_cancels_or_closes_what_failed_is_said_by_the_caller(
+    wrap: Callable[[BaseException], BaseException],
+) -> None:
+    assert is_failure(wrap(asyncio.CancelledError()), cancelled=False)
+    assert not is_failure(wrap(GeneratorExit()), closed=True)
+    assert not is_failure(wrap(SystemExit()), cancelled=False)
+
+
+def test_the_parts_of_nested_groups_come_in_order() -> None:
+    first, second, third = ValueError(1), ValueError(2), ValueError(3)
+    group = ExceptionGroup("g", [first, ExceptionGroup("h", [second]), third])
+    assert list(parts_of(group)) == [first, second, third]
+    assert list(parts_of(first)) == [first]

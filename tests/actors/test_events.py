@@ -45,6 +45,21 @@ async def test_a_listener_sees_every_start_and_end_in_order(crew: Crew) -> None:
     ]
 
 
+@pytest.mark.parametrize("error", [BaseException("odd"), GeneratorExit(), BaseExceptionGroup("g", [BaseException()])])
+async def test_a_listener_that_raises_what_is_no_wish_to_leave_is_logged(
+    crew: Crew, error: BaseException, caplog: pytest.LogCaptureFixture
+) -> None:
+    def listener(_: SupervisorEvent) -> None:
+        raise error
+
+    async with Supervisor(crew.specs("a"), on_event=listener) as supervisor:
+        await crew.crash("a")
+        await idle(supervisor)
+        assert crew.refs["a"].incarnation == 2
+    raised = [record.exc_info[1] for record in caplog.records if record.exc_info and "on_event" in record.message]
+    assert raised == [error] * 3
+
+
 async def test_the_listener_at_the_root_sees_what_happens_below(crew: Crew) -> None:
     listener = Listener()
     branch = ChildSpec(id="branch", start=lambda: Supervisor(crew.specs("a"), name="branch", max_restarts=0))

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from enum import Enum, IntEnum, StrEnum
-from typing import Any, TypedDict
+from typing import Any, Never, TypedDict
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
@@ -545,3 +545,51 @@ def test_the_fingerprint_changes_with_the_fields_and_not_with_the_order_of_class
 def test_what_is_no_class_is_refused() -> None:
     with pytest.raises(InvalidArgument, match="classes"):
         Codec(["Opened"])  # type: ignore[arg-type]
+
+
+# --- bugs of users' classes while the faulty part is looked for
+
+
+def throw(error: Exception) -> Never:
+    raise error
+
+
+class Confused(Exception):
+    """An exception that raises when it is looked at: a usual slip in `__getattr__`."""
+
+    def __getattr__(self, name: str) -> object:
+        raise KeyError(name)
+
+    def __str__(self) -> str:
+        raise KeyError("no words")
+
+
+def test_an_error_that_cannot_be_looked_at_is_an_error_of_the_event() -> None:
+    @dataclass
+    class Picky:
+        value: int
+
+        def __post_init__(self) -> None:
+            if self.value:
+                raise Confused
+
+    empty = Picky(0)
+    empty.value = 1
+    with pytest.raises(EventNotEncodable, match="Confused"):
+        Codec([Picky]).encode(empty)
+
+
+def test_a_part_that_cannot_be_looked_at_is_an_error_of_the_event() -> None:
+    @dataclass
+    class Torn:
+        value: object
+
+    @dataclass
+    class Held:
+        parts: list[Any]
+
+    torn = Torn(object())
+    with_gap: Any = Torn
+    with_gap.value = property(lambda _: throw(LookupError("gone")))
+    with pytest.raises(EventNotEncodable, match="Held"):
+        Codec([Held]).encode(Held([torn, object()]))

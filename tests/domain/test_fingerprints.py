@@ -205,3 +205,20 @@ def test_a_fingerprint_of_the_caller_is_compared_only_with_another_one() -> None
     assert not prints.is_other_command(one, prints.of(Receive(1)))
     assert not prints.is_other_command(prints.of(Receive(1)), one)
     assert len(prints.of_caller("x" * 100_000)) <= 255
+
+
+@pytest.mark.parametrize("error", [BaseException("odd"), GeneratorExit(), BaseExceptionGroup("g", [BaseException()])])
+def test_a_command_with_a_part_that_raises_what_is_no_wish_to_leave_has_none(error: BaseException) -> None:
+    class Part:
+        @property
+        def value(self) -> int:
+            raise error
+
+    @dataclass
+    class Order:
+        value: int
+
+    order = Order(1)
+    with_property: Any = Order
+    with_property.value = Part.value
+    assert CommandFingerprints().of(order) is None

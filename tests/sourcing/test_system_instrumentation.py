@@ -23,6 +23,7 @@ from eventree.testing.failing_store import StoreMethod
 from sourcing.correlating import ledger_called, metadata, only_event
 from sourcing.ledger import Boom, LedgerSystem, add, ledger, refuse
 from sourcing.observers import BOOM, TRACE, FailsAtOnce, FailsAtTheEnd, HoldsBack, Idle, Recorder
+from sourcing.panics import Panic
 from sourcing.reading import Events, Seen, query
 from sourcing.waiting import until
 
@@ -136,7 +137,8 @@ async def all_that_is_observed(observer: Instrumentation) -> list[object]:
 
 
 @pytest.mark.parametrize(
-    "error", [BOOM, asyncio.CancelledError(), StoreUnavailable("not of the store"), StopIteration()]
+    "error",
+    [BOOM, asyncio.CancelledError(), StoreUnavailable("not of the store"), StopIteration(), Panic(), GeneratorExit()],
 )
 @pytest.mark.parametrize("kind", [FailsAtOnce, FailsAtTheEnd])
 async def test_one_that_raises_in_every_method_harms_nothing_and_is_logged_once_for_each(

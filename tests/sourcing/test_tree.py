@@ -17,6 +17,7 @@ from eventree import (
     InvalidArgument,
     MemoryStore,
     Ok,
+    Query,
     SnapshotConfig,
     Strategy,
     Supervisor,
@@ -207,3 +208,26 @@ async def test_a_single_name_to_wait_for_is_refused_before_anything_is_stored() 
         assert isinstance(answer.error, InvalidArgument)
         assert "['balances']" in str(answer.error)
         assert await store.head() == 0
+
+
+# --- what is no store
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    ["x.db", "postgresql://user:secret@host/db", None, MemoryStore, [], ledger, object()],
+    ids=range(7),
+)
+def test_what_is_no_store_is_refused_when_it_is_given_without_its_secrets(wrong: Any) -> None:
+    with pytest.raises(InvalidArgument, match="must be an event store") as refused:
+        EventSourcing(ledger, wrong)
+    assert refused.value.name == "store"
+    assert "secret" not in str(refused.value)
+    with pytest.raises(InvalidArgument, match="must be an event store"):
+        Query("q", lambda *_: None, follows=[ledger]).handle(wrong)
+
+
+def test_a_store_in_the_place_of_the_type_is_refused_with_the_order() -> None:
+    with pytest.raises(InvalidArgument, match=r"the order is EventSourcing\(aggregate_type, store\)") as refused:
+        EventSourcing(MemoryStore(), ledger)  # type: ignore[arg-type]
+    assert refused.value.name == "aggregate_type"

@@ -14,6 +14,7 @@ from msgspec import structs
 
 from eventree.errors import StoreUnavailable
 from eventree.stores import MemoryStore
+from eventree.stores.checked import Decide
 from eventree.stores.contract import (
     MAX_PAGE_BYTES,
     NO_LEASE,
@@ -132,6 +133,13 @@ class ForgetsCommands(MemoryStore):
         outcomes = await super().append(requests)
         self._commands.clear()
         return outcomes
+
+
+class DecidesOnWhatOthersMayChange(MemoryStore):
+    async def _read_and_append(self, reads: Sequence[StreamRead], decide: Decide) -> Sequence[Outcome]:
+        pages = await self._read_streams(reads)
+        await asyncio.sleep(0)
+        return await self._append(decide(pages))
 
 
 class ForgetsFingerprints(MemoryStore):

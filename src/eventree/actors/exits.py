@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass
 from enum import Enum
-from typing import TypeGuard, TypeVar
+from typing import TypeVar
 
 from eventree.errors import ChildStartError
+from eventree.errors.failures import is_group, parts_of
 
 ErrorT = TypeVar("ErrorT", bound=BaseException)
 
@@ -42,24 +43,20 @@ class ExitReason:
 
 def exit_request(error: BaseException | None) -> BaseException | None:
     """Return the SystemExit or KeyboardInterrupt in an error: itself, part of its group, or the cause of a start."""
-    if isinstance(error, SystemExit | KeyboardInterrupt):
-        return error
-    if isinstance(error, ChildStartError):
-        return exit_request(error.__cause__)
-    parts: tuple[BaseException, ...] = getattr(error, "exceptions", ())  # of an ExceptionGroup
-    return next((request for part in parts if (request := exit_request(part)) is not None), None)
+    for part in () if error is None else parts_of(error):
+        if isinstance(part, SystemExit | KeyboardInterrupt):
+            return part
+        if isinstance(part, ChildStartError) and (request := exit_request(part.__cause__)) is not None:
+            return request
+    return None
 
 
 def sole_error(group: BaseExceptionGroup[BaseException], kind: type[ErrorT]) -> ErrorT | None:
     """Return the first error of a group if all its errors are of one kind, else None."""
     found: ErrorT | None = None
     for error in group.exceptions:
-        each = error if isinstance(error, kind) else sole_error(error, kind) if _is_group(error) else None
+        each = error if isinstance(error, kind) else sole_error(error, kind) if is_group(error) else None
         if each is None:
             return None
         found = found or each
     return found
-
-
-def _is_group(error: BaseException) -> TypeGuard[BaseExceptionGroup[BaseException]]:
-    return isinstance(error, BaseExceptionGroup)

@@ -1,84 +1,26 @@
 """Aggregate types: how commands are decided, how events change the state, and the empty state."""
 
-import types
-import typing
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from inspect import Parameter, iscoroutinefunction, isroutine, signature
+from types import NoneType
 from typing import Generic, TypeVar
 
+from eventree.domain.annotations import ApplyAnnotations, command_classes, is_typed_dict
 from eventree.domain.codec import Codec
 from eventree.domain.fingerprints import CommandFingerprints
+from eventree.domain.functions import check_plain
 from eventree.domain.limits import check_id, check_version
+from eventree.domain.states import StateCheck, refuse_swapped
 from eventree.errors import InvalidArgument
 from eventree.result import Err, Ok, Result
 from eventree.values import subscriptable
-
-
-class ApplyAnnotations:
-    """Read the annotations of an `apply` function."""
-
-    def __init__(self, apply: Callable[..., object]) -> None:
-        """Create a reader for a function."""
-        self._apply = apply
-
-    def events(self) -> list[type]:
-        """Return the event classes; raise `InvalidArgument` if the annotations do not name them."""
-        return classes_of(self._annotation(1))
-
-    def states(self) -> list[type]:
-        """Return the state classes; raise `InvalidArgument` if the annotations do not name them."""
-        return classes_of(self._annotation(0))
-
-    def _annotation(self, index: int) -> object:
-        function = self._apply if isroutine(self._apply) else type(self._apply).__call__
-        try:
-            every = signature(self._apply).parameters.values()
-        except ValueError as error:
-            raise InvalidArgument("apply", "its parameters are unknown; pass a function written in Python") from error
-        parameters = [parameter for parameter in every if parameter.kind is not Parameter.KEYWORD_ONLY]
-        expected = 2
-        if len(parameters) < expected:
-            raise InvalidArgument("apply", "must take a state and an event")
-        try:
-            hints = typing.get_type_hints(function)
-        except Exception as error:
-            raise InvalidArgument(
-                "apply", f"its annotations cannot be resolved ({error}); give events=[...] and state=[...]"
-            ) from error
-        if parameters[index].name not in hints:
-            given = ("state", "events")[index]
-            raise InvalidArgument(
-                "apply",
-                f"its parameter {parameters[index].name!r} has no annotation; annotate it, or give {given}=[...]",
-            )
-        return hints[parameters[index].name]
-
-
-def classes_of(annotation: object) -> list[type]:
-    """Return the classes in a type annotation, each once; unions and aliases are expanded.
-
-    Raises:
-        InvalidArgument: A part of it is not a class.
-    """
-    value = getattr(annotation, "__value__", annotation)  # a PEP 695 alias
-    origin = typing.get_origin(value)
-    if value is not annotation:
-        return classes_of(value)
-    if origin is typing.Annotated:
-        return classes_of(typing.get_args(value)[0])
-    if origin is typing.Union or isinstance(value, types.UnionType):
-        return list(dict.fromkeys(cls for member in typing.get_args(value) for cls in classes_of(member)))
-    if not isinstance(value, type) or value in {object, typing.Any}:
-        raise InvalidArgument("apply", f"its annotation {value!r} is not a class or a union of classes")
-    return [value]
-
 
 StateT = TypeVar("StateT")
 StateT_co = TypeVar("StateT_co", covariant=True)
 CommandT = TypeVar("CommandT")
 EventT = TypeVar("EventT")
 ErrorT = TypeVar("ErrorT")
+ValueT = TypeVar("ValueT")
 
 
 @subscriptable
@@ -139,22 +81,25 @@ class AggregateType(Generic[StateT, CommandT, EventT, ErrorT]):
             InvalidArgument: An argument is invalid, or the event classes cannot be determined.
         """
         self.name = check_id("name", name)
-        for role, function in (("handle", handle), ("apply", apply), ("empty_state", empty_state)):
-            if not callable(function):
-                raise InvalidArgument(role, f"must be a function, got {function!r}")
-            if iscoroutinefunction(function):
-                raise InvalidArgument(role, "must be a plain function, not async: it does no I/O")
+        check_plain("handle", handle, "state", "command", shape="must take a state and a command")
+        check_plain("apply", apply, "state", "event", shape="must take a state and an event")
+        check_plain("empty_state", empty_state, shape="must take nothing")
+        given_events, given_states = _listed("events", events), _listed("state", state)
+        refuse_swapped(handle, apply, empty_state, given_states or (), given_events or ())
         self.handle = handle
         self.apply = apply
         self.empty_state = empty_state
         annotations = ApplyAnnotations(apply)
-        self.events: Codec[EventT] = Codec(events if events is not None else annotations.events())
-        codec = _state_codec(state, annotations)
+        self.events: Codec[EventT] = Codec(
+            _own_classes(given_events if given_events is not None else annotations.events())
+        )
+        codec = _state_codec(given_states, annotations)
         self.states: Codec[StateT] | None = None if isinstance(codec, str) else codec
         self._why_no_states = codec if isinstance(codec, str) else ""
         check_version("state_version", state_version)
         self.state_version = state_version
-        self.fingerprints = CommandFingerprints(_command_classes(handle))
+        self._check_state = StateCheck(apply, empty_state, given_states or ())
+        self.fingerprints = CommandFingerprints(command_classes(handle))
 
     def __repr__(self) -> str:
         return f"AggregateType({self.name!r})"
@@ -184,21 +129,36 @@ class AggregateType(Generic[StateT, CommandT, EventT, ErrorT]):
                 raise TypeError(f"handle must return Ok([events]) or Err(reason), it returned {type(other).__name__}")
 
     def replay(self, state: StateT, events: Iterable[EventT]) -> StateT:
-        """Return the state after applying events in order."""
-        apply = self.apply
+        """Return the state after applying events in order.
+
+        Raises:
+            TypeError: `apply` returned None or something else that is no state.
+        """
+        apply, states = self.apply, self._check_state.seen
         for event in events:
             state = apply(state, event)
+            if type(state) not in states:
+                self._check_state(state)
         return state
 
 
-def _command_classes(handle: Callable[..., object]) -> list[type]:
-    """Return the command classes in the annotations of `handle`, as far as they can be resolved."""
-    function = handle if isroutine(handle) else type(handle).__call__
-    try:
-        name = [parameter.name for parameter in signature(handle).parameters.values()][1]
-        return classes_of(typing.get_type_hints(function)[name])
-    except Exception:  # noqa: BLE001 - commands need no annotations, and any function may be given
-        return []
+def _listed(name: str, classes: Iterable[type[ValueT]] | None) -> tuple[type[ValueT], ...] | None:
+    if classes is not None and not isinstance(classes, Iterable):
+        raise InvalidArgument(name, f"must be a list of classes, such as {name}=[{_name_of(classes)}]")
+    return None if classes is None else tuple(classes)
+
+
+def _own_classes(events: Iterable[type[EventT]]) -> Iterable[type[EventT]]:
+    """Return event classes; refuse those of the language, whose name says nothing about what has happened."""
+    for cls in events:
+        is_foreign = isinstance(cls, type) and (cls.__module__ == "builtins" or is_typed_dict(cls))
+        if is_foreign and cls is not NoneType:
+            raise InvalidArgument("events", f"must be classes of your own, such as dataclasses, got {cls.__name__}")
+    return events
+
+
+def _name_of(value: object) -> str:
+    return getattr(value, "__name__", "...")
 
 
 def _state_codec(state: Iterable[type[StateT]] | None, annotations: ApplyAnnotations) -> Codec[StateT] | str:

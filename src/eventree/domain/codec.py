@@ -8,13 +8,14 @@ from typing import Final, Generic, TypeVar
 import msgspec
 from msgspec import Struct
 
-from eventree.domain.comparison import Comparison, fields_of, not_finite, part_that_fails
+from eventree.domain.comparison import Comparison, Difference, fields_of, not_finite, part_that_fails
 from eventree.domain.event_types import EventType
 from eventree.domain.immutability import is_immutable
 from eventree.domain.limits import MAX_PAYLOAD_BYTES
 from eventree.domain.models import decode_model, decoder_of_model, encode_model, is_model, path_of
 from eventree.domain.schemas import schema_of
 from eventree.errors import EventNotDecodable, EventNotEncodable, EventTooNew, InvalidArgument, UnknownEventType
+from eventree.errors.failures import is_failure
 from eventree.errors.root import error_text
 
 ValueT = TypeVar("ValueT")
@@ -137,7 +138,9 @@ class Codec(Generic[ValueT]):
             raise EventNotEncodable(type(value).__name__, f"its class is not one of those declared: {known}")
         try:
             payload = _encode(value)
-        except Exception as error:  # whatever the error is, the value causes it
+        except BaseException as error:  # whatever the error is, the value causes it
+            if not is_failure(error):
+                raise
             raise EventNotEncodable(form.name, error_text(error), part_that_fails(value, _encode)) from error
         if len(payload) > MAX_PAYLOAD_BYTES:
             raise EventNotEncodable(form.name, f"it is larger than {MAX_PAYLOAD_BYTES} bytes")
@@ -166,7 +169,9 @@ class Codec(Generic[ValueT]):
         try:
             if form is not None and form.version == version:
                 return form.decode(payload)
-        except Exception as error:  # any exception, as the class's __post_init__ may raise
+        except BaseException as error:  # any exception, as the class's __post_init__ may raise
+            if not is_failure(error):
+                raise
             raise EventNotDecodable(type_, version, error_text(error)) from error
         if form is None:
             raise UnknownEventType(type_, version, self.names)
@@ -178,11 +183,13 @@ def _read_back(form: _ClassCodec[ValueT], value: ValueT, payload: bytes) -> Valu
     try:
         read = form.decode(payload)
         difference = form.compare(value, read)
-    except Exception as error:  # any exception, as the class's __post_init__ may raise
-        part, reason = not_finite(value) or (_path_of(error), error_text(error))
-        raise EventNotEncodable(form.name, reason, part) from error
-    if difference is None and payload.find(b"Infinity") >= 0:
-        difference = not_finite(value)
+        if difference is None and payload.find(b"Infinity") >= 0:
+            difference = not_finite(value)
+    except BaseException as error:  # any exception, as the class's __post_init__ may raise
+        if not is_failure(error):
+            raise
+        fault = not_finite(value) or Difference(_path_of(error), error_text(error))
+        raise EventNotEncodable(form.name, fault.reason, fault.part) from error
     if difference is not None:
         raise EventNotEncodable(form.name, difference.reason, difference.part)
     return read
@@ -203,7 +210,9 @@ def _decode_older(form: _ClassCodec[ValueT], type_: str, version: int, payload: 
         upcast = _encode(value)
         _check_finite(value, upcast)
         return form.decode(upcast)
-    except Exception as error:  # any exception, as an upcaster may raise
+    except BaseException as error:  # any exception, as an upcaster may raise
+        if not is_failure(error):
+            raise
         raise EventNotDecodable(type_, version, f"{faulty}: {error_text(error)}") from error
 
 
@@ -212,9 +221,14 @@ def _check_finite(value: object, payload: bytes) -> None:
         raise ValueError(f"{found.part}: {found.reason}")
 
 
-def _path_of(error: Exception) -> str:
-    path = _PATH.search(str(error))
-    return path[1] if path is not None else path_of(error)
+def _path_of(error: BaseException) -> str:
+    path = _PATH.search(error_text(error))
+    try:
+        return path[1] if path is not None else path_of(error)
+    except BaseException as bug:  # a bug in the error's own class must not hide the error
+        if not is_failure(bug):
+            raise
+        return ""
 
 
 def _clash(name: str, one: _ClassCodec[ValueT], other: _ClassCodec[ValueT]) -> str:

@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple, TypeAlias, cast
 from uuid import UUID
 
 from eventree.domain.models import encode_in_order, fields_of_model
+from eventree.errors.failures import is_failure
 
 
 class Difference(NamedTuple):
@@ -190,12 +191,24 @@ def part_that_fails(value: object, function: Callable[[object], object]) -> str:
 def _fails(function: Callable[[object], object], part: object) -> bool:
     try:
         function(part)
-    except Exception:  # noqa: BLE001 - whatever the error is, this part causes it
+    except BaseException as error:  # whatever the error is, this part causes it
+        if not is_failure(error):
+            raise
         return True
     return False
 
 
-def _parts(value: object) -> Iterator[tuple[str, object]]:
+def _parts(value: object) -> Sequence[tuple[str, object]]:
+    """Return the parts of a value with their steps; none if it fails to tell them."""
+    try:
+        return list(_each_part(value))
+    except BaseException as error:
+        if not is_failure(error):
+            raise
+        return ()
+
+
+def _each_part(value: object) -> Iterator[tuple[str, object]]:
     if isinstance(value, Mapping):
         pairs = cast("Mapping[object, object]", value).items()
         yield from ((f"[{key!r}]", part) for key, part in pairs)

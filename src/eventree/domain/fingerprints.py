@@ -14,13 +14,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence, Set as Abstra
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, cast
 from uuid import UUID
 
 import msgspec
 
 from eventree.domain.models import is_model
 from eventree.domain.schemas import schema_of
+from eventree.errors.failures import is_failure
 
 Json: TypeAlias = "dict[str, Json] | list[Json] | str | int | float | bool | None"
 
@@ -56,12 +57,14 @@ class CommandFingerprints:
 
     def of(self, command: object) -> str | None:
         """Return the fingerprint of a command; None if it has parts that cannot be encoded."""
-        form = self._form(type(command))
+        form = self._form(_class_of(command))
         if form is None:
             return None
         try:
             content = _Canonical(form.schema).of(command)
-        except Exception:  # noqa: BLE001 - whatever a part raises, the command cannot be compared
+        except BaseException as error:  # whatever a part raises, the command cannot be compared
+            if not is_failure(error):
+                raise
             return None
         return f"{form.name}.{form.shape}.{_digest(content, 32)}"
 
@@ -90,7 +93,7 @@ class CommandFingerprints:
         # A class of another name: another command, unless the recorded class was renamed since.
         return self._known.get(kind) == shape
 
-    def _form(self, cls: type) -> _ClassForm | None:
+    def _form(self, cls: type[object]) -> _ClassForm | None:
         if cls not in self._forms:
             form = self._forms[cls] = _form_of(cls)
             if form is not None:
@@ -98,14 +101,20 @@ class CommandFingerprints:
         return self._forms[cls]
 
 
-def _form_of(cls: type) -> _ClassForm | None:
+def _form_of(cls: type[object]) -> _ClassForm | None:
     if issubclass(cls, _SCALARS) and not issubclass(cls, Enum):
         return _ClassForm("value", "1", "")
     try:
         schema = msgspec.json.encode(schema_of([cls])).decode()
-    except Exception:  # noqa: BLE001 - msgspec and pydantic each raise their own errors
+    except BaseException as error:  # msgspec and pydantic each raise their own errors
+        if not is_failure(error):
+            raise
         return None
     return _ClassForm(_digest(cls.__qualname__, 8), _digest(schema, 8), schema)
+
+
+def _class_of(value: object) -> type[object]:
+    return type(value)
 
 
 def _digest(value: Json, length: int) -> str:
@@ -119,7 +128,7 @@ class _Canonical:
         """Start with the schema of its class; only classes named there may occur, as others may change unnoticed."""
         self._schema = schema
 
-    def of(self, value: Any) -> Json:  # noqa: ANN401 - any part of a command, and a case for each kind
+    def of(self, value: object) -> Json:
         """Return the canonical form of a value.
 
         Raises:
@@ -128,19 +137,21 @@ class _Canonical:
         if value is None or isinstance(value, bool):
             return value
         if isinstance(value, Enum):
-            return [type(value).__name__, value.name]
+            return [_class_of(value).__name__, value.name]
         if isinstance(value, _SCALARS):
             return _scalar(value)
         if isinstance(value, Mapping):
-            return sorted(([self.of(key), self.of(item)] for key, item in value.items()), key=msgspec.json.encode)
+            items = cast("Mapping[object, object]", value).items()
+            return sorted(([self.of(key), self.of(item)] for key, item in items), key=msgspec.json.encode)
         if isinstance(value, AbstractSet):
-            return sorted(map(self.of, value), key=msgspec.json.encode)
-        if isinstance(value, Sequence) and not isinstance(value, memoryview | range):
-            return [self.of(item) for item in value]
-        cls: type = type(value)
+            return sorted(map(self.of, cast("AbstractSet[object]", value)), key=msgspec.json.encode)
+        cls: type[object] = _class_of(value)
+        if issubclass(cls, Sequence) and not issubclass(cls, memoryview | range):
+            return [self.of(item) for item in cast("Sequence[object]", value)]
         if f'"{cls.__name__}"' not in self._schema:
             raise TypeError(f"{cls.__name__} is not declared")
-        return [cls.__name__, {name: self.of(getattr(value, name)) for name in _compared_fields(cls)}]
+        fields = _compared_fields(_class_of(value))
+        return [cls.__name__, {name: self.of(getattr(value, name)) for name in fields}]
 
 
 def _scalar(value: object) -> Json:
@@ -169,14 +180,15 @@ def _decimal(value: Decimal) -> str:
     return str(int(short)) if is_whole else str(short)
 
 
-def _compared_fields(cls: type) -> list[str]:
+def _compared_fields(cls: type[object]) -> list[str]:
     """Return the names of the fields that tell an object from another one.
 
     Raises:
         TypeError: The class has no fields.
     """
     if dataclasses.is_dataclass(cls):
-        return [field.name for field in dataclasses.fields(cls) if field.compare and _is_given(field.default_factory)]
+        every = dataclasses.fields(cls)
+        return [field.name for field in every if field.compare and _is_given(field.default_factory)]
     if issubclass(cls, msgspec.Struct):
         return [field.name for field in msgspec.structs.fields(cls) if _is_given(field.default_factory)]
     if is_model(cls):

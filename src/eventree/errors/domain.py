@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Self
 
-from eventree.errors.root import EventreeError
+from eventree.errors.root import EventreeError, error_text
 
 
 class EntityNotFound(EventreeError):
@@ -22,7 +22,8 @@ class HandlerCrashed(EventreeError):
     """`handle`, `apply` or `empty_state` raised, or `handle` returned no `Result`: a bug in the domain code.
 
     Nothing of this command was stored. Its aggregate is reloaded for the next command; other aggregates are not
-    affected. Handling: fix the function; `__cause__` has the exception with its traceback.
+    affected. Handling: fix the function; `__cause__` has the exception, and the log its traceback. The text names the
+    exception, which may tell outsiders too much: do not send it to them.
 
     Attributes:
         function: `"handle"`, `"apply"` or `"empty_state"`.
@@ -32,7 +33,7 @@ class HandlerCrashed(EventreeError):
 
     def __init__(self, function: str, aggregate_type: str, aggregate_id: str, cause: BaseException) -> None:
         super().__init__(
-            f"{function} of {aggregate_type} failed for {aggregate_id!r} with {type(cause).__name__}; "
+            f"{function} of {aggregate_type} failed for {aggregate_id!r} with {error_text(cause)}; "
             "nothing was stored, fix the function and send the command again"
         )
         self.function = function

@@ -2,6 +2,8 @@
 
 from typing import Generic, TypeVar
 
+from eventree.errors.failures import is_failure
+
 ReasonT_co = TypeVar("ReasonT_co", covariant=True)
 
 
@@ -52,7 +54,9 @@ def error_text(error: BaseException) -> str:
     """Return the class name and the text of an error, for a message; only the class name if its `str` fails."""
     try:
         return f"{type(error).__name__}: {error}"
-    except Exception:  # noqa: BLE001 - a bug in the error's own class must not hide the error
+    except BaseException as bug:  # a bug in the error's own class must not hide the error
+        if not is_failure(bug):
+            raise
         return type(error).__name__
 
 

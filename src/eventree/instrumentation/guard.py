@@ -1,14 +1,14 @@
 """Keep the errors of an instrumentation away from the work that it observes."""
 
-import asyncio
 import logging
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import partial
 from types import TracebackType
-from typing import Final, Self, TypeVar
+from typing import Self, TypeVar
 
 from eventree.errors import InvalidArgument
+from eventree.errors.failures import is_failure
 from eventree.instrumentation.context import CARRIED
 from eventree.instrumentation.protocol import (
     ActorRestart,
@@ -21,9 +21,6 @@ from eventree.instrumentation.protocol import (
 RecordT = TypeVar("RecordT")
 
 logger = logging.getLogger("eventree")
-
-_FAULTS: Final = (Exception, asyncio.CancelledError)
-"""Errors of the instrumentation to log and suppress; `SystemExit` and `KeyboardInterrupt` pass."""
 
 
 class GuardedInstrumentation(Instrumentation):
@@ -65,7 +62,9 @@ class GuardedInstrumentation(Instrumentation):
         """See `Instrumentation`."""
         try:
             self._inner.restart(restart)
-        except _FAULTS as error:
+        except BaseException as error:
+            if not is_failure(error, cancelled=False):
+                raise
             self.log("restart", error)
 
     def log(self, method: str, error: BaseException) -> None:
@@ -99,7 +98,9 @@ class _GuardedScope(AbstractContextManager[None]):
         try:
             scope = self._open()
             scope.__enter__()
-        except _FAULTS as error:
+        except BaseException as error:
+            if not is_failure(error, cancelled=False):
+                raise
             self._guard.log(self._method, error)
             self._restore_context()
         else:
@@ -112,7 +113,9 @@ class _GuardedScope(AbstractContextManager[None]):
             return
         try:
             self._scope.__exit__(kind, error, traceback)
-        except _FAULTS as raised:
+        except BaseException as raised:
+            if not is_failure(raised, cancelled=False) and raised is not error:
+                raise
             if raised is not error:
                 self._guard.log(self._method, raised)
         finally:

@@ -76,7 +76,8 @@ class EventSourcing(Generic[StateT, CommandT, EventT, ErrorT]):
             InvalidArgument: An argument is invalid.
         """
         if not isinstance(aggregate_type, AggregateType):
-            raise InvalidArgument("aggregate_type", f"must be an AggregateType, got {aggregate_type!r}")
+            order = "; the order is EventSourcing(aggregate_type, store)" if isinstance(store, AggregateType) else ""
+            raise InvalidArgument("aggregate_type", f"must be an AggregateType, got {aggregate_type!r}{order}")
         check_count("cache_size", cache_size)
         check_count("mailbox_size", mailbox_size)
         if snapshots is not None:

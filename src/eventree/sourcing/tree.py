@@ -1,5 +1,6 @@
 """The supervision tree behind an `EventSourcing`, and the references that stay valid while its actors restart."""
 
+import asyncio
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import Generic, Never, TypeVar

@@ -43,6 +43,7 @@ from eventree.stores.contract import (
 )
 
 Append: TypeAlias = Callable[[Sequence[AppendRequest]], Awaitable[Sequence[Outcome]]]
+Decide: TypeAlias = Callable[[Sequence[StreamPage]], Sequence[AppendRequest]]
 
 
 class CheckedCheckpointWriter(CheckpointWriter):
@@ -84,17 +85,7 @@ class CheckedStore(CheckedCheckpointWriter, EventStore):
     """
 
     async def append(self, requests: Sequence[AppendRequest]) -> Sequence[Outcome]:
-        for request in requests:
-            check_name("aggregate_type", request.aggregate_type)
-            check_name("aggregate_id", request.aggregate_id)
-            check_number("expected_sequence", request.expected_sequence, 0, MAX_NUMBER)
-            check_stamp("expected_stamp", request.expected_stamp)
-            for event in request.events:
-                _check_event(event)
-            if request.commands:
-                _check_commands(request, request.commands)
-        if len(requests) > 1 and len({(one.aggregate_type, one.aggregate_id) for one in requests}) < len(requests):
-            raise InvalidArgument("requests", "must have at most one request per aggregate")
+        _check_requests(requests)
         return await self._append(requests)
 
     @staticmethod
@@ -108,21 +99,25 @@ class CheckedStore(CheckedCheckpointWriter, EventStore):
             return store._append  # noqa: SLF001 - a method of this class
         return store.append
 
+    async def read_and_append(self, reads: Sequence[StreamRead], decide: Decide) -> Sequence[Outcome]:
+        _check_reads(reads)
+        if not callable(decide) or iscoroutinefunction(decide):
+            raise InvalidArgument("decide", f"must be a plain function that takes pages, got {decide!r}")
+
+        def checked(pages: Sequence[StreamPage]) -> Sequence[AppendRequest]:
+            requests = decide(pages)
+            _check_requests(requests)
+            return requests
+
+        return await self._read_and_append(reads, checked)
+
     async def find_commands(self, command_ids: Collection[str]) -> Mapping[str, RecordedCommand]:
         for command_id in command_ids:
             check_name("command_id", command_id)
         return await self._find_commands(command_ids)
 
     async def read_streams(self, reads: Sequence[StreamRead]) -> Sequence[StreamPage]:
-        for read in reads:
-            check_name("aggregate_type", read.aggregate_type)
-            check_name("aggregate_id", read.aggregate_id)
-            check_number("after", read.after, 0, MAX_NUMBER)
-            check_number("limit", read.limit, 0, MAX_VERSION)
-            check_stamp("after_stamp", read.after_stamp)
-            for name, bound in (("up_to", read.up_to), ("up_to_position", read.up_to_position)):
-                if bound is not None:
-                    check_number(name, bound, 0, MAX_NUMBER)
+        _check_reads(reads)
         return await self._read_streams(reads)
 
     async def read(
@@ -201,6 +196,8 @@ class CheckedStore(CheckedCheckpointWriter, EventStore):
     @abstractmethod
     async def _append(self, requests: Sequence[AppendRequest]) -> Sequence[Outcome]: ...
     @abstractmethod
+    async def _read_and_append(self, reads: Sequence[StreamRead], decide: Decide, /) -> Sequence[Outcome]: ...
+    @abstractmethod
     async def _find_commands(self, command_ids: Collection[str]) -> Mapping[str, RecordedCommand]: ...
     @abstractmethod
     async def _read_streams(self, reads: Sequence[StreamRead], /) -> Sequence[StreamPage]: ...
@@ -245,6 +242,32 @@ class CheckedStore(CheckedCheckpointWriter, EventStore):
     async def _load_snapshots(
         self, aggregate_type: str, aggregate_ids: Sequence[str], state_version: str
     ) -> Mapping[str, StoredSnapshot]: ...
+
+
+def _check_requests(requests: Sequence[AppendRequest]) -> None:
+    for request in requests:
+        check_name("aggregate_type", request.aggregate_type)
+        check_name("aggregate_id", request.aggregate_id)
+        check_number("expected_sequence", request.expected_sequence, 0, MAX_NUMBER)
+        check_stamp("expected_stamp", request.expected_stamp)
+        for event in request.events:
+            _check_event(event)
+        if request.commands:
+            _check_commands(request, request.commands)
+    if len(requests) > 1 and len({(one.aggregate_type, one.aggregate_id) for one in requests}) < len(requests):
+        raise InvalidArgument("requests", "must have at most one request per aggregate")
+
+
+def _check_reads(reads: Sequence[StreamRead]) -> None:
+    for read in reads:
+        check_name("aggregate_type", read.aggregate_type)
+        check_name("aggregate_id", read.aggregate_id)
+        check_number("after", read.after, 0, MAX_NUMBER)
+        check_number("limit", read.limit, 0, MAX_VERSION)
+        check_stamp("after_stamp", read.after_stamp)
+        for name, bound in (("up_to", read.up_to), ("up_to_position", read.up_to_position)):
+            if bound is not None:
+                check_number(name, bound, 0, MAX_NUMBER)
 
 
 def _check_query(name: str, version: int) -> None:

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from typing import Final, TypeAlias
 
 from eventree.errors import InvalidArgument
+from eventree.errors.failures import is_failure
 from eventree.errors.root import error_text
 
 Clock: TypeAlias = Callable[[], datetime]
@@ -35,6 +36,8 @@ def read_clock(clock: Clock) -> datetime:
         now = clock()
         if isinstance(now, datetime) and now.utcoffset() is not None:
             return now.astimezone(UTC)
-    except Exception as error:  # any error: a StopIteration, for example, could not be raised from a future
+    except BaseException as error:  # any error: a StopIteration, for example, could not be raised from a future
+        if not is_failure(error):
+            raise
         raise InvalidArgument("clock", f"must return an aware datetime, {_REMEDY}: {error_text(error)}") from error
     raise InvalidArgument("clock", f"must return an aware datetime, {_REMEDY}, it returned {now!r}")

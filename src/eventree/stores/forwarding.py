@@ -6,7 +6,7 @@ from types import TracebackType
 from typing import Any, Literal, ParamSpec, Self, TypeAlias, TypeVar
 
 from eventree.errors import InvalidArgument
-from eventree.stores.checked import CheckedCheckpointWriter, CheckedStore, check_transaction_lease
+from eventree.stores.checked import CheckedCheckpointWriter, CheckedStore, Decide, check_transaction_lease
 from eventree.stores.contract import (
     NO_LEASE,
     AggregateSummary,
@@ -36,6 +36,7 @@ AnyTransaction: TypeAlias = StoreTransaction[Any]
 
 ForwardedMethod: TypeAlias = Literal[
     "append",
+    "read_and_append",
     "find_commands",
     "read_streams",
     "read",
@@ -134,6 +135,9 @@ class ForwardingStore(EventStore):
     async def append(self, requests: Sequence[AppendRequest]) -> Sequence[Outcome]:
         return await self.forward("append", self.inner.append, requests)
 
+    async def read_and_append(self, reads: Sequence[StreamRead], decide: Decide) -> Sequence[Outcome]:
+        return await self.forward("read_and_append", self.inner.read_and_append, reads, decide)
+
     async def find_commands(self, command_ids: Collection[str]) -> Mapping[str, RecordedCommand]:
         return await self.forward("find_commands", self.inner.find_commands, command_ids)
 
@@ -217,8 +221,10 @@ def checked(store: EventStore) -> EventStore:
     Raises:
         InvalidArgument: It is no store.
     """
-    if isinstance(store, type) or not callable(getattr(store, "append", None)):
-        raise InvalidArgument("store", f"must be an event store, such as MemoryStore(), got {store!r}")
+    has_methods = all(callable(getattr(store, name, None)) for name in ("append", "read_streams", "head"))
+    if isinstance(store, type) or not has_methods:
+        shown = type(store).__name__ if isinstance(store, str | bytes) else repr(store)  # a DSN has secrets
+        raise InvalidArgument("store", f"must be an event store, such as MemoryStore(), got {shown}")
     inner = store
     while not isinstance(inner, CheckedStore):
         if not isinstance(inner, ForwardingStore):
@@ -235,6 +241,9 @@ class _CheckingStore(CheckedStore, ForwardingStore):
 
     async def _append(self, requests: Sequence[AppendRequest]) -> Sequence[Outcome]:
         return await self.inner.append(requests)
+
+    async def _read_and_append(self, reads: Sequence[StreamRead], decide: Decide) -> Sequence[Outcome]:
+        return await self.inner.read_and_append(reads, decide)
 
     async def _find_commands(self, command_ids: Collection[str]) -> Mapping[str, RecordedCommand]:
         return await self.inner.find_commands(command_ids)

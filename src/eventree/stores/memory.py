@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Self
 
 from eventree.errors import CheckpointFenced, CheckpointHeld, LogRolledBack, StoreUnavailable
-from eventree.stores.checked import CheckedStore
+from eventree.stores.checked import CheckedStore, Decide
 from eventree.stores.clock import Clock, check_clock, read_clock, utc_now
 from eventree.stores.contract import (
     AggregateSummary,
@@ -95,6 +95,9 @@ class MemoryStore(CheckedStore):
         if len(self._log) > head:
             self._listeners.notify(len(self._log))
         return outcomes
+
+    async def _read_and_append(self, reads: Sequence[StreamRead], decide: Decide) -> Sequence[Outcome]:
+        return await self._append(decide(await self._read_streams(reads)))  # neither of the two ever suspends
 
     def _append_one(self, request: AppendRequest, now: datetime) -> Outcome:
         key = (request.aggregate_type, request.aggregate_id)

@@ -82,7 +82,7 @@ def kind_of(state: type, version: int = 1) -> AggregateType[Any, Any, Any, Any]:
         "ledger",
         handle=handle,
         apply=lambda state, _: state,
-        empty_state=state,
+        empty_state=lambda: None,  # never called
         events=[Added],
         state=[state],
         state_version=version,

@@ -84,7 +84,8 @@ async def test_a_state_that_cannot_even_be_looked_at_costs_a_snapshot_and_never_
         assert isinstance(await system.execute("a", "add"), Ok)
         stats = await system.system_stats()
         assert (stats.snapshots_dropped, stats.commands_failed, stats.actor_restarts) == (1, 0, 0)
-    assert "x 'a': no snapshot taken at sequence 1: PermissionError: secret" in caplog.text
+    assert "x 'a': no snapshot taken at sequence 1: EventNotEncodable: " in caplog.text
+    assert "PermissionError: secret" in caplog.text
 
 
 async def test_a_store_that_can_write_no_snapshots_at_all_keeps_no_command_from_being_executed(

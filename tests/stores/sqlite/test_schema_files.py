@@ -125,7 +125,7 @@ async def test_a_damaged_snapshot_comes_back_as_something_else_and_harms_no_othe
 
 
 EVENT = "INSERT INTO events VALUES ({})"
-COMMAND = "INSERT INTO commands VALUES ({})"
+COMMAND = "INSERT INTO commands (command_id, stream, first_sequence, last_sequence) VALUES ({})"
 STREAM = "INSERT INTO streams (stream, aggregate_type, aggregate_id, sequence, position) VALUES ({})"
 
 

@@ -40,6 +40,7 @@ from eventree.errors import (
     RestartIntensityExceeded,
     SupervisorError,
 )
+from eventree.errors.failures import is_failure
 
 logger = logging.getLogger("eventree")
 
@@ -423,7 +424,9 @@ class Supervisor(Actor[SupervisorMessage, object]):
         if self._on_event is not None:
             try:
                 self._on_event(event)
-            except Exception:
+            except BaseException as error:
+                if not is_failure(error):
+                    raise
                 logger.exception("supervisor %s: on_event raised", self.name)
         if self._report_up is not None:
             self._report_up(event)

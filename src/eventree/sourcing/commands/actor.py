@@ -12,10 +12,19 @@ from eventree.actors.actor.admission import BatchTimes
 from eventree.actors.actor.mailbox import Mailbox
 from eventree.backoff import Backoff
 from eventree.domain.aggregate import AggregateType
-from eventree.errors import ActorStopped, DomainError, EventreeError, MailboxFull, StoreReadOnly, WrongEventLoop
+from eventree.errors import (
+    ActorStopped,
+    DomainError,
+    EventreeError,
+    HandlerCrashed,
+    MailboxFull,
+    StoreReadOnly,
+    WrongEventLoop,
+)
 from eventree.errors.stores import TRANSIENT_ERRORS, StoreBusy
 from eventree.instrumentation.guard import GuardedInstrumentation
 from eventree.result import Err
+from eventree.sourcing.commands.answers import log_crash
 from eventree.sourcing.commands.decide import (
     AggregateBatch,
     Answer,
@@ -353,7 +362,7 @@ class EventSourcingActor(
         for step in steps:
             match step:
                 case Answer(request, result):
-                    self._answer(request, result)
+                    self._answer_decided(request, result)
                 case Keep(aggregate_id, aggregate):
                     self._keep(aggregate_id, aggregate)
                 case CatchUp(aggregate_id, aggregate):
@@ -373,7 +382,7 @@ class EventSourcingActor(
         for step in steps:
             match resolve(step, self._type, found):
                 case Answer(request, result):
-                    self._answer(request, result)
+                    self._answer_decided(request, result)
                 case ReadCommit(request, recorded):
                     self._answer(request, await self._loader.commit(recorded, request.message.commit_id))
                 case DecideAgain(request):
@@ -386,6 +395,13 @@ class EventSourcingActor(
             aggregate.snapshot = self._snapshots.schedule_if_due(
                 aggregate_id, aggregate.state, aggregate.sequence, aggregate.snapshot, aggregate.stamp
             )
+
+    def _answer_decided(
+        self, request: PendingCommand[CommandT, EventT, ErrorT], result: CommandResult[EventT, ErrorT]
+    ) -> None:
+        if isinstance(result, Err) and isinstance(result.error, HandlerCrashed):
+            log_crash(result.error)  # only now, as a decision that is not the answer is nobody's loss
+        self._answer(request, result)
 
     def _answer(self, request: PendingCommand[CommandT, EventT, ErrorT], result: CommandResult[EventT, ErrorT]) -> None:
         self._counters.commands += 1

@@ -6,7 +6,15 @@ from collections.abc import Callable, Coroutine, Iterable
 from contextlib import nullcontext
 from typing import TypeVar
 
-from eventree.errors import ActorTimeout, DomainError, EventreeError, NotCaughtUp, QueryStopped, QuerySuperseded
+from eventree.errors import (
+    ActorTimeout,
+    DomainError,
+    EventreeError,
+    HandlerCrashed,
+    NotCaughtUp,
+    QueryStopped,
+    QuerySuperseded,
+)
 from eventree.errors.root import check_positive
 from eventree.loops import running_loop
 from eventree.result import Err, Ok, Result
@@ -99,6 +107,11 @@ async def _caught_up(name: str, find: Callable[[str], QueryHandle], position: in
             return
 
 
+def log_crash(error: HandlerCrashed) -> None:
+    """Log a bug in the domain, once for all commands that it fails, with its traceback."""
+    logger.error("%s", error, exc_info=error.__cause__)
+
+
 def log_failure(name: str, aggregate_id: str, answer: "asyncio.Future[CommandResult[EventT, ErrorT]]") -> None:
     """Log the failure of a command sent by `execute_nowait`, without the contents of the command."""
     if answer.cancelled():
@@ -106,6 +119,8 @@ def log_failure(name: str, aggregate_id: str, answer: "asyncio.Future[CommandRes
     error = answer.exception()
     if error is None and isinstance(result := answer.result(), Err):
         error = result.error
+    if isinstance(error, HandlerCrashed):
+        return  # it was logged where it happened
     if isinstance(error, DomainError):
         logger.warning("%s %r: a command sent by execute_nowait was refused", name, aggregate_id)
     elif error is not None:

@@ -24,6 +24,7 @@ from eventree.errors import (
     HandlerCrashed,
     LogRolledBack,
 )
+from eventree.errors.failures import is_failure
 from eventree.result import Err, Ok
 from eventree.sourcing.commands.load import CachedAggregate
 from eventree.sourcing.commands.requests import CommandEnvelope, CommandResult
@@ -128,7 +129,7 @@ class AggregateBatch(Struct, Generic[StateT, CommandT, EventT, ErrorT], eq=False
         """Add a command that failed and changed nothing."""
         self.decisions.append(Decision(request, self.sequence, error=error))
 
-    def crash(self, request: PendingCommand[CommandT, EventT, ErrorT], function: str, error: Exception) -> None:
+    def crash(self, request: PendingCommand[CommandT, EventT, ErrorT], function: str, error: BaseException) -> None:
         """Add a command that crashed, and close the batch if the function may have changed the state before."""
         self.reject(request, HandlerCrashed(function, self.aggregate_type, self.aggregate_id, error))
         self.is_closed = not cannot_change(self.state)
@@ -248,7 +249,9 @@ class CommandBatch(Generic[StateT, CommandT, EventT, ErrorT]):
             return
         try:
             decided = self._type.decide(batch.state, request.message.command)
-        except Exception as error:  # noqa: BLE001 - a bug in `handle` is the answer to this command
+        except BaseException as error:  # a bug in `handle` is the answer to this command
+            if not is_failure(error):
+                raise
             batch.crash(request, "handle", error)
             return
         if isinstance(decided, Err):
@@ -272,7 +275,9 @@ class CommandBatch(Generic[StateT, CommandT, EventT, ErrorT]):
             return
         try:
             state = self._type.replay(batch.state, [form.value for form in encoded])
-        except Exception as error:  # noqa: BLE001 - a bug in `apply` is the answer to this command
+        except BaseException as error:  # a bug in `apply` is the answer to this command
+            if not is_failure(error):
+                raise
             batch.crash(request, "apply", error)
             return
         for form in encoded:

@@ -24,8 +24,10 @@ from eventree.errors import (
     StoreUnavailable,
     TransactionRolledBack,
 )
+from eventree.errors.failures import is_failure
 from eventree.errors.root import error_text
 from eventree.result import Err, Ok, Result
+from eventree.sourcing.commands.answers import log_crash
 from eventree.sourcing.envelopes import envelope, payload_of
 from eventree.sourcing.snapshots.codec import SnapshotCodec
 from eventree.sourcing.snapshots.scheduler import NO_SNAPSHOT, UNUSABLE_SNAPSHOT, NewestSnapshot
@@ -209,8 +211,16 @@ class AggregateLoader(Generic[StateT, CommandT, EventT, ErrorT]):
     def _start_empty(self, id: str, snapshot: NewestSnapshot = NO_SNAPSHOT) -> CachedAggregate[StateT] | EventreeError:
         try:
             return CachedAggregate(self._type.empty_state(), 0, 0, snapshot)
-        except Exception as error:  # noqa: BLE001 - a bug in `empty_state` is the answer for this aggregate only
-            return HandlerCrashed("empty_state", self._type.name, id, error)
+        except BaseException as error:  # a bug in `empty_state` is the answer for this aggregate only
+            if not is_failure(error):
+                raise
+            return self._crashed("empty_state", id, error)
+
+    def _crashed(self, function: str, id: str, error: BaseException) -> HandlerCrashed:
+        """Return the error for a function that failed, logged once for all who wait for the aggregate."""
+        crashed = HandlerCrashed(function, self._type.name, id, error)
+        log_crash(crashed)
+        return crashed
 
     async def _read_next(
         self, loaded: dict[str, CachedAggregate[StateT] | EventreeError], ids: Sequence[str]
@@ -247,8 +257,10 @@ class AggregateLoader(Generic[StateT, CommandT, EventT, ErrorT]):
             return error
         try:
             state = self._type.replay(aggregate.state, payloads)
-        except Exception as error:  # noqa: BLE001 - a bug in `apply` is the answer for this aggregate only
-            return HandlerCrashed("apply", self._type.name, id, error)
+        except BaseException as error:  # a bug in `apply` is the answer for this aggregate only
+            if not is_failure(error):
+                raise
+            return self._crashed("apply", id, error)
         seconds = snapshot.replay_seconds + self.clock() - started
         newest = NewestSnapshot(snapshot.sequence, seconds, snapshot.is_overdue)
         stamp = page.events[-1].stamp if page.events else aggregate.stamp
@@ -265,7 +277,9 @@ class AggregateLoader(Generic[StateT, CommandT, EventT, ErrorT]):
             stored = await self._store.load_snapshots(self._type.name, list(ids), codec.state_version)
         except (StoreUnavailable, TransactionRolledBack):  # then the events cannot be read either
             raise
-        except Exception as error:  # noqa: BLE001 - snapshots are optional: the events are enough
+        except BaseException as error:  # snapshots are optional: the events are enough
+            if not is_failure(error, closed=True):
+                raise
             self._counters.snapshots_ignored += len(ids)
             logger.warning("%s: snapshots cannot be read: %s", self._type.name, error_text(error))
             return dict.fromkeys(ids)

@@ -8,6 +8,7 @@ from typing import Any, Generic, TypeVar
 from eventree.actors import ActorRef
 from eventree.domain.events import Commit
 from eventree.errors import DomainError
+from eventree.errors.failures import is_failure
 from eventree.instrumentation import BatchCommit, CommandExecution
 from eventree.instrumentation.context import CARRIED
 from eventree.instrumentation.guard import GuardedInstrumentation
@@ -53,7 +54,9 @@ class ObservedCommand(Generic[CommandT]):
     ) -> CommandEnvelope[CommandT]:
         try:
             return with_execution(request, self._execution, self._execution.metadata)
-        except Exception as error:  # noqa: BLE001 - no metadata may keep the command from being executed
+        except BaseException as error:  # no metadata may keep the command from being executed
+            if not is_failure(error):
+                raise
             instrumentation.log("command", error)
             return with_execution(request, self._execution, {})
 

@@ -12,7 +12,7 @@ from eventree.sourcing.queries import context
 from eventree.sourcing.queries.actions import LEASE_RECHECK, SAVE_AFTER, Delivered
 from eventree.sourcing.queries.commits import HandlingFailed, StoredCommit
 from eventree.sourcing.queries.decoding import Decoding
-from eventree.sourcing.queries.delivery import delivery_of, is_being_cancelled
+from eventree.sourcing.queries.delivery import call, delivery_of, is_failure_of_handler
 from eventree.sourcing.queries.options import Options
 from eventree.sourcing.queries.state import QueryState
 from eventree.stores.contract import Checkpoint, CheckpointUpdate, EventStore, LeaseRequest, ParkedCommit
@@ -112,13 +112,13 @@ class AtLeastOnce(Generic[EventT]):
                 return
             token = CORRELATION.set(events[0])
             try:
-                result = self._handler(commit.key[1], events)
+                result = call(self._handler, [commit], commit.key[1], events)
                 if result is not None:
                     await result
             finally:
                 CARRIED.reset(token)
-        except (Exception, asyncio.CancelledError) as error:
-            if is_being_cancelled():
+        except BaseException as error:
+            if isinstance(error, HandlingFailed) or not is_failure_of_handler(error):
                 raise
             raise HandlingFailed(error, [commit]) from error
 
@@ -126,6 +126,6 @@ class AtLeastOnce(Generic[EventT]):
         self, instrumentation: GuardedInstrumentation, commit: StoredCommit, events: Sequence[EventEnvelope[EventT]]
     ) -> None:
         with instrumentation.delivery(delivery_of([commit])), CORRELATION.propagate(events[0]):
-            result = self._handler(commit.key[1], events)
+            result = call(self._handler, [commit], commit.key[1], events)
             if result is not None:
                 await result

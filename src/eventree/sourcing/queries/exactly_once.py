@@ -16,7 +16,7 @@ nothing to repeat. Three cases need more than that:
 import asyncio
 from bisect import bisect_left
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
-from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, nullcontext
 from dataclasses import dataclass
 from math import inf
 from operator import attrgetter
@@ -32,13 +32,14 @@ from eventree.errors import (
     StoreUnavailable,
     WrongEventLoop,
 )
+from eventree.errors.failures import is_failure
 from eventree.errors.stores import TRANSIENT_ERRORS
 from eventree.instrumentation.guard import GuardedInstrumentation
 from eventree.sourcing.queries import context
 from eventree.sourcing.queries.actions import PAGE_SIZE, Delivered
 from eventree.sourcing.queries.commits import CommitFilter, HandlingFailed, StoredCommit
 from eventree.sourcing.queries.decoding import Decoding
-from eventree.sourcing.queries.delivery import delivery_of, is_being_cancelled
+from eventree.sourcing.queries.delivery import call, delivery_of, is_failure_of_handler
 from eventree.sourcing.queries.options import Options
 from eventree.sourcing.queries.state import QueryState
 from eventree.stores.contract import (
@@ -46,6 +47,7 @@ from eventree.stores.contract import (
     CheckpointUpdate,
     LeaseRequest,
     ParkedCommit,
+    RecordedEvent,
     StoreTransaction,
     TransactionalStore,
 )
@@ -180,9 +182,9 @@ class ExactlyOnce(Generic[EventT]):
             async with self._store.transaction(self._lease) as transaction:
                 began = clock()
                 yield transaction
-        except (Exception, asyncio.CancelledError) as error:
+        except BaseException as error:
             is_too_slow = isinstance(error, StoreUnavailable) and clock() - began >= self._lease
-            if is_being_cancelled() or (isinstance(error, _STORE_FAULTS) and not is_too_slow):
+            if not is_failure_of_handler(error) or (isinstance(error, _STORE_FAULTS) and not is_too_slow):
                 raise
             if isinstance(error, HandlingFailed):
                 error.is_uncertain = True
@@ -192,7 +194,7 @@ class ExactlyOnce(Generic[EventT]):
     async def _call(self, function: ConnectionFunction, transaction: AnyTransaction) -> None:
         context.enter(context.QueryContext(*self._key, 1, is_replay=False))
         with context.in_transaction(self._key[0]):
-            await function(transaction.connection)
+            await call(function, (), transaction.connection)
 
     async def _project(
         self,
@@ -204,7 +206,7 @@ class ExactlyOnce(Generic[EventT]):
         if events:
             context.enter(state.context(events[0].position))
             with context.in_transaction(self._key[0]), self._observed(commits):
-                await self._functions.project(transaction.connection, events)
+                await call(self._functions.project, commits, transaction.connection, events)
 
     def _observed(self, commits: Sequence[StoredCommit]) -> AbstractContextManager[None]:
         return nullcontext() if self._instrumentation is None else self._instrumentation.delivery(delivery_of(commits))
@@ -237,8 +239,8 @@ class ExactlyOnce(Generic[EventT]):
             HandlingFailed: The first commit cannot be decoded.
         """
         if accepted.accepts_all:  # then the batch is one slice of its page, as projections have no partitions
-            with suppress(Exception):  # decoding one by one below shows which commit fails
-                decoded = self._decoding.envelopes(batch[0].page[batch[0].start : batch[-1].stop])
+            decoded = self._decode_all(batch[0].page[batch[0].start : batch[-1].stop])
+            if decoded is not None:  # else decoding one by one below shows which commit fails
                 taken += batch
                 return decoded, batch[-1].last_position
         events: list[EventEnvelope[EventT]] = []
@@ -248,13 +250,23 @@ class ExactlyOnce(Generic[EventT]):
                 if accepted.accepts(commit):
                     events += self._decoding.envelopes(commit.events)
                     taken.append(commit)
-            except Exception as error:  # noqa: BLE001 - whatever the error is, this commit causes it
+            except BaseException as error:  # whatever the error is, this commit causes it
+                if not is_failure(error):
+                    raise
                 if not position:
                     cause = error.error if isinstance(error, HandlingFailed) else error
                     raise HandlingFailed(cause, [commit]) from None
                 break
             position = commit.last_position
         return events, position
+
+    def _decode_all(self, events: Sequence[RecordedEvent]) -> list[EventEnvelope[EventT]] | None:
+        try:
+            return self._decoding.envelopes(events)
+        except BaseException as error:
+            if not is_failure(error):
+                raise
+            return None
 
 
 class BatchSizer:

@@ -5,12 +5,12 @@ import socket
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
-from inspect import isasyncgenfunction, iscoroutinefunction, isgeneratorfunction, isroutine, signature, unwrap
 from typing import Any, Generic, Never, TypeAlias, TypeGuard, TypeVar, Unpack
 from uuid import uuid4
 
 from eventree.actors import ActorRef, ChildSpec, MailboxSpec
 from eventree.domain.events import EventEnvelope
+from eventree.domain.functions import check_async, check_callable
 from eventree.domain.limits import check_id
 from eventree.errors import InvalidArgument
 from eventree.errors.root import check_count
@@ -174,7 +174,7 @@ class Query(Subscription[EventT_contra]):
             InvalidArgument: An argument is invalid.
         """
         super().__init__(name, follows, options, partitions)
-        _check_callable("handler", handler, "aggregate_id", "events")
+        check_callable("handler", handler, "aggregate_id", "events")
         self._handler = handler
 
     def _delivery(
@@ -225,10 +225,10 @@ class Projection(Subscription[EventT_contra]):
             InvalidArgument: An argument is invalid.
         """
         super().__init__(name, follows, options)
-        _check_async("project", project, "connection", "events")
+        check_async("project", project, "connection", "events")
         for role, function in (("setup", setup), ("swap", swap), ("clear", clear)):
             if function is not None:
-                _check_async(role, function, "connection")
+                check_async(role, function, "connection")
         self._functions = ProjectionFunctions(project, setup, swap, clear)
 
     def _delivery(
@@ -252,28 +252,3 @@ def _has_transactions(store: EventStore) -> TypeGuard[TransactionalStore[Any]]:
 def _new_owner() -> str:
     """Return a unique name for a worker that shows where it runs."""
     return f"{socket.gethostname()[:100]}/{os.getpid()}/{uuid4().hex}"
-
-
-def _check_callable(role: str, function: object, *parameters: str) -> None:
-    """Raise `InvalidArgument` unless a function takes these parameters by position."""
-    shape = f"must be a function of ({', '.join(parameters)})"
-    if not callable(function):
-        raise InvalidArgument(role, f"{shape}, got {function!r}")
-    if isasyncgenfunction(function) or isgeneratorfunction(function):
-        raise InvalidArgument(role, f"{shape} without yield: calling a generator does not run it")
-    try:
-        found = signature(function)
-    except ValueError:  # some builtin functions have none
-        return
-    try:
-        found.bind(*parameters)
-    except TypeError as error:
-        raise InvalidArgument(role, f"{shape}, but it takes {found}: {error}") from None
-
-
-def _check_async(role: str, function: object, *parameters: str) -> None:
-    """Raise `InvalidArgument` unless a function is async and takes these parameters by position."""
-    _check_callable(role, function, *parameters)
-    plain = function if isroutine(function) else getattr(function, "func", type(function).__call__)
-    if not iscoroutinefunction(unwrap(plain)) and not iscoroutinefunction(function):
-        raise InvalidArgument(role, "must be declared with `async def`, to await the connection's methods")

@@ -6,6 +6,7 @@ from typing import Final, Generic, TypeVar
 
 from eventree.actors import ActorRef
 from eventree.domain.snapshots import SnapshotPolicy
+from eventree.errors.failures import is_failure
 from eventree.errors.root import error_text
 from eventree.sourcing.snapshots.codec import SnapshotCodec
 from eventree.sourcing.statistics import Counters
@@ -116,7 +117,9 @@ class SnapshotScheduler(Generic[StateT]):
             return replace(newest, is_overdue=True)
         try:
             self._writer.tell(self._codec.encode(aggregate_id, state, sequence, stamp))
-        except Exception as error:  # noqa: BLE001 - the events are stored, so no error may fail the command
+        except BaseException as error:  # the events are stored, so no failure may be that of the command
+            if not is_failure(error):
+                raise
             self._drop(aggregate_id, sequence, error)
         return NewestSnapshot(sequence)
 
@@ -125,11 +128,13 @@ class SnapshotScheduler(Generic[StateT]):
         try:
             is_overdue = self._missed.remove(aggregate_id) or newest.is_overdue
             return is_overdue or bool(self._policy.is_due(newest.sequence, sequence, newest.replay_seconds))
-        except Exception as error:  # noqa: BLE001 - a bug in a policy must not fail commands
+        except BaseException as error:  # a bug in a policy must not fail commands
+            if not is_failure(error):
+                raise
             self._drop(aggregate_id, sequence, error)
             return False
 
-    def _drop(self, aggregate_id: str, sequence: int, error: Exception) -> None:
+    def _drop(self, aggregate_id: str, sequence: int, error: BaseException) -> None:
         self._counters.snapshots_dropped += 1
         logger.warning(
             "%s %r: no snapshot taken at sequence %d: %s", self._codec.name, aggregate_id, sequence, error_text(error)

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final
 
 from eventree.actors import Actor, ActorContext, ExitKind, ExitReason, Request
+from eventree.errors.failures import is_failure
 from eventree.errors.root import error_text
 from eventree.errors.stores import TRANSIENT_ERRORS
 from eventree.sourcing.snapshots.scheduler import MissedSnapshots
@@ -58,7 +59,9 @@ class SnapshotWriter(Actor[StoredSnapshot, None]):
     async def _save(self, snapshots: Sequence[StoredSnapshot]) -> None:
         try:
             await self._store.save_snapshots(snapshots)
-        except Exception as error:  # noqa: BLE001 - snapshots are optional: no failure may crash the actor
+        except BaseException as error:  # snapshots are optional: no failure may crash the actor
+            if not is_failure(error, closed=True):
+                raise
             self._counters.snapshots_dropped += len(snapshots)
             if isinstance(error, TRANSIENT_ERRORS):
                 for snapshot in snapshots:

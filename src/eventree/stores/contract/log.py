@@ -260,6 +260,35 @@ class EventLog(Protocol):
         ...
 
     @abstractmethod
+    async def read_and_append(
+        self,
+        reads: Sequence[StreamRead],
+        decide: Callable[[Sequence[StreamPage]], Sequence[AppendRequest]],
+    ) -> Sequence[Outcome]:
+        """Read streams and append what a function decides on them, before anybody else can append.
+
+        Writers that compete for the same aggregates take turns here in the order in which they ask, while with `append`
+        they would overtake each other. All other appends wait meanwhile, so read little and decide quickly. Everything
+        happens in one transaction; the promises of `append` hold for what the function returns.
+
+        Args:
+            reads: What to read.
+            decide: Called once with one page per read, in order; returns the requests to append, at most one per
+                aggregate, none to append nothing. A plain function, which must not block. If it raises, nothing is
+                stored.
+
+        Returns:
+            One outcome per request, in order.
+
+        Raises:
+            InvalidArgument: A read is invalid, or a request as for `append`; nothing was stored.
+            CommitOutcomeUnknown: The store cannot tell whether the transaction was committed.
+            EventStoreError: Any other failure, such as a server that ended the transaction because deciding took too
+                long; nothing was stored.
+        """
+        ...
+
+    @abstractmethod
     async def read_streams(self, reads: Sequence[StreamRead]) -> Sequence[StreamPage]:
         """Return events of several aggregates from one snapshot of the database: one page per read, in order."""
         ...

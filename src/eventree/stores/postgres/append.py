@@ -6,6 +6,7 @@ from typing import Final, TypeAlias
 from uuid import UUID
 
 from eventree.errors import TransactionFailed
+from eventree.stores.checked import Decide
 from eventree.stores.contract import (
     Appended,
     AppendRequest,
@@ -14,8 +15,10 @@ from eventree.stores.contract import (
     DuplicateCommand,
     NewEvent,
     Outcome,
+    StreamRead,
 )
 from eventree.stores.postgres.driver import DRIVER_ERRORS, SessionChanged, violates
+from eventree.stores.postgres.reads import read_streams
 from eventree.stores.postgres.schema import SchemaConnection
 
 # The lock on the head comes first, because everything else is joined to it. READ COMMITTED re-evaluates an UPDATE on
@@ -93,6 +96,9 @@ SELECT event_type, event_version, payload, metadata, commit_id, position, record
 WHERE stream = (SELECT stream FROM {schema}.streams WHERE aggregate_type = $1 AND aggregate_id = $2)
   AND sequence > $3 AND sequence <= $4 ORDER BY sequence
 """
+_LOCK_HEAD: Final = """
+SELECT position FROM {schema}.head WHERE id AND current_setting('eventree.session', true) = $1 FOR UPDATE
+"""
 _HAS_HEAD: Final = "SELECT EXISTS (SELECT FROM {schema}.head WHERE id)"
 _KNOWN: Final = "SELECT command_id FROM {schema}.commands WHERE command_id = ANY($1::text[])"
 
@@ -116,6 +122,7 @@ class AppendAttempt:
         """
         self._requests = requests
         self._session = session
+        self._is_in_transaction = False
         self._outcomes: list[Outcome | None] = [None] * len(requests)
         self._sent = False
         self._stored: list[Stored] = []
@@ -131,6 +138,11 @@ class AppendAttempt:
         stored = zip(self._requests, self._outcomes, strict=True)
         return max((o.position for r, o in stored if r.events and isinstance(o, Appended)), default=0)
 
+    @property
+    def was_sent(self) -> bool:
+        """Whether it was sent, so that it may have been committed if the connection was lost."""
+        return self._sent
+
     async def run(self, connection: SchemaConnection) -> list[Outcome]:
         """Run until every request has an outcome, and return all outcomes.
 
@@ -140,6 +152,8 @@ class AppendAttempt:
         lost, self._sent = self._sent, True
         self._stored.clear()
         for part in _without_repeated_ids(self._requests):
+            if self._is_in_transaction:
+                await self._refuse_known(connection, part, lost=lost)  # their ids would fail the whole transaction
             for _ in range(_MAX_ROUNDS):
                 missing = [number for number in part if self._outcomes[number] is None]
                 if not missing:
@@ -188,6 +202,8 @@ class AppendAttempt:
     async def _refuse_known(self, connection: SchemaConnection, numbers: Sequence[int], *, lost: bool) -> None:
         """Refuse the requests with recorded command ids, one of which made the whole statement fail."""
         ids = [command.command_id for number in numbers for command in self._requests[number].commands]
+        if not ids:
+            return
         known = {row[0] for row in await connection.fetch(_KNOWN, ids)}
         suspects = {
             number: found
@@ -214,6 +230,31 @@ class AppendAttempt:
                 continue
             stored = await _find_stored(connection, request) if lost else None
             self._outcomes[number] = stored or Conflict(sequence)
+
+
+class ExclusiveAttempt(AppendAttempt):
+    """Carry out one call of `read_and_append`; run again, it repeats the append of what was decided."""
+
+    def __init__(self, reads: Sequence[StreamRead], decide: Decide, session: str) -> None:
+        """Start without requests."""
+        super().__init__((), session)
+        self._reads = reads
+        self._decide = decide
+
+    async def run(self, connection: SchemaConnection) -> list[Outcome]:
+        """Lock the head, read, decide and append in one transaction, and return the outcomes."""
+        if self.was_sent:
+            return await super().run(connection)
+        async with connection.transaction():
+            if not await connection.fetch(_LOCK_HEAD, self._session):
+                raise await _why_nothing_was_locked(connection)
+            self._requests = self._decide(await read_streams(connection, self._reads))
+            self._outcomes = [None] * len(self._requests)
+            self._is_in_transaction = True
+            try:
+                return await super().run(connection)
+            finally:
+                self._is_in_transaction = False
 
 
 async def _why_nothing_was_locked(connection: SchemaConnection) -> Exception:

@@ -8,6 +8,7 @@ from weakref import WeakKeyDictionary
 
 from eventree.backoff import Backoff
 from eventree.errors import EventStoreError, StoreBusy, StoreUnavailable, StoreUnusable
+from eventree.errors.failures import is_failure
 from eventree.stores.postgres.address import Address
 from eventree.stores.postgres.driver import (
     DRIVER_ERRORS,
@@ -150,13 +151,12 @@ class Connections:
             try:
                 await self._limit_idling(connection, lease)
                 yield connection
-            except Exception as error:
-                if is_transient(error, connection):
+            except BaseException as error:
+                if not is_failure(error, closed=True):
+                    connection.terminate()  # its state is unknown
+                elif is_transient(error, connection):
                     connection.terminate()
                     raise translate(error, self._address.where) from error
-                raise
-            except BaseException:
-                connection.terminate()  # its state is unknown
                 raise
             finally:
                 self._give_back(connection)

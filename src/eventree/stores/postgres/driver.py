@@ -86,7 +86,7 @@ _MEANING: Final[tuple[tuple[tuple[str, ...], type[EventStoreError], str], ...]] 
 )
 
 
-def translate(error: Exception, where: str) -> EventStoreError:
+def translate(error: BaseException, where: str) -> EventStoreError:
     """Translate an error of the driver into a store error.
 
     Details are removed from the driver's error itself, because they contain stored values; so are messages about
@@ -136,7 +136,7 @@ def translate_refusal(error: Exception, where: str) -> EventStoreError:
     return StoreUnavailable(f"{where} cannot be reached ({words}); nothing was stored")
 
 
-def is_transient(error: Exception, connection: Connection) -> bool:
+def is_transient(error: BaseException, connection: Connection) -> bool:
     """Return whether a user's statement failed with a transient error.
 
     A cancelled statement is not transient: it took too long, and would do so again.
@@ -178,7 +178,7 @@ async def connect(dsn: str, *, timeout: float, command_timeout: float, settings:
     return cast("Connection", connection)
 
 
-def _code(error: Exception) -> str:
+def _code(error: BaseException) -> str:
     return str(cast("Any", error).sqlstate or "")
 
 

@@ -5,7 +5,7 @@ from functools import lru_cache
 from typing import Any, Final
 
 from eventree.errors import InvalidArgument, SchemaTooNew, StoreUnusable
-from eventree.stores.postgres.driver import Connection, Row
+from eventree.stores.postgres.driver import Connection, Row, Transaction
 
 SCHEMA_VERSION: Final = 1
 
@@ -146,6 +146,10 @@ class SchemaConnection:
     async def fetchval(self, statement: str, *values: object) -> Any:  # noqa: ANN401 - a value of the database
         """Run a statement and return the first value of its first row."""
         return await self._connection.fetchval(_named(statement, self._schema), *values)
+
+    def transaction(self) -> Transaction:
+        """Return a transaction: committed at the end of `async with`, rolled back if anything is raised."""
+        return self._connection.transaction()
 
 
 @lru_cache(maxsize=256)

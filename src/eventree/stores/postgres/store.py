@@ -9,7 +9,7 @@ from typing import Final, Self, TypeVar
 from eventree.backoff import Backoff
 from eventree.errors import CommitOutcomeUnknown, EventStoreError, StoreReadOnly, StoreUnavailable
 from eventree.errors.root import check_positive
-from eventree.stores.checked import CheckedStore, check_transaction_lease
+from eventree.stores.checked import CheckedStore, Decide, check_transaction_lease
 from eventree.stores.contract import (
     AggregateSummary,
     AppendRequest,
@@ -32,7 +32,7 @@ from eventree.stores.lifecycle import Lifecycle
 from eventree.stores.live import CommitListeners, Tail
 from eventree.stores.postgres import reads
 from eventree.stores.postgres.address import parse
-from eventree.stores.postgres.append import AppendAttempt
+from eventree.stores.postgres.append import AppendAttempt, ExclusiveAttempt
 from eventree.stores.postgres.checkpoints import CheckpointTable
 from eventree.stores.postgres.connections import CircuitBreaker, Connections
 from eventree.stores.postgres.driver import Connection, ConnectionLost
@@ -142,13 +142,20 @@ class PostgresStore(CheckedStore):
         await self._lifecycle.leave(error)
 
     async def _append(self, requests: Sequence[AppendRequest]) -> Sequence[Outcome]:
-        writer = self._writable(self._writer)
         if not requests:
+            self._writable(self._writer)
             return []
+        return await self._run(lambda session: AppendAttempt(requests, session))
+
+    async def _read_and_append(self, wanted: Sequence[StreamRead], decide: Decide) -> Sequence[Outcome]:
+        return await self._run(lambda session: ExclusiveAttempt(wanted, decide, session))
+
+    async def _run(self, attempt: Callable[[str], AppendAttempt]) -> list[Outcome]:
+        writer = self._writable(self._writer)
         over = asyncio.get_running_loop().create_future()
         self._appends.add(over)
         try:
-            return await self._append_and_notify(writer, AppendAttempt(requests, writer.session))
+            return await self._append_and_notify(writer, attempt(writer.session))
         finally:
             self._appends.discard(over)
             over.set_result(None)
@@ -157,6 +164,8 @@ class PostgresStore(CheckedStore):
         try:
             outcomes = await writer.run(lambda db: self._attempt(db, attempt))
         except ConnectionLost as error:
+            if not attempt.was_sent:
+                raise
             outcomes = await self._determine_outcome(writer, attempt, error)
         if attempt.head:
             self._listeners.notify(attempt.head)

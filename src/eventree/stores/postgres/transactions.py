@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Concatenate, ParamSpec, TypeVar
 
 from eventree.errors import TransactionEnded, WouldDeadlock
+from eventree.errors.failures import is_failure
 from eventree.stores.checked import CheckedCheckpointWriter
 from eventree.stores.contract import Checkpoint, CheckpointUpdate, LeaseRequest
 from eventree.stores.postgres.checkpoints import CheckpointTable
@@ -87,8 +88,8 @@ async def transaction(
             transaction = Transaction(db, checkpoints, check_loop)
             yield transaction
             await _verify(transaction)
-        except Exception:
-            if not db.is_closed():
+        except BaseException as error:
+            if is_failure(error, closed=True) and not db.is_closed():
                 with suppress(*DRIVER_ERRORS):  # the caller must get the first error
                     await outer.rollback()
             raise

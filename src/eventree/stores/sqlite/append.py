@@ -8,9 +8,18 @@ from itertools import chain
 from typing import TypeAlias
 
 from eventree.stores.clock import Clock, read_clock
-from eventree.stores.contract import Appended, AppendRequest, CommitStamp, Conflict, DuplicateCommand, Outcome
-from eventree.stores.sqlite.connection import writing
-from eventree.stores.sqlite.reads import as_json, last_event, stamp_of, to_micros
+from eventree.stores.contract import (
+    Appended,
+    AppendRequest,
+    CommitStamp,
+    Conflict,
+    DuplicateCommand,
+    Outcome,
+    StreamPage,
+    StreamRead,
+)
+from eventree.stores.sqlite.connection import commit, execute_when_unlocked, writing
+from eventree.stores.sqlite.reads import as_json, last_event, read_stream, stamp_of, to_micros
 
 _STREAMS = """
 SELECT stream, sequence, position, commit_id, recorded_at FROM json_each(?) AS r
@@ -71,6 +80,26 @@ def append(
             if found <= known:
                 raise
             known = frozenset(found)
+
+
+def begin_and_read(db: sqlite3.Connection, reads: Sequence[StreamRead], busy_timeout: float) -> list[StreamPage]:
+    """Begin a transaction that holds the write lock, and read streams; `append_and_commit` or `roll_back` ends it."""
+    execute_when_unlocked(db, "BEGIN IMMEDIATE", busy_timeout)
+    return [read_stream(db, read) for read in reads]
+
+
+def append_and_commit(db: sqlite3.Connection, requests: Sequence[AppendRequest], clock: Clock) -> AppendResult:
+    """Store the requests that meet no conflict or duplicate, in the open transaction, and commit it."""
+    known = known_commands(db, (c.command_id for request in requests for c in request.commands))
+    result = _Append(db, requests, frozenset(known), read_clock(clock)).run()
+    commit(db)
+    return result
+
+
+def roll_back(db: sqlite3.Connection) -> None:
+    """Roll back the open transaction, if there is one."""
+    if db.in_transaction:
+        db.execute("ROLLBACK")
 
 
 def known_commands(db: sqlite3.Connection, command_ids: Iterable[str]) -> set[str]:

@@ -147,10 +147,11 @@ def columns_of(stamp: CommitStamp | None) -> tuple[bytes | None, int | None]:
 def read_streams(db: sqlite3.Connection, reads: Sequence[StreamRead]) -> list[StreamPage]:
     """Return one page per read, all from one snapshot of the database."""
     with reading(db):
-        return [_read_stream(db, read) for read in reads]
+        return [read_stream(db, read) for read in reads]
 
 
-def _read_stream(db: sqlite3.Connection, read: StreamRead) -> StreamPage:
+def read_stream(db: sqlite3.Connection, read: StreamRead) -> StreamPage:
+    """Return a page of one stream, within a transaction."""
     row = db.execute(_STREAM, (read.aggregate_type, read.aggregate_id)).fetchone()
     if row is None:
         return StreamPage(0, 0, (), is_diverged=read.after_stamp is not None)

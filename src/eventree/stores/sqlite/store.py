@@ -3,17 +3,17 @@
 import asyncio
 import sqlite3
 from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
-from os import PathLike, fspath
+from contextlib import AbstractAsyncContextManager, suppress
+from os import PathLike
 from pathlib import Path
 from types import TracebackType
 from typing import Concatenate, ParamSpec, Self, TypeVar
 
 import aiosqlite
 
-from eventree.errors import InvalidArgument, StoreReadOnly, StoreUnavailable, StoreUnusable
+from eventree.errors import EventStoreError, StoreReadOnly, StoreUnavailable, StoreUnusable
 from eventree.errors.root import check_positive
-from eventree.stores.checked import CheckedStore, check_transaction_lease
+from eventree.stores.checked import CheckedStore, Decide, check_transaction_lease
 from eventree.stores.clock import Clock, check_clock, utc_now
 from eventree.stores.contract import (
     AggregateSummary,
@@ -36,8 +36,9 @@ from eventree.stores.contract import (
 from eventree.stores.lifecycle import Lifecycle
 from eventree.stores.live import CommitListeners, Tail
 from eventree.stores.sqlite import checkpoints, reads
-from eventree.stores.sqlite.append import append
+from eventree.stores.sqlite.append import AppendResult, append, append_and_commit, begin_and_read, roll_back
 from eventree.stores.sqlite.connection import Connection, writing
+from eventree.stores.sqlite.path import check_path
 from eventree.stores.sqlite.schema import open_read_only, open_reader, open_writer
 from eventree.stores.sqlite.transactions import Transactions
 
@@ -87,16 +88,11 @@ class SQLiteStore(CheckedStore):
                 the file, or permission to create them. Default False.
 
         Raises:
-            InvalidArgument: The path is empty or names an in-memory database (use `MemoryStore`), the clock is not
-                callable, or, raised by `append`, it does not return an aware datetime.
+            InvalidArgument: The path is empty, too long, no text, or names an in-memory database (use `MemoryStore`),
+                the clock is not callable, or, raised by `append`, it does not return an aware datetime.
             NonPositiveArgument: The timeout is not positive.
         """
-        self._path = fspath(path)
-        if not self._path or self._path.startswith((":memory:", "file:")):
-            raise InvalidArgument(
-                "path",
-                f"must be the path of a file, got {self._path!r}; use MemoryStore(), or a temporary file",
-            )
+        self._path = check_path(path)
         check_positive("busy_timeout", busy_timeout)
         self._busy_timeout = busy_timeout
         self._clock = check_clock(clock)
@@ -133,6 +129,25 @@ class SQLiteStore(CheckedStore):
         except BaseException:
             self._tail.clear()  # the append may have been committed all the same
             raise
+        return self._appended(requests, result)
+
+    async def _read_and_append(self, reads: Sequence[StreamRead], decide: Decide) -> Sequence[Outcome]:
+        self._check_writable()
+        async with self._write_lock:
+            writer = self._opened(self._writer)
+            try:
+                requests = decide(await writer.run(begin_and_read, reads, self._busy_timeout))
+                result = await writer.run(append_and_commit, requests, self._clock)
+            except BaseException:
+                self._tail.clear()  # the append may have been committed all the same
+                # Queued before the next writer takes its turn, so it comes first even if this wait is cancelled.
+                with suppress(EventStoreError):
+                    await asyncio.shield(asyncio.ensure_future(writer.run(roll_back)))
+                raise
+            return self._appended(requests, result)
+
+    def _appended(self, requests: Sequence[AppendRequest], result: AppendResult) -> Sequence[Outcome]:
+        """Tell the followers of an append, and return its outcomes."""
         if result.head:
             if self._listeners:
                 stored = zip(requests, result.outcomes, strict=True)
@@ -266,9 +281,7 @@ class SQLiteStore(CheckedStore):
     async def _on_writer(
         self, function: Callable[Concatenate[sqlite3.Connection, P], R], *args: P.args, **kwargs: P.kwargs
     ) -> R:
-        self._lifecycle.check_loop()
-        self._refuse_if_read_only()
-        self._transactions.refuse_inside("a write to the store outside its transaction")
+        self._check_writable()
         async with self._write_lock:
             return await self._opened(self._writer).run(function, *args, **kwargs)
 
@@ -276,6 +289,11 @@ class SQLiteStore(CheckedStore):
         self, function: Callable[Concatenate[sqlite3.Connection, P], R], *args: P.args, **kwargs: P.kwargs
     ) -> R:
         return await self._opened(self._reader).run(function, *args, **kwargs)
+
+    def _check_writable(self) -> None:
+        self._lifecycle.check_loop()
+        self._refuse_if_read_only()
+        self._transactions.refuse_inside("a write to the store outside its transaction")
 
     def _refuse_if_read_only(self) -> None:
         if self._read_only:

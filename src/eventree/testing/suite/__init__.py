@@ -4,6 +4,7 @@ from eventree.testing.suite.appends import AppendPromises
 from eventree.testing.suite.backwards import BackwardsPromises, EventTypePromises
 from eventree.testing.suite.checkpoints import CheckpointPromises
 from eventree.testing.suite.commands import CommandPromises
+from eventree.testing.suite.exclusive import ExclusivePromises
 from eventree.testing.suite.history import HistoryPromises
 from eventree.testing.suite.lifecycle import LifecyclePromises
 from eventree.testing.suite.limits import LimitPromises
@@ -20,6 +21,7 @@ __all__ = ["EventStoreSuite", "SharedStoreSuite", "TransactionalStoreSuite"]
 
 class EventStoreSuite(
     AppendPromises,
+    ExclusivePromises,
     CommandPromises,
     StreamPromises,
     LogPromises,
