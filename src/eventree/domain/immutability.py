@@ -21,6 +21,8 @@ from uuid import UUID
 
 from msgspec import Struct, inspect
 
+from eventree.errors.failures import is_failure
+
 _IMMUTABLE_TYPES: Final = (
     inspect.NoneType,
     inspect.BoolType,
@@ -101,7 +103,9 @@ def cannot_change(value: object) -> bool:
             return False
         try:
             waiting += _parts(value)
-        except Exception:  # noqa: BLE001 - an attribute of a user's class may raise anything
+        except BaseException as error:  # an attribute of a user's class may raise anything
+            if not is_failure(error):
+                raise
             return False
     return True
 
