@@ -11,7 +11,7 @@ import pytest
 
 import eventree
 from bank import BankError
-from eventree import errors
+from eventree import Commit, errors
 from eventree.errors import (
     ActorCrashed,
     ActorStopped,
@@ -44,6 +44,7 @@ from eventree.errors import (
     NonPositiveArgument,
     NoQueryContext,
     NotCaughtUp,
+    QueryHandlerTimeout,
     QueryLeasedElsewhere,
     QueryStopped,
     QuerySuperseded,
@@ -68,6 +69,7 @@ from eventree.errors import (
 from eventree.errors.failures import is_failure, parts_of
 
 BOOM = ValueError("boom")
+COMMIT = Commit("a-1", 2, 7, ("added",))
 
 # Each error with what it must carry; attributes appear in the message, but for those that `UNSAID` names.
 EXAMPLES: list[tuple[Exception, dict[str, object]]] = [
@@ -95,7 +97,7 @@ EXAMPLES: list[tuple[Exception, dict[str, object]]] = [
     (CommandIdReused("c-1", "a-1"), {"command_id": "c-1", "aggregate_id": "a-1"}),
     (CheckpointFenced("balances", 12), {"name": "balances", "fencing_token": 12}),
     (CheckpointHeld("balances", "worker 7", 12), {"name": "balances", "owner": "worker 7", "seconds": 12}),
-    (NotCaughtUp("the commit", "balances", BOOM), {"commit": "the commit", "query": "balances", "__cause__": BOOM}),
+    (NotCaughtUp(COMMIT, "balances", BOOM), {"commit": COMMIT, "query": "balances", "__cause__": BOOM}),
     (QueryStopped("balances", 44, BOOM), {"name": "balances", "position": 44, "__cause__": BOOM}),
     (ActorTimeout("execute", 2.5, "unknown"), {"operation": "execute", "seconds": 2.5, "outcome": "unknown"}),
     (ActorTimeout("execute", 2.5, detail="a lock"), {"operation": "execute", "outcome": None, "detail": "a lock"}),
@@ -122,6 +124,8 @@ EXAMPLES: list[tuple[Exception, dict[str, object]]] = [
     (TransactionRolledBack("the disk is away"), {"args": ("the disk is away",)}),
     (CommitOutcomeUnknown("lost"), {"args": ("lost",)}),
     (TransactionEnded("over"), {"args": ("over",)}),
+    (QueryHandlerTimeout("q", "app.mail", 9.5), {"name": "q", "function": "app.mail", "seconds": 9.5}),
+    (QueryHandlerTimeout("q", "app.mail", 9.5, held=12.5), {"name": "q", "function": "app.mail", "held": 12.5}),
     (QueryLeasedElsewhere("balances"), {"name": "balances"}),
     (QuerySuperseded("balances", 1, 3), {"name": "balances", "version": 1, "live_version": 3}),
     (NoQueryContext(), {}),
@@ -135,7 +139,7 @@ REMEDIES: list[tuple[EventreeError, str]] = [
     (ConcurrencyConflict("bank", "a", 1, 2), "send the command again"),
     (EventMissing("bank", "a", 7), "restore a backup"),
     (CommandIdReused("c", "a"), "give each command its own id"),
-    (NotCaughtUp("commit", "q"), "do not send the command again"),
+    (NotCaughtUp(COMMIT, "q"), "do not send the command again"),
     (ActorTimeout("execute", 1), "retry"),
     (ActorTimeout("execute", 1, "not_started"), "nothing happened"),
     (ActorTimeout("execute", 1, "unknown"), "same command_id"),

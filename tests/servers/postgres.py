@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import IO, TypedDict
 from uuid import uuid4
 
-_READY = "database system is ready to accept connections"
+_READY = "database system is ready to accept"  # connections, or read-only connections
 _EMPTY = """
 DO $$
 DECLARE schema name;

@@ -53,6 +53,7 @@ class TestAroundSQLite(TransactionalStoreSuite):
 
 CALLS: dict[StoreMethod, Call] = {
     "append": lambda store: append(store, request("a", after=1)),
+    "read_and_append": lambda store: store.read_and_append([StreamRead(TYPE, "a")], lambda _: [request("a", after=1)]),
     "find_commands": lambda store: store.find_commands(["c"]),
     "read_streams": lambda store: store.read_streams([StreamRead(TYPE, "a")]),
     "read": lambda store: store.read(0, 10),

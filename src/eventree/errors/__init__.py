@@ -48,6 +48,7 @@ from eventree.errors.stores import (
     LogRolledBack as LogRolledBack,
     NoQueryContext as NoQueryContext,
     NotCaughtUp as NotCaughtUp,
+    QueryHandlerTimeout as QueryHandlerTimeout,
     QueryLeasedElsewhere as QueryLeasedElsewhere,
     QueryStopped as QueryStopped,
     QuerySuperseded as QuerySuperseded,

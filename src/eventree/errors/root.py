@@ -1,5 +1,6 @@
 """The two roots `DomainError` and `EventreeError`, and the errors for invalid arguments, which every package raises."""
 
+from collections.abc import Iterator
 from typing import Generic, TypeVar
 
 from eventree.errors.failures import is_failure
@@ -58,6 +59,17 @@ def error_text(error: BaseException) -> str:
         if not is_failure(bug):
             raise
         return type(error).__name__
+
+
+def causes(error: BaseException) -> Iterator[BaseException]:
+    """Yield an error, the one that it was raised from or while handling, and so on."""
+    seen: set[int] = set()
+    following: BaseException | None = error
+    while following is not None and id(following) not in seen:
+        yield following
+        seen.add(id(following))
+        context = None if following.__suppress_context__ else following.__context__
+        following = following.__cause__ or context
 
 
 class InvalidArgument(EventreeError, ValueError):

@@ -1,7 +1,8 @@
 """Errors of event stores and of queries."""
 
-from typing import Final
+from typing import Any, Final
 
+from eventree.commit import Commit
 from eventree.errors.root import EventreeError, error_text
 
 
@@ -37,6 +38,8 @@ class TransactionFailed(EventStoreError):
 
 class CommitOutcomeUnknown(EventStoreError):
     """The connection was lost during the commit, and the store could not determine its outcome.
+
+    Or the server has committed, but the synchronous standby that it should wait for has not confirmed it.
 
     Handling: send the command again with the same `command_id`, so that it cannot take effect twice.
     """
@@ -178,7 +181,7 @@ class CommandIdReused(EventStoreError):
 
 
 class CheckpointFenced(EventStoreError):
-    """Another worker has taken over this query; this one must not move its checkpoint any more.
+    """Another worker has taken over this query, or a newer version of it; this one must not move its checkpoint.
 
     Attributes:
         name: The query.
@@ -268,6 +271,32 @@ class NoQueryContext(EventreeError):
         super().__init__("there is no query context here; call query_context() inside a handler")
 
 
+class QueryHandlerTimeout(EventreeError, TimeoutError):
+    """A function of a query took longer than its `handler_timeout`.
+
+    An async function was cancelled, and `on_failure` applies as to any failure. A plain function cannot be cancelled;
+    its commit counts as handled. Handling: find out what it waits for, or raise the limit.
+
+    Attributes:
+        name: The query.
+        function: The name of its handler.
+        seconds: The limit.
+        held: For how long a plain function held the event loop, in seconds; 0 if it was cancelled.
+    """
+
+    def __init__(self, name: str, function: str, seconds: float, *, held: float = 0.0) -> None:
+        what = (
+            f": it held the event loop for {held:.1f} s, and a plain function cannot be cancelled; let it await"
+            if held
+            else " and was cancelled; check what it awaits"
+        )
+        super().__init__(f"handler {function} of query {name!r} exceeded its handler_timeout of {seconds:g} s{what}")
+        self.name = name
+        self.function = function
+        self.seconds = seconds
+        self.held = held
+
+
 class QueryStopped(EventreeError):
     """A query stopped because its handler failed too often, or it is superseded; the rest of the system runs.
 
@@ -295,11 +324,11 @@ class NotCaughtUp(EventreeError):
     Handling: do not send the command again; wait with `query(name).caught_up(position)`. `__cause__` has the reason.
 
     Attributes:
-        commit: The `Commit`, which is durable.
+        commit: The commit, which is durable; its events are those of the aggregate type of the command.
         query: The name of the query.
     """
 
-    def __init__(self, commit: object, query: str, cause: BaseException | None = None) -> None:
+    def __init__(self, commit: Commit[Any], query: str, cause: BaseException | None = None) -> None:
         super().__init__(
             f"the command was stored, but query {query!r} has not handled it yet ({_cause_text(cause)}); "
             "wait for the query, do not send the command again"

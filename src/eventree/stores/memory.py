@@ -31,8 +31,9 @@ from eventree.stores.contract import (
     StreamPage,
     StreamRead,
 )
+from eventree.stores.contract.checkpoints import NEARLY
 from eventree.stores.lifecycle import Lifecycle
-from eventree.stores.live import CommitListeners, page_of
+from eventree.stores.live import CommitListeners, page_of, types_of
 from eventree.stores.versions import VersionRow, decide_make_live
 
 
@@ -93,7 +94,7 @@ class MemoryStore(CheckedStore):
         head, now = len(self._log), read_clock(self._clock)
         outcomes = [self._append_one(request, now) for request in requests]
         if len(self._log) > head:
-            self._listeners.notify(len(self._log))
+            self._listeners.notify(len(self._log), types_of(zip(requests, outcomes, strict=True)))
         return outcomes
 
     async def _read_and_append(self, reads: Sequence[StreamRead], decide: Decide) -> Sequence[Outcome]:
@@ -190,9 +191,9 @@ class MemoryStore(CheckedStore):
         self._check_open()
         return len(self._log)
 
-    def _watch(self, listener: Callable[[int], None]) -> Callable[[], None]:
+    def _watch(self, listener: Callable[[int], None], types: Collection[str] | None) -> Callable[[], None]:
         self._lifecycle.check_loop()
-        return self._listeners.add(listener)
+        return self._listeners.add(listener, types)
 
     # --- checkpoints
 
@@ -236,7 +237,14 @@ class MemoryStore(CheckedStore):
         self._check_open()
         versions = self._versions(name)
         rows = [
-            VersionRow(each, row.checkpoint.position, row.checkpoint.fencing_token, row.replay_until, row.is_live)
+            VersionRow(
+                each,
+                row.checkpoint.position,
+                row.checkpoint.fencing_token,
+                row.replay_until,
+                is_live=row.is_live,
+                is_leased=row.lease_until > monotonic(),
+            )
             for each, row in versions.items()
         ]
         replay_until = decide_make_live(name, rows, version, fencing_token)
@@ -271,6 +279,17 @@ class MemoryStore(CheckedStore):
             row.replay_until,
             live_version,
             live.checkpoint.position,
+            self._next_version(name, version, row.checkpoint.position),
+        )
+
+    def _next_version(self, name: str, version: int, position: int) -> int:
+        return max(
+            (
+                newer
+                for newer, row in self._versions(name).items()
+                if newer > version and row.lease_until > monotonic() and row.checkpoint.position + NEARLY >= position
+            ),
+            default=0,
         )
 
     async def _load_parked(self, name: str, version: int, *, after: int, limit: int) -> Sequence[ParkedCommit]:

@@ -15,6 +15,7 @@ class VersionRow:
     fencing_token: int
     replay_until: int
     is_live: bool
+    is_leased: bool
 
 
 def decide_make_live(name: str, rows: Sequence[VersionRow], version: int, fencing_token: int) -> int | None:
@@ -36,4 +37,6 @@ def decide_make_live(name: str, rows: Sequence[VersionRow], version: int, fencin
     if any(row.version > version or row.position > own.position for row in live):
         return None
     others = [row for row in live if row is not own]
+    if any(row.is_leased for row in others):
+        return None
     return max([own.replay_until, *(max(row.position, row.replay_until) for row in others)])

@@ -2,6 +2,7 @@
 
 import asyncio
 from contextlib import AsyncExitStack
+from uuid import uuid4
 
 import pytest
 
@@ -9,7 +10,7 @@ from eventree import Backoff, EventSourcing, MemoryStore, QueryStopped, StoreUna
 from eventree.errors import LogRolledBack
 from eventree.sourcing import QueryHandle, QueryStatus
 from eventree.sourcing.queries.worker import QueryWorker
-from eventree.stores.contract import CheckpointUpdate, LeaseRequest
+from eventree.stores.contract import AppendRequest, CheckpointUpdate, LeaseRequest, NewEvent
 from eventree.testing import FailingStore
 from sourcing.ledger import LedgerSystem, add, ledger
 from sourcing.reading import AT_ONCE, Contexts, Seen, patient
@@ -72,6 +73,9 @@ async def a_query_that_is(
             EventSourcing(ledger, store, queries=[patient(Seen(), poll_interval=0.1)])
         )
         handle = other.query("q")
+    if status is QueryStatus.OUTDATED:
+        event = NewEvent("OfNewerCode", 1, "{}", "{}", uuid4())
+        await store.append([AppendRequest("ledger", "b", 0, [event])])
     if status is QueryStatus.PAUSED:
         await handle.pause()
         await system.execute("a", add(2))

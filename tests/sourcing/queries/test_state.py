@@ -14,12 +14,14 @@ from eventree.errors import LogRolledBack, QuerySuperseded, TooManyParked
 from eventree.sourcing import QueryStatus
 from eventree.sourcing.queries.actions import (
     PAGE_SIZE,
+    SAVE_PASSED_AFTER,
     Action,
     Claim,
     Deliver,
     Delivered,
     GoLive,
     LoadCheckpoint,
+    Look,
     Read,
     Release,
     Renew,
@@ -34,6 +36,7 @@ from eventree.stores.contract import (
     Checkpoint,
     CheckpointUpdate,
     CommitStamp,
+    LeaseRequest,
     ParkedCommit,
     RecordedEvent,
     StoredCheckpoint,
@@ -141,7 +144,7 @@ def test_the_lease_is_renewed_every_third_of_it_while_there_is_nothing_to_do() -
     assert state.next(0.5) == Wait(0.5)  # the next poll
     assert state.next(LEASE / 3) == Renew(1)
     state = state.renewed(True, 2.0)
-    assert state.next(2.0) == Read(0, PAGE_SIZE)
+    assert state.next(2.0) == Look(0, None, 0.0)
 
 
 def test_a_worker_that_was_frozen_past_its_lease_makes_sure_of_it_before_anything_else() -> None:
@@ -395,6 +398,24 @@ def test_a_store_that_is_away_is_waited_for_and_counts_no_attempt() -> None:
     assert (works.status, works.last_error, works.store_failures) == (QueryStatus.RUNNING, None, 0)
 
 
+def test_a_store_that_fails_during_each_delivery_is_waited_for_longer_and_longer_and_the_status_says_so() -> None:
+    state, delays = reading(3), []
+    for fence in range(2, 9):
+        now = 100.0 * fence
+        state = state.store_failed(AWAY, now, in_delivery=True)
+        assert (state.status, state.last_error, state.failure) == (QueryStatus.RETRYING, AWAY, None)
+        action = state.next(now)
+        assert isinstance(action, Wait)
+        delays.append(action.seconds or 0.0)
+        later = now + 50.0
+        state = with_pages(state.claimed(Checkpoint(0, fence), later), fence, later)
+        assert (state.next(later), state.status, state.last_error) == (Deliver(), QueryStatus.RETRYING, AWAY)
+    assert delays[0] < 0.3
+    assert delays[-1] > 2.0
+    works = state.delivered(Delivered(1, 900.0), 900.0)
+    assert (works.status, works.last_error, works.store_failures) == (QueryStatus.RUNNING, None, 0)
+
+
 def test_a_store_that_works_again_leaves_the_failure_of_the_handler() -> None:
     state = reading(3).failed(failing(), 0.0).store_failed(AWAY, 0.0)
     assert state.last_error is AWAY
@@ -407,6 +428,59 @@ def test_a_store_that_works_again_leaves_the_failure_of_the_handler() -> None:
 def test_what_was_read_under_a_lost_lease_is_read_again_at_once() -> None:
     state = reading(3).fenced(0.0).claimed(Checkpoint(0, 2), 0.1).checkpoint_loaded(stored(0, 2), (), 0.1)
     assert state.next(0.1) == Read(0, PAGE_SIZE)
+
+
+# --- handlers that are slower than the lease
+
+
+def claimed_with(state: QueryState, now: float) -> LeaseRequest:
+    action = state.next(now)
+    assert isinstance(action, Claim)
+    return action.lease
+
+
+def test_a_worker_that_was_fenced_after_a_slow_delivery_claims_later_and_for_longer_each_time() -> None:
+    state = reading(2).kept_from_renewing(10.0).delivered(Delivered(1, 0.0), 10.0)
+    for fences, at in enumerate((10.0, 40.0, 70.0), 1):
+        state = state.fenced(at)
+        loading = state.next(at + 0.05)
+        assert loading == LoadCheckpoint()
+        state = state.checkpoint_loaded(stored(0, 2 * fences), (), at + 0.05)
+        assert isinstance(state.next(at + 9.9), LoadCheckpoint)  # the other one may be as slow
+        lease = claimed_with(state, at + 10.0)
+        assert lease.seconds == 10.0 * 2 ** (1 + fences)
+        state = with_pages(state.claimed(Checkpoint(0, 2 * fences + 1), at + 10.0), 2 * fences + 1, at + 10.0)
+        state = state.kept_from_renewing(10.0).delivered(Delivered(1, at + 10.0), at + 20.0)
+    action = state.next(91.0)
+    assert isinstance(action, Save)
+    assert action.update.seconds >= 20.0
+    moved = state.saved(action.update, 91.0)
+    assert moved.lease == 20.0  # at least twice what the handler took
+    assert moved.saved(action.update, 91.0).lease == LEASE  # since then, nothing was slow
+
+
+def with_pages(state: QueryState, fence: int, now: float) -> QueryState:
+    return state.checkpoint_loaded(stored(0, fence), (), now).page_read(commits(1, 2), 2, now, more=False)
+
+
+def test_a_worker_whose_query_is_taken_for_another_reason_claims_soon() -> None:
+    state = reading(2).delivered(Delivered(1, 0.0), 1.0).fenced(1.0)
+    assert isinstance(state.next(1.05), Claim)
+    assert claimed_with(state, 1.05).seconds == LEASE
+
+
+@pytest.mark.parametrize("seconds", [2.9, 3.1])
+def test_a_lease_is_longer_than_its_deliveries_once_they_are_slow(seconds: float) -> None:
+    state = reading(2).kept_from_renewing(seconds)
+    assert state.lease == max(LEASE, 2 * seconds)
+    assert state.update().seconds == state.lease
+
+
+def test_no_lease_is_longer_than_a_day() -> None:
+    state = reading(2).kept_from_renewing(80_000.0)
+    for _ in range(2_000):
+        state = state.fenced(0.0).kept_from_renewing(80_000.0)
+    assert state.lease == 86_400
 
 
 # --- versions
@@ -650,3 +724,19 @@ def test_left_alone_it_always_comes_to_rest() -> None:
         assert not isinstance(action, Wait)
         machine.state = machine.succeed(action, lambda highest: highest if highest > 9 else min(highest, 3))
     assert machine.state.settled_position == 2_500
+
+
+def test_a_look_leads_to_a_read_only_where_the_log_goes_on() -> None:
+    state = with_lease().page_read([], 5, 0.0, more=False)
+    assert state.next(POLL / 2) == Wait(POLL / 2)
+    assert state.next(POLL) == Look(5, None, 0.0)
+    assert state.looked(5, 0.75).next(POLL) == Wait(0.75)  # it goes by the time of the look that it shared
+    assert state.looked(7, 0.75).next(POLL) == Read(5, PAGE_SIZE)
+
+
+def test_a_checkpoint_does_not_stay_far_behind_where_no_event_is_followed() -> None:
+    near = with_lease().page_read([], SAVE_PASSED_AFTER - 1, 0.0, more=False)
+    assert near.next(0.0) == Wait(POLL)
+    far = with_lease().page_read([], SAVE_PASSED_AFTER, 0.0, more=False)
+    assert far.next(0.0) == Save(far.update())
+    assert far.update().checkpoint.position == SAVE_PASSED_AFTER

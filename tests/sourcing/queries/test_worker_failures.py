@@ -187,8 +187,8 @@ async def test_an_event_that_the_code_cannot_read_stops_the_query_at_it(failing:
     seen = Seen()
     async with EventSourcing(ledger, failing, queries=[query("q", seen)]) as system:
         await system.execute("a", add(1))
-        foreign = NewEvent("Foreign", 1, "{}", "{}", uuid4())
-        await failing.append([AppendRequest("ledger", "b", 0, [foreign])])
+        damaged = NewEvent("Added", 1, "{}", "{}", uuid4())
+        await failing.append([AppendRequest("ledger", "b", 0, [damaged])])
         await system.execute("a", add(2))
         with pytest.raises(QueryStopped) as stopped:
             await system.query("q").caught_up()

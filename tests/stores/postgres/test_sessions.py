@@ -2,8 +2,8 @@
 
 import asyncio
 import struct
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 import pytest
 
@@ -140,6 +140,42 @@ async def test_text_of_any_kind_is_stored_whatever_encoding_the_dsn_names(postgr
     async with PostgresStore(f"{postgres_dsn}?client_encoding=LATIN1") as store:
         await append(store, request("Łódź 😀"))
         assert [event.aggregate_id for event in await log(store)] == ["Łódź 😀"]
+
+
+@pytest.mark.parametrize("encoding", ["LATIN1", "LATIN9", "WIN1252", "EUC_JP"])
+@pytest.mark.parametrize("read_only", [False, True])
+async def test_a_database_that_cannot_store_every_text_is_refused(
+    postgres_server: PostgresServer,
+    encoding: str,
+    read_only: bool,  # noqa: FBT001
+) -> None:
+    with encoded_database(postgres_server, encoding) as dsn:
+        with pytest.raises(StoreUnusable, match=f"encoding is {encoding}.*ENCODING 'UTF8'"):
+            await PostgresStore(dsn, read_only=read_only).__aenter__()
+        assert not postgres_server.execute("SELECT FROM pg_namespace WHERE nspname = 'eventree'", dsn)
+
+
+async def test_a_database_of_plain_bytes_stores_every_text(postgres_server: PostgresServer) -> None:
+    with encoded_database(postgres_server, "SQL_ASCII") as dsn:
+        async with PostgresStore(dsn) as store:
+            for position, id in enumerate(["Łódź", "😀", "naïve €", "\x01", "é", "e\u0301", "ß" * 127], 1):
+                assert await append(store, request(id, commands=[id])) == [Appended(1, position)]
+                assert set(await store.find_commands([id])) == {id}
+                [page] = await store.read_streams([StreamRead("thing", id)])
+                assert [event.aggregate_id for event in page.events] == [id]
+            assert (await store.claim_checkpoint("😀", 1)).position == 0
+            assert [query.name for query in await store.list_queries()] == ["😀"]
+
+
+@contextmanager
+def encoded_database(server: PostgresServer, encoding: str) -> Iterator[str]:
+    """Create a database with another encoding."""
+    server.execute(f"CREATE DATABASE other_{encoding} TEMPLATE template0 ENCODING '{encoding}' LOCALE 'C'")
+    dsn = server.dsn(f"other_{encoding}".lower())
+    try:
+        yield dsn
+    finally:
+        server.drop_database(dsn)
 
 
 # --- poolers

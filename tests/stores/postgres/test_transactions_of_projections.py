@@ -39,11 +39,12 @@ async def test_a_projection_that_ends_its_transaction_in_a_batch_stops_at_once(
         with pytest.raises(QueryStopped) as stopped:
             await handle.caught_up()
         assert isinstance(stopped.value.__cause__, TransactionEnded)
-        assert (handle.status, handle.position, await stored_position(store)) == (QueryStatus.STOPPED, 2, 2)
+        assert (handle.status, handle.position) == (QueryStatus.STOPPED, await stored_position(store))
         assert len(calls) == 1
+        alone = handle.position - 2  # a slow machine may make it begin with one event
         counted = await totals(postgres_dsn)
         before, after = {"a": (3, 2)}, {f"b{number}": (number, 1) for number in range(5)}
-        assert counted == (before | dict(list(after.items())[: calls[0]]) if stands else before)
+        assert counted == before | dict(list(after.items())[: alone + (calls[0] if stands else 0)])
         if not stands:
             is_broken = False
             await handle.resume()
@@ -152,29 +153,24 @@ async def test_a_commit_that_cannot_be_put_in_an_order_with_others_is_tried_agai
 
 
 @pytest.mark.parametrize("is_frozen", [False, True])
-async def test_a_projection_that_leaves_its_transaction_alone_for_longer_than_its_lease_fails(
+async def test_a_projection_that_leaves_its_transaction_alone_for_longer_than_its_lease_gets_a_longer_one(
     postgres_dsn: str, *, is_frozen: bool
 ) -> None:
-    is_broken, calls, lease = True, 0, 0.4
+    calls, lease = 0, 0.4
 
     async def idles(connection: Connection, events: Events) -> None:
         nonlocal calls
         await project(connection, events)
-        if is_broken:
-            calls += 1
-            if is_frozen:
-                time.sleep(2 * lease)  # noqa: ASYNC251 - as a process that is frozen
-            else:
-                await asyncio.sleep(2 * lease)
+        calls += 1
+        if is_frozen:
+            time.sleep(2 * lease)  # noqa: ASYNC251 - as a process that is frozen
+        else:
+            await asyncio.sleep(2 * lease)
 
-    async with opened(postgres_dsn, projection(idles, lease=lease, max_attempts=2)) as (system, store):
+    async with opened(postgres_dsn, projection(idles, lease=lease, max_attempts=1)) as (system, store):
         await system.execute("a", add(1))
-        with pytest.raises(QueryStopped):
-            await system.query("totals").caught_up(timeout=20)
-        assert (calls, await stored_position(store), await totals(postgres_dsn)) == (2, 0, {})
-        is_broken = False
-        await system.query("totals").resume()
-        await system.query("totals").caught_up()
+        await system.query("totals").caught_up(timeout=20)
+        assert (calls, await stored_position(store)) == (2, 1)
         assert await totals(postgres_dsn) == {"a": (1, 1)}
 
 

@@ -4,6 +4,8 @@
 - `state`: decides what a query does next (`actions`), purely; failure policies, leases, pauses, versions are here.
 - `worker`: carries the actions out on a store, and reports their outcomes to the state.
 - `at_least_once`, `exactly_once`: the two ways of `delivery` to a user's function.
+- `calls`: calls users' functions, with a limit on their time.
+- `batches`: how many events a projection's transaction handles.
 - `actor`: the worker's mailbox: messages, waiting callers, timers.
 - `handle`: observes and controls a query from outside, through the actor.
 - `commits`, `decoding`, `context`, `status`: values and helpers of the above.

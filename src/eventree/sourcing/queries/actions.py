@@ -17,11 +17,18 @@ SAVE_WITHIN: Final = 0.1
 SAVE_AFTER: Final = 500
 """Positions after which the checkpoint is stored at the latest."""
 
+SAVE_PASSED_AFTER: Final = 10_000
+"""The same for positions without events that the query follows, so that a crash reads little again."""
+
 LEASE_RECHECK: Final = 0.1
 """Seconds after which a worker verifies that it still holds the lease, before side effects that cannot be undone."""
 
 RECLAIM_DELAY: Final = 0.05
 """Seconds before a worker claims a checkpoint again that it lost or did not get."""
+
+
+HAND_OVER_AGAIN: Final = 10
+"""Leases after which a version offers its place again to a newer one that has not taken it."""
 
 
 class Claim(Struct, frozen=True):
@@ -55,6 +62,14 @@ class Verify(Struct, frozen=True):
     stamp: CommitStamp
 
 
+class Look(Struct, frozen=True):
+    """Look whether the log goes on after a position, unless another query has done so after a time."""
+
+    position: int
+    stamp: CommitStamp | None
+    since: float
+
+
 class Deliver(Struct, frozen=True):
     """Deliver commits of the state to the handler."""
 
@@ -79,7 +94,7 @@ class Wait(Struct, frozen=True):
     seconds: float | None
 
 
-Action: TypeAlias = Claim | LoadCheckpoint | Renew | Verify | Read | Deliver | Save | GoLive | Release | Wait
+Action: TypeAlias = Claim | LoadCheckpoint | Renew | Verify | Look | Read | Deliver | Save | GoLive | Release | Wait
 
 
 class Delivered(Struct, frozen=True):
@@ -111,6 +126,7 @@ class Failure(Struct, frozen=True):
         retry_at: When to try again, in seconds on the worker's clock.
         commit: The commit it fails on; None for a `setup`, `swap` or `clear`.
         is_setup: Whether it failed while the checkpoint was claimed.
+        is_outdated: Whether it failed because this code is older than the event; default False.
     """
 
     error: BaseException
@@ -118,3 +134,4 @@ class Failure(Struct, frozen=True):
     retry_at: float
     commit: StoredCommit | None
     is_setup: bool
+    is_outdated: bool = False

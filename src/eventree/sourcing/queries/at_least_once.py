@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from contextvars import Context, copy_context
 from typing import Final, Generic, TypeAlias, TypeVar
 
 from eventree.domain.events import EventEnvelope
@@ -10,9 +11,10 @@ from eventree.instrumentation.guard import GuardedInstrumentation
 from eventree.sourcing.correlation import CORRELATION
 from eventree.sourcing.queries import context
 from eventree.sourcing.queries.actions import LEASE_RECHECK, SAVE_AFTER, Delivered
+from eventree.sourcing.queries.calls import HandlerCalls
 from eventree.sourcing.queries.commits import HandlingFailed, StoredCommit
 from eventree.sourcing.queries.decoding import Decoding
-from eventree.sourcing.queries.delivery import call, delivery_of, is_failure_of_handler
+from eventree.sourcing.queries.delivery import delivery_of, is_failure_of_handler
 from eventree.sourcing.queries.options import Options
 from eventree.sourcing.queries.state import QueryState
 from eventree.stores.contract import Checkpoint, CheckpointUpdate, EventStore, LeaseRequest, ParkedCommit
@@ -51,6 +53,7 @@ class AtLeastOnce(Generic[EventT]):
             decoding: Decodes events.
             instrumentation: Observes the calls of the function; None for none.
         """
+        self.calls = HandlerCalls(options, handler)
         self._handler = handler
         self._store = store
         self._key = options.key
@@ -111,12 +114,9 @@ class AtLeastOnce(Generic[EventT]):
                 await self._observed(self._instrumentation, commit, events)
                 return
             token = CORRELATION.set(events[0])
-            try:
-                result = call(self._handler, [commit], commit.key[1], events)
-                if result is not None:
-                    await result
-            finally:
-                CARRIED.reset(token)
+            own = copy_context()  # it carries the ids of the event, and ends with the call
+            CARRIED.reset(token)
+            await self._call_in(own, commit, events)
         except BaseException as error:
             if isinstance(error, HandlingFailed) or not is_failure_of_handler(error):
                 raise
@@ -126,6 +126,9 @@ class AtLeastOnce(Generic[EventT]):
         self, instrumentation: GuardedInstrumentation, commit: StoredCommit, events: Sequence[EventEnvelope[EventT]]
     ) -> None:
         with instrumentation.delivery(delivery_of([commit])), CORRELATION.propagate(events[0]):
-            result = call(self._handler, [commit], commit.key[1], events)
-            if result is not None:
-                await result
+            await self._call_in(copy_context(), commit, events)
+
+    async def _call_in(self, own: Context, commit: StoredCommit, events: Sequence[EventEnvelope[EventT]]) -> None:
+        result = self.calls.call(own.run, [commit], self._handler, commit.key[1], events)
+        if result is not None:
+            await self.calls.finish(result, own)

@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from eventree.errors import TooManyParked
 from eventree.errors.root import error_text
+from eventree.errors.stores import TRANSIENT_ERRORS
 from eventree.stores.contract import ParkedCommit, RecordedEvent
 
 Key: TypeAlias = tuple[str, str]
@@ -81,6 +82,11 @@ class HandlingFailed(Exception):  # never leaves the queries, so it is no Eventr
         self.error = error
         self.commits = commits
         self.is_uncertain = is_uncertain
+
+    @property
+    def is_transient(self) -> bool:
+        """Whether a store was away or busy, for which no event is to blame."""
+        return isinstance(self.error, TRANSIENT_ERRORS)
 
 
 class CommitFilter:

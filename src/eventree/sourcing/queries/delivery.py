@@ -1,20 +1,18 @@
 """The protocol by which commits reach a user's function: this is where a `Query` and a `Projection` differ."""
 
 import asyncio
-from collections.abc import Callable, Sequence
-from typing import ParamSpec, Protocol, TypeVar
+from collections.abc import Sequence
+from typing import Protocol
 
 from eventree.domain.metadata import decode_metadata
 from eventree.errors.failures import is_failure
 from eventree.instrumentation import DeliveredCommit, QueryDelivery
 from eventree.sourcing.queries.actions import Delivered
-from eventree.sourcing.queries.commits import HandlingFailed, StoredCommit
+from eventree.sourcing.queries.calls import HandlerCalls
+from eventree.sourcing.queries.commits import StoredCommit
 from eventree.sourcing.queries.context import query_context
 from eventree.sourcing.queries.state import QueryState
 from eventree.stores.contract import Checkpoint, CheckpointUpdate, LeaseRequest, ParkedCommit
-
-P = ParamSpec("P")
-T = TypeVar("T")
 
 
 class Delivery(Protocol):
@@ -26,6 +24,11 @@ class Delivery(Protocol):
     @property
     def recheck_after(self) -> float:
         """Seconds after which the lease must be verified again before commits are delivered; infinite for never."""
+        ...
+
+    @property
+    def calls(self) -> HandlerCalls:
+        """The calls of the user's functions."""
         ...
 
     async def claim(self, lease: LeaseRequest) -> Checkpoint:
@@ -60,20 +63,6 @@ def is_being_cancelled() -> bool:
     """Return whether this task is being cancelled: a `CancelledError` may also come from what a handler awaits."""
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
-
-
-def call(function: Callable[P, T], commits: Sequence[StoredCommit], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Call a user's function, up to the coroutine that it may return.
-
-    Raises:
-        HandlingFailed: It raised a GeneratorExit: a failure, unlike one out of the coroutine.
-    """
-    try:
-        return function(*args, **kwargs)
-    except BaseException as error:
-        if is_failure(error, cancelled=False) and not is_failure(error, cancelled=False, closed=True):
-            raise HandlingFailed(error, commits) from error
-        raise
 
 
 def is_failure_of_handler(error: BaseException) -> bool:

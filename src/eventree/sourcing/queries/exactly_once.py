@@ -13,10 +13,10 @@ nothing to repeat. Three cases need more than that:
   failing one is found, and applies the failure policy to that one.
 """
 
-import asyncio
-from bisect import bisect_left
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
-from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, nullcontext
+from bisect import bisect_right
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
+from contextvars import copy_context
 from dataclasses import dataclass
 from math import inf
 from operator import attrgetter
@@ -29,17 +29,18 @@ from eventree.errors import (
     InvalidArgument,
     LogRolledBack,
     StoreReadOnly,
-    StoreUnavailable,
     WrongEventLoop,
 )
 from eventree.errors.failures import is_failure
 from eventree.errors.stores import TRANSIENT_ERRORS
 from eventree.instrumentation.guard import GuardedInstrumentation
 from eventree.sourcing.queries import context
-from eventree.sourcing.queries.actions import PAGE_SIZE, Delivered
+from eventree.sourcing.queries.actions import Delivered
+from eventree.sourcing.queries.batches import BatchSizer
+from eventree.sourcing.queries.calls import HandlerCalls
 from eventree.sourcing.queries.commits import CommitFilter, HandlingFailed, StoredCommit
 from eventree.sourcing.queries.decoding import Decoding
-from eventree.sourcing.queries.delivery import call, delivery_of, is_failure_of_handler
+from eventree.sourcing.queries.delivery import delivery_of, is_failure_of_handler
 from eventree.sourcing.queries.options import Options
 from eventree.sourcing.queries.state import QueryState
 from eventree.stores.contract import (
@@ -59,15 +60,6 @@ ConnectionFunction: TypeAlias = Callable[[Any], Awaitable[None]]
 
 AnyTransaction: TypeAlias = StoreTransaction[Any]
 
-MAX_CONTENDED_EVENTS: Final = 200
-"""The maximum number of events in a transaction while others wait for the write lock."""
-
-MAX_SECONDS: Final = 0.1
-"""Seconds that a transaction should take at most, as commands wait for it on SQLite."""
-
-MAX_CONTENDED_SECONDS: Final = 0.01
-"""The same while others wait for the write lock."""
-
 _STORE_FAULTS: Final = (
     *TRANSIENT_ERRORS,
     CheckpointFenced,
@@ -76,7 +68,7 @@ _STORE_FAULTS: Final = (
     StoreReadOnly,
     WrongEventLoop,
 )
-"""Errors of the store for which the projection is not to blame, unless its transaction took longer than the lease."""
+"""Errors of the store for which no event is to blame."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,17 +103,17 @@ class ExactlyOnce(Generic[EventT]):
             decoding: Decodes events.
             instrumentation: Observes the calls of `project`; None for none.
         """
+        self.calls = HandlerCalls(options, functions.project)
         self._functions = functions
         self._store = store
         self._key = options.key
-        self._lease = options.lease
         self._decoding = decoding
         self._instrumentation = instrumentation
-        self._sizer = BatchSizer()
+        self._sizer = BatchSizer(options.lease)
 
     async def claim(self, lease: LeaseRequest) -> Checkpoint:
         """See `Delivery.claim`; `setup` runs in the transaction that creates the checkpoint."""
-        async with self._transaction() as transaction:
+        async with self._transaction(lease.seconds) as transaction:
             checkpoint = await transaction.claim_checkpoint(*self._key, lease)
             if checkpoint.fencing_token == 1 and self._functions.setup is not None:
                 await self._call(self._functions.setup, transaction)
@@ -133,7 +125,7 @@ class ExactlyOnce(Generic[EventT]):
     async def deliver(self, state: QueryState) -> Delivered:
         """See `Delivery.deliver`."""
         taken: list[StoredCommit] = []
-        async with self._transaction(taken) as transaction:
+        async with self._transaction(state.lease, taken) as transaction:
             accepted = state.commit_filter()
             commits = self._batch(state, is_contended=transaction.is_contended)
             events, position = self._decode(commits, accepted, taken)
@@ -150,14 +142,14 @@ class ExactlyOnce(Generic[EventT]):
     ) -> CheckpointUpdate | None:
         """See `Delivery.deliver_parked`."""
         update = state.update(unpark=[parked.position])
-        async with self._transaction([commit]) as transaction:
+        async with self._transaction(state.lease, [commit]) as transaction:
             await self._project(transaction, self._decoding.envelopes(commit.events), [commit], state)
             await transaction.save_checkpoint(*self._key, update)
         return update
 
     async def go_live(self, state: QueryState) -> None:
         """See `Delivery.go_live`; `swap` runs in the same transaction."""
-        async with self._transaction() as transaction:
+        async with self._transaction(state.lease) as transaction:
             is_live = await transaction.make_live(*self._key, state.fencing_token)
             if is_live and self._functions.swap is not None:
                 await self._call(self._functions.swap, transaction)
@@ -167,24 +159,22 @@ class ExactlyOnce(Generic[EventT]):
         """See `Delivery.reset`; `clear` runs in the same transaction."""
         if self._functions.clear is None:
             raise InvalidArgument("clear", "a projection without it cannot be reset: its rows would be counted twice")
-        async with self._transaction() as transaction:
+        async with self._transaction(state.lease) as transaction:
             await self._call(self._functions.clear, transaction)
             await transaction.save_checkpoint(*self._key, update)
 
     # --- the transaction
 
     @asynccontextmanager
-    async def _transaction(self, commits: Sequence[StoredCommit] = ()) -> AsyncGenerator[AnyTransaction, None]:
+    async def _transaction(
+        self, lease: float, commits: Sequence[StoredCommit] = ()
+    ) -> AsyncGenerator[AnyTransaction, None]:
         """Begin a transaction; wrap exceptions of user code, and of a commit that it spoiled, in `HandlingFailed`."""
-        clock = asyncio.get_running_loop().time
-        began = clock()
         try:
-            async with self._store.transaction(self._lease) as transaction:
-                began = clock()
+            async with self._store.transaction(lease) as transaction:
                 yield transaction
         except BaseException as error:
-            is_too_slow = isinstance(error, StoreUnavailable) and clock() - began >= self._lease
-            if not is_failure_of_handler(error) or (isinstance(error, _STORE_FAULTS) and not is_too_slow):
+            if not is_failure_of_handler(error) or isinstance(error, _STORE_FAULTS):
                 raise
             if isinstance(error, HandlingFailed):
                 error.is_uncertain = True
@@ -194,7 +184,8 @@ class ExactlyOnce(Generic[EventT]):
     async def _call(self, function: ConnectionFunction, transaction: AnyTransaction) -> None:
         context.enter(context.QueryContext(*self._key, 1, is_replay=False))
         with context.in_transaction(self._key[0]):
-            await call(function, (), transaction.connection)
+            own = copy_context()
+            await self.calls.finish(self.calls.call(own.run, (), function, transaction.connection), own)
 
     async def _project(
         self,
@@ -206,7 +197,9 @@ class ExactlyOnce(Generic[EventT]):
         if events:
             context.enter(state.context(events[0].position))
             with context.in_transaction(self._key[0]), self._observed(commits):
-                await call(self._functions.project, commits, transaction.connection, events)
+                own, project = copy_context(), self._functions.project
+                called = self.calls.call(own.run, commits, project, transaction.connection, events)
+                await self.calls.finish(called, own)
 
     def _observed(self, commits: Sequence[StoredCommit]) -> AbstractContextManager[None]:
         return nullcontext() if self._instrumentation is None else self._instrumentation.delivery(delivery_of(commits))
@@ -216,11 +209,10 @@ class ExactlyOnce(Generic[EventT]):
     def _batch(self, state: QueryState, *, is_contended: bool) -> Sequence[StoredCommit]:
         """Return as many commits as one transaction should handle, at least one."""
         commits = state.commits
-        first = commits[0].position
-        if first <= state.isolate_until:
+        if commits[0].position <= state.isolate_until:
             return commits[:1]
         room = self._sizer.batch_size(is_contended=is_contended)
-        return commits[: max(1, bisect_left(commits, first + room, key=attrgetter("last_position")))]
+        return commits[: max(1, bisect_right(commits, commits[0].start + room, key=attrgetter("stop")))]
 
     def _decode(
         self, batch: Sequence[StoredCommit], accepted: CommitFilter, taken: list[StoredCommit]
@@ -267,32 +259,3 @@ class ExactlyOnce(Generic[EventT]):
             if not is_failure(error):
                 raise
             return None
-
-
-class BatchSizer:
-    """Measure how long events take, and size batches: small while others wait for the write lock, large otherwise."""
-
-    def __init__(self) -> None:
-        """Start with one event at a time."""
-        self._seconds_per_event = MAX_SECONDS
-
-    def batch_size(self, *, is_contended: bool) -> int:
-        """Return how many events the next transaction should handle, at least 1."""
-        events, seconds = (MAX_CONTENDED_EVENTS, MAX_CONTENDED_SECONDS) if is_contended else (PAGE_SIZE, MAX_SECONDS)
-        return max(1, min(events, int(seconds / self._seconds_per_event)))
-
-    @contextmanager
-    def timed(self, events: int) -> Generator[None, None, None]:
-        """Return a context manager that measures the transaction inside, even if it fails."""
-        clock = asyncio.get_running_loop().time
-        began = clock()
-        try:
-            yield
-        finally:
-            self.record(events, clock() - began)
-
-    def record(self, events: int, seconds: float) -> None:
-        """Update the estimate: a slower transaction counts at once, a faster one only by half."""
-        newest = max(seconds, 1e-6) / max(events, 1)
-        average = (self._seconds_per_event + newest) / 2
-        self._seconds_per_event = max(newest, average) if newest > self._seconds_per_event else average

@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 from typing import Never
 
 from eventree.actors import ActorRef, ChildSpec, Status, Supervisor
-from eventree.errors import ActorCrashed, ActorTimeout, InvalidArgument, QueryStopped
+from eventree.actors.actor.ref import current_actor
+from eventree.errors import ActorCrashed, ActorTimeout, AskCycle, InvalidArgument, QueryStopped
 from eventree.errors.root import check_positive
 from eventree.sourcing.queries.actor import (
     CaughtUp,
@@ -31,6 +32,7 @@ from eventree.stores.contract import EventStore, ParkedCommit
 _FINAL = {QueryStatus.STOPPED, QueryStatus.SUPERSEDED}
 _MOST_URGENT_FIRST = [
     QueryStatus.STOPPED,
+    QueryStatus.OUTDATED,
     QueryStatus.RETRYING,
     QueryStatus.PAUSED,
     QueryStatus.BUILDING,
@@ -102,6 +104,10 @@ class QueryHandle:
         specs = [part.spec for part in self.parts]
         id = self.name if self.version == 1 else (self.name, self.version)
         return ChildSpec(id=id, start=lambda: Supervisor(specs, name=f"query {self.name}"))
+
+    def follows(self, aggregate_type: str) -> bool:
+        """Return whether it gets the events of an aggregate type."""
+        return aggregate_type in self.parts[0].decoding.types
 
     # --- observing
 
@@ -232,6 +238,9 @@ class QueryHandle:
     async def pause(self, *, timeout: float = 5.0) -> int:
         """Deliver nothing until `resume`, even if the actor restarts; no other process takes over meanwhile.
 
+        A running handler is not cancelled: this waits until it has returned, or was cancelled by its `handler_timeout`.
+        If that takes longer than the timeout here, the query is paused afterwards all the same.
+
         Args:
             timeout: How long to wait for the handler to return, in seconds; default 5.
 
@@ -338,16 +347,20 @@ class QueryHandle:
             ActorCrashed: An actor crashed meanwhile; check the status before you try again.
             QueryLeasedElsewhere: Another process holds the lease.
             QuerySuperseded: A newer version is live.
+            AskCycle: The caller is this query's own handler, for which its actor would have to wait.
             WouldDeadlock: The caller is inside a projection's transaction.
             WrongEventLoop: The query runs in another event loop; nothing was sent.
             EventStoreError: The store failed.
         """
         self._check_loop()
         refuse_in_transaction(f"query {self.name}")
+        caller = current_actor()
+        if caller is not None and any(part.ref is caller for part in self.parts):
+            raise AskCycle([caller.id, caller.id])
         asks = [
             part.ref.ask(message, timeout=timeout, operation=type(message).__name__) for part in parts or self.parts
         ]
-        return await asyncio.gather(*asks)
+        return [await asks[0]] if len(asks) == 1 else await asyncio.gather(*asks)
 
     def _check_loop(self) -> None:
         for part in self.parts:

@@ -66,11 +66,16 @@ class QueryOptions(TypedDict, total=False):
             all processes that have the query, the one that holds the lease runs it; another takes over once the lease
             has expired. It is renewed every third of that time, also while a handler runs, unless the handler blocks
             the event loop.
+        handler_timeout: How long a call of one of its functions may take, in seconds; default 60, `math.inf` for no
+            limit. An async function is then cancelled, which counts as a failure. A plain function cannot be cancelled
+            while it holds the event loop; once it has returned, `last_error` and the log tell.
         ignore_unknown: Whether to skip events of followed aggregate types that this code has no class for, for example
-            because a newer version of the code stored them; default False: they are a failure. Skipped events are
-            never delivered later.
+            because a newer version of the code stored them; default False: the query lets go of its lease, so that a
+            process with newer code takes over, whatever `on_failure` says. Skipped events are never delivered later.
         start: Where to start if there is no checkpoint: at the "beginning" of the log, the default, at its "end", or
-            after a position. Later starts continue from the checkpoint.
+            after a position. Later starts continue from the checkpoint. A query whose position is beyond the end of the
+            log when it starts does not begin: it stops with `InvalidArgument`, which names that end, and leaves no
+            checkpoint behind.
     """
 
     version: int
@@ -80,6 +85,7 @@ class QueryOptions(TypedDict, total=False):
     backoff: Backoff
     poll_interval: float
     lease: float
+    handler_timeout: float
     ignore_unknown: bool
     start: Start
 
@@ -113,6 +119,7 @@ class Options:
     backoff: Backoff = field(default_factory=Backoff)
     poll_interval: float = 0.2
     lease: float = 5.0
+    handler_timeout: float = 60.0
     ignore_unknown: bool = False
     start: int | None = 0
     partition: Partition = Partition()
@@ -142,6 +149,7 @@ class Options:
             check_version(number, getattr(made, number))
         check_positive("poll_interval", made.poll_interval)
         check_positive("lease", made.lease)
+        check_positive("handler_timeout", made.handler_timeout)
         if made.lease > MAX_LEASE:
             raise InvalidArgument("lease", f"must be at most {MAX_LEASE} seconds, got {made.lease!r}")
         if not isinstance(made.ignore_unknown, bool):

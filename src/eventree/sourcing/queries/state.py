@@ -8,6 +8,7 @@ next state:
     LoadCheckpoint  checkpoint_loaded
     Renew           renewed
     Verify          verified
+    Look            looked
     Read            page_read
     Deliver         delivered
     Save            saved
@@ -35,16 +36,21 @@ from msgspec.structs import replace
 from eventree.backoff import Backoff
 from eventree.errors import (
     EventreeError,
+    EventTooNew,
     InvalidArgument,
     LogRolledBack,
+    QueryHandlerTimeout,
     QuerySuperseded,
     TooManyParked,
     TransactionEnded,
+    UnknownEventType,
 )
 from eventree.sourcing.queries.actions import (
+    HAND_OVER_AGAIN,
     PAGE_SIZE,
     RECLAIM_DELAY,
     SAVE_AFTER,
+    SAVE_PASSED_AFTER,
     SAVE_WITHIN,
     Action,
     Claim,
@@ -53,6 +59,7 @@ from eventree.sourcing.queries.actions import (
     Failure,
     GoLive,
     LoadCheckpoint,
+    Look,
     Read,
     Release,
     Renew,
@@ -72,6 +79,7 @@ from eventree.sourcing.queries.commits import (
 from eventree.sourcing.queries.context import QueryContext
 from eventree.sourcing.queries.options import FailurePolicy, Options
 from eventree.sourcing.queries.status import QueryStatus
+from eventree.stores.checked import MAX_LEASE
 from eventree.stores.contract import (
     Checkpoint,
     CheckpointUpdate,
@@ -84,8 +92,17 @@ from eventree.stores.contract import (
 STORE_BACKOFF: Final = Backoff(initial=0.1, maximum=5.0)
 """How long to wait before trying an unavailable store again."""
 
+MAX_FENCES: Final = 10
+"""How often the lease is doubled at most."""
+
 _FATAL: Final = (TransactionEnded, TooManyParked)
 """Failures that neither another attempt nor skipping the commit would fix."""
+
+_NEWER: Final = (UnknownEventType, EventTooNew)
+"""Failures that show that this code is older than an event: newer code can handle it, so no event is to blame."""
+
+MAX_OUTDATED: Final = 60.0
+"""Seconds after which a worker at most looks whether it can handle an event that is newer than its code after all."""
 
 _NONE_REJECTED: Final[Mapping[int, Rejection]] = {}
 
@@ -105,8 +122,11 @@ class QueryState(Struct, frozen=True):
         stored: The checkpoint as last loaded from the store; None if it never was.
         is_live: Whether this version was the live one when the checkpoint was loaded.
         replay_until: The last position of events that were handled before, by another version or before a reset.
+        hands_over: Whether this version lets go of its lease so that a newer one can go live.
+        hand_over_at: The earliest time to do so.
         blocked: Aggregates that have parked commits.
         load_at: When to load the checkpoint again.
+        look_at: When to look whether a newer version waits for this one; with the lease only.
         position: Everything up to here was handled, parked or skipped; the stored checkpoint may be behind.
         stamp: The stamp of the event at the position; None if it is unknown.
         unverified: A position that this worker had handled under an earlier claim, and the stamp of the event there, if
@@ -121,18 +141,25 @@ class QueryState(Struct, frozen=True):
         read_until: The last position of the page that these commits were read from.
         read_stamp: The stamp of the event there.
         head: The highest position of the log that this worker was notified of.
-        read_at: When to read the log, even without a notification.
+        read_at: When to look whether the log has grown, even without a notification; 0 to read it at once.
         go_live_at: When to try again to go live.
         failure: The failure to be retried; None if nothing fails.
         rejected: Commits not to be delivered any more, by the position of their first event.
         isolate_until: Up to this position, commits are delivered one by one, because one of them made a batch fail.
         store_error: The last failure of the store; None after a success.
         store_failures: How often in a row the store has failed.
+        is_stalled: Whether the store has failed during deliveries, and none has succeeded since.
         store_retry_at: When to try the store again.
         is_paused: Whether an operator has paused the query.
         stopped: Why the query gave up; None if it did not.
         superseded: Names the newer version that is live; None if there is none.
         skipped: The number of commits skipped in this process.
+        unrenewed: The longest time lately for which a delivery kept the lease from being renewed, in seconds; 0 if that
+            was short compared to the lease.
+        unrenewed_unsaved: The same, of deliveries since the checkpoint was stored.
+        overdue: Reports that the last delivery took longer than the `handler_timeout`, where it could not be cancelled;
+            None if it did not.
+        fences: How often in a row the lease was lost that way, so that nothing of what was handled could be stored.
     """
 
     options: Options
@@ -146,8 +173,11 @@ class QueryState(Struct, frozen=True):
     stored: StoredCheckpoint | None = None
     is_live: bool = False
     replay_until: int = 0
+    hands_over: bool = False
+    hand_over_at: float = 0.0
     blocked: frozenset[Key] = frozenset()
     load_at: float = 0.0
+    look_at: float = inf
     position: int = 0
     stamp: CommitStamp | None = None
     unverified: Verify | None = None
@@ -169,12 +199,22 @@ class QueryState(Struct, frozen=True):
     store_error: EventreeError | None = None
     store_failures: int = 0
     store_retry_at: float = 0.0
+    is_stalled: bool = False
     is_paused: bool = False
     stopped: BaseException | None = None
     superseded: QuerySuperseded | None = None
     skipped: int = 0
+    unrenewed: float = 0.0
+    unrenewed_unsaved: float = 0.0
+    fences: int = 0
+    overdue: QueryHandlerTimeout | None = None
 
     # --- properties
+
+    @property
+    def lease(self) -> float:
+        """How long to lease the checkpoint for, in seconds: as the options say, or longer for a slow handler."""
+        return max(self.options.lease, min(2.0 ** (1 + self.fences) * self.unrenewed, MAX_LEASE))
 
     @property
     def has_lease(self) -> bool:
@@ -200,7 +240,7 @@ class QueryState(Struct, frozen=True):
     def last_error(self) -> BaseException | None:
         """The last failure of the store or the handler; None after a success."""
         failing = self.failure.error if self.failure is not None else None
-        errors = (self.stopped, self.superseded, self.store_error, failing)
+        errors = (self.stopped, self.superseded, self.store_error, failing, self.overdue)
         return next((error for error in errors if error is not None), None)
 
     @property
@@ -212,6 +252,8 @@ class QueryState(Struct, frozen=True):
             return QueryStatus.STOPPED
         if self.is_paused:
             return QueryStatus.PAUSED
+        if self.failure is not None and self.failure.is_outdated:
+            return QueryStatus.OUTDATED
         if self.failure is not None or self.store_failures:
             return QueryStatus.RETRYING
         if not self.is_loaded:
@@ -229,27 +271,32 @@ class QueryState(Struct, frozen=True):
             now: The time.
             save: Whether a caller is waiting for the checkpoint to be stored; default False.
         """
+        if self.has_lease and (self.is_over or self.hands_over or self._waits_for_newer_code(now)):
+            return Release()
         if self.is_over:
-            return Release() if self.has_lease else Wait(None)
-        if now < self.store_retry_at:
-            return Wait(self.store_retry_at - now)
-        if self.failure is not None and self.failure.is_setup and now < self.failure.retry_at:
-            return Wait(self.failure.retry_at - now)
+            return Wait(None)
+        setup_at = self.failure.retry_at if self.failure is not None and self.failure.is_setup else 0.0
+        if now < (again := max(self.store_retry_at, setup_at)):
+            return Wait(again - now)
         action = self.acquire(now)
         if action is not None:
             return action
         if not self.fencing_token:
-            return Wait(self.load_at - now)
+            return Wait(max(self.load_at - now, 0.001))
         if now >= self.save_at or (save and self.is_unsaved):
             return Save(self.update())
-        if now - self.renewed_at >= self.options.lease / 3:
+        if now - self.renewed_at >= self.lease / 3:
             return Renew(self.fencing_token)
-        return self._work(now)
+        return LoadCheckpoint() if now >= self.look_at else self._work(now)
+
+    def _waits_for_newer_code(self, now: float) -> bool:
+        failure = self.failure
+        return failure is not None and failure.is_outdated and now < failure.retry_at and not self.is_paused
 
     def acquire(self, now: float) -> Claim | LoadCheckpoint | None:
         """Return the action that obtains or verifies the lease; None if neither is due."""
         if not self.fencing_token and now >= max(self.claim_at, self.load_at):
-            return Claim(LeaseRequest(self.owner, self.options.lease, self.options.start))
+            return Claim(LeaseRequest(self.owner, self.lease, self.options.start))
         return LoadCheckpoint() if now >= self.load_at else None
 
     def _work(self, now: float) -> Action:
@@ -263,8 +310,10 @@ class QueryState(Struct, frozen=True):
             return LoadCheckpoint() if now - self.confirmed_at > self.recheck_after else Deliver()
         if not self.is_live and self._has_caught_up_with_live:
             return self._go_live(now)
-        if self.head > self.position or now >= self.read_at:
+        if self.head > self.position or not self.read_at:
             return Read(self.position, self._read_limit, self.stamp)
+        if now >= self.read_at:
+            return Look(self.position, self.stamp, self.read_at - self.options.poll_interval)
         return self._wait(now, self.read_at)
 
     @property
@@ -283,8 +332,8 @@ class QueryState(Struct, frozen=True):
         return GoLive() if self.position == self.checkpoint.position else Save(self.update())
 
     def _wait(self, now: float, until: float) -> Wait:
-        renew_at = self.renewed_at + self.options.lease / 3
-        return Wait(max(min(until, self.save_at, renew_at) - now, 0.001))
+        renew_at = self.renewed_at + self.lease / 3
+        return Wait(max(min(until, self.save_at, self.look_at, renew_at) - now, 0.001))
 
     # --- reports: the lease
 
@@ -302,6 +351,7 @@ class QueryState(Struct, frozen=True):
         state = replace(
             self,
             failure=None if was_setup else self.failure,
+            hands_over=False,
             fencing_token=checkpoint.fencing_token,
             renewed_at=now,
             confirmed_at=now,
@@ -340,7 +390,8 @@ class QueryState(Struct, frozen=True):
             now: When the claim was sent.
         """
         delay = max(min(seconds, self.options.lease / 3), RECLAIM_DELAY)
-        return replace(self, claim_at=now + delay, load_at=0.0)
+        failure = None if self.failure is not None and self.failure.is_outdated else self.failure
+        return replace(self, claim_at=now + delay, load_at=0.0, failure=failure)
 
     def checkpoint_loaded(self, stored: StoredCheckpoint | None, parked: Sequence[ParkedCommit], now: float) -> Self:
         """Note the loaded checkpoint: the live version and its position, the parked commits, and the lease's token.
@@ -364,29 +415,50 @@ class QueryState(Struct, frozen=True):
             is_loaded=True,
         )
         if not self.has_lease or self.is_paused:
-            state = state._store_recovered()
+            state = state._store_recovered(delivers=True)
         if not self.has_lease:
             again = now + self.options.poll_interval
-            if self.claim_at > now:  # the lease may be free by then
-                again = min(again, self.claim_at)
-            return replace(state, settled_position=stored.checkpoint.position, load_at=again)
-        state = replace(state, confirmed_at=now, load_at=inf)
+            claim_at = self.claim_at if stored.live_version <= self.options.version else now
+            if claim_at > now:  # the lease may be free by then
+                again = min(again, claim_at)
+            return replace(state, settled_position=stored.checkpoint.position, load_at=again, claim_at=claim_at)
+        state = replace(state, confirmed_at=now, load_at=inf, look_at=now + self.options.lease / 2)
         if stored.live_version <= self.options.version:
-            return state
+            return state._handing_over(now) if is_live and stored.next_version else state
         return replace(state, superseded=QuerySuperseded(*self.options.key, stored.live_version))
+
+    def _handing_over(self, now: float) -> Self:
+        """Let a newer version go live, and claim the checkpoint again if it does not do so within a lease."""
+        if now < self.hand_over_at:
+            return self
+        lease = self.options.lease
+        return replace(self, hands_over=True, claim_at=now + lease, hand_over_at=now + HAND_OVER_AGAIN * lease)
 
     def renewed(self, is_kept: bool, now: float) -> Self:  # noqa: FBT001 - it is the answer of the store
         """Note whether the lease was renewed; `now` is when the action was sent."""
         return replace(self, renewed_at=now, confirmed_at=now) if is_kept else self.fenced(now)
 
     def fenced(self, now: float) -> Self:
-        """Note that another worker has taken the checkpoint over; claim it again soon."""
-        again = now + RECLAIM_DELAY
-        return replace(self.lost(), failure=None, claim_at=again, load_at=again)
+        """Note that another worker has taken the checkpoint over; claim it again soon.
+
+        If that happened because a delivery was slow, claim it later, as the other worker may be as slow, and for
+        longer. Otherwise the two would take the same events from each other for ever.
+        """
+        again = now + max(RECLAIM_DELAY, self.unrenewed_unsaved)
+        fences = min(self.fences + 1, MAX_FENCES) if self.unrenewed_unsaved else self.fences
+        state = replace(self.lost(), failure=None, claim_at=again, load_at=now + RECLAIM_DELAY)
+        return replace(state, fences=fences, unrenewed_unsaved=0.0)
+
+    def kept_from_renewing(self, seconds: float) -> Self:
+        """Note for how long a delivery kept the lease from being renewed."""
+        if seconds <= self.options.lease / 2:
+            return self
+        unsaved = max(seconds, self.unrenewed_unsaved)
+        return replace(self, unrenewed=max(seconds, self.unrenewed), unrenewed_unsaved=unsaved)
 
     def released(self) -> Self:
         """Forget the lease: it was released, or it is unknown whether this worker still holds it."""
-        return replace(self, fencing_token=0, load_at=0.0, save_at=inf)
+        return replace(self, fencing_token=0, load_at=0.0, look_at=inf, save_at=inf)
 
     def lost(self) -> Self:
         """Forget the lease and the commits read: another worker may be handling them."""
@@ -401,6 +473,12 @@ class QueryState(Struct, frozen=True):
     def head_is(self, position: int) -> Self:
         """Note the head of the log; if it is behind this query, read at once, to detect a log rolled back."""
         return self.notified(position) if position >= self.position else replace(self, read_at=0.0)
+
+    def looked(self, position: int, since: float) -> Self:
+        """Note a position of the log as it was after a time; if it is not beyond this one, there was nothing new."""
+        if position > self.position:
+            return self.notified(position)
+        return self.page_read((), self.position, since, more=False, stamp=self.stamp)
 
     def page_read(
         self,
@@ -425,7 +503,7 @@ class QueryState(Struct, frozen=True):
             commits = [commit for commit in commits if partition.takes(*commit.key)]
         is_end = end <= self.position
         state = replace(
-            self._store_recovered(),
+            self._store_recovered(delivers=not commits),
             commits=commits,
             read_until=end,
             read_stamp=self.stamp if is_end else stamp,
@@ -470,15 +548,23 @@ class QueryState(Struct, frozen=True):
             if outcome.parked or outcome.skipped:
                 state = replace(state, pending_parked=outcome.parked, pending_skipped=outcome.skipped, save_at=now)
         left = [commit for commit in self.commits if commit.position > position]
-        state = replace(state._store_recovered(), commits=left, load_at=self.load_at if self.is_live else 0.0)
+        state = replace(
+            state._store_recovered(delivers=position > self.position),
+            commits=left,
+            load_at=self.load_at if self.is_live else 0.0,
+        )
         if self.failure is None or (self.failure.commit is not None and position < self.failure.commit.position):
             return state
         return replace(state, failure=None)
 
+    def overran(self, overdue: QueryHandlerTimeout | None) -> Self:
+        """Note whether the delivery took longer than the `handler_timeout` without failing."""
+        return self if overdue is self.overdue else replace(self, overdue=overdue)
+
     def _moved_to(self, position: int, handled_since: float | None) -> Self:
         """Move on without storing the checkpoint; if commits were handled, that falls due soon."""
         save_at = self.save_at if handled_since is None else min(self.save_at, handled_since + SAVE_WITHIN)
-        if save_at < inf and position - self.checkpoint.position >= SAVE_AFTER:
+        if position - self.checkpoint.position >= (SAVE_AFTER if save_at < inf else SAVE_PASSED_AFTER):
             save_at = 0.0
         settled = position if save_at == inf else self.settled_position
         return replace(
@@ -510,6 +596,9 @@ class QueryState(Struct, frozen=True):
             pending_parked=(),
             pending_skipped=0,
             skipped=self.skipped + update.skipped,
+            unrenewed=self.unrenewed_unsaved,
+            unrenewed_unsaved=0.0,
+            fences=0,
         )
         if position < self.position:
             state = replace(state, commits=(), read_at=0.0)
@@ -532,17 +621,26 @@ class QueryState(Struct, frozen=True):
     def failed(self, failure: HandlingFailed, now: float) -> Self:
         """Note that a user's function raised: isolate the failing commit, retry it, and finally apply the policy."""
         is_setup, error, commits = not self.has_lease, failure.error, failure.commits
-        state = self.released() if failure.is_uncertain else self
+        state = (self.released() if failure.is_uncertain else self)._store_recovered(delivers=True)
         is_fatal = isinstance(error, _FATAL)
         if len(commits) > 1 and not is_fatal:
             return replace(state, isolate_until=commits[-1].last_position)
         commit = commits[0] if commits else None
         attempts = self._attempts_of(commit) + 1
+        if isinstance(error, _NEWER) and commit is not None:
+            return self._store_recovered(delivers=True)._outdated(error, attempts, commit, now)
         again = now + self.options.backoff.delay(attempts)
         state = replace(state, failure=Failure(error, attempts, again, commit, is_setup))
         if is_fatal:
             return replace(state, stopped=error)
         return state if attempts < self.options.max_attempts else state._apply_policy(commit, error)
+
+    def _outdated(self, error: BaseException, attempts: int, commit: StoredCommit, now: float) -> Self:
+        """Let go of the lease for a worker with newer code; claim the checkpoint again later and later."""
+        lease = self.options.lease
+        again = now + min(lease * 2.0 ** min(attempts - 1, 60), max(lease, MAX_OUTDATED))
+        failure = Failure(error, attempts, again, commit, is_setup=False, is_outdated=True)
+        return replace(self, claim_at=again, failure=failure)
 
     def _attempts_of(self, commit: StoredCommit | None) -> int:
         if self.failure is None:
@@ -568,18 +666,29 @@ class QueryState(Struct, frozen=True):
     def _reject(self, commit: StoredCommit, rejection: Rejection) -> Self:
         return replace(self, failure=None, rejected={**self.rejected, commit.position: rejection})
 
-    def store_failed(self, error: EventreeError, now: float) -> Self:
-        """Wait for the store, then claim the checkpoint again, as the failed action may have been committed."""
+    def store_failed(self, error: EventreeError, now: float, *, in_delivery: bool = False) -> Self:
+        """Wait for the store, then claim the checkpoint again, as the failed action may have been committed.
+
+        Args:
+            error: The error of the store.
+            now: The time.
+            in_delivery: Whether it failed during a delivery, so that reading alone does not show that it works again;
+                default False.
+        """
         failures = self.store_failures + 1
         return replace(
             self.lost(),
             store_failures=failures,
             store_retry_at=now + STORE_BACKOFF.delay(failures),
             store_error=error,
+            is_stalled=self.is_stalled or in_delivery,
         )
 
-    def _store_recovered(self) -> Self:
-        return replace(self, store_failures=0, store_retry_at=0.0, store_error=None) if self.store_failures else self
+    def _store_recovered(self, *, delivers: bool) -> Self:
+        """Forget the failures of the store, but those during deliveries only once it delivers, or need not."""
+        if not self.store_failures or (self.is_stalled and not delivers):
+            return self
+        return replace(self, store_failures=0, store_retry_at=0.0, store_error=None, is_stalled=False)
 
     # --- control
 
@@ -598,8 +707,9 @@ class QueryState(Struct, frozen=True):
         )
 
     def stale(self) -> Self:
-        """Load the checkpoint before anything else."""
-        return replace(self, load_at=0.0)
+        """Load the checkpoint before anything else, and claim it even if this code is older than an event."""
+        is_outdated = self.failure is not None and self.failure.is_outdated
+        return replace(self, load_at=0.0, claim_at=0.0 if is_outdated else self.claim_at)
 
     def paused(self, *, is_paused: bool = True) -> Self:
         """Deliver nothing until the query is resumed."""
@@ -607,7 +717,7 @@ class QueryState(Struct, frozen=True):
 
     def resumed(self) -> Self:
         """Continue after a pause or a failure; claim the checkpoint again, as it may have moved meanwhile."""
-        return replace(self.lost(), failure=None, stopped=None, is_paused=False)
+        return replace(self.stale().lost(), failure=None, stopped=None, is_paused=False)
 
     def with_skipped(self, position: int) -> Self:
         """Skip the failing commit.
@@ -642,7 +752,7 @@ class QueryState(Struct, frozen=True):
         position = self.position if position is None else position
         return CheckpointUpdate(
             Checkpoint(position, self.fencing_token, self.stamp_at(position)),
-            self.options.lease,
+            self.lease,
             moved_from=self.checkpoint.position,
             park=[*self.pending_parked, *park],
             unpark=unpark,
@@ -659,7 +769,7 @@ class QueryState(Struct, frozen=True):
         position = min(self.options.start or 0, self.position)
         return CheckpointUpdate(
             Checkpoint(position, self.fencing_token),
-            self.options.lease,
+            self.lease,
             moved_from=self.checkpoint.position,
             unpark=[commit.position for commit in parked],
             replay_until=min(max(self.position, self.replay_until), head),

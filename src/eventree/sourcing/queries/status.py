@@ -12,6 +12,9 @@ class QueryStatus(Enum):
     """It follows the log."""
     RETRYING = "retrying"
     """Its handler failed or its store is unavailable; it will try again."""
+    OUTDATED = "outdated"
+    """The next event is newer than this code. It let go of its lease for a process with newer code, and tries again now
+    and then; `last_error` names the event, which `skip(position)` leaves out for good."""
     WAITING = "waiting"
     """Another process holds the lease; this one takes over when that one stops or its lease expires."""
     BUILDING = "building"

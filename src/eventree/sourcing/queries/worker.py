@@ -16,6 +16,7 @@ from eventree.errors import (
     LogRolledBack,
     QueryLeasedElsewhere,
     StoreReadOnly,
+    StoreUnavailable,
     WrongEventLoop,
 )
 from eventree.errors.stores import TRANSIENT_ERRORS
@@ -25,6 +26,7 @@ from eventree.sourcing.queries.actions import (
     Deliver,
     GoLive,
     LoadCheckpoint,
+    Look,
     Read,
     Release,
     Renew,
@@ -35,12 +37,15 @@ from eventree.sourcing.queries.actions import (
 from eventree.sourcing.queries.at_least_once import MAX_TURN_SECONDS
 from eventree.sourcing.queries.commits import HandlingFailed, Key, StoredCommit, commits_of, key_of, reason_of
 from eventree.sourcing.queries.delivery import Delivery
+from eventree.sourcing.queries.looks import shared_look
 from eventree.sourcing.queries.state import QueryState
-from eventree.stores.contract import CheckpointUpdate, EventStore, ParkedCommit
+from eventree.stores.contract import CheckpointUpdate, EventStore, LeaseRequest, ParkedCommit
 
 logger = logging.getLogger("eventree")
 
-_FINAL_ERRORS: Final = (StoreReadOnly, WrongEventLoop)
+_LOG_EVERY = 20
+"""Every which failure of the store in a row is logged, from the first."""
+_FINAL_ERRORS: Final = (StoreReadOnly, WrongEventLoop, InvalidArgument)
 """Errors of a store that no retry changes."""
 
 
@@ -94,6 +99,8 @@ class QueryWorker:
         self._published = published
         self._key = self.state.options.key
         self._now = asyncio.get_running_loop().time
+        self._fenced: tuple[QueryState, CheckpointFenced] | None = None
+        self._look = shared_look(store)
         self.publish()
 
     def publish(self) -> None:
@@ -123,23 +130,25 @@ class QueryWorker:
             try:
                 await self._carry_out(action)
             except (HandlingFailed, CheckpointFenced, LogRolledBack, *_FINAL_ERRORS, *TRANSIENT_ERRORS) as error:
-                self._report(error)
+                self._report(error, action)
 
-    def _report(self, error: HandlingFailed | EventreeError) -> None:
-        """Report an error to the state, and log the consequences."""
-        before, now = self.state, self._now()
+    def _report(self, error: HandlingFailed | EventreeError, action: Action) -> None:
+        """Report an error of an action to the state, and log the consequences."""
+        before, now, in_delivery = self.state, self._now(), isinstance(action, Deliver)
         match error:
+            case HandlingFailed(error=EventreeError() as cause) if error.is_transient:
+                self.state = before.store_failed(cause, now, in_delivery=in_delivery)
             case HandlingFailed():
                 self.state = before.failed(error, now)
             case CheckpointFenced():
-                logger.warning("%s", error)
+                self._fenced = (before, error)
                 self.state = before.fenced(now)
             case LogRolledBack():
                 self.state = before.rolled_back(error, now)
-            case StoreReadOnly() | WrongEventLoop():
+            case StoreReadOnly() | WrongEventLoop() | InvalidArgument():
                 self.state = before.gave_up(error)
             case _:
-                self.state = before.store_failed(error, now)
+                self.state = before.store_failed(error, now, in_delivery=in_delivery)
         _log_change(before, self.state, error)
 
     async def _carry_out(self, action: Action) -> None:  # noqa: C901, PLR0912 - a case for each action
@@ -147,25 +156,25 @@ class QueryWorker:
         state, store, now = self.state, self._store, self._now()
         match action:
             case Claim(lease):
-                try:
-                    self.state = state.claimed(await self._delivery.claim(lease), now)
-                except CheckpointHeld as held:
-                    self.state = state.leased_elsewhere(held.seconds, now)
+                await self._claim(lease)
             case LoadCheckpoint():
                 await self._load_checkpoint()
             case Renew(token):
-                self.state = state.renewed(await store.renew_checkpoint(*self._key, token, state.options.lease), now)
+                self.state = state.renewed(await store.renew_checkpoint(*self._key, token, state.lease), now)
             case Verify(position, stamp):
                 await store.read(position, 1, (), after_stamp=stamp)
                 self.state = self.state.verified()
+            case Look(position, stamp, since):
+                self.state = state.looked(*await self._look.at(store, position, stamp, since))
             case Read(after, limit, stamp):
                 page = await store.read(after, limit, self._types, live=True, after_stamp=stamp)
                 commits = commits_of(page.events)
                 self.state = self.state.page_read(commits, page.position, now, more=page.more, stamp=page.stamp)
             case Deliver():
+                self._delivery.calls.overdue = None
                 with self._renewing():
                     outcome = await self._delivery.deliver(state)
-                self.state = self.state.delivered(outcome, self._now())
+                self.state = self.state.delivered(outcome, self._now()).overran(self._delivery.calls.overdue)
                 if outcome.failure is not None:
                     raise outcome.failure
             case Save(update):
@@ -181,6 +190,35 @@ class QueryWorker:
             case _ as never:
                 assert_never(never)
 
+    async def _claim(self, lease: LeaseRequest) -> None:
+        await self._check_start()
+        state, now = self.state, self._now()
+        try:
+            self.state = state.claimed(await self._delivery.claim(lease), now)
+        except CheckpointHeld as held:
+            self.state = state.leased_elsewhere(held.seconds, now)
+
+    async def _check_start(self) -> None:
+        """Refuse to create a checkpoint beyond the end of the log, before one that would look like a log rolled back.
+
+        Raises:
+            InvalidArgument: The query has no checkpoint, and would start beyond the end of the log.
+        """
+        start = self.state.options.start
+        if (
+            not start
+            or self.state.checkpoint.fencing_token
+            or await self._store.load_checkpoint(*self._key) is not None
+        ):
+            return
+        head = await self._store.head()
+        if start > head:
+            raise InvalidArgument(
+                "start",
+                f"is {start}, but the log ends at {head}; give query {self.state.options.name!r} a lower one, or "
+                "resume() it once the log has grown",
+            )
+
     async def _load_checkpoint(self) -> None:
         now = self._now()
         stored = await self._store.load_checkpoint(*self._key)
@@ -189,6 +227,10 @@ class QueryWorker:
             parked = await self._store.load_parked(*self._key, limit=stored.parked)
         was_superseded = self.state.superseded
         self.state = self.state.checkpoint_loaded(stored, parked, now)
+        if self._fenced is not None:  # only now it is known whether that was another worker or a newer version
+            if stored is None or stored.live_version <= self.state.options.version:
+                self._log_fenced(*self._fenced)
+            self._fenced = None
         if self.state.superseded is not was_superseded:
             logger.info("%s", self.state.superseded)
 
@@ -225,23 +267,46 @@ class QueryWorker:
 
     @contextmanager
     def _renewing(self) -> Generator[None, None, None]:
-        """Return a context manager that renews the lease while a user's function runs."""
-        loop, token, interval = asyncio.get_running_loop(), self.state.fencing_token, self.state.options.lease / 3
+        """Return a context manager that renews the lease while a user's function runs, and notes when it could not."""
+        loop, state = asyncio.get_running_loop(), self.state
+        interval = state.options.lease / 3
+        began = renewed_at = loop.time()
+        gap = 0.0
 
         async def renew() -> None:
+            nonlocal renewed_at, gap
             while True:
+                sent = loop.time()
                 with suppress(EventStoreError):  # storing the checkpoint will show whether the lease is lost
-                    await self._store.renew_checkpoint(*self._key, token, self.state.options.lease)
+                    if await self._store.renew_checkpoint(*self._key, state.fencing_token, state.lease):
+                        renewed_at, gap = sent, max(gap, sent - renewed_at)
                 await asyncio.sleep(interval)
 
         tasks: list[asyncio.Task[None]] = []
         timer = loop.call_later(interval, lambda: tasks.append(loop.create_task(renew())))
         try:
             yield
+        except StoreUnavailable:  # perhaps the server has ended a transaction that was idle for as long as the lease
+            gap = loop.time() - began
+            raise
         finally:
             timer.cancel()
             for task in tasks:
                 task.cancel()  # without waiting: a renewal that still arrives is harmless, as it moves nothing
+            self.state = self.state.kept_from_renewing(max(gap, loop.time() - renewed_at))
+
+    def _log_fenced(self, state: QueryState, error: CheckpointFenced) -> None:
+        """Log that another worker has taken over, and whether a slow handler is the reason."""
+        if not state.unrenewed_unsaved:
+            logger.warning("%s", error)
+            return
+        logger.warning(
+            "query %s: its handler %s took %.1f s without letting the lease of %.1f s be renewed, so that another "
+            "worker took over; the events are handled again, under a longer lease. Give the query a lease of at least "
+            "%.0f s, or let the handler await",
+            *(state.options.name, self._delivery.calls.function, state.unrenewed_unsaved, state.options.lease),
+            2 * state.unrenewed_unsaved + 1,
+        )
 
     # --- control; each method returns once its effect is stored
 
@@ -364,6 +429,8 @@ class QueryWorker:
         except HandlingFailed as failure:
             if failure.is_uncertain:
                 self.state = self.state.released()
+            if failure.is_transient:
+                raise failure.error from None
             await self.acquire()
             if not await self._is_parked(parked.position):  # the transaction was committed after all
                 return True
@@ -403,12 +470,18 @@ def _log_change(before: QueryState, after: QueryState, error: BaseException) -> 
         logger.error("query %s stopped after position %d", name, after.position, exc_info=after.stopped)
     elif isinstance(error, LogRolledBack) and after.stopped is None:
         logger.warning("query %s starts again from its stored checkpoint: %s", name, error)
-    elif after.store_failures == 1 and not before.store_failures:
-        logger.warning("query %s waits for its store: %s", name, error)
+    elif after.store_failures > before.store_failures and after.store_failures % _LOG_EVERY == 1:
+        logger.warning("query %s waits for its store: %s", name, raised)
     elif len(after.rejected) > len(before.rejected):
         position = max(after.rejected.keys() - before.rejected.keys())
         policy = after.options.on_failure.value
         logger.error("query %s: commit at position %d failed, policy: %s", name, position, policy, exc_info=raised)
+    elif failure is not None and failure.is_outdated and failure.commit is not None:
+        logger.warning(
+            "query %s waits for newer code, and lets go of its lease so that a process that has it takes over: %s. "
+            "Where there is none, deploy it, or leave the commit out with skip(%d)",
+            *(name, raised, failure.commit.position),
+        )
     elif failure is not None and failure is not before.failure:
         where = "before the first event" if failure.commit is None else f"at position {failure.commit.position}"
         logger.warning(

@@ -8,6 +8,7 @@ from eventree.actors import ActorRef
 from eventree.domain.snapshots import SnapshotPolicy
 from eventree.errors.failures import is_failure
 from eventree.errors.root import error_text
+from eventree.isolation import isolated
 from eventree.sourcing.snapshots.codec import SnapshotCodec
 from eventree.sourcing.statistics import Counters
 from eventree.stores.contract import CommitStamp, StoredSnapshot
@@ -127,7 +128,7 @@ class SnapshotScheduler(Generic[StateT]):
         # Measured from the last snapshot, not from the last commit: one that a crash prevented is still due.
         try:
             is_overdue = self._missed.remove(aggregate_id) or newest.is_overdue
-            return is_overdue or bool(self._policy.is_due(newest.sequence, sequence, newest.replay_seconds))
+            return is_overdue or bool(isolated(self._policy.is_due, newest.sequence, sequence, newest.replay_seconds))
         except BaseException as error:  # a bug in a policy must not fail commands
             if not is_failure(error):
                 raise

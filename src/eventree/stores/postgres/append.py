@@ -17,8 +17,10 @@ from eventree.stores.contract import (
     Outcome,
     StreamRead,
 )
+from eventree.stores.live import types_of
 from eventree.stores.postgres.driver import DRIVER_ERRORS, SessionChanged, violates
 from eventree.stores.postgres.reads import read_streams
+from eventree.stores.postgres.replication import IS_AWAITED, wait_for_standby
 from eventree.stores.postgres.schema import SchemaConnection
 
 # The lock on the head comes first, because everything else is joined to it. READ COMMITTED re-evaluates an UPDATE on
@@ -92,10 +94,11 @@ LEFT JOIN LATERAL (
 ORDER BY r.number
 """
 _STORED: Final = """
-SELECT event_type, event_version, payload, metadata, commit_id, position, recorded_at FROM {schema}.events
+SELECT event_type, event_version, payload, metadata, commit_id, position, recorded_at, {is_awaited}
+FROM {schema}.events
 WHERE stream = (SELECT stream FROM {schema}.streams WHERE aggregate_type = $1 AND aggregate_id = $2)
   AND sequence > $3 AND sequence <= $4 ORDER BY sequence
-"""
+""".replace("{is_awaited}", IS_AWAITED)
 _LOCK_HEAD: Final = """
 SELECT position FROM {schema}.head WHERE id AND current_setting('eventree.session', true) = $1 FOR UPDATE
 """
@@ -142,6 +145,11 @@ class AppendAttempt:
     def was_sent(self) -> bool:
         """Whether it was sent, so that it may have been committed if the connection was lost."""
         return self._sent
+
+    @property
+    def types(self) -> set[str]:
+        """The aggregate types of the events it stored."""
+        return types_of(zip(self._requests, self._outcomes, strict=True))
 
     async def run(self, connection: SchemaConnection) -> list[Outcome]:
         """Run until every request has an outcome, and return all outcomes.
@@ -264,13 +272,21 @@ async def _why_nothing_was_locked(connection: SchemaConnection) -> Exception:
 
 
 async def _find_stored(connection: SchemaConnection, request: AppendRequest) -> Appended | None:
-    """Return the outcome of a request if all its events are stored exactly as requested, else None."""
+    """Return the outcome of a request if all its events are stored exactly as requested, else None.
+
+    The primary's word for it is not enough where commits wait for a standby.
+    """
     first, last = request.expected_sequence, request.expected_sequence + len(request.events)
     rows = await connection.fetch(_STORED, request.aggregate_type, request.aggregate_id, first, last)
     same = len(rows) == len(request.events) > 0 and all(
         NewEvent(*row[:5]) == event for row, event in zip(rows, request.events, strict=True)
     )
-    return Appended(last, rows[-1][5], _stamp(*rows[-1][4::2])) if same else None
+    if not same:
+        return None
+    *_, commit_id, position, recorded_at, is_awaited = rows[-1]
+    if is_awaited:
+        await wait_for_standby(connection)
+    return Appended(last, position, _stamp(commit_id, recorded_at))
 
 
 def _stamp(commit_id: UUID | None, recorded_at: datetime | None) -> CommitStamp | None:

@@ -12,6 +12,7 @@ from eventree.stores.contract import (
     QuerySummary,
     StoredCheckpoint,
 )
+from eventree.stores.contract.checkpoints import NEARLY
 from eventree.stores.postgres.driver import DRIVER_ERRORS, Connection, violates
 from eventree.stores.versions import VersionRow, decide_make_live
 
@@ -62,7 +63,8 @@ SELECT fencing_token FROM moved
 """
 )
 _VERSIONS: Final = """
-SELECT version, position, fencing_token, replay_until, live FROM {schema}.checkpoints WHERE name = $1
+SELECT version, position, fencing_token, replay_until, live, lease_until > clock_timestamp()
+FROM {schema}.checkpoints WHERE name = $1
 ORDER BY version FOR UPDATE
 """
 _RETIRE: Final = """
@@ -79,7 +81,9 @@ WHERE name = $1 AND version = $2 AND fencing_token = $3 RETURNING fencing_token
 _LOAD: Final = """
 SELECT c.position, c.fencing_token, c.owner,
        (SELECT count(*) FROM {schema}.parked p WHERE p.name = c.name AND p.version = c.version),
-       c.skipped, c.replay_until, coalesce(live.version, 0), coalesce(live.position, 0)
+       c.skipped, c.replay_until, coalesce(live.version, 0), coalesce(live.position, 0),
+       (SELECT coalesce(max(n.version), 0) FROM {schema}.checkpoints n WHERE n.name = c.name AND n.version > c.version
+        AND n.lease_until > clock_timestamp() AND n.position + $3 >= c.position)
 FROM {schema}.checkpoints c LEFT JOIN {schema}.checkpoints live ON live.name = c.name AND live.live
 WHERE c.name = $1 AND c.version = $2
 """
@@ -177,7 +181,7 @@ class CheckpointTable:
 
     async def load(self, db: Connection, name: str, version: int) -> StoredCheckpoint | None:
         """Return everything stored about a checkpoint; None if it does not exist."""
-        for position, fencing_token, *rest in await db.fetch(self._load, name, version):
+        for position, fencing_token, *rest in await db.fetch(self._load, name, version, NEARLY):
             return StoredCheckpoint(Checkpoint(position, fencing_token), *rest)
         return None
 

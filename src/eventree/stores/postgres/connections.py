@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Final, TypeVar
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
 from eventree.backoff import Backoff
 from eventree.errors import EventStoreError, StoreBusy, StoreUnavailable, StoreUnusable
@@ -21,6 +21,8 @@ from eventree.stores.postgres.driver import (
     translate,
     translate_refusal,
 )
+from eventree.stores.postgres.identity import KnownServer
+from eventree.stores.postgres.replication import LogMessage, NotReplicated, tells_of_unconfirmed_commit, unconfirmed
 from eventree.stores.postgres.sessions import SessionSettings
 
 R = TypeVar("R")
@@ -83,6 +85,7 @@ class Connections:
         ended: Callable[[], None] = lambda: None,
         *,
         read_only: bool = False,
+        server: KnownServer | None = None,
     ) -> None:
         """Start without connections.
 
@@ -95,15 +98,17 @@ class Connections:
             circuit: The circuit breaker of the server, shared by all its connections.
             ended: Called when a connection has ended, for any reason; default does nothing.
             read_only: Whether the connections only read, which a replica allows too; default False.
+            server: The server that the store has written to; default not known yet.
         """
         self._address = address
-        self._settings = SessionSettings(address.where, schema, timeout, read_only=read_only)
+        self._settings = SessionSettings(server or KnownServer(), address.where, schema, timeout, read_only=read_only)
         self._timeout = timeout
         self._circuit = circuit
         self._ended = ended
         self._slots = asyncio.Semaphore(size)
         self._idle: list[Connection] = []
         self._leases: WeakKeyDictionary[Connection, float] = WeakKeyDictionary()
+        self._unconfirmed: WeakSet[Connection] = WeakSet()
         self._running: set[asyncio.Task[object]] = set()
         self._closed = False
 
@@ -125,6 +130,7 @@ class Connections:
 
         Raises:
             ConnectionLost: The connection was lost during the operation, which may have been committed.
+            CommitOutcomeUnknown: It was committed, but no synchronous standby has confirmed it.
             StoreUnavailable: No connection could be opened; nothing was stored.
             EventStoreError: The translated error of the driver; the transaction was rolled back.
         """
@@ -227,7 +233,7 @@ class Connections:
     async def _carry_out(self, operation: Callable[[Connection], Awaitable[R]]) -> R:
         connection = await self._take()
         try:
-            return await operation(connection)
+            return await self._complete(operation, connection)
         except DRIVER_ERRORS as error:
             failure = translate(error, self._address.where)
             if isinstance(failure, StoreUnavailable | StoreUnusable):
@@ -238,12 +244,27 @@ class Connections:
         except SessionChanged as error:
             connection.terminate()
             raise pooled(self._address.where, "a session without its settings") from error
+        except NotReplicated as error:
+            connection.terminate()  # at once, else the driver would ask the server to cancel the wait for the standby
+            raise unconfirmed(self._address.where) from error
         except BaseException:
             connection.terminate()  # its state is unknown
             raise
         finally:
+            self._unconfirmed.discard(connection)
             if not connection.is_closed():
                 self._idle.append(connection)
+
+    async def _complete(self, operation: Callable[[Connection], Awaitable[R]], connection: Connection) -> R:
+        result = await operation(connection)
+        if connection in self._unconfirmed:
+            raise unconfirmed(self._address.where)
+        return result
+
+    def _listen(self, connection: Connection, message: LogMessage) -> None:
+        """Note a warning about a commit; the driver calls this before the statement's own answer arrives."""
+        if tells_of_unconfirmed_commit(message):
+            self._unconfirmed.add(connection)
 
     async def _take(self) -> Connection:
         while self._idle:
@@ -264,6 +285,7 @@ class Connections:
             connection.terminate()
             raise
         connection.add_termination_listener(lambda _: self._ended())
+        connection.add_log_listener(self._listen)
         return connection
 
 

@@ -2,12 +2,22 @@
 
 import configparser
 from collections.abc import Callable, Mapping
+from traceback import walk_tb
 from types import TracebackType
 from typing import Any, Final, Protocol, TypeAlias, cast
 
 import asyncpg  # pyright: ignore[reportMissingTypeStubs]
 
-from eventree.errors import EventStoreError, StoreBusy, StoreFull, StoreUnavailable, StoreUnusable, TransactionFailed
+from eventree.errors import (
+    EventreeError,
+    EventStoreError,
+    StoreBusy,
+    StoreFull,
+    StoreUnavailable,
+    StoreUnusable,
+    TransactionFailed,
+)
+from eventree.errors.root import causes
 
 Row: TypeAlias = tuple[Any, ...]
 """A row of a result: the driver's own class, used by position only."""
@@ -38,6 +48,7 @@ class Connection(Protocol):
     def get_server_pid(self) -> int: ...
     async def close(self, *, timeout: float) -> None: ...
     async def add_listener(self, channel: str, callback: Callable[[object, int, str, object], None]) -> None: ...
+    def add_log_listener(self, callback: Callable[["Connection", Any], None]) -> None: ...
     def add_termination_listener(self, callback: Callable[[object], None]) -> None: ...
 
 
@@ -59,7 +70,7 @@ DRIVER_ERRORS: Final[tuple[type[Exception], ...]] = (
 """All errors that the driver raises."""
 
 # Codes and prefixes of https://www.postgresql.org/docs/current/errcodes-appendix.html; the first match counts.
-_LOST = ("08", "57P")  # connection exceptions; shutdown, crash, starting up
+_LOST = ("08", "57P", "25P03", "25P04")  # connection exceptions; shutdown, crash, starting up; transaction timeouts
 _UNAVAILABLE = (
     "53300",
     "53200",
@@ -67,7 +78,6 @@ _UNAVAILABLE = (
     "25006",
 )  # too many connections, out of memory, I/O error, read-only (a failover)
 _BUSY = ("55P03", "57014", "40001", "40P01")  # lock not available, query cancelled, serialization failure, deadlock
-_CANCELLED = "57014"
 _FULL = ("53100",)
 _VALUES = "22"  # data exceptions, some of them the driver's own
 _NOT_ALLOWED = ("28", "3D", "3F", "42501", "XX001", "XX002")  # login, database, schema, privilege; corruption
@@ -137,18 +147,35 @@ def translate_refusal(error: Exception, where: str) -> EventStoreError:
 
 
 def is_transient(error: BaseException, connection: Connection) -> bool:
-    """Return whether a user's statement failed with a transient error.
+    """Return whether a user's statement failed with a transient error, or the error was raised because one did.
 
-    A cancelled statement is not transient: it took too long, and would do so again.
+    A timeout is transient too: what the statement waited for, perhaps a lock, says nothing about the statement.
     """
+    if isinstance(error, EventreeError):
+        return False
+    return connection.is_closed() or any(map(_is_transient, causes(error)))
+
+
+def _is_transient(error: BaseException) -> bool:
     if isinstance(error, asyncpg.PostgresError):
-        return _code(error).startswith((*_LOST, *_UNAVAILABLE, *_BUSY, *_FULL)) and _code(error) != _CANCELLED
-    return connection.is_closed()
+        return _code(error).startswith((*_LOST, *_UNAVAILABLE, *_BUSY, *_FULL))
+    return isinstance(error, TimeoutError) and _was_raised_in_driver(error)
+
+
+def _was_raised_in_driver(error: BaseException) -> bool:
+    """Return whether a timeout is the driver's, and not that of something else that the user's function waits for."""
+    frames = walk_tb(error.__traceback__)
+    return any(str(frame.f_globals.get("__name__")).partition(".")[0] == "asyncpg" for frame, _ in frames)
 
 
 def violates(error: Exception, constraint: str) -> bool:
     """Return whether a statement violated this constraint."""
     return cast("Any", error).constraint_name == constraint if isinstance(error, asyncpg.PostgresError) else False
+
+
+def is_not_offered(error: Exception) -> bool:
+    """Return whether the server lacks a function, or does not let this user call it."""
+    return isinstance(error, asyncpg.PostgresError) and _code(error).startswith(("42", "0A", "55"))
 
 
 def is_not_supported(error: Exception) -> bool:

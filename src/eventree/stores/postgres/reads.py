@@ -18,6 +18,7 @@ from eventree.stores.contract import (
     StreamRead,
 )
 from eventree.stores.postgres.driver import Row
+from eventree.stores.postgres.replication import IS_AWAITED, wait_for_standby
 from eventree.stores.postgres.schema import SchemaConnection
 
 _HEAD: Final = "SELECT position FROM {schema}.head WHERE id"
@@ -153,9 +154,9 @@ SELECT type FROM types
 WHERE EXISTS (SELECT FROM {schema}.streams WHERE aggregate_type = type AND sequence > 0) ORDER BY type
 """
 _COMMANDS: Final = """
-SELECT command_id, aggregate_type, aggregate_id, first_sequence, last_sequence, fingerprint
+SELECT command_id, aggregate_type, aggregate_id, first_sequence, last_sequence, fingerprint, {is_awaited}
 FROM {schema}.commands JOIN {schema}.streams USING (stream) WHERE command_id = ANY($1::text[])
-"""
+""".replace("{is_awaited}", IS_AWAITED)
 _SNAPSHOTS: Final = """
 SELECT aggregate_id, n.sequence, state_type, payload, checksum, taken_at, n.commit_id, n.recorded_at
 FROM {schema}.streams s JOIN {schema}.snapshots n ON n.stream = s.stream AND n.state_version = $3
@@ -256,8 +257,15 @@ async def list_aggregate_types(db: SchemaConnection) -> list[str]:
 
 
 async def find_commands(db: SchemaConnection, command_ids: Collection[str]) -> dict[str, RecordedCommand]:
-    """Return recorded commands by id."""
-    return {row[0]: RecordedCommand(*row) for row in await db.fetch(_COMMANDS, list(command_ids))}
+    """Return recorded commands by id, once a synchronous standby has them too, if there is one.
+
+    Raises:
+        NotReplicated: It has not confirmed them in time.
+    """
+    rows = await db.fetch(_COMMANDS, list(command_ids))
+    if rows and rows[0][-1]:
+        await wait_for_standby(db)
+    return {command_id: RecordedCommand(command_id, *rest) for command_id, *rest, _ in rows}
 
 
 async def load_snapshots(

@@ -7,6 +7,7 @@ from uuid import uuid4
 
 from eventree.errors import StoreUnavailable, StoreUnusable
 from eventree.stores.postgres.driver import Connection, SessionChanged
+from eventree.stores.postgres.identity import KnownServer
 
 _MAX_MILLISECONDS = 2**31 - 1
 """The highest timeout that Postgres accepts."""
@@ -34,6 +35,7 @@ class SessionSettings:
     They are made by statements, because poolers refuse or drop settings that come with the connection.
 
     Attributes:
+        server: The server that the store has written to.
         where: The database, for messages.
         schema: The schema, as a quoted name; None for connections that run users' statements.
         timeout: How long a statement may take, in seconds.
@@ -41,6 +43,7 @@ class SessionSettings:
         marker: The value of the setting `eventree.session`, by which a statement knows that it runs in such a session.
     """
 
+    server: KnownServer
     where: str
     schema: str | None
     timeout: float
@@ -55,8 +58,8 @@ class SessionSettings:
         """Make the settings, then check that the server keeps them, and that it is fit for a store.
 
         Raises:
-            StoreUnavailable: It is a replica.
-            StoreUnusable: Commits would not be durable, or not all text can be stored.
+            StoreUnavailable: It is a replica, or a primary that was replaced.
+            StoreUnusable: Commits would not be durable, or not all text can be stored, or it is another server.
             SessionChanged: The settings are gone.
         """
         await connection.execute(self._script())
@@ -75,6 +78,7 @@ class SessionSettings:
             raise StoreUnavailable(f"{self.where} is a replica now; commands need the primary")
         if not syncs:
             raise StoreUnusable(self.where, "its fsync is off, so commits would not be durable; turn it on")
+        await self.server.check(connection, self.where)
 
     async def check(self, connection: Connection) -> None:
         """Check that a connection has its settings still; raise `SessionChanged` if it has not."""

@@ -36,6 +36,7 @@ from eventree.stores.postgres.append import AppendAttempt, ExclusiveAttempt
 from eventree.stores.postgres.checkpoints import CheckpointTable
 from eventree.stores.postgres.connections import CircuitBreaker, Connections
 from eventree.stores.postgres.driver import Connection, ConnectionLost
+from eventree.stores.postgres.identity import KnownServer
 from eventree.stores.postgres.notify import CommitNotifier
 from eventree.stores.postgres.schema import SchemaConnection, check, create_or_check, quoted
 from eventree.stores.postgres.transactions import transaction
@@ -117,6 +118,7 @@ class PostgresStore(CheckedStore):
         self._reader: Connections | None = None
         self._projections: Connections | None = None
         self._notifier: CommitNotifier | None = None
+        self._server = KnownServer()
         self._checkpoints = CheckpointTable(self._schema)
         self._appends: set[asyncio.Future[None]] = set()
         self._tail = Tail()  # empty without listeners
@@ -168,9 +170,9 @@ class PostgresStore(CheckedStore):
                 raise
             outcomes = await self._determine_outcome(writer, attempt, error)
         if attempt.head:
-            self._listeners.notify(attempt.head)
+            self._listeners.notify(attempt.head, attempt.types)
             if self._notifier is not None:
-                self._notifier.announce(attempt.head)
+                self._notifier.announce(attempt.head, attempt.types)
         return outcomes
 
     async def _attempt(self, db: Connection, attempt: AppendAttempt) -> list[Outcome]:
@@ -253,9 +255,9 @@ class PostgresStore(CheckedStore):
         """Return the position of the newest event."""
         return await self._fetch(reads.head)
 
-    def _watch(self, listener: Callable[[int], None]) -> Callable[[], None]:
+    def _watch(self, listener: Callable[[int], None], types: Collection[str] | None) -> Callable[[], None]:
         self._lifecycle.check_loop()
-        return self._listeners.add(listener)
+        return self._listeners.add(listener, types)
 
     async def _claim_checkpoint(self, name: str, version: int, lease: LeaseRequest) -> Checkpoint:
         return await self._writable(self._reader).run(lambda db: self._checkpoints.claim(db, name, version, lease))
@@ -314,9 +316,15 @@ class PostgresStore(CheckedStore):
             self._notifier = CommitNotifier(self._channel, self._reader.connect, self._listeners.notify)
 
     async def _open_to_write(self, circuit: CircuitBreaker) -> None:
-        self._writer = Connections(self._address, self._schema, 1, self._timeout, circuit, self._tail.clear)
-        self._reader = Connections(self._address, self._schema, _READ_CONNECTIONS, self._timeout, circuit)
-        self._projections = Connections(self._address, None, _PROJECTION_CONNECTIONS, self._timeout, circuit)
+        self._writer = Connections(
+            self._address, self._schema, 1, self._timeout, circuit, self._tail.clear, server=self._server
+        )
+        self._reader = Connections(
+            self._address, self._schema, _READ_CONNECTIONS, self._timeout, circuit, server=self._server
+        )
+        self._projections = Connections(
+            self._address, None, _PROJECTION_CONNECTIONS, self._timeout, circuit, server=self._server
+        )
         await self._writer.run(lambda db: create_or_check(db, self._schema, self._address.where))
         await self._refuse_pooler(self._writer)
 

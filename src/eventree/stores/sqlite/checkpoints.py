@@ -13,6 +13,7 @@ from eventree.stores.contract import (
     QuerySummary,
     StoredCheckpoint,
 )
+from eventree.stores.contract.checkpoints import NEARLY
 from eventree.stores.sqlite.connection import writing
 from eventree.stores.sqlite.reads import as_json, columns_of, from_micros, head, stamp_of, to_micros
 from eventree.stores.versions import VersionRow, decide_make_live
@@ -45,7 +46,9 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?)
 """
 _UNPARK = "DELETE FROM parked WHERE name = ? AND version = ? AND position IN (SELECT value FROM json_each(?))"
 _RENEW = "UPDATE checkpoints SET lease_until = ? WHERE name = ? AND version = ? AND fencing_token = ?"
-_VERSIONS = "SELECT version, position, fencing_token, replay_until, live FROM checkpoints WHERE name = ?"
+_VERSIONS = """
+SELECT version, position, fencing_token, replay_until, live, lease_until > ? FROM checkpoints WHERE name = ?
+"""
 _RETIRE = """
 UPDATE checkpoints SET live = 0, fencing_token = fencing_token + 1, lease_until = 0
 WHERE name = ? AND live AND version <> ?
@@ -54,7 +57,9 @@ _MAKE_LIVE = "UPDATE checkpoints SET live = 1, replay_until = ? WHERE name = ? A
 _LOAD = """
 SELECT c.position, c.fencing_token, c.owner,
        (SELECT count(*) FROM parked p WHERE p.name = c.name AND p.version = c.version),
-       c.skipped, c.replay_until, coalesce(live.version, 0), coalesce(live.position, 0)
+       c.skipped, c.replay_until, coalesce(live.version, 0), coalesce(live.position, 0),
+       (SELECT coalesce(max(n.version), 0) FROM checkpoints n WHERE n.name = c.name AND n.version > c.version
+        AND n.lease_until > ? AND n.position + ? >= c.position)
 FROM checkpoints c LEFT JOIN checkpoints live ON live.name = c.name AND live.live WHERE c.name = ? AND c.version = ?
 """
 _PARKED = """
@@ -138,7 +143,7 @@ def make_live(db: sqlite3.Connection, name: str, version: int, fencing_token: in
 
 def make_live_inside(db: sqlite3.Connection, name: str, version: int, fencing_token: int) -> bool:
     """Make a version the live one within a transaction; raise `CheckpointFenced` if another worker has claimed it."""
-    rows = [VersionRow(*row) for row in db.execute(_VERSIONS, (name,))]
+    rows = [VersionRow(*row) for row in db.execute(_VERSIONS, (_now(), name))]
     replay_until = decide_make_live(name, rows, version, fencing_token)
     if replay_until is None:
         return False
@@ -157,7 +162,7 @@ def renew(
 
 def load(db: sqlite3.Connection, name: str, version: int) -> StoredCheckpoint | None:
     """Return everything stored about a checkpoint; None if it does not exist."""
-    row = db.execute(_LOAD, (name, version)).fetchone()
+    row = db.execute(_LOAD, (_now(), NEARLY, name, version)).fetchone()
     if row is None:
         return None
     position, fencing_token, *rest = row

@@ -8,7 +8,15 @@ from contextvars import ContextVar
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 from weakref import WeakSet
 
-from eventree.errors import EventStoreError, StoreUnavailable, TransactionEnded, TransactionRolledBack, WouldDeadlock
+from eventree.errors import (
+    EventreeError,
+    EventStoreError,
+    StoreUnavailable,
+    TransactionEnded,
+    TransactionRolledBack,
+    WouldDeadlock,
+)
+from eventree.errors.root import causes
 from eventree.stores.checked import CheckedCheckpointWriter
 from eventree.stores.contract import Checkpoint, CheckpointUpdate, LeaseRequest
 from eventree.stores.sqlite import checkpoints
@@ -242,12 +250,13 @@ class Transactions:
             raise StoreUnavailable(f"{self._path} was closed; nothing was stored") from error
 
     def _raise_if_transient(self, error: BaseException) -> None:
-        """Raise the translated error of a projection's statement, if it is transient."""
-        # SQLITE_LOCKED is not transient here: the projection's own cursor holds the lock.
-        if isinstance(error, sqlite3.Error) and primary_code(error) != sqlite3.SQLITE_LOCKED:
-            ours = translate(error, self._path)
-            if isinstance(ours, StoreUnavailable | TransactionRolledBack):
-                raise ours from error
+        """Raise the translated error of a projection's statement, if it is transient or the error's cause."""
+        for cause in () if isinstance(error, EventreeError) else causes(error):
+            # SQLITE_LOCKED is not transient here: the projection's own cursor holds the lock.
+            if isinstance(cause, sqlite3.Error) and primary_code(cause) != sqlite3.SQLITE_LOCKED:
+                ours = translate(cause, self._path)
+                if isinstance(ours, StoreUnavailable | TransactionRolledBack):
+                    raise ours from error
 
 
 def _begin(db: sqlite3.Connection, busy_timeout: float) -> int:

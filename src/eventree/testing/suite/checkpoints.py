@@ -184,6 +184,8 @@ class CheckpointPromises:
         one = await store.claim_checkpoint("query", 1, LeaseRequest("one", 60))
         two = await store.claim_checkpoint("query", 2)
         await store.claim_checkpoint("other", 1)
+        assert not await store.make_live("query", 2, two.fencing_token)  # the old one may have handled more
+        assert await store.renew_checkpoint("query", 1, one.fencing_token, 0)
         assert await store.make_live("query", 2, two.fencing_token)
         with pytest.raises(CheckpointFenced):
             await store.save_checkpoint("query", 1, CheckpointUpdate(Checkpoint(8, one.fencing_token)))
@@ -193,6 +195,20 @@ class CheckpointPromises:
         stored = await store.load_checkpoint("query", 1)
         assert stored == StoredCheckpoint(Checkpoint(9, again.fencing_token), "another", 0, 0, 0, 2, 0)
         assert (await store.load_checkpoint("other", 1)) == StoredCheckpoint(Checkpoint(0, 1), "worker", 0, 0, 0, 1, 0)
+
+    async def test_a_newer_version_that_is_leased_and_has_read_nearly_as_far_is_named(self, store: EventStore) -> None:
+        one = await store.claim_checkpoint("query", 1, LeaseRequest("one", 60))
+        await store.save_checkpoint("query", 1, CheckpointUpdate(Checkpoint(2_000, one.fencing_token)))
+        two = await store.claim_checkpoint("query", 2, LeaseRequest("two", 60))
+        await store.claim_checkpoint("query", 3)
+        for position, found in ((999, 0), (1_000, 2), (3_000, 2)):
+            await store.save_checkpoint("query", 2, CheckpointUpdate(Checkpoint(position, two.fencing_token)))
+            stored = await store.load_checkpoint("query", 1)
+            assert stored is not None
+            assert stored.next_version == found
+        newest = await store.load_checkpoint("query", 2)
+        assert newest is not None
+        assert newest.next_version == 0
 
     async def test_replay_until_is_passed_on_to_the_next_live_version(self, store: EventStore) -> None:
         one = await store.claim_checkpoint("query", 1)
