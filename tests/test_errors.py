@@ -101,6 +101,7 @@ EXAMPLES: list[tuple[Exception, dict[str, object]]] = [
     (NotCaughtUp(COMMIT, "balances", BOOM), {"commit": COMMIT, "query": "balances", "__cause__": BOOM}),
     (QueryStopped("balances", 44, BOOM), {"name": "balances", "position": 44, "__cause__": BOOM}),
     (ActorTimeout("execute", 2.5, "unknown"), {"operation": "execute", "seconds": 2.5, "outcome": "unknown"}),
+    (ActorTimeout("execute", 2.5, detail="a lock"), {"operation": "execute", "outcome": None, "detail": "a lock"}),
     (ActorStopped("worker"), {"actor": "worker"}),
     (ActorCrashed("worker", BOOM), {"actor": "worker", "__cause__": BOOM}),
     (MailboxFull("worker", 77), {"actor": "worker", "size": 77}),

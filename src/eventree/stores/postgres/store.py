@@ -136,6 +136,12 @@ class PostgresStore(CheckedStore):
     def __repr__(self) -> str:
         return f"<PostgresStore {self._address} {self._schema} {'open' if self._lifecycle.is_open else 'closed'}>"
 
+    @property
+    def waiting_for(self) -> str:
+        """What a write in progress waits for; empty if there is none."""
+        where = self._address.where
+        return f"an answer of {where}, where another process may hold a lock" if self._appends else ""
+
     async def __aenter__(self) -> Self:
         await self._lifecycle.enter()
         return self

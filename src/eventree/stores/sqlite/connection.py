@@ -36,6 +36,16 @@ _MIN_WAIT = 0.05
 """Seconds to wait for another process after the deadline, if the time until then was spent waiting for this one."""
 
 
+class File(sqlite3.Connection):
+    """A raw connection that tells whether it waits.
+
+    Attributes:
+        is_locked_out: Whether it waits for a lock of another process at this moment.
+    """
+
+    is_locked_out = False
+
+
 class Connection(aiosqlite.Connection):
     """Run functions on the connection's thread: a transaction is one function, so cancellation cannot split it."""
 
@@ -52,8 +62,13 @@ class Connection(aiosqlite.Connection):
         self._path = path
         self._files = files
         self._read_only = read_only
-        self._file: sqlite3.Connection | None = None
+        self._file: File | None = None
         self._wal = Wal(path)
+
+    @property
+    def is_locked_out(self) -> bool:
+        """Whether it waits for a lock of another process at this moment."""
+        return self._file is not None and self._file.is_locked_out
 
     def _open_file(self) -> sqlite3.Connection:
         self._files.check()  # another connection has found them; now the path may lead elsewhere, or to nothing
@@ -61,7 +76,7 @@ class Connection(aiosqlite.Connection):
         path = self._files.path
         target = f"{Path(path).as_uri()}?mode=ro" if self._read_only else path
         self._file = sqlite3.connect(
-            target, isolation_level=None, timeout=0.0, check_same_thread=False, uri=self._read_only
+            target, isolation_level=None, timeout=0.0, check_same_thread=False, uri=self._read_only, factory=File
         )
         self._files.remember()
         return self._file
@@ -197,14 +212,23 @@ def execute_when_unlocked(db: sqlite3.Connection, statement: str, deadline: floa
             for each other need not wait for the other process one after another. Short waits are always allowed.
     """
     deadline = max(deadline, time.monotonic() + _MIN_WAIT)
-    while True:
-        try:
-            return db.execute(statement)
-        except sqlite3.OperationalError as error:
-            busy = primary_code(error) == sqlite3.SQLITE_BUSY
-            if not busy or time.monotonic() >= deadline:
-                raise
-            time.sleep(random.uniform(0.0003, 0.001))  # noqa: S311 - jitter, not security
+    try:
+        while True:
+            try:
+                return db.execute(statement)
+            except sqlite3.OperationalError as error:
+                busy = primary_code(error) == sqlite3.SQLITE_BUSY
+                if not busy or time.monotonic() >= deadline:
+                    raise
+                _note_wait(db, is_locked_out=True)
+                time.sleep(random.uniform(0.0003, 0.001))  # noqa: S311 - jitter, not security
+    finally:
+        _note_wait(db, is_locked_out=False)
+
+
+def _note_wait(db: sqlite3.Connection, *, is_locked_out: bool) -> None:
+    if isinstance(db, File):
+        db.is_locked_out = is_locked_out
 
 
 @contextlib.contextmanager

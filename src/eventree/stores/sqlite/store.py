@@ -119,6 +119,12 @@ class SQLiteStore(CheckedStore):
     def __repr__(self) -> str:
         return f"<SQLiteStore {self._path!r} {'open' if self._lifecycle.is_open else 'closed'}>"
 
+    @property
+    def waiting_for(self) -> str:
+        """What a write in progress waits for; empty if it waits for no lock."""
+        is_locked_out = self._writer is not None and self._writer.is_locked_out
+        return f"a lock of another process on {self._path}" if is_locked_out else ""
+
     async def __aenter__(self) -> Self:
         await self._lifecycle.enter()
         return self
