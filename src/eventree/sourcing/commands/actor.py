@@ -34,8 +34,9 @@ from eventree.sourcing.commands.decide import (
 )
 from eventree.sourcing.commands.load import AggregateLoader, CachedAggregate
 from eventree.sourcing.commands.long_loads import LongLoads
-from eventree.sourcing.commands.observed import batch_commit, record_outcomes
+from eventree.sourcing.commands.observed import batch_commit, record_batches, record_outcomes
 from eventree.sourcing.commands.requests import CommandEnvelope, CommandResult
+from eventree.sourcing.commands.turns import Contested, Turn
 from eventree.sourcing.snapshots.scheduler import SnapshotScheduler
 from eventree.sourcing.statistics import Counters
 from eventree.stores.checked import CheckedStore
@@ -52,7 +53,7 @@ MAX_BATCH = 1_024
 """The maximum number of commands in one transaction."""
 
 MAX_ROUNDS = 8
-"""How often a command is decided, while other writers keep changing its aggregate, before it fails."""
+"""How often a command meets a conflict before it fails; aggregates take turns long before that."""
 
 LOCK_WAIT = 0.05
 """Seconds from which on a `StoreBusy` is the end of a wait for a lock, not an immediate refusal."""
@@ -105,6 +106,7 @@ class EventSourcingActor(
         self._behind: dict[str, CachedAggregate[StateT]] = {}
         self._loads = LongLoads(loader)
         self._lost: dict[str, int] = {}
+        self._contested = Contested(cache_size)
 
         self._call: tuple[str, float] | None = None
 
@@ -217,6 +219,8 @@ class EventSourcingActor(
         """
         loaded, requests = await self._load(requests, ctx, lost)
         ctx.check_current()  # an abandoned actor must not append: its callers have already got an error
+        if self._contested and any(id in self._contested for id in loaded):
+            return await self._take_turn(loaded, requests, lost, attempt=attempt)
         batch = decide(self._type, loaded, [request for request in requests if not request.abandoned])
         if len(batch.aggregates) < len(loaded):  # the callers of the others are gone, or their commands deferred
             self._cache.update((id, loaded[id]) for id in loaded.keys() - batch.aggregates.keys())
@@ -224,16 +228,67 @@ class EventSourcingActor(
             return batch.deferred, False
         appends = list(batch.aggregates.values())
         outcomes = await self._append(appends, attempt)
-        met_conflict = False
-        steps: list[Step[StateT, CommandT, EventT, ErrorT]] = []
-        for each, outcome in zip(appends, outcomes, strict=True):
-            if isinstance(outcome, Conflict):
-                met_conflict = True
-                lost[each.aggregate_id] = lost.get(each.aggregate_id, 0) + 1
-            steps += settle(each, outcome, is_last_round=lost.get(each.aggregate_id) == MAX_ROUNDS)
+        steps, met_conflict = self._settle(appends, outcomes, lost)
         self._counters.conflicts += met_conflict
         again = await self._carry_out(steps)
         return again + batch.deferred, met_conflict
+
+    def _settle(
+        self,
+        batches: Sequence[AggregateBatch[StateT, CommandT, EventT, ErrorT]],
+        outcomes: Sequence[Outcome],
+        lost: dict[str, int],
+    ) -> tuple[list[Step[StateT, CommandT, EventT, ErrorT]], bool]:
+        """Return the steps that follow an append, and whether it met a conflict."""
+        met_conflict = False
+        steps: list[Step[StateT, CommandT, EventT, ErrorT]] = []
+        for each, outcome in zip(batches, outcomes, strict=True):
+            if isinstance(outcome, Conflict):
+                met_conflict = True
+                lost[each.aggregate_id] = lost.get(each.aggregate_id, 0) + 1
+                self._contested.lost(each.aggregate_id, lost[each.aggregate_id])
+            steps += settle(each, outcome, is_last_round=lost.get(each.aggregate_id) == MAX_ROUNDS)
+        return steps, met_conflict
+
+    async def _take_turn(
+        self,
+        loaded: Mapping[str, CachedAggregate[StateT]],
+        requests: Sequence[PendingCommand[CommandT, EventT, ErrorT]],
+        lost: dict[str, int],
+        *,
+        attempt: int,
+    ) -> tuple[list[PendingCommand[CommandT, EventT, ErrorT]], bool]:
+        """Decide the commands of contested aggregates before anybody else can append; see `_round`.
+
+        The commands of the other aggregates, which must not hold up other writers, are left to the next round.
+        """
+        contested = {id: each for id, each in loaded.items() if id in self._contested}
+        self._cache.update((id, each) for id, each in loaded.items() if id not in contested)
+        mine = [each for each in requests if each.message.aggregate_id in contested and not each.abandoned]
+        others = [each for each in requests if each.message.aggregate_id not in contested]  # decided in the next round
+        turn = Turn(self._type, self._loader, contested, mine)
+        outcomes = await self._append_in_turn(turn, attempt)
+        for id in contested:
+            self._contested.had_turn(id, has_changed=id in turn.changed)
+        steps, met_conflict = self._settle(list(turn.batch.aggregates.values()), outcomes, lost)
+        self._behind.update(turn.behind)
+        again = await self._carry_out(steps)
+        for request in mine:
+            if (error := turn.broken.get(request.message.aggregate_id)) is not None:
+                self._answer_decided(request, Err(error))
+        left = [request for request in mine if request.message.aggregate_id in turn.behind]
+        return again + turn.batch.deferred + left + others, met_conflict
+
+    async def _append_in_turn(self, turn: Turn[StateT, CommandT, EventT, ErrorT], attempt: int) -> Sequence[Outcome]:
+        if self._instrumentation is None:
+            with self._calling(APPENDING):
+                return await self._store.read_and_append(turn.reads, turn.decide)
+        record = batch_commit(self._type.name, (), attempt)
+        with self._instrumentation.commit(record), self._calling(APPENDING):
+            outcomes = await self._store.read_and_append(turn.reads, turn.decide)
+            record_batches(record, list(turn.batch.aggregates.values()))
+            record_outcomes(record, outcomes)
+        return outcomes
 
     async def _append(
         self, batches: Sequence[AggregateBatch[StateT, CommandT, EventT, ErrorT]], attempt: int
@@ -243,7 +298,7 @@ class EventSourcingActor(
         if self._instrumentation is None:
             with self._calling(APPENDING):
                 return await append(requests)
-        record = batch_commit(batches, attempt)
+        record = batch_commit(self._type.name, batches, attempt)
         with self._instrumentation.commit(record), self._calling(APPENDING):
             outcomes = await append(requests)
             record_outcomes(record, outcomes)

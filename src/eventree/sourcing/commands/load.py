@@ -237,14 +237,28 @@ class AggregateLoader(Generic[StateT, CommandT, EventT, ErrorT]):
         pages = await self._store.read_streams(reads)
         behind: list[str] = []
         for (id, aggregate), read, page in zip(aggregates, reads, pages, strict=True):
-            advanced = loaded[id] = missing_event(read, page) or self._advance(id, aggregate, page)
+            advanced = loaded[id] = self.advance(aggregate, read, page)
             if isinstance(advanced, CachedAggregate) and advanced.sequence < page.sequence:
                 behind.append(id)
         return behind
 
-    def _advance(
-        self, id: str, aggregate: CachedAggregate[StateT], page: StreamPage
+    def advance(
+        self, aggregate: CachedAggregate[StateT], read: StreamRead, page: StreamPage
     ) -> CachedAggregate[StateT] | EventreeError:
+        """Return an aggregate after the events of a page, or empty if what was read before is gone from the log.
+
+        Args:
+            aggregate: The aggregate, as it was at `read.after`; `apply` may change its state in place.
+            read: What was read.
+            page: The page.
+
+        Returns:
+            The aggregate, or the error that keeps it from being loaded.
+        """
+        missing = missing_event(read, page)
+        if missing is not None:
+            return missing
+        id = read.aggregate_id
         snapshot = aggregate.snapshot
         if page.is_diverged or aggregate.sequence > page.sequence:
             # What was read so far is no longer in the log, so start again. A snapshot without a stamp that was read
