@@ -15,11 +15,13 @@ ROOT = Path(eventree.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
 TESTS = Path(__file__).parent
 
-GROUND_FLOOR = {"backoff", "errors", "instrumentation", "loops", "result", "values"}
+GROUND_FLOOR = {"backoff", "commit", "errors", "instrumentation", "isolation", "loops", "result", "values"}
 
 ALLOWED = {
-    "errors": set[str](),
     "values": set[str](),
+    "isolation": set[str](),
+    "commit": {"values"},
+    "errors": {"commit"},
     "instrumentation": {"errors"},
     "backoff": {"errors"},
     "loops": {"errors"},

@@ -11,7 +11,7 @@ import pytest
 
 import eventree
 from bank import BankError
-from eventree import errors
+from eventree import Commit, errors
 from eventree.errors import (
     ActorCrashed,
     ActorStopped,
@@ -70,6 +70,7 @@ from eventree.errors import (
 from eventree.errors.failures import is_failure, parts_of
 
 BOOM = ValueError("boom")
+COMMIT = Commit("a-1", 2, 7, ("added",))
 
 # Each error with what it must carry; attributes appear in the message, but for those that `UNSAID` names.
 EXAMPLES: list[tuple[Exception, dict[str, object]]] = [
@@ -97,7 +98,7 @@ EXAMPLES: list[tuple[Exception, dict[str, object]]] = [
     (CommandIdReused("c-1", "a-1"), {"command_id": "c-1", "aggregate_id": "a-1"}),
     (CheckpointFenced("balances", 12), {"name": "balances", "fencing_token": 12}),
     (CheckpointHeld("balances", "worker 7", 12), {"name": "balances", "owner": "worker 7", "seconds": 12}),
-    (NotCaughtUp("the commit", "balances", BOOM), {"commit": "the commit", "query": "balances", "__cause__": BOOM}),
+    (NotCaughtUp(COMMIT, "balances", BOOM), {"commit": COMMIT, "query": "balances", "__cause__": BOOM}),
     (QueryStopped("balances", 44, BOOM), {"name": "balances", "position": 44, "__cause__": BOOM}),
     (ActorTimeout("execute", 2.5, "unknown"), {"operation": "execute", "seconds": 2.5, "outcome": "unknown"}),
     (ActorStopped("worker"), {"actor": "worker"}),
@@ -139,7 +140,7 @@ REMEDIES: list[tuple[EventreeError, str]] = [
     (ConcurrencyConflict("bank", "a", 1, 2), "send the command again"),
     (EventMissing("bank", "a", 7), "restore a backup"),
     (CommandIdReused("c", "a"), "give each command its own id"),
-    (NotCaughtUp("commit", "q"), "do not send the command again"),
+    (NotCaughtUp(COMMIT, "q"), "do not send the command again"),
     (ActorTimeout("execute", 1), "retry"),
     (ActorTimeout("execute", 1, "not_started"), "nothing happened"),
     (ActorTimeout("execute", 1, "unknown"), "same command_id"),

@@ -208,6 +208,26 @@ def test_structs_and_enums_are_values_too() -> None:
     assert codec.names == ("Picky", "Color")
 
 
+@dataclass(frozen=True)
+class Alarms:
+    at: frozenset[datetime] = frozenset()
+    meetings: frozenset[Meeting] = frozenset()
+    nights: frozenset[frozenset[datetime]] = frozenset()
+    others: frozenset[Incomparable] = frozenset()
+
+
+@dataclass
+class Diary:
+    days: list[dict[datetime, tuple[int, time]]]
+
+
+class Schedule(pydantic.BaseModel):
+    at: datetime
+
+
+LATE = datetime(2026, 10, 25, 2, 30, fold=1)  # noqa: DTZ001 - the second 2:30 of a night on which clocks are set back
+
+
 @pytest.mark.parametrize(
     ("value", "field", "reason"),
     [
@@ -250,15 +270,26 @@ def test_structs_and_enums_are_values_too() -> None:
         (Ranked(1), "level", "int comes back as Level"),  # type: ignore[arg-type]
         (Number(Level.LOW), "value", "Level comes back as float"),
         (Meeting(Moment(2026, 1, 1, tzinfo=UTC)), "at", "Moment cannot be stored as JSON"),
+        (Meeting(LATE), "at", "its fold is lost"),
+        (Daily(LATE.time()), "at", "its fold is lost"),
+        (Alarms(at=frozenset({LATE})), "at[0]", "its fold is lost"),
+        (Alarms(meetings=frozenset({Meeting(LATE)})), "meetings[0].at", "its fold is lost"),
+        (Alarms(nights=frozenset({frozenset({LATE})})), "nights[0][0]", "its fold is lost"),
+        (Diary([{LATE: (1, LATE.time())}]), f"days[0][{LATE!r}]", "its fold is lost"),
+        (
+            Diary([{LATE.replace(fold=0): (1, LATE.time())}]),
+            f"days[0][{LATE.replace(fold=0)!r}][1]",
+            "its fold is lost",
+        ),
+        (Schedule(at=LATE), "at", "its fold is lost"),
     ],
     ids=lambda each: re.sub(" at 0x[0-9a-f]+", "", str(each)),
 )
 def test_what_would_not_come_back_as_it_is_is_refused_and_the_field_named(
     value: object, field: str, reason: str
 ) -> None:
-    codec: Codec[object] = Codec(
-        [Number, Money, Text, Tags, Parts, Hidden, Incomparable, Meeting, Daily, Ranked, Collected, Picky, Open]
-    )
+    plain = [Number, Money, Text, Tags, Parts, Hidden, Incomparable, Meeting, Daily, Ranked, Collected, Picky, Open]
+    codec: Codec[object] = Codec([*plain, Alarms, Diary, Schedule])
     with pytest.raises(EventNotEncodable, match=reason) as refused:
         codec.encode(value)
     assert refused.value.event_type == type(value).__name__
@@ -277,14 +308,6 @@ def test_an_int_may_stand_where_a_float_is_declared() -> None:
     assert there_and_back(Codec([Number]), Number(2)) == Number(2.0)
     with pytest.raises(EventNotEncodable):
         Codec([Number]).encode(Number(2**60 + 1))
-
-
-@dataclass(frozen=True)
-class Alarms:
-    at: frozenset[datetime] = frozenset()
-    meetings: frozenset[Meeting] = frozenset()
-    nights: frozenset[frozenset[datetime]] = frozenset()
-    others: frozenset[Incomparable] = frozenset()
 
 
 BERLIN = ZoneInfo("Europe/Berlin")

@@ -382,8 +382,24 @@ class CountsNothingParkedInLists(MemoryStore):
 
 
 class TakesAnyListener(MemoryStore):
-    def watch(self, listener: Callable[[int], None]) -> Callable[[], None]:
-        return self._watch(listener)
+    def watch(self, listener: Callable[[int], None], types: Collection[str] | None = None) -> Callable[[], None]:
+        return self._watch(listener, types)
+
+
+class NotifiesListenersOfAllTypes(MemoryStore):
+    def _watch(self, listener: Callable[[int], None], types: Collection[str] | None) -> Callable[[], None]:
+        return super()._watch(listener, None)
+
+
+class NotifiesListenersForEachType(MemoryStore):
+    def _watch(self, listener: Callable[[int], None], types: Collection[str] | None) -> Callable[[], None]:
+        removers = [self._listeners.add(listener, each) for each in ([[each] for each in types] if types else [types])]
+
+        def remove() -> None:
+            for each in removers:
+                each()
+
+        return remove
 
 
 class ReadsStreamsOneEventLate(MemoryStore):

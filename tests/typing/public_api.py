@@ -42,6 +42,7 @@ from eventree import (
     EventSourcing,
     EventStore,
     MemoryStore,
+    NotCaughtUp,
     Ok,
     Projection,
     Query,
@@ -288,6 +289,23 @@ async def the_arms_of_a_match_have_their_types(store: MemoryStore) -> str:
         case Err(error):
             assert_type(error, DomainError[BankError] | EventreeError)
             return str(error)
+
+
+def answer_to_web(commit: Commit[BankEvent]) -> str:
+    return f"{commit.position}"
+
+
+async def a_commit_that_a_query_has_not_handled_is_a_commit(store: MemoryStore) -> str:
+    system = EventSourcing(bank_account, store)
+    try:
+        match await system.execute("a", OpenAccount("a"), wait_for=["q"]):
+            case Ok(commit) | Err(NotCaughtUp(commit=commit)):
+                return answer_to_web(commit)
+            case Err(error):
+                raise error
+    except NotCaughtUp as error:
+        assert_type(error.commit.sequence, int)
+        return answer_to_web(error.commit)
 
 
 async def a_reason_that_is_none_of_the_domain_s_is_an_error(store: MemoryStore) -> None:

@@ -1,5 +1,6 @@
 """Aggregates, events, their stored form and snapshot policies: values and pure functions, without asyncio or I/O."""
 
+from eventree.commit import Commit as Commit
 from eventree.domain.aggregate import (
     Aggregate as Aggregate,
     AggregateType as AggregateType,
@@ -9,7 +10,6 @@ from eventree.domain.event_types import (
     event_type as event_type,
 )
 from eventree.domain.events import (
-    Commit as Commit,
     EventEnvelope as EventEnvelope,
 )
 from eventree.domain.snapshots import (

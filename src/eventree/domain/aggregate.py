@@ -1,6 +1,7 @@
 """Aggregate types: how commands are decided, how events change the state, and the empty state."""
 
 from collections.abc import Callable, Iterable, Sequence
+from contextvars import copy_context
 from dataclasses import dataclass
 from types import NoneType
 from typing import Generic, TypeVar
@@ -12,6 +13,7 @@ from eventree.domain.functions import check_plain
 from eventree.domain.limits import check_id, check_version
 from eventree.domain.states import StateCheck, refuse_swapped
 from eventree.errors import InvalidArgument
+from eventree.isolation import isolated
 from eventree.result import Err, Ok, Result
 from eventree.values import subscriptable
 
@@ -70,12 +72,12 @@ class AggregateType(Generic[StateT, CommandT, EventT, ErrorT]):
             name: 1 to 255 bytes of UTF-8; must not change once events are stored.
             handle: `(state, command) -> Ok([event, ...]) | Err(reason)`; no I/O, no clock, no randomness.
             apply: `(state, event) -> state`; the classes of events and states are read from its annotations.
-            empty_state: Creates a new state, so that no two aggregates share one.
+            empty_state: Creates a new state, so that no two aggregates share one; no I/O, no clock, no randomness.
             events: The event classes; default those in the annotations of `apply`.
             state: The state classes; default those in the annotations of `apply`.
-            state_version: From 1; default 1. A snapshot is used only by code with the same version and the same fields
-                of the state. Increment it when `apply` derives another state from the same events while the fields stay
-                the same; changed fields are detected without it.
+            state_version: From 1; default 1. A snapshot is used only by code with the same version, the same fields of
+                the state with the same defaults, and an equal `empty_state()`; such changes are detected without it.
+                Increment it when `apply` derives another state from the same events while all that stays the same.
 
         Raises:
             InvalidArgument: An argument is invalid, or the event classes cannot be determined.
@@ -120,6 +122,9 @@ class AggregateType(Generic[StateT, CommandT, EventT, ErrorT]):
         Raises:
             TypeError: `handle` returned neither `Ok([event, ...])` nor `Err(reason)`.
         """
+        return isolated(self._decide, state, command)
+
+    def _decide(self, state: StateT, command: CommandT) -> Ok[tuple[EventT, ...]] | Err[ErrorT]:
         match self.handle(state, command):
             case Ok(events):
                 return Ok(tuple(events))
@@ -136,10 +141,14 @@ class AggregateType(Generic[StateT, CommandT, EventT, ErrorT]):
         """
         apply, states = self.apply, self._check_state.seen
         for event in events:
-            state = apply(state, event)
+            state = copy_context().run(apply, state, event)  # as `isolated` does, without another call for each event
             if type(state) not in states:
                 self._check_state(state)
         return state
+
+    def start(self) -> StateT:
+        """Return the state before the first event."""
+        return isolated(self.empty_state)
 
 
 def _listed(name: str, classes: Iterable[type[ValueT]] | None) -> tuple[type[ValueT], ...] | None:

@@ -9,6 +9,7 @@ import msgspec
 from msgspec import Struct
 
 from eventree.domain.comparison import Comparison, Difference, fields_of, not_finite, part_that_fails
+from eventree.domain.defaults import defaults_of
 from eventree.domain.event_types import EventType
 from eventree.domain.immutability import is_immutable
 from eventree.domain.limits import MAX_PAYLOAD_BYTES
@@ -17,6 +18,7 @@ from eventree.domain.schemas import schema_of
 from eventree.errors import EventNotDecodable, EventNotEncodable, EventTooNew, InvalidArgument, UnknownEventType
 from eventree.errors.failures import is_failure
 from eventree.errors.root import error_text
+from eventree.isolation import isolated
 
 ValueT = TypeVar("ValueT")
 
@@ -125,6 +127,11 @@ class Codec(Generic[ValueT]):
         """A short hash that changes with the fields and types of the classes."""
         return hashlib.sha256(_encode(schema_of(self._forms))).hexdigest()[:16]
 
+    @property
+    def defaults(self) -> list[tuple[str, str, str]]:
+        """What the fields of the classes default to; see `defaults_of`."""
+        return defaults_of(self._forms)
+
     def encode(self, value: ValueT) -> Encoded[ValueT]:
         """Return the stored form of a value.
 
@@ -205,7 +212,7 @@ def _decode_older(form: _ClassCodec[ValueT], type_: str, version: int, payload: 
         value = _decode_json(payload)
         for number in range(version, form.version):
             faulty = f"its upcaster from version {number}"
-            value = form.event_type.upcasters[number - 1](value)
+            value = isolated(form.event_type.upcasters[number - 1], value)
         faulty = "the result of its upcasters"
         upcast = _encode(value)
         _check_finite(value, upcast)

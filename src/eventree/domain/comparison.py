@@ -40,6 +40,7 @@ _UNEQUAL: Final = Difference("", "it does not come back equal")
 _INCOMPLETE: Final = Difference("", "not all of it comes back")
 _OFFSET_LOST: Final = Difference("", "its offset is lost; use a datetime with an offset in whole minutes")
 _ZONE_LOST: Final = Difference("", "its zone is lost, only the offset comes back; use datetime.astimezone(UTC)")
+_FOLD_LOST: Final = Difference("", "its fold is lost, as JSON has none; use a datetime with an offset, such as in UTC")
 
 _MAX_DEPTH: Final = 32
 """How many levels are searched for the part that cannot be encoded."""
@@ -151,8 +152,10 @@ def _of_plain(given: object, read: object) -> Difference | None:
 def _of_times(given: datetime | time, read: datetime | time) -> Difference | None:
     """Compare local time and offset: Python calls times of two zones in the repeated hour of a clock change unequal.
 
-    Without a zone the `fold` is ignored, as in Python's own comparison.
+    Without an offset, only the `fold` tells the two apart, which Python's own comparison ignores.
     """
+    if given.tzinfo is None and given.fold != read.fold:
+        return _FOLD_LOST
     if given.tzinfo is None or given.tzinfo is read.tzinfo is UTC:
         return None if given == read else _UNEQUAL
     if read.tzinfo is None or given.utcoffset() != read.utcoffset():

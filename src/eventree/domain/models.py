@@ -1,6 +1,6 @@
 """Support pydantic models as events, states and parts of them, by duck typing, so that pydantic is not imported."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, Protocol, Self, TypeVar, cast
 
 import msgspec
@@ -35,6 +35,13 @@ def fields_of_model(kind: type[object]) -> Sequence[str] | None:
     """Return the names of the fields of a model; None for any other class."""
     names: Any = getattr(kind, "model_fields", ())
     return [*names, "model_extra"] if is_model(kind) else None
+
+
+def fields_to_make(kind: type[object]) -> Iterator[tuple[str, object, Callable[[], object] | None]]:
+    """Yield the name, the annotation and the `default_factory` of each field of a model; none for any other class."""
+    fields: Any = getattr(kind, "model_fields", {}) if is_model(kind) else {}
+    for name, field in fields.items():
+        yield name, field.annotation, field.default_factory
 
 
 def decoder_of_model(kind: type[ModelT]) -> Callable[[str | bytes], ModelT]:

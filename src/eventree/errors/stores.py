@@ -1,7 +1,8 @@
 """Errors of event stores and of queries."""
 
-from typing import Final
+from typing import Any, Final
 
+from eventree.commit import Commit
 from eventree.errors.root import EventreeError, WrongEventLoop, error_text
 
 
@@ -346,11 +347,11 @@ class NotCaughtUp(EventreeError):
     Handling: do not send the command again; wait with `query(name).caught_up(position)`. `__cause__` has the reason.
 
     Attributes:
-        commit: The `Commit`, which is durable.
+        commit: The commit, which is durable; its events are those of the aggregate type of the command.
         query: The name of the query.
     """
 
-    def __init__(self, commit: object, query: str, cause: BaseException | None = None) -> None:
+    def __init__(self, commit: Commit[Any], query: str, cause: BaseException | None = None) -> None:
         super().__init__(
             f"the command was stored, but query {query!r} has not handled it yet ({_cause_text(cause)}); "
             "wait for the query, do not send the command again"

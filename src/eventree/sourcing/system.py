@@ -193,8 +193,8 @@ class EventSourcing(Generic[StateT, CommandT, EventT, ErrorT]):
                 whose default is made by a function, such as `uuid4`. Commands that cannot be encoded as JSON, or whose
                 class has changed since, are not compared. Metadata does not count.
             wait_for: The names of queries that must have handled the events before this returns, so that their read
-                models show them; default none. If one of them is too slow, the answer is `NotCaughtUp` and the commit
-                stands.
+                models show them; default none. One that does not follow this aggregate type has nothing to handle. If
+                one of them is too slow, the answer is `NotCaughtUp` and the commit stands.
             timeout: How long to wait for room in the mailbox, the answer and the queries, all together, in seconds;
                 default 5.
 
@@ -221,7 +221,7 @@ class EventSourcing(Generic[StateT, CommandT, EventT, ErrorT]):
                 answer = await self._observed.ask(request, timeout)
         except EventreeError as error:
             return Err(error)
-        return await wait_for_queries(answer, names, self.query, began + timeout) if names else answer
+        return await wait_for_queries(answer, self._type.name, names, self.query, began + timeout) if names else answer
 
     def execute_nowait(
         self,

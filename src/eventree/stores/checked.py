@@ -157,9 +157,11 @@ class CheckedStore(CheckedCheckpointWriter, EventStore):
         check_number("limit", limit, 1, MAX_VERSION)
         return await self._list_aggregates(aggregate_type, after or ("", ""), limit)
 
-    def watch(self, listener: Callable[[int], None]) -> Callable[[], None]:
+    def watch(self, listener: Callable[[int], None], types: Collection[str] | None = None) -> Callable[[], None]:
         check_listener(listener)
-        return self._watch(listener)
+        if types is not None:
+            _check_types(types)
+        return self._watch(listener, types)
 
     async def renew_checkpoint(self, name: str, version: int, fencing_token: int, seconds: float) -> bool:
         _check_query(name, version)
@@ -229,7 +231,7 @@ class CheckedStore(CheckedCheckpointWriter, EventStore):
         self, aggregate_type: str | None, after: tuple[str, str], limit: int
     ) -> Sequence[AggregateSummary]: ...
     @abstractmethod
-    def _watch(self, listener: Callable[[int], None]) -> Callable[[], None]: ...
+    def _watch(self, listener: Callable[[int], None], types: Collection[str] | None) -> Callable[[], None]: ...
     @abstractmethod
     async def _renew_checkpoint(self, name: str, version: int, fencing_token: int, seconds: float) -> bool: ...
     @abstractmethod
@@ -418,6 +420,13 @@ def check_transaction_lease(value: float) -> None:
     """Raise `InvalidArgument` unless this is the duration for which a transaction may be idle."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= MAX_LEASE:
         raise InvalidArgument("lease", f"must be more than 0 and at most {MAX_LEASE} seconds, got {value!r}")
+
+
+def _check_types(types: Collection[str]) -> None:
+    if isinstance(types, str) or not isinstance(types, Collection):
+        raise InvalidArgument("types", f"must be a collection of names of aggregate types, got {types!r}")
+    for aggregate_type in types:
+        check_name("types", aggregate_type)
 
 
 def check_listener(listener: object) -> None:

@@ -173,8 +173,8 @@ class ForwardingStore(EventStore):
     async def head(self) -> int:
         return await self.forward("head", self.inner.head)
 
-    def watch(self, listener: Callable[[int], None]) -> Callable[[], None]:
-        return self.inner.watch(listener)
+    def watch(self, listener: Callable[[int], None], types: Collection[str] | None = None) -> Callable[[], None]:
+        return self.inner.watch(listener, types)
 
     async def claim_checkpoint(self, name: str, version: int, lease: LeaseRequest = NO_LEASE) -> Checkpoint:
         return await self.forward("claim_checkpoint", self.inner.claim_checkpoint, name, version, lease)
@@ -276,8 +276,8 @@ class _CheckingStore(CheckedStore, ForwardingStore):
     ) -> Sequence[AggregateSummary]:
         return await self.inner.list_aggregates(aggregate_type, after=after if any(after) else None, limit=limit)
 
-    def _watch(self, listener: Callable[[int], None]) -> Callable[[], None]:
-        return self.inner.watch(listener)
+    def _watch(self, listener: Callable[[int], None], types: Collection[str] | None) -> Callable[[], None]:
+        return self.inner.watch(listener, types)
 
     async def _claim_checkpoint(self, name: str, version: int, lease: LeaseRequest) -> Checkpoint:
         return await self.inner.claim_checkpoint(name, version, lease)

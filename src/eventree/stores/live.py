@@ -1,11 +1,11 @@
 """What a store of this process knows of new commits: its listeners, and the last events in memory."""
 
 from bisect import bisect_right
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import groupby
-from typing import Final
+from typing import Final, TypeAlias
 
 from eventree.stores.contract import (
     MAX_PAGE_BYTES,
@@ -18,9 +18,17 @@ from eventree.stores.contract import (
     RecordedEvent,
 )
 
+Listener: TypeAlias = Callable[[int], None]
+"""Called with the head position; it must neither raise nor block."""
+
+_ANY: Final = None
+"""The key of listeners that hear of all types."""
+
+_NONE: Final[Mapping[object, Listener]] = {}
+
 
 class CommitListeners:
-    """Hold listeners and call them after commits; a listener must neither raise nor block."""
+    """Hold listeners, by the aggregate types that they want to hear of, and call them after commits."""
 
     def __init__(self, on_empty: Callable[[], None] = lambda: None) -> None:
         """Start without listeners.
@@ -28,28 +36,55 @@ class CommitListeners:
         Args:
             on_empty: Called when the last listener was removed; default does nothing.
         """
-        self._listeners: dict[object, Callable[[int], None]] = {}
+        self._listeners: dict[object, Listener] = {}
+        self._of_type: dict[str | None, dict[object, Listener]] = {}
         self._on_empty = on_empty
 
     def __bool__(self) -> bool:
         return bool(self._listeners)
 
-    def add(self, listener: Callable[[int], None]) -> Callable[[], None]:
-        """Add a listener and return a function that removes it."""
+    def add(self, listener: Listener, types: Collection[str] | None = None) -> Callable[[], None]:
+        """Add a listener and return a function that removes it.
+
+        Args:
+            listener: The listener.
+            types: The aggregate types that it wants to hear of; default all.
+        """
         key = object()
+        wanted = {_ANY} if types is None else set(types)
         self._listeners[key] = listener
+        for each in wanted:
+            self._of_type.setdefault(each, {})[key] = listener
 
         def remove() -> None:
-            self._listeners.pop(key, None)
+            if self._listeners.pop(key, None) is None:
+                return
+            for each in wanted:
+                del self._of_type[each][key]
+                if not self._of_type[each]:
+                    del self._of_type[each]
             if not self._listeners:
                 self._on_empty()
 
         return remove
 
-    def notify(self, head: int) -> None:
-        """Call every listener with the head position."""
-        for listener in list(self._listeners.values()):
+    def notify(self, head: int, types: Iterable[str] | None = None) -> None:
+        """Call each listener of these types once, in no particular order.
+
+        Args:
+            head: The head position.
+            types: The aggregate types of the events that were stored; default unknown, so that all are called.
+        """
+        called = dict(self._listeners if types is None else self._of_type.get(_ANY, _NONE))
+        for each in types or ():
+            called.update(self._of_type.get(each, _NONE))
+        for listener in called.values():
             listener(head)
+
+
+def types_of(answered: Iterable[tuple[AppendRequest, Outcome | None]]) -> set[str]:
+    """Return the aggregate types of the events that were stored, given requests with their outcomes."""
+    return {request.aggregate_type for request, outcome in answered if request.events and isinstance(outcome, Appended)}
 
 
 def page_of(
@@ -161,6 +196,7 @@ class Tail:
     def __init__(self) -> None:
         """Create an empty tail."""
         self._chunks: list[_Chunk] = []
+        self._last_of_type: dict[str, int] = {}
         self._size = 0
 
     def add(
@@ -190,6 +226,7 @@ class Tail:
         size = sum(bytes_of(event.payload) + bytes_of(event.metadata) for _, events, _ in stored for event in events)
         stamp = CommitStamp(stored[-1][1][-1].commit_id, recorded_at)
         self._chunks.append(_Chunk(first, last, size, recorded_at, before, stamp, stored))
+        self._last_of_type.update((request.aggregate_type, position) for request, _, position in stored)
         self._size += size
         self._trim(last)
 
@@ -207,11 +244,23 @@ class Tail:
             return None
         if after_stamp is not None and self._stamp_at(after) != after_stamp:
             return None
+        if types is not None and all(self._last_of_type.get(each, 0) <= after for each in types):
+            return self._empty_page(min(after + limit, chunks[-1].last))
         return page_of(self._after(after), after, limit, types, event_types)
+
+    def _empty_page(self, position: int) -> LogPage:
+        """Return a page without events that examines all up to a position, and to the end of the commit there."""
+        chunk = self._chunks[self._chunk_of(position)]
+        events, at = chunk.recorded(), position - chunk.first
+        while at + 1 < len(events) and events[at + 1].commit_id == events[at].commit_id:
+            at += 1
+        last = events[at]
+        return LogPage(last.position, [], more=last.position < self._chunks[-1].last, stamp=last.stamp)
 
     def clear(self) -> None:
         """Remove all events."""
         self._chunks.clear()
+        self._last_of_type.clear()
         self._size = 0
 
     def _trim(self, last: int) -> None:

@@ -33,7 +33,7 @@ from eventree.stores.contract import (
 )
 from eventree.stores.contract.checkpoints import NEARLY
 from eventree.stores.lifecycle import Lifecycle
-from eventree.stores.live import CommitListeners, page_of
+from eventree.stores.live import CommitListeners, page_of, types_of
 from eventree.stores.versions import VersionRow, decide_make_live
 
 
@@ -94,7 +94,7 @@ class MemoryStore(CheckedStore):
         head, now = len(self._log), read_clock(self._clock)
         outcomes = [self._append_one(request, now) for request in requests]
         if len(self._log) > head:
-            self._listeners.notify(len(self._log))
+            self._listeners.notify(len(self._log), types_of(zip(requests, outcomes, strict=True)))
         return outcomes
 
     async def _read_and_append(self, reads: Sequence[StreamRead], decide: Decide) -> Sequence[Outcome]:
@@ -191,9 +191,9 @@ class MemoryStore(CheckedStore):
         self._check_open()
         return len(self._log)
 
-    def _watch(self, listener: Callable[[int], None]) -> Callable[[], None]:
+    def _watch(self, listener: Callable[[int], None], types: Collection[str] | None) -> Callable[[], None]:
         self._lifecycle.check_loop()
-        return self._listeners.add(listener)
+        return self._listeners.add(listener, types)
 
     # --- checkpoints
 

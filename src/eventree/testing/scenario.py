@@ -34,7 +34,7 @@ class Scenario(Generic[StateT, CommandT, EventT, ErrorT]):
             aggregate_type: The aggregate type whose `handle` and `apply` are tested.
         """
         self._type = aggregate_type
-        self._state = aggregate_type.empty_state()
+        self._state = aggregate_type.start()
         self._outcome: Ok[tuple[EventT, ...]] | Err[ErrorT] | None = None
         self._steps: list[str] = []
 

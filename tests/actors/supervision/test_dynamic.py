@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from actors.crew import Boom, Clock, Crew, forever, idle, raised_by_the_tree, ticks, until
-from eventree import ActorRef, ActorStopped, ChildSpec, DynamicSupervisor, Restart, Supervisor
+from eventree import ActorCrashed, ActorRef, ActorStopped, ChildSpec, DynamicSupervisor, Restart, Supervisor
 from eventree.actors import Status
-from eventree.errors import ChildStartError, RestartIntensityExceeded
+from eventree.errors import ChildStartError, RestartIntensityExceeded, WouldDeadlock
 
 
 def dynamic(crew: Crew, restart: Restart = Restart.PERMANENT, **options: Any) -> DynamicSupervisor[str, str, str]:
@@ -81,6 +81,84 @@ async def test_a_child_that_ended_normally_starts_again_for_the_next_who_wants_i
             await ref.ask("stop")
         await until(lambda: ref.status is Status.STOPPED)
         assert await (await supervisor.get_or_start("a")).ask("hello") == "hello by 2"
+
+
+@pytest.mark.parametrize("restart", list(Restart))
+@pytest.mark.parametrize("way", ["stop", "shutdown", "crash"])
+async def test_a_caller_whose_child_is_ending_by_itself_gets_the_next_one(
+    crew: Crew, restart: Restart, way: str
+) -> None:
+    crew.on_stop["a"] = crew.gate.wait
+    async with dynamic(crew, restart) as supervisor:
+        ref = await supervisor.get_or_start("a")
+        ending = asyncio.ensure_future(ref.ask(way))
+        await until(lambda: crew.log[-1] == f"a {way}")
+        await ticks(5)
+        callers = [asyncio.ensure_future(supervisor.get_or_start("a")) for _ in range(3)]
+        await ticks(20)
+        assert not any(caller.done() for caller in callers)
+        crew.gate.set()
+        answers = [await (await caller).ask("hello") for caller in callers]
+        assert answers == ["hello by 2"] * 3
+        with pytest.raises(ActorCrashed if way == "crash" else ActorStopped):
+            await ending
+
+
+async def test_a_caller_who_waits_for_the_end_of_a_child_may_give_up_and_the_others_do_not_wait(crew: Crew) -> None:
+    crew.on_stop["a"] = crew.gate.wait
+    async with dynamic(crew, Restart.TEMPORARY) as supervisor:
+        (await supervisor.get_or_start("a")).tell("stop")
+        await until(lambda: crew.log[-1] == "a stop")
+        patient, impatient = (asyncio.ensure_future(supervisor.get_or_start("a")) for _ in range(2))
+        assert await (await supervisor.get_or_start("b")).ask("hello") == "hello by 1"
+        impatient.cancel()
+        crew.gate.set()
+        assert await (await patient).ask("hello") == "hello by 2"
+        assert impatient.cancelled()
+
+
+async def test_a_caller_who_waits_for_the_end_of_a_child_is_answered_when_the_tree_stops_first(crew: Crew) -> None:
+    crew.on_stop["a"] = crew.gate.wait
+    supervisor = dynamic(crew, Restart.TEMPORARY)
+    async with supervisor:
+        (await supervisor.get_or_start("a")).tell("stop")
+        await until(lambda: crew.log[-1] == "a stop")
+        caller = asyncio.ensure_future(supervisor.get_or_start("a"))
+        await ticks(5)
+        stopping = asyncio.ensure_future(supervisor.stop())
+        with pytest.raises(ActorStopped):
+            await caller
+        crew.gate.set()
+        await stopping
+    assert crew.refs["a"].incarnation == 1
+
+
+async def test_a_child_that_is_ending_may_be_terminated_while_a_caller_waits_for_the_next_one(crew: Crew) -> None:
+    crew.on_stop["a"] = crew.gate.wait
+    async with dynamic(crew, Restart.PERMANENT) as supervisor:
+        (await supervisor.get_or_start("a")).tell("stop")
+        await until(lambda: crew.log[-1] == "a stop")
+        caller = asyncio.ensure_future(supervisor.get_or_start("a"))
+        await ticks(5)
+        terminating = asyncio.ensure_future(supervisor.terminate_child("a"))
+        await ticks(5)
+        crew.gate.set()
+        await terminating
+        assert await (await caller).ask("hello") == "hello by 2"
+
+
+async def test_a_child_that_asks_for_itself_while_it_is_ending_would_wait_for_ever(crew: Crew) -> None:
+    async def get_itself() -> None:
+        with pytest.raises(WouldDeadlock):
+            await supervisor.get_or_start("a")
+
+    crew.on_stop["a"] = get_itself
+    supervisor = dynamic(crew, Restart.TEMPORARY)
+    async with supervisor:
+        ref = await supervisor.get_or_start("a")
+        with pytest.raises(ActorStopped):
+            await ref.ask("stop")
+        assert crew.log[-1] == "a down normal"
 
 
 async def test_a_caller_whose_child_is_terminated_meanwhile_gets_a_new_one(crew: Crew) -> None:

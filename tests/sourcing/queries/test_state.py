@@ -14,12 +14,14 @@ from eventree.errors import LogRolledBack, QuerySuperseded, TooManyParked
 from eventree.sourcing import QueryStatus
 from eventree.sourcing.queries.actions import (
     PAGE_SIZE,
+    SAVE_PASSED_AFTER,
     Action,
     Claim,
     Deliver,
     Delivered,
     GoLive,
     LoadCheckpoint,
+    Look,
     Read,
     Release,
     Renew,
@@ -142,7 +144,7 @@ def test_the_lease_is_renewed_every_third_of_it_while_there_is_nothing_to_do() -
     assert state.next(0.5) == Wait(0.5)  # the next poll
     assert state.next(LEASE / 3) == Renew(1)
     state = state.renewed(True, 2.0)
-    assert state.next(2.0) == Read(0, PAGE_SIZE)
+    assert state.next(2.0) == Look(0, None, 0.0)
 
 
 def test_a_worker_that_was_frozen_past_its_lease_makes_sure_of_it_before_anything_else() -> None:
@@ -722,3 +724,19 @@ def test_left_alone_it_always_comes_to_rest() -> None:
         assert not isinstance(action, Wait)
         machine.state = machine.succeed(action, lambda highest: highest if highest > 9 else min(highest, 3))
     assert machine.state.settled_position == 2_500
+
+
+def test_a_look_leads_to_a_read_only_where_the_log_goes_on() -> None:
+    state = with_lease().page_read([], 5, 0.0, more=False)
+    assert state.next(POLL / 2) == Wait(POLL / 2)
+    assert state.next(POLL) == Look(5, None, 0.0)
+    assert state.looked(5, 0.75).next(POLL) == Wait(0.75)  # it goes by the time of the look that it shared
+    assert state.looked(7, 0.75).next(POLL) == Read(5, PAGE_SIZE)
+
+
+def test_a_checkpoint_does_not_stay_far_behind_where_no_event_is_followed() -> None:
+    near = with_lease().page_read([], SAVE_PASSED_AFTER - 1, 0.0, more=False)
+    assert near.next(0.0) == Wait(POLL)
+    far = with_lease().page_read([], SAVE_PASSED_AFTER, 0.0, more=False)
+    assert far.next(0.0) == Save(far.update())
+    assert far.update().checkpoint.position == SAVE_PASSED_AFTER

@@ -1,7 +1,10 @@
 """The stored form of a snapshot: whatever was changed in it since is noticed."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta, timezone
+from functools import partial
+from itertools import count
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -82,7 +85,7 @@ def kind_of(state: type, version: int = 1) -> AggregateType[Any, Any, Any, Any]:
         "ledger",
         handle=handle,
         apply=lambda state, _: state,
-        empty_state=lambda: None,  # never called
+        empty_state=lambda: None,
         events=[Added],
         state=[state],
         state_version=version,
@@ -106,7 +109,51 @@ def test_the_stored_version_changes_with_the_fields_of_the_state_and_with_the_ve
     }
     assert len(versions) == 5
     assert SnapshotCodec(kind_of(first)).state_version == SnapshotCodec(kind_of(first, 1)).state_version
-    assert SnapshotCodec(kind_of(Ledger)).state_version == CODEC.state_version
+    assert starting_with(Ledger) == CODEC.state_version
+
+
+def starting_with(empty_state: Callable[[], Any], state: type = Ledger) -> str:
+    return SnapshotCodec(
+        AggregateType(
+            "ledger",
+            handle=handle,
+            apply=lambda state, _: state,
+            empty_state=empty_state,
+            events=[Added],
+            state=[state],
+        )
+    ).state_version
+
+
+def test_the_stored_version_changes_with_the_empty_state() -> None:
+    assert starting_with(lambda: Ledger([])) == starting_with(Ledger)
+    assert len({starting_with(partial(Ledger, entries)) for entries in ([], [0], [100])}) == 3
+
+    @dataclass
+    class Empty:
+        entries: list[int] = field(default_factory=list)
+
+    assert starting_with(Empty) != starting_with(Ledger)
+
+
+def test_the_stored_version_changes_with_what_a_field_of_the_state_defaults_to() -> None:
+    def having(first: int) -> type:
+        @dataclass
+        class Total:
+            amounts: list[int] = field(default_factory=lambda: [first])
+
+        return Total
+
+    one, same, other = having(1), having(1), having(2)
+    assert starting_with(lambda: one([7]), one) == starting_with(lambda: same([7]), same)
+    assert starting_with(lambda: one([7]), one) != starting_with(lambda: other([7]), other)
+
+
+def test_an_empty_state_that_is_another_each_time_or_cannot_be_made_leaves_the_stored_version_as_it_is() -> None:
+    numbers = count()
+    versions = [starting_with(lambda: Ledger([next(numbers)])) for _ in range(3)]
+    assert len(set(versions)) == 1
+    assert starting_with(lambda: 1 // 0) == versions[0]
 
 
 def test_a_state_whose_class_has_upcasters_comes_back_as_it_was_taken() -> None:
@@ -174,6 +221,7 @@ class Due:
     [
         (Due(datetime(2026, 1, 1, tzinfo=ZoneInfo("Europe/Berlin"))), "at"),
         (Due(datetime(2026, 1, 1, tzinfo=UTC), 0), "total"),
+        (Due(datetime(2026, 10, 25, 2, 30, fold=1)), "at"),  # noqa: DTZ001
     ],
 )
 def test_a_state_that_would_go_on_otherwise_than_a_replay_is_refused(state: Due, field: str) -> None:

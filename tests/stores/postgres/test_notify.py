@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -35,10 +35,10 @@ asyncio.run(main())
 class Listener:
     """Hear what a store tells, and wait for it."""
 
-    def __init__(self, store: PostgresStore) -> None:
+    def __init__(self, store: PostgresStore, types: Collection[str] | None = None) -> None:
         self.heard: list[int] = []
         self._something = asyncio.Event()
-        store.watch(self)
+        store.watch(self, types)
 
     def __call__(self, position: int) -> None:
         self.heard.append(position)
@@ -129,6 +129,23 @@ async def test_appends_that_follow_closely_share_a_hint(store: PostgresStore, ot
     assert there.heard == sorted(set(there.heard))
 
 
+async def test_a_hint_tells_the_types_of_the_events(store: PostgresStore, other: PostgresStore) -> None:
+    all_types, some = Listener(other), Listener(other, ["b"])
+    await append(store, request("a", type="a"))
+    await all_types.until(1)
+    await append(store, request("b", type="b"), request("a", type="a", after=1))
+    await some.until(3)
+    assert some.heard == [3]
+    assert all_types.heard == [1, 3]
+
+
+async def test_a_hint_with_too_many_types_to_tell_reaches_everybody(store: PostgresStore, other: PostgresStore) -> None:
+    listener = Listener(other, ["elsewhere"])
+    await append(store, *(request("a", type=f"{number:02}" + 100 * "ä") for number in range(40)))
+    await listener.until(40)
+    assert listener.heard == [40]
+
+
 async def test_stores_on_other_schemas_hear_nothing(store: PostgresStore, postgres_dsn: str) -> None:
     async with (
         PostgresStore(postgres_dsn, schema="eventree_2") as other,
@@ -145,7 +162,11 @@ async def test_stores_on_other_schemas_hear_nothing(store: PostgresStore, postgr
 
 @pytest.mark.parametrize(
     "nonsense",
-    ["", "x", "-1", "1.5", "1e3", "0x10", "²", "9" * 4_000, "9" * 5_000, "1 ", "7; DROP TABLE events"],
+    [
+        *("", "x", "-1", "1.5", "1e3", "0x10", "²", "9" * 4_000, "9" * 5_000, "1 ", "7; DROP TABLE events"),
+        *("[1]", "[0, null]", "[-1, null]", '[1, "a"]', "[1, [2]]", "[1, null, 3]", f"[{10**30}, null]", "[" * 4_000),
+    ],
+    ids=lambda text: text[:20],
 )
 async def test_what_is_no_position_is_not_told(store: PostgresStore, postgres_dsn: str, nonsense: str) -> None:
     listener = Listener(store)

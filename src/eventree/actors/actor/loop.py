@@ -136,8 +136,10 @@ async def _clean_up(
     actor: Actor[MessageT, ReplyT], ctx: ActorContext[MessageT, ReplyT], reason: ExitReason, timeouts: StopTimeouts
 ) -> ExitReason:
     """Run the actor's clean-up; its failure becomes the exit reason, unless the actor has crashed before."""
-    if reason.abnormal and ctx.is_current:
-        ctx.ref.mailbox.fail_in_progress(ActorCrashed(ctx.ref.id, reason.error))
+    if ctx.is_current:
+        ctx.ref.is_ending = True
+        if reason.abnormal:
+            ctx.ref.mailbox.fail_in_progress(ActorCrashed(ctx.ref.id, reason.error))
     if reason.kind is ExitKind.KILLED:
         return await _killed(actor, ctx, timeouts)
     is_timed = ctx.ref.mailbox.stop_requested.done()  # by the supervisor that requested the stop

@@ -36,6 +36,7 @@ class ActorRef(Generic[MessageT_contra, ReplyT_co]):
         monitors: For the runtime: its monitors.
         parent: For the runtime: its supervisor, None at the root.
         task: For the runtime: the task of its current incarnation.
+        is_ending: For the runtime: whether that task handles no more messages and cleans up before it exits.
         waits_for: For the runtime: the actor whose answer its task awaits.
         waits_on: For the runtime: the answers it awaits from that actor.
     """
@@ -54,6 +55,7 @@ class ActorRef(Generic[MessageT_contra, ReplyT_co]):
         self.monitors = Monitors()
         self.parent: ActorRef[Never, object] | None = None
         self.task: asyncio.Task[object] | None = None
+        self.is_ending = False
         self.waits_for: ActorRef[Never, object] | None = None
         self.waits_on: Sequence[asyncio.Future[Any]] = ()
 

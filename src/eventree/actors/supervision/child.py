@@ -107,6 +107,7 @@ class Child(Generic[MessageT, ReplyT]):
         self._stopping_task: asyncio.Task[ExitReason] | None = None
         self._cancelled_task: asyncio.Task[ExitReason] | None = None
         self._start_aborted: asyncio.Future[None] | None = None
+        self._ended: asyncio.Future[None] | None = None
         self._owns_ref = False
         self._must_cancel = False
         self._shutdown = 0.0
@@ -131,6 +132,11 @@ class Child(Generic[MessageT, ReplyT]):
     def stopping(self) -> bool:
         """Whether an incarnation is being stopped."""
         return self._stopping_task is not None
+
+    @property
+    def ending(self) -> "asyncio.Future[None] | None":
+        """Done once an incarnation has exited that is ending by itself; None if there is none."""
+        return self._ended if self.running and self.ref.is_ending else None
 
     # --- decisions of its supervisor
 
@@ -262,6 +268,7 @@ class Child(Generic[MessageT, ReplyT]):
         self._owns_ref = True
         ref.incarnation += 1
         ref.status = Status.STARTING
+        ref.is_ending = False
         ref.parent = self._owner.address
         ref.mailbox.on_dropped = self._dropped
         ref.mailbox.open()
@@ -270,6 +277,7 @@ class Child(Generic[MessageT, ReplyT]):
         timeouts = StopTimeouts(max(self._shutdown, self._owner.kill_grace), self._owner.kill_grace)
         ctx = ActorContext(ref, ref.incarnation, self.spec.handler_timeout, self._owner.emit)
         running = run_actor(actor, ctx, started, timeouts)
+        self._ended = loop.create_future()
         self._task = task = loop.create_task(running, name=f"eventree {self.spec.id}")
         return started, task
 
@@ -298,11 +306,16 @@ class Child(Generic[MessageT, ReplyT]):
         self._task = self._cancelled_task = None
         self.actor = None
         self.ref.task = None
+        self._tell_ended()
         if reason.error is not None:
             self.last_crash = TracebackException.from_exception(reason.error)
         self.ref.status = Status.RESTARTING if self._owns_ref else Status.STOPPED
         self.ref.mailbox.go_down()
         self.ref.monitors.ended(reason)
+
+    def _tell_ended(self) -> None:
+        if self._ended is not None and not self._ended.done():
+            self._ended.set_result(None)
 
     async def stop(self, *, drain_until: float | None = None) -> ExitReason | None:
         """Stop the incarnation: request it first, cancel the task after its `shutdown` time.
@@ -363,6 +376,7 @@ class Child(Generic[MessageT, ReplyT]):
         """
         self._task = self._stopping_task = self._cancelled_task = None
         self.actor = None
+        self._tell_ended()
         if not self._owns_ref:
             return
         self._owns_ref = False

@@ -5,6 +5,7 @@ from collections.abc import Callable, Hashable
 from dataclasses import replace
 from typing import Generic, TypeVar, cast
 
+from eventree.actors.actor.deadlocks import refuse_to_wait_for
 from eventree.actors.actor.ref import ActorRef
 from eventree.actors.events import SupervisorEvent
 from eventree.actors.supervision.messages import GetOrStart
@@ -69,10 +70,15 @@ class DynamicSupervisor(Supervisor, Generic[KeyT, MessageT, ReplyT]):
     async def get_or_start(self, key: KeyT) -> ActorRef[MessageT, ReplyT]:
         """Return the child for a key; start it if necessary, once for any number of concurrent callers.
 
-        A child that is being restarted counts as started: messages wait in its mailbox.
+        A child that is being restarted counts as started: messages wait in its mailbox. For a child that is ending by
+        itself, because it raised `StopActor` or crashed, this waits until its `on_stop` has returned.
 
         Raises:
             ChildStartError: It did not start.
             TooManyChildren: There are `max_children` already, and none for this key.
+            WouldDeadlock: The caller is that child while it is ending, or below it.
         """
-        return cast("ActorRef[MessageT, ReplyT]", await self._call(GetOrStart(self._template(key))))
+        spec = self._template(key)
+        if spec.id in self.children and self.children.find(spec.id).ending is not None:
+            refuse_to_wait_for(self.children.find(spec.id).ref)
+        return cast("ActorRef[MessageT, ReplyT]", await self._call(GetOrStart(spec)))

@@ -156,7 +156,9 @@ class Operations:
             return
         child = children.find(spec.id)
         is_available = (child.running and not child.starting) or children.restarts.is_restarting(child)
-        if child.should_run and is_available:
+        if child.should_run and child.ending is not None:
+            self._track(self._get_after_end(child.ending, request))
+        elif child.should_run and is_available:
             request.reply(child.ref)
         elif child.should_run or child.running or child.stopping:
             self._begin(child, self._get_after_change(child, request))
@@ -164,11 +166,19 @@ class Operations:
             child.mark_for_start()
             self._begin(child, self._start_stopped(child), request)
 
+    async def _get_after_end(self, ended: "asyncio.Future[None]", request: Request[SupervisorMessage, object]) -> None:
+        """Answer once an incarnation that is ending by itself has exited; hold no lock, so that it can be killed."""
+        await asyncio.wait({ended, self.starts_refused}, return_when=asyncio.FIRST_COMPLETED)
+        if self.starts_refused.done():
+            request.fail(ActorStopped(self._children.name))
+        else:
+            self._tell_supervisor(request)
+
     async def _get_after_change(self, child: AnyChild, request: Request[SupervisorMessage, object]) -> None:
         """Answer once the start or stop in progress has finished; all waiting callers get the error of a start."""
         if not self._children.has(child) and child.start_failure is not None:
             request.fail(ChildStartError(child.spec.id, child.start_failure))
-        elif child.should_run and child.running:
+        elif child.should_run and child.running and child.ending is None:
             request.reply(child.ref)
         else:
             self._tell_supervisor(request)
@@ -222,7 +232,9 @@ class Operations:
         takes_all = self._children.options.strategy.restarts_siblings
         lock = self._locks.all() if takes_all else self._locks.one(child)
         # The slot comes before the lock: a restart that waits for a slot must not keep the child from being stopped.
-        running = _run(work, request, slots or nullcontext(), lock)
+        self._track(_run(work, request, slots or nullcontext(), lock))
+
+    def _track(self, running: Coroutine[Any, Any, BaseException | None]) -> None:
         task = asyncio.get_running_loop().create_task(running)
         self._tasks.add(task)
         task.add_done_callback(self._on_done)

@@ -69,12 +69,17 @@ async def with_timeout(
 
 
 async def wait_for_queries(
-    answer: CommandResult[EventT, ErrorT], names: Iterable[str], find: Callable[[str], QueryHandle], deadline: float
+    answer: CommandResult[EventT, ErrorT],
+    aggregate_type: str,
+    names: Iterable[str],
+    find: Callable[[str], QueryHandle],
+    deadline: float,
 ) -> CommandResult[EventT, ErrorT]:
     """Return the answer to a command once queries have handled its events.
 
     Args:
         answer: The answer; an error is returned at once.
+        aggregate_type: The name of the aggregate's type; a query that does not follow it has nothing to handle.
         names: The queries to wait for.
         find: Returns the handle of a query.
         deadline: When to stop waiting, in the event loop's time.
@@ -84,6 +89,8 @@ async def wait_for_queries(
     """
     if isinstance(answer, Ok):
         for name in names:
+            if not find(name).follows(aggregate_type):
+                continue
             try:
                 await _caught_up(name, find, answer.value.position, deadline)
             except EventreeError as error:

@@ -11,9 +11,9 @@ from typing import Generic, TypeAlias, TypeVar
 from msgspec import Struct, field
 
 from eventree.actors import Request
+from eventree.commit import Commit
 from eventree.domain.aggregate import AggregateType
 from eventree.domain.codec import Encoded
-from eventree.domain.events import Commit
 from eventree.errors import (
     CodecError,
     CommandIdReused,

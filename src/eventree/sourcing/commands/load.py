@@ -8,8 +8,9 @@ from uuid import UUID
 
 from msgspec import Struct
 
+from eventree.commit import Commit
 from eventree.domain.aggregate import Aggregate, AggregateType
-from eventree.domain.events import Commit, EventEnvelope
+from eventree.domain.events import EventEnvelope
 from eventree.domain.limits import check_id
 from eventree.domain.snapshots import Snapshot
 from eventree.errors import (
@@ -166,7 +167,7 @@ class AggregateLoader(Generic[StateT, CommandT, EventT, ErrorT]):
 
     def _start_empty(self, id: str, snapshot: NewestSnapshot = NO_SNAPSHOT) -> CachedAggregate[StateT] | EventreeError:
         try:
-            return CachedAggregate(self._type.empty_state(), 0, 0, snapshot)
+            return CachedAggregate(self._type.start(), 0, 0, snapshot)
         except BaseException as error:  # a bug in `empty_state` is the answer for this aggregate only
             if not is_failure(error):
                 raise

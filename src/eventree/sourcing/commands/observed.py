@@ -6,7 +6,7 @@ from contextvars import copy_context
 from typing import Any, Generic, TypeVar
 
 from eventree.actors import ActorRef
-from eventree.domain.events import Commit
+from eventree.commit import Commit
 from eventree.errors import DomainError
 from eventree.errors.failures import is_failure
 from eventree.instrumentation import BatchCommit, CommandExecution

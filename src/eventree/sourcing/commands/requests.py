@@ -7,7 +7,7 @@ from uuid import NAMESPACE_OID, UUID, uuid4, uuid5
 from msgspec import Struct
 from msgspec.structs import replace
 
-from eventree.domain.events import Commit
+from eventree.commit import Commit
 from eventree.domain.fingerprints import CommandFingerprints
 from eventree.domain.limits import check_command_id, check_id, check_metadata
 from eventree.domain.metadata import CAUSATION_ID, CORRELATION_ID, decode_metadata, encode_metadata

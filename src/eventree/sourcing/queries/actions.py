@@ -17,6 +17,9 @@ SAVE_WITHIN: Final = 0.1
 SAVE_AFTER: Final = 500
 """Positions after which the checkpoint is stored at the latest."""
 
+SAVE_PASSED_AFTER: Final = 10_000
+"""The same for positions without events that the query follows, so that a crash reads little again."""
+
 LEASE_RECHECK: Final = 0.1
 """Seconds after which a worker verifies that it still holds the lease, before side effects that cannot be undone."""
 
@@ -59,6 +62,14 @@ class Verify(Struct, frozen=True):
     stamp: CommitStamp
 
 
+class Look(Struct, frozen=True):
+    """Look whether the log goes on after a position, unless another query has done so after a time."""
+
+    position: int
+    stamp: CommitStamp | None
+    since: float
+
+
 class Deliver(Struct, frozen=True):
     """Deliver commits of the state to the handler."""
 
@@ -83,7 +94,7 @@ class Wait(Struct, frozen=True):
     seconds: float | None
 
 
-Action: TypeAlias = Claim | LoadCheckpoint | Renew | Verify | Read | Deliver | Save | GoLive | Release | Wait
+Action: TypeAlias = Claim | LoadCheckpoint | Renew | Verify | Look | Read | Deliver | Save | GoLive | Release | Wait
 
 
 class Delivered(Struct, frozen=True):

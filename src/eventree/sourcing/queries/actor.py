@@ -99,6 +99,7 @@ class QueryActor(Actor[QueryMessage, int]):
     def __init__(self, store: EventStore, types: Sequence[str], delivery: Delivery, published: PublishedState) -> None:
         """Create a new incarnation; see `QueryWorker` for the arguments."""
         self._store = store
+        self._types = types
         self._worker = QueryWorker(store, types, delivery, published)
         self._waiting: list[tuple[int, Ask]] = []
         self._retries: list[tuple[Retry, Ask]] = []
@@ -108,7 +109,7 @@ class QueryActor(Actor[QueryMessage, int]):
 
     async def init(self, ctx: ActorContext[QueryMessage, int]) -> None:
         """Listen for commits and start reading."""
-        self._unwatch = self._store.watch(lambda head: self._on_commit(head, ctx.ref))
+        self._unwatch = self._store.watch(lambda head: self._on_commit(head, ctx.ref), self._types)
         self._hint(ctx.ref)
 
     async def receive_batch(self, requests: Sequence[Ask], ctx: ActorContext[QueryMessage, int]) -> None:
@@ -119,8 +120,8 @@ class QueryActor(Actor[QueryMessage, int]):
             message = request.message
             if isinstance(message, CaughtUp):
                 self._waiting.append((message.position, request))
-                if message.is_head:
-                    worker.state = worker.state.head_is(message.position)
+                state = worker.state
+                worker.state = (state.head_is if message.is_head else state.notified)(message.position)
             elif not isinstance(message, ReadOn):
                 await self._control(message, request)
         delay = await worker.turn(save=bool(self._waiting))

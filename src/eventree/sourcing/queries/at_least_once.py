@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from contextvars import Context, copy_context
 from typing import Final, Generic, TypeAlias, TypeVar
 
 from eventree.domain.events import EventEnvelope
@@ -113,12 +114,9 @@ class AtLeastOnce(Generic[EventT]):
                 await self._observed(self._instrumentation, commit, events)
                 return
             token = CORRELATION.set(events[0])
-            try:
-                result = self.calls.call(self._handler, [commit], commit.key[1], events)
-                if result is not None:
-                    await self.calls.finish(result)
-            finally:
-                CARRIED.reset(token)
+            own = copy_context()  # it carries the ids of the event, and ends with the call
+            CARRIED.reset(token)
+            await self._call_in(own, commit, events)
         except BaseException as error:
             if isinstance(error, HandlingFailed) or not is_failure_of_handler(error):
                 raise
@@ -128,6 +126,9 @@ class AtLeastOnce(Generic[EventT]):
         self, instrumentation: GuardedInstrumentation, commit: StoredCommit, events: Sequence[EventEnvelope[EventT]]
     ) -> None:
         with instrumentation.delivery(delivery_of([commit])), CORRELATION.propagate(events[0]):
-            result = self.calls.call(self._handler, [commit], commit.key[1], events)
-            if result is not None:
-                await self.calls.finish(result)
+            await self._call_in(copy_context(), commit, events)
+
+    async def _call_in(self, own: Context, commit: StoredCommit, events: Sequence[EventEnvelope[EventT]]) -> None:
+        result = self.calls.call(own.run, [commit], self._handler, commit.key[1], events)
+        if result is not None:
+            await self.calls.finish(result, own)

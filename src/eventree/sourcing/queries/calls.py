@@ -2,15 +2,15 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
-from inspect import iscoroutine
+from collections.abc import Awaitable, Callable, Sequence
+from contextvars import Context
 from math import inf
 from time import monotonic
-from types import coroutine
-from typing import Any, Final, ParamSpec, TypeVar, cast
+from typing import Final, ParamSpec, TypeVar
 
 from eventree.errors import QueryHandlerTimeout
 from eventree.errors.failures import is_failure
+from eventree.isolation import awaited_in
 from eventree.sourcing.queries.commits import HandlingFailed, StoredCommit
 from eventree.sourcing.queries.options import Options
 
@@ -72,43 +72,32 @@ class HandlerCalls:
         finally:
             self._held(monotonic() - began)
 
-    async def finish(self, awaitable: Awaitable[object]) -> None:
+    async def finish(self, awaitable: Awaitable[object], own: Context) -> None:
         """Await the result of a function; cancel it after the `handler_timeout`.
+
+        Args:
+            awaitable: The result.
+            own: The context of the call, in which each of its steps runs.
 
         Raises:
             QueryHandlerTimeout: It took longer.
         """
+
+        def measured(step: Callable[..., object], *args: object) -> object:  # other tasks run only between two steps
+            began = monotonic()
+            try:
+                return own.run(step, *args)
+            finally:
+                self._held(monotonic() - began)
+
         limit = asyncio.timeout(None if self._timeout == inf else self._timeout)
         try:
             async with limit:
-                await self._in_steps(awaitable)
+                await awaited_in(measured, awaitable)
         except TimeoutError as error:
             if not limit.expired():  # it is the function's own
                 raise
             raise QueryHandlerTimeout(self._name, self.function, self._timeout) from error
-
-    @coroutine
-    def _in_steps(self, awaitable: Awaitable[object]) -> Generator[Any, Any, None]:
-        """Await the result, and measure each step, as other tasks run only between them."""
-        steps = cast("Coroutine[Any, Any, object]", awaitable) if iscoroutine(awaitable) else _as_coroutine(awaitable)
-        resume: Callable[[Any], Any] = steps.send
-        value: Any = None
-        while True:
-            began = monotonic()
-            try:
-                wanted = resume(value)
-            except StopIteration:
-                return
-            finally:
-                self._held(monotonic() - began)
-            try:
-                value = yield wanted
-                resume = steps.send
-            except GeneratorExit:
-                steps.close()
-                raise
-            except BaseException as error:  # noqa: BLE001 - it is for the function to handle
-                value, resume = error, steps.throw
 
     def _held(self, seconds: float) -> None:
         if seconds < min(MAX_HOLD, self._timeout):
@@ -124,10 +113,6 @@ class HandlerCalls:
                 "await, or call what blocks with asyncio.to_thread",
                 *(self._name, self.function, seconds),
             )
-
-
-async def _as_coroutine(awaitable: Awaitable[object]) -> None:
-    await awaitable
 
 
 def function_name(function: object) -> str:

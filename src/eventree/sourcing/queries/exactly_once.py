@@ -16,6 +16,7 @@ nothing to repeat. Three cases need more than that:
 from bisect import bisect_right
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
+from contextvars import copy_context
 from dataclasses import dataclass
 from math import inf
 from operator import attrgetter
@@ -169,7 +170,8 @@ class ExactlyOnce(Generic[EventT]):
     async def _call(self, function: ConnectionFunction, transaction: AnyTransaction) -> None:
         context.enter(context.QueryContext(*self._key, 1, is_replay=False))
         with context.in_transaction(self._key[0]):
-            await self.calls.finish(self.calls.call(function, (), transaction.connection))
+            own = copy_context()
+            await self.calls.finish(self.calls.call(own.run, (), function, transaction.connection), own)
 
     async def _project(
         self,
@@ -181,9 +183,9 @@ class ExactlyOnce(Generic[EventT]):
         if events:
             context.enter(state.context(events[0].position))
             with context.in_transaction(self._key[0]), self._observed(commits):
-                await self.calls.finish(
-                    self.calls.call(self._functions.project, commits, transaction.connection, events)
-                )
+                own, project = copy_context(), self._functions.project
+                called = self.calls.call(own.run, commits, project, transaction.connection, events)
+                await self.calls.finish(called, own)
 
     def _observed(self, commits: Sequence[StoredCommit]) -> AbstractContextManager[None]:
         return nullcontext() if self._instrumentation is None else self._instrumentation.delivery(delivery_of(commits))

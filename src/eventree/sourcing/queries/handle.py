@@ -105,6 +105,10 @@ class QueryHandle:
         id = self.name if self.version == 1 else (self.name, self.version)
         return ChildSpec(id=id, start=lambda: Supervisor(specs, name=f"query {self.name}"))
 
+    def follows(self, aggregate_type: str) -> bool:
+        """Return whether it gets the events of an aggregate type."""
+        return aggregate_type in self.parts[0].decoding.types
+
     # --- observing
 
     @property

@@ -73,7 +73,9 @@ class QueryOptions(TypedDict, total=False):
             because a newer version of the code stored them; default False: the query lets go of its lease, so that a
             process with newer code takes over, whatever `on_failure` says. Skipped events are never delivered later.
         start: Where to start if there is no checkpoint: at the "beginning" of the log, the default, at its "end", or
-            after a position. Later starts continue from the checkpoint.
+            after a position. Later starts continue from the checkpoint. A query whose position is beyond the end of the
+            log when it starts does not begin: it stops with `InvalidArgument`, which names that end, and leaves no
+            checkpoint behind.
     """
 
     version: int

@@ -8,6 +8,7 @@ next state:
     LoadCheckpoint  checkpoint_loaded
     Renew           renewed
     Verify          verified
+    Look            looked
     Read            page_read
     Deliver         delivered
     Save            saved
@@ -49,6 +50,7 @@ from eventree.sourcing.queries.actions import (
     PAGE_SIZE,
     RECLAIM_DELAY,
     SAVE_AFTER,
+    SAVE_PASSED_AFTER,
     SAVE_WITHIN,
     Action,
     Claim,
@@ -57,6 +59,7 @@ from eventree.sourcing.queries.actions import (
     Failure,
     GoLive,
     LoadCheckpoint,
+    Look,
     Read,
     Release,
     Renew,
@@ -138,7 +141,7 @@ class QueryState(Struct, frozen=True):
         read_until: The last position of the page that these commits were read from.
         read_stamp: The stamp of the event there.
         head: The highest position of the log that this worker was notified of.
-        read_at: When to read the log, even without a notification.
+        read_at: When to look whether the log has grown, even without a notification; 0 to read it at once.
         go_live_at: When to try again to go live.
         failure: The failure to be retried; None if nothing fails.
         rejected: Commits not to be delivered any more, by the position of their first event.
@@ -307,8 +310,10 @@ class QueryState(Struct, frozen=True):
             return LoadCheckpoint() if now - self.confirmed_at > self.recheck_after else Deliver()
         if not self.is_live and self._has_caught_up_with_live:
             return self._go_live(now)
-        if self.head > self.position or now >= self.read_at:
+        if self.head > self.position or not self.read_at:
             return Read(self.position, self._read_limit, self.stamp)
+        if now >= self.read_at:
+            return Look(self.position, self.stamp, self.read_at - self.options.poll_interval)
         return self._wait(now, self.read_at)
 
     @property
@@ -469,6 +474,12 @@ class QueryState(Struct, frozen=True):
         """Note the head of the log; if it is behind this query, read at once, to detect a log rolled back."""
         return self.notified(position) if position >= self.position else replace(self, read_at=0.0)
 
+    def looked(self, position: int, since: float) -> Self:
+        """Note a position of the log as it was after a time; if it is not beyond this one, there was nothing new."""
+        if position > self.position:
+            return self.notified(position)
+        return self.page_read((), self.position, since, more=False, stamp=self.stamp)
+
     def page_read(
         self,
         commits: Sequence[StoredCommit],
@@ -553,7 +564,7 @@ class QueryState(Struct, frozen=True):
     def _moved_to(self, position: int, handled_since: float | None) -> Self:
         """Move on without storing the checkpoint; if commits were handled, that falls due soon."""
         save_at = self.save_at if handled_since is None else min(self.save_at, handled_since + SAVE_WITHIN)
-        if save_at < inf and position - self.checkpoint.position >= SAVE_AFTER:
+        if position - self.checkpoint.position >= (SAVE_AFTER if save_at < inf else SAVE_PASSED_AFTER):
             save_at = 0.0
         settled = position if save_at == inf else self.settled_position
         return replace(

@@ -5,7 +5,7 @@ import logging
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from typing import assert_never
+from typing import Final, assert_never
 
 from eventree.errors import (
     CheckpointFenced,
@@ -27,6 +27,7 @@ from eventree.sourcing.queries.actions import (
     Deliver,
     GoLive,
     LoadCheckpoint,
+    Look,
     Read,
     Release,
     Renew,
@@ -37,13 +38,16 @@ from eventree.sourcing.queries.actions import (
 from eventree.sourcing.queries.at_least_once import MAX_TURN_SECONDS
 from eventree.sourcing.queries.commits import HandlingFailed, Key, StoredCommit, commits_of, key_of, reason_of
 from eventree.sourcing.queries.delivery import Delivery
+from eventree.sourcing.queries.looks import shared_look
 from eventree.sourcing.queries.state import QueryState
-from eventree.stores.contract import CheckpointUpdate, EventStore, ParkedCommit
+from eventree.stores.contract import CheckpointUpdate, EventStore, LeaseRequest, ParkedCommit
 
 logger = logging.getLogger("eventree")
 
 _LOG_EVERY = 20
 """Every which failure of the store in a row is logged, from the first."""
+_FINAL_ERRORS: Final = (*LASTING_ERRORS, InvalidArgument)
+"""Errors of a store that no retry changes."""
 
 
 @dataclass(slots=True)
@@ -97,6 +101,7 @@ class QueryWorker:
         self._key = self.state.options.key
         self._now = asyncio.get_running_loop().time
         self._fenced: tuple[QueryState, CheckpointFenced] | None = None
+        self._look = shared_look(store)
         self.publish()
 
     def publish(self) -> None:
@@ -125,7 +130,7 @@ class QueryWorker:
                 has_delivered = isinstance(action, Deliver)
             try:
                 await self._carry_out(action)
-            except (HandlingFailed, CheckpointFenced, LogRolledBack, *LASTING_ERRORS, *TRANSIENT_ERRORS) as error:
+            except (HandlingFailed, CheckpointFenced, LogRolledBack, *_FINAL_ERRORS, *TRANSIENT_ERRORS) as error:
                 self._report(error, action)
 
     def _report(self, error: HandlingFailed | EventreeError, action: Action) -> None:
@@ -141,7 +146,7 @@ class QueryWorker:
                 self.state = before.fenced(now)
             case LogRolledBack():
                 self.state = before.rolled_back(error, now)
-            case StoreReadOnly() | StoreUnusable() | WrongEventLoop():
+            case StoreReadOnly() | StoreUnusable() | WrongEventLoop() | InvalidArgument():
                 self.state = before.gave_up(error)
             case _:
                 self.state = before.store_failed(error, now, in_delivery=in_delivery)
@@ -152,10 +157,7 @@ class QueryWorker:
         state, store, now = self.state, self._store, self._now()
         match action:
             case Claim(lease):
-                try:
-                    self.state = state.claimed(await self._delivery.claim(lease), now)
-                except CheckpointHeld as held:
-                    self.state = state.leased_elsewhere(held.seconds, now)
+                await self._claim(lease)
             case LoadCheckpoint():
                 await self._load_checkpoint()
             case Renew(token):
@@ -163,6 +165,8 @@ class QueryWorker:
             case Verify(position, stamp):
                 await store.read(position, 1, (), after_stamp=stamp)
                 self.state = self.state.verified()
+            case Look(position, stamp, since):
+                self.state = state.looked(*await self._look.at(store, position, stamp, since))
             case Read(after, limit, stamp):
                 page = await store.read(after, limit, self._types, live=True, after_stamp=stamp)
                 commits = commits_of(page.events)
@@ -186,6 +190,35 @@ class QueryWorker:
                 pass
             case _ as never:
                 assert_never(never)
+
+    async def _claim(self, lease: LeaseRequest) -> None:
+        await self._check_start()
+        state, now = self.state, self._now()
+        try:
+            self.state = state.claimed(await self._delivery.claim(lease), now)
+        except CheckpointHeld as held:
+            self.state = state.leased_elsewhere(held.seconds, now)
+
+    async def _check_start(self) -> None:
+        """Refuse to create a checkpoint beyond the end of the log, before one that would look like a log rolled back.
+
+        Raises:
+            InvalidArgument: The query has no checkpoint, and would start beyond the end of the log.
+        """
+        start = self.state.options.start
+        if (
+            not start
+            or self.state.checkpoint.fencing_token
+            or await self._store.load_checkpoint(*self._key) is not None
+        ):
+            return
+        head = await self._store.head()
+        if start > head:
+            raise InvalidArgument(
+                "start",
+                f"is {start}, but the log ends at {head}; give query {self.state.options.name!r} a lower one, or "
+                "resume() it once the log has grown",
+            )
 
     async def _load_checkpoint(self) -> None:
         now = self._now()

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Generic, TypeVar
 
 from eventree.domain.aggregate import AggregateType
+from eventree.domain.defaults import text_of
 from eventree.domain.snapshots import Snapshot
 from eventree.errors import EventNotDecodable, InvalidArgument
 from eventree.stores.contract import CommitStamp, StoredSnapshot
@@ -21,9 +22,9 @@ class SnapshotCodec(Generic[StateT]):
 
     Attributes:
         name: The name of the aggregate type.
-        state_version: The version of the stored form. It changes with the fields of the state, the versions of its
-            classes and of the events, and the `state_version` of the aggregate type, so that code never loads a
-            snapshot that other code has written.
+        state_version: The version of the stored form. It changes with the fields of the state and their defaults, the
+            empty state, the versions of the state's classes and of the events, and the `state_version` of the aggregate
+            type, so that code never loads a snapshot that other code has written.
     """
 
     def __init__(self, aggregate_type: AggregateType[StateT, CommandT, EventT, ErrorT]) -> None:
@@ -39,7 +40,8 @@ class SnapshotCodec(Generic[StateT]):
             raise InvalidArgument("snapshots", f"a state of {self.name} cannot be stored: {error.reason}") from error
         self._versions = {known.name: known.version for known in self._states.types}
         events = {known.name: known.version for known in aggregate_type.events.types if known.upcasters}
-        classes = zlib.crc32(repr((sorted(self._versions.items()), sorted(events.items()))).encode())
+        start = (text_of(lambda: _named(aggregate_type.empty_state())), self._states.defaults)
+        classes = zlib.crc32(repr((sorted(self._versions.items()), sorted(events.items()), start)).encode())
         self.state_version = f"{self._states.fingerprint}-{classes:08x}-{aggregate_type.state_version}"
 
     def encode(
@@ -74,6 +76,10 @@ class SnapshotCodec(Generic[StateT]):
             raise EventNotDecodable(stored.state_type, version, "its checksum is wrong")
         state = self._states.decode(stored.state_type, version, stored.payload)
         return Snapshot(stored.aggregate_id, state, stored.sequence, stored.taken_at)
+
+
+def _named(state: object) -> tuple[str, object]:
+    return type(state).__name__, state
 
 
 def checksum_of(stored: StoredSnapshot) -> int:

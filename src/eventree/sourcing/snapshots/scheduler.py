@@ -8,6 +8,7 @@ from eventree.actors import ActorRef
 from eventree.domain.snapshots import SnapshotPolicy
 from eventree.errors.failures import is_failure
 from eventree.errors.root import error_text
+from eventree.isolation import isolated
 from eventree.sourcing.snapshots.codec import SnapshotCodec
 from eventree.sourcing.statistics import Counters
 from eventree.stores.contract import CommitStamp, StoredSnapshot
@@ -98,7 +99,9 @@ class SnapshotScheduler(Generic[StateT]):
     def _is_due(self, aggregate_id: str, sequence: int, newest: NewestSnapshot) -> bool:
         # Measured from the last snapshot, not from the last commit: a missed one falls due with the next commit.
         try:
-            return newest.is_unusable or bool(self._policy.is_due(newest.sequence, sequence, newest.replay_seconds))
+            return newest.is_unusable or bool(
+                isolated(self._policy.is_due, newest.sequence, sequence, newest.replay_seconds)
+            )
         except BaseException as error:  # a bug in a policy must not fail commands
             if not is_failure(error):
                 raise

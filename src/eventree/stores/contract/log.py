@@ -378,16 +378,18 @@ class EventLog(Protocol):
         ...
 
     @abstractmethod
-    def watch(self, listener: Callable[[int], None]) -> Callable[[], None]:
+    def watch(self, listener: Callable[[int], None], types: Collection[str] | None = None) -> Callable[[], None]:
         """Call a listener with the head position after each append; a hint, not a guarantee.
 
         Args:
             listener: Called in the event loop; it must neither raise nor block.
+            types: Call it only after appends that stored events of one of these aggregate types; default all. A store
+                that learns of an append of another process without its types calls it too.
 
         Returns:
             A function that removes the listener.
 
         Raises:
-            InvalidArgument: The listener is not a plain function; an async one would never run.
+            InvalidArgument: The listener is not a plain function; an async one would never run. Or a type is no name.
         """
         ...

@@ -17,6 +17,7 @@ from eventree.stores.contract import (
     Outcome,
     StreamRead,
 )
+from eventree.stores.live import types_of
 from eventree.stores.postgres.driver import DRIVER_ERRORS, SessionChanged, violates
 from eventree.stores.postgres.reads import read_streams
 from eventree.stores.postgres.replication import IS_AWAITED, wait_for_standby
@@ -144,6 +145,11 @@ class AppendAttempt:
     def was_sent(self) -> bool:
         """Whether it was sent, so that it may have been committed if the connection was lost."""
         return self._sent
+
+    @property
+    def types(self) -> set[str]:
+        """The aggregate types of the events it stored."""
+        return types_of(zip(self._requests, self._outcomes, strict=True))
 
     async def run(self, connection: SchemaConnection) -> list[Outcome]:
         """Run until every request has an outcome, and return all outcomes.

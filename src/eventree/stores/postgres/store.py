@@ -172,9 +172,9 @@ class PostgresStore(CheckedStore):
                 raise
             outcomes = await self._determine_outcome(writer, attempt, error)
         if attempt.head:
-            self._listeners.notify(attempt.head)
+            self._listeners.notify(attempt.head, attempt.types)
             if self._notifier is not None:
-                self._notifier.announce(attempt.head)
+                self._notifier.announce(attempt.head, attempt.types)
         return outcomes
 
     async def _attempt(self, db: Connection, attempt: AppendAttempt) -> list[Outcome]:
@@ -257,9 +257,9 @@ class PostgresStore(CheckedStore):
         """Return the position of the newest event."""
         return await self._fetch(reads.head)
 
-    def _watch(self, listener: Callable[[int], None]) -> Callable[[], None]:
+    def _watch(self, listener: Callable[[int], None], types: Collection[str] | None) -> Callable[[], None]:
         self._lifecycle.check_loop()
-        return self._listeners.add(listener)
+        return self._listeners.add(listener, types)
 
     async def _claim_checkpoint(self, name: str, version: int, lease: LeaseRequest) -> Checkpoint:
         return await self._writable(self._reader).run(lambda db: self._checkpoints.claim(db, name, version, lease))

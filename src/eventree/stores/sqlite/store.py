@@ -37,7 +37,7 @@ from eventree.stores.contract import (
     StreamRead,
 )
 from eventree.stores.lifecycle import Lifecycle
-from eventree.stores.live import CommitListeners, Tail
+from eventree.stores.live import CommitListeners, Tail, types_of
 from eventree.stores.sqlite import checkpoints, reads
 from eventree.stores.sqlite.append import AppendResult, append, append_and_commit, begin_and_read, roll_back
 from eventree.stores.sqlite.connection import Connection, writing
@@ -154,11 +154,10 @@ class SQLiteStore(CheckedStore):
 
     def _appended(self, requests: Sequence[AppendRequest], result: AppendResult) -> Sequence[Outcome]:
         """Tell the followers of an append, and return its outcomes."""
-        if result.head:
-            if self._listeners:
-                stored = zip(requests, result.outcomes, strict=True)
-                self._tail.add(stored, result.recorded_at, result.before)
-            self._listeners.notify(result.head)
+        if result.head and self._listeners:
+            answered = list(zip(requests, result.outcomes, strict=True))
+            self._tail.add(answered, result.recorded_at, result.before)
+            self._listeners.notify(result.head, types_of(answered))
         return result.outcomes
 
     async def _find_commands(self, command_ids: Collection[str]) -> Mapping[str, RecordedCommand]:
@@ -209,9 +208,9 @@ class SQLiteStore(CheckedStore):
         """Return the position of the newest event."""
         return await self._on_reader(reads.head)
 
-    def _watch(self, listener: Callable[[int], None]) -> Callable[[], None]:
+    def _watch(self, listener: Callable[[int], None], types: Collection[str] | None) -> Callable[[], None]:
         self._lifecycle.check_loop()
-        return self._listeners.add(listener)
+        return self._listeners.add(listener, types)
 
     async def _claim_checkpoint(self, name: str, version: int, lease: LeaseRequest) -> Checkpoint:
         return await self._on_writer(checkpoints.claim, name, version, lease, self._deadline())

@@ -23,6 +23,32 @@ class WatchPromises:
         assert first == [4, 5]
         assert second == [5]
 
+    async def test_listeners_for_some_types_are_notified_of_commits_with_events_of_these_only(
+        self, store: EventStore
+    ) -> None:
+        heard: dict[str, list[int]] = {"all": [], "a": [], "a and b": [], "c": [], "none": []}
+        store.watch(heard["all"].append)
+        store.watch(heard["a"].append, types=["a"])
+        store.watch(heard["a and b"].append, ("b", "a"))
+        store.watch(heard["c"].append, {"c"})
+        store.watch(heard["none"].append, [])
+        await append(store, request("1", type="a"))
+        await append(store, request("1", type="b"), request("2", type="b", events=2))
+        await append(store, request("1", type="a", after=1), request("2", type="b", after=2))
+        await append(store, request("1", type="a", after=7), request("1", type="c", events=0), request("1", type="d"))
+        assert heard == {"all": [1, 4, 6, 7], "a": [1, 6], "a and b": [1, 4, 6], "c": [], "none": []}
+
+    async def test_a_listener_for_some_types_that_was_removed_is_not_notified(self, store: EventStore) -> None:
+        removed: list[int] = []
+        kept: list[int] = []
+        remove = store.watch(removed.append, ["a", "b"])
+        store.watch(kept.append, ["a"])
+        await append(store, request("1", type="a"))
+        remove()
+        remove()
+        await append(store, request("2", type="a"))
+        assert (removed, kept) == ([1], [1, 2])
+
     async def test_events_can_be_read_when_their_listeners_are_notified(self, store: EventStore) -> None:
         seen: list[asyncio.Task[tuple[int, int]]] = []
 
@@ -43,6 +69,12 @@ class WatchPromises:
         listener: Any = 7 if kind == "no function" else never
         with pytest.raises(InvalidArgument, match="listener"):
             store.watch(listener)
+
+    @pytest.mark.parametrize("types", ["a", 7, [7], [""]], ids=str)
+    async def test_types_that_are_none_are_refused(self, store: EventStore, types: object) -> None:
+        given: Any = types
+        with pytest.raises(InvalidArgument, match="types"):
+            store.watch(lambda _: None, given)
 
     async def test_listeners_are_not_notified_when_no_event_was_stored(self, store: EventStore) -> None:
         await append(store, request("a", commands=["c"]))
