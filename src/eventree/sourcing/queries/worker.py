@@ -20,6 +20,7 @@ from eventree.errors import (
     StoreUnusable,
     WrongEventLoop,
 )
+from eventree.errors.showing import loggable
 from eventree.errors.stores import LASTING_ERRORS, TRANSIENT_ERRORS
 from eventree.sourcing.queries.actions import (
     Action,
@@ -468,7 +469,7 @@ def _log_change(before: QueryState, after: QueryState, error: BaseException) -> 
     name, failure = after.options.name, after.failure
     raised = error.error if isinstance(error, HandlingFailed) else error
     if after.stopped is not None and before.stopped is None:
-        logger.error("query %s stopped after position %d", name, after.position, exc_info=after.stopped)
+        logger.error("query %s stopped after position %d", name, after.position, exc_info=loggable(after.stopped))
     elif isinstance(error, LogRolledBack) and after.stopped is None:
         logger.warning("query %s starts again from its stored checkpoint: %s", name, error)
     elif after.store_failures > before.store_failures and after.store_failures % _LOG_EVERY == 1:
@@ -476,7 +477,7 @@ def _log_change(before: QueryState, after: QueryState, error: BaseException) -> 
     elif len(after.rejected) > len(before.rejected):
         position = max(after.rejected.keys() - before.rejected.keys())
         policy = after.options.on_failure.value
-        logger.error("query %s: commit at position %d failed, policy: %s", name, position, policy, exc_info=raised)
+        logger.error("query %s: commit at position %d failed, policy: %s", name, position, policy, exc_info=loggable(raised))
     elif failure is not None and failure.is_outdated and failure.commit is not None:
         logger.warning(
             "query %s waits for newer code, and lets go of its lease so that a process that has it takes over: %s. "
@@ -489,5 +490,5 @@ def _log_change(before: QueryState, after: QueryState, error: BaseException) -> 
             "query %s failed %s, attempt %d of %d, next in %.2f s",
             *(name, where, failure.attempts, after.options.max_attempts),
             failure.retry_at - asyncio.get_running_loop().time(),
-            exc_info=raised,
+            exc_info=loggable(raised),
         )
