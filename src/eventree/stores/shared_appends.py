@@ -1,4 +1,4 @@
-"""Appends that share transactions: calls that arrive while one is in flight are sent together when it ends."""
+"""Appends that share transactions: calls that wait next to each other for their turn are sent together."""
 
 import asyncio
 import time
@@ -9,6 +9,7 @@ from typing import Final, TypeAlias
 
 from eventree.errors import CommitOutcomeUnknown, StoreBusy, StoreUnavailable, TransactionFailed
 from eventree.stores.contract import AppendRequest, Outcome
+from eventree.stores.line import Line
 
 MAX_REQUESTS: Final = 1_024
 """How many requests may share a transaction; a single call may have more."""
@@ -17,7 +18,7 @@ MAX_CHARACTERS: Final = 8 * 1024 * 1024
 """How many characters of payloads and metadata may share a transaction; a single call may have more."""
 
 _PAUSE: Final = 6
-"""For how many rounds of the event loop those who were just answered may come again, before the next is sent.
+"""For how many rounds of the event loop those who were just answered may come again, before the next are sent.
 
 They need some four: an actor gets its outcomes, its callers their answers, the actor their next commands. Without it,
 calls fall into two groups of any size that alternate, each waiting for the commit of the other.
@@ -27,40 +28,67 @@ Send: TypeAlias = Callable[["Shipment"], Awaitable[Sequence[Outcome]]]
 
 
 class Call:
-    """A call of `append` that waits for an answer.
+    """A call of `append` that waits for its answer.
 
     Attributes:
         requests: Its requests.
         asked: When it was made, on `time.monotonic()`.
         answer: Its outcomes or its error; cancelled once its caller has gone.
-        keys: Its aggregates and command ids. Calls that have one in common are never sent together.
-        size: The characters of its payloads and metadata.
-        is_alone: Whether it is sent by itself: its requests share a command id, or a transaction with others failed.
     """
 
-    __slots__ = ("answer", "asked", "is_alone", "keys", "requests", "size")
+    __slots__ = ("answer", "asked", "requests")
 
-    def __init__(self, requests: Sequence[AppendRequest], asked: float) -> None:
-        """Create a call without an answer; needs a running event loop."""
+    def __init__(self, requests: Sequence[AppendRequest]) -> None:
+        """Create a call that is made now; needs a running event loop."""
         self.requests = requests
-        self.asked = asked
+        self.asked = time.monotonic()
         self.answer: asyncio.Future[Sequence[Outcome]] = asyncio.get_running_loop().create_future()
-        keys = [(request.aggregate_type, request.aggregate_id) for request in requests]
-        ids = [command.command_id for request in requests for command in request.commands]
-        self.keys = frozenset[object](keys).union(ids)
-        self.size = sum(len(event.payload) + len(event.metadata) for request in requests for event in request.events)
-        self.is_alone = len(self.keys) < len(keys) + len(ids)
 
     def succeed(self, outcomes: Sequence[Outcome]) -> None:
-        """Answer with outcomes, unless its caller has gone or it has an answer."""
+        """Answer with outcomes, unless it has an answer or its caller has gone."""
         if not self.answer.done():
             self.answer.set_result(outcomes)
 
-    def fail(self, error: BaseException) -> None:
-        """Answer with an error, unless its caller has gone or it has an answer."""
+    def fail(self, error: Exception) -> None:
+        """Answer with an error, unless it has an answer or its caller has gone."""
         if not self.answer.done():
             self.answer.set_exception(error)
             self.answer.exception()  # its caller may be cancelled before it sees this
+
+
+class Group:
+    """Calls that wait for one place in the line.
+
+    No two of them share an aggregate or a command id, so that each would meet the same alone. A call with a command id
+    twice stays alone.
+    """
+
+    def __init__(self, place: asyncio.Future[None]) -> None:
+        """Create an empty group."""
+        self.place = place
+        self.calls: list[Call] = []
+        self._keys: set[object] = set()
+        self._requests = 0
+        self._size = 0
+        self._is_full = False
+
+    def add(self, call: Call) -> bool:
+        """Add a call, unless it does not fit; return whether it was added. The first call always is."""
+        keys = [(request.aggregate_type, request.aggregate_id) for request in call.requests]
+        ids = [command.command_id for request in call.requests for command in request.commands]
+        distinct = {*keys, *ids}
+        is_alone = len(distinct) < len(keys) + len(ids)
+        requests = self._requests + len(call.requests)
+        size = self._size + sum(
+            len(event.payload) + len(event.metadata) for request in call.requests for event in request.events
+        )
+        fits = requests <= MAX_REQUESTS and size <= MAX_CHARACTERS and self._keys.isdisjoint(distinct)
+        if self.calls and (is_alone or self._is_full or not fits):
+            return False
+        self.calls.append(call)
+        self._keys |= distinct
+        self._requests, self._size, self._is_full = requests, size, is_alone
+        return True
 
 
 class Shipment:
@@ -68,203 +96,170 @@ class Shipment:
 
     Attributes:
         asked: When the first of its calls was made, on `time.monotonic()`.
-        calls: The calls that share it; empty for a single one, whose caller awaits it.
-        is_expecting: Whether it waits for its calls.
+        calls: The calls; empty if it has a single one, whose caller sends it.
     """
 
-    def __init__(self, requests: Sequence[AppendRequest], asked: float, on_end: Callable[[], None]) -> None:
-        """Create the shipment of a single call, which its caller awaits.
+    def __init__(
+        self, requests: Sequence[AppendRequest], calls: Sequence[Call], end: Callable[[], None] = lambda: None
+    ) -> None:
+        """Create a shipment.
 
         Args:
-            requests: The requests.
-            asked: When the call was made.
-            on_end: Called when the next shipment may begin.
+            requests: The requests if there are no calls, else nothing.
+            calls: The calls.
+            end: Gives the line to the next; it may be called repeatedly. Default does nothing.
         """
-        self.asked = asked
-        self.calls: Sequence[Call] = ()
-        self.is_expecting = False
-        self._requests = requests
-        self._on_end: Callable[[], None] | None = on_end
-        self._is_over = asyncio.Event()
-
-    def share(self, calls: Sequence[Call]) -> None:
-        """Let several calls share it, none of which has an answer."""
+        self.asked = min((call.asked for call in calls), default=0.0) or time.monotonic()
         self.calls = calls
-        self.asked = min(call.asked for call in calls)
+        self.end = end
+        self._requests = requests
 
     def take(self) -> Sequence[AppendRequest]:
         """Return the requests at the moment they are sent; calls whose callers have gone are left out."""
         if not self.calls:
             return self._requests
         self.calls = [call for call in self.calls if not call.answer.done()]
-        self._requests = [request for call in self.calls for request in call.requests]
-        return self._requests
-
-    def end(self) -> None:
-        """Let the next shipment begin; called again, it does nothing."""
-        on_end, self._on_end = self._on_end, None
-        if on_end is not None:
-            on_end()
-            self._is_over.set()
-
-    async def wait(self) -> None:
-        """Wait until it has ended."""
-        await self._is_over.wait()
+        return [request for call in self.calls for request in call.requests]
 
 
 class SharedAppends:
-    """Let the appends of a store that wait for each other share a transaction, which is called group commit.
+    """Let the appends of a store that wait next to each other share a transaction, which is called group commit.
 
-    Each commit waits for the disk, or for a round trip and the disk. The systems of one store would queue for it one
-    after the other. A call that meets no other goes straight through, in its caller's own task.
+    Each commit waits for the disk, or for a round trip and the disk, and the systems of one store would queue for it
+    one after the other. A call joins those at the end of the line, so nobody loses a place. A call that meets an empty
+    line goes straight through, in its caller's own task.
 
     A failure is that of all calls in the transaction, with two exceptions. If the database refuses a statement, a
     single call is to blame, so each is sent again by itself. And if it was busy, calls that came late may still wait.
     """
 
-    def __init__(self, send: Send, where: str, *, busy_timeout: float = 0.0, longest_wait: float | None = None) -> None:
-        """Start with nothing in flight.
+    def __init__(
+        self, line: Line, send: Send, where: str, *, busy_timeout: float = 0.0, longest_wait: float | None = None
+    ) -> None:
+        """Start without calls.
 
         Args:
+            line: The line of all writers.
             send: Stores the requests of a shipment in one transaction and returns one outcome for each, in order. It
                 takes them when the transaction begins. If it has to find out later whether it was committed, it ends
                 the shipment before.
             where: The database, for errors.
             busy_timeout: How long each call waits for other processes, in seconds from when it was made; default 0: the
                 database measures from when it was sent.
-            longest_wait: How long a call waits to be sent, in seconds; default None, without limit.
+            longest_wait: How long a place in the line is kept, in seconds; default None, without limit.
         """
+        self._line = line
         self._send = send
         self._where = where
         self._busy_timeout = busy_timeout
         self._longest_wait = longest_wait
-        self._in_flight: Shipment | None = None
-        self._waiting: list[Call] = []
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._last: Group | None = None  # whoever comes may join it
+        self._answered = 0  # calls of the last transaction, if they shared it
+        self._tasks: dict[asyncio.Task[None], Group] = {}
 
     async def append(self, requests: Sequence[AppendRequest]) -> Sequence[Outcome]:
         """Store requests, at once or together with others that wait; see `EventLog.append`.
 
         If the caller is cancelled before they were sent, they are not sent; after that they are stored or not.
-        """
-        if self._in_flight is not None:
-            return await self._wait(Call(requests, time.monotonic()))
-        shipment = self._in_flight = Shipment(requests, time.monotonic(), self._begin_next)
-        try:
-            return await self._send(shipment)
-        finally:
-            shipment.end()
 
-    async def close(self) -> None:
-        """Fail the calls that wait; what was sent ends by itself."""
-        waiting, self._waiting = self._waiting, []
-        for call in waiting:
-            call.fail(StoreUnavailable(f"{self._where} was closed; nothing was stored"))
-        if self._in_flight is not None and self._in_flight.is_expecting:
-            await self._in_flight.wait()
+        Raises:
+            StoreBusy: It was not its turn for too long, or another process held a lock; nothing was stored.
+            StoreUnavailable: The store was closed before its turn came; nothing was stored.
+            EventStoreError: Any other failure of `send`.
+        """
+        if not self._line.is_empty or self._answered > 1:
+            return await self._wait(Call(requests))
+        place = self._line.enter()
+        try:
+            return await self._send(Shipment(requests, (), lambda: self._line.leave(place)))
+        finally:
+            self._line.leave(place)
+
+    def close(self) -> None:
+        """Fail the calls that wait for their turn; what is being sent ends by itself."""
+        for task, group in self._tasks.items():
+            if not group.place.done():
+                self._fail(group.calls, StoreUnavailable(f"{self._where} was closed; nothing was stored"))
+                task.cancel()
 
     async def drain(self) -> None:
-        """Wait until nothing is in flight and no call waits."""
-        while self._in_flight is not None:
-            await self._in_flight.wait()
+        """Wait until each call that waits for its turn was sent and answered."""
+        if self._tasks:
+            await asyncio.wait(self._tasks)
 
     async def _wait(self, call: Call) -> Sequence[Outcome]:
-        self._waiting.append(call)
-        if self._longest_wait is None:
-            return await call.answer
-        timer = asyncio.get_running_loop().call_later(self._longest_wait, self._give_up, call)
-        try:
-            return await call.answer
-        finally:
-            timer.cancel()
-
-    def _give_up(self, call: Call) -> None:
-        if call in self._waiting:
-            call.fail(
-                StoreBusy(
-                    f"earlier appends kept {self._where} busy for {self._longest_wait} s; nothing was stored, try again"
-                )
-            )
-
-    def _begin_next(self) -> None:
-        """Begin to send what waits; if calls were just answered together, expect them to come again."""
-        answered = 0 if self._in_flight is None else len(self._in_flight.calls)
-        self._in_flight = None
-        self._waiting = [call for call in self._waiting if not call.answer.done()]
-        if self._waiting or answered > 1:
-            shipment = self._in_flight = Shipment((), 0.0, self._begin_next)
+        if self._last is None or not self._line.is_last(self._last.place) or not self._last.add(call):
+            self._last = Group(self._line.enter())
+            self._last.add(call)
             # In no caller's context, as it works for several.
-            task = asyncio.get_running_loop().create_task(self._carry_out(shipment, answered), context=Context())
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
-            task.add_done_callback(lambda _: shipment.end())  # it may be cancelled before it begins
+            task = asyncio.get_running_loop().create_task(self._carry_out(self._last), context=Context())
+            self._tasks[task] = self._last
+            task.add_done_callback(self._ended)
+        return await call.answer
 
-    async def _carry_out(self, shipment: Shipment, answered: int) -> None:
-        """Send the calls that wait, and answer each."""
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        group = self._tasks.pop(task)
+        self._line.leave(group.place)  # the task may have been cancelled before it began
+        self._fail(group.calls, CommitOutcomeUnknown(f"the event loop was stopped during an append to {self._where}"))
+
+    async def _carry_out(self, group: Group) -> None:
+        """Wait for the group's turn, send its calls and answer them."""
         try:
-            shipment.is_expecting = True
-            for _ in range(_PAUSE):
-                if len(self._waiting) >= answered:
-                    break
-                await asyncio.sleep(0)
-            shipment.is_expecting = False
-            chosen, self._waiting = choose(self._waiting)
-            if chosen:
-                shipment.share(chosen)
-                await self._share(shipment)
-        except BaseException:
-            for call in shipment.calls:
-                call.fail(CommitOutcomeUnknown(f"the event loop was stopped during an append to {self._where}"))
-            raise
+            if await self._line.reach(group.place, self._longest_wait):
+                await self._let_others_join(group)
+                await self._deliver(group)
+            else:
+                self._fail(group.calls, waited_too_long(self._where, self._longest_wait))
         finally:
-            shipment.end()
+            self._line.leave(group.place)
 
-    async def _share(self, shipment: Shipment) -> None:
-        try:
-            outcomes = iter(await self._send(shipment))
-        except (StoreBusy, TransactionFailed) as error:
-            self._blame(shipment.calls, error)
-        except Exception as error:  # noqa: BLE001 - it belongs to the callers
-            for call in shipment.calls:
-                call.fail(error)
-        else:
-            for call in shipment.calls:
-                call.succeed(list(islice(outcomes, len(call.requests))))
+    async def _let_others_join(self, group: Group) -> None:
+        """Wait for those who were answered just now, as long as they can join."""
+        for _ in range(_PAUSE):
+            if len(group.calls) >= self._answered or not self._line.is_last(group.place):
+                break
+            await asyncio.sleep(0)
+        if self._last is group:
+            self._last = None
 
-    def _blame(self, calls: Sequence[Call], error: StoreBusy | TransactionFailed) -> None:
-        """Answer the calls that an error belongs to; put the others back in front, so that they are sent again."""
-        if isinstance(error, StoreBusy):
-            waited = max(min(call.asked for call in calls), time.monotonic() - self._busy_timeout) if calls else 0.0
-            blamed = [call for call in calls if call.asked <= waited]
-        else:
-            blamed = [call for call in calls if len(calls) == 1]
-        for call in blamed:
-            call.fail(error)
-        others = [call for call in calls if not call.answer.done()]
-        for call in others:
-            call.is_alone |= isinstance(error, TransactionFailed)
-        self._waiting[:0] = others
+    async def _deliver(self, group: Group) -> None:
+        self._answered = len(group.calls)
+        waiting = list(group.calls)
+        while waiting := [call for call in waiting if not call.answer.done()]:
+            try:
+                await self._share(waiting, lambda: self._line.leave(group.place))
+            except StoreBusy as error:
+                began = min(call.asked for call in waiting)
+                limit = max(began, time.monotonic() - self._busy_timeout)
+                self._fail([call for call in waiting if call.asked <= limit], error)
+            except TransactionFailed as error:
+                if len(waiting) == 1:
+                    self._fail(waiting, error)
+                for call in waiting:
+                    await self._send_alone(call)
+            except Exception as error:  # noqa: BLE001 - it belongs to the callers
+                self._fail(waiting, error)
 
-
-def choose(waiting: Sequence[Call]) -> tuple[list[Call], list[Call]]:
-    """Return the calls to send now, in one transaction, and those that go on waiting, both in order.
-
-    A call never overtakes another one with the same aggregate or command id. The first one is always sent.
-    """
-    chosen: list[Call] = []
-    left: list[Call] = []
-    seen: set[object] = set()
-    requests = size = 0
-    for call in waiting:
+    async def _send_alone(self, call: Call) -> None:
         if call.answer.done():
-            continue
-        fits = requests + len(call.requests) <= MAX_REQUESTS and size + call.size <= MAX_CHARACTERS
-        is_alone = call.is_alone or (chosen and chosen[0].is_alone)
-        if not chosen or (fits and not is_alone and seen.isdisjoint(call.keys)):
-            chosen.append(call)
-            requests += len(call.requests)
-            size += call.size
-        else:
-            left.append(call)
-        seen |= call.keys
-    return chosen, left
+            return
+        try:
+            await self._share([call])
+        except Exception as error:  # noqa: BLE001 - it belongs to the caller
+            call.fail(error)
+
+    async def _share(self, calls: Sequence[Call], end: Callable[[], None] = lambda: None) -> None:
+        shipment = Shipment((), calls, end)
+        outcomes = iter(await self._send(shipment))
+        for call in shipment.calls:
+            call.succeed(list(islice(outcomes, len(call.requests))))
+
+    @staticmethod
+    def _fail(calls: Sequence[Call], error: Exception) -> None:
+        for call in calls:
+            call.fail(error)
+
+
+def waited_too_long(where: str, seconds: float | None) -> StoreBusy:
+    """Return the error for a writer whose turn did not come in time."""
+    return StoreBusy(f"other writers kept {where} busy for {seconds} s; nothing was stored, try again")

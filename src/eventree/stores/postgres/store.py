@@ -29,6 +29,7 @@ from eventree.stores.contract import (
     StreamRead,
 )
 from eventree.stores.lifecycle import Lifecycle
+from eventree.stores.line import Line
 from eventree.stores.live import CommitListeners, Tail
 from eventree.stores.postgres import reads
 from eventree.stores.postgres.address import parse
@@ -41,7 +42,7 @@ from eventree.stores.postgres.notify import CommitNotifier
 from eventree.stores.postgres.schema import SchemaConnection, check, create_or_check, quoted
 from eventree.stores.postgres.sessions import Timeouts
 from eventree.stores.postgres.transactions import transaction
-from eventree.stores.shared_appends import SharedAppends, Shipment
+from eventree.stores.shared_appends import SharedAppends, Shipment, waited_too_long
 
 R = TypeVar("R")
 
@@ -130,6 +131,7 @@ class PostgresStore(CheckedStore):
         self._server = KnownServer()
         self._checkpoints = CheckpointTable(self._schema)
         self._appends: set[asyncio.Future[None]] = set()
+        self._line = Line()
         self._shared_appends: SharedAppends | None = None
         self._tail = Tail()  # empty without listeners
         self._listeners = CommitListeners(on_empty=self._tail.clear)
@@ -161,17 +163,22 @@ class PostgresStore(CheckedStore):
 
     async def _read_and_append(self, wanted: Sequence[StreamRead], decide: Decide) -> Sequence[Outcome]:
         writer = self._writable(self._writer)
-        return await self._run(writer, ExclusiveAttempt(wanted, decide, writer.session))
+        place = self._line.enter()
+        try:
+            if not await self._line.reach(place, self._timeout):
+                raise waited_too_long(str(self._address), self._timeout)
+            attempt = ExclusiveAttempt(wanted, decide, writer.session)
+            return await self._run(writer, attempt, lambda: self._line.leave(place))
+        finally:
+            self._line.leave(place)
 
-    async def _run(
-        self, writer: Connections, attempt: AppendAttempt, lost: Callable[[], None] = lambda: None
-    ) -> list[Outcome]:
+    async def _run(self, writer: Connections, attempt: AppendAttempt, lost: Callable[[], None]) -> list[Outcome]:
         """Carry out an attempt.
 
         Args:
             writer: The connection.
             attempt: The attempt.
-            lost: Called if its answer was lost, before its outcome is determined; default does nothing.
+            lost: Called if its answer was lost, before its outcome is determined.
         """
         over = asyncio.get_running_loop().create_future()
         self._appends.add(over)
@@ -191,6 +198,13 @@ class PostgresStore(CheckedStore):
                 raise
             lost()
             outcomes = await self._determine_outcome(writer, attempt, error)
+        except EventStoreError as error:
+            if not attempt.stored:
+                raise
+            raise CommitOutcomeUnknown(
+                f"an append to {self._address} was stored in part ({error}); send the command again with the same "
+                "command_id"
+            ) from error
         if attempt.head:
             self._listeners.notify(attempt.head, attempt.types)
             if self._notifier is not None:
@@ -343,6 +357,7 @@ class PostgresStore(CheckedStore):
         self._writer = Connections(where, schema, 1, timeouts, circuit, self._tail.clear, server=server)
         self._reader = Connections(where, schema, _READ_CONNECTIONS, timeouts, circuit, server=server)
         self._projections = Connections(where, None, _PROJECTION_CONNECTIONS, of_projections, circuit, server=server)
+        self._line = Line()
         self._shared_appends = self._share_appends(self._writer)
         await self._writer.run(lambda db: create_or_check(db, self._schema, self._address.where))
         await self._refuse_pooler(self._writer)
@@ -351,7 +366,7 @@ class PostgresStore(CheckedStore):
         async def send(shipment: Shipment) -> Sequence[Outcome]:
             return await self._run(writer, SharedAttempt(shipment, writer.session), shipment.end)
 
-        return SharedAppends(send, str(self._address), longest_wait=self._timeout)
+        return SharedAppends(self._line, send, str(self._address), longest_wait=self._timeout)
 
     async def _refuse_pooler(self, opened: Connections) -> None:
         """Raise `StoreUnusable` if a second connection shares the first one's server process, so takes its settings.

@@ -37,6 +37,7 @@ from eventree.stores.contract import (
     StreamRead,
 )
 from eventree.stores.lifecycle import Lifecycle
+from eventree.stores.line import Line
 from eventree.stores.live import CommitListeners, Tail, types_of
 from eventree.stores.shared_appends import SharedAppends, Shipment
 from eventree.stores.sqlite import checkpoints, reads
@@ -109,7 +110,7 @@ class SQLiteStore(CheckedStore):
         self._read_only = read_only
         self._writer: Connection | None = None
         self._reader: Connection | None = None
-        self._write_lock = asyncio.Lock()
+        self._line = Line()
         self._unclosed: finalize[[str, list[Connection], int], SQLiteStore] | None = None
         self._lifecycle = Lifecycle(self, self._open, self._close)
         self._files = OpenedFiles(self._path)
@@ -145,20 +146,19 @@ class SQLiteStore(CheckedStore):
     async def _send(self, shipment: Shipment) -> Sequence[Outcome]:
         """Store the requests of one or several appends in one transaction."""
         deadline = shipment.asked + self._busy_timeout
-        async with self._write_lock:
-            writer = self._opened(self._writer)
-            requests = shipment.take()
-            try:
-                result = await writer.run(append, requests, deadline, self._clock)
-            except BaseException:
-                self._tail.clear()  # the append may have been committed all the same
-                raise
-            return self._appended(requests, result)
+        writer = self._opened(self._writer)
+        requests = shipment.take()
+        try:
+            result = await writer.run(append, requests, deadline, self._clock)
+        except BaseException:
+            self._tail.clear()  # the append may have been committed all the same
+            raise
+        return self._appended(requests, result)
 
     async def _read_and_append(self, reads: Sequence[StreamRead], decide: Decide) -> Sequence[Outcome]:
         self._check_writable()
         deadline = self._deadline()
-        async with self._write_lock:
+        async with self._line:
             writer = self._opened(self._writer)
             try:
                 requests = decide(await writer.run(begin_and_read, reads, deadline))
@@ -269,7 +269,7 @@ class SQLiteStore(CheckedStore):
         return await self._on_reader(reads.load_snapshots, aggregate_type, aggregate_ids, state_version)
 
     async def _open(self) -> None:
-        self._write_lock = asyncio.Lock()  # a lock belongs to one loop, while a store may be used by several in turn
+        self._line = Line()
         self._files = OpenedFiles(self._path)
         self._connections = []
         self._transactions = self._new_transactions()
@@ -294,12 +294,12 @@ class SQLiteStore(CheckedStore):
             self._files,
             self._connections,
             self._busy_timeout,
-            self._write_lock,
+            self._line,
             self._lifecycle.check_loop,
         )
 
     def _new_shared_appends(self) -> SharedAppends:
-        return SharedAppends(self._send, self._path, busy_timeout=self._busy_timeout)
+        return SharedAppends(self._line, self._send, self._path, busy_timeout=self._busy_timeout)
 
     async def _open_read_only(self) -> None:
         if not await asyncio.to_thread(Path(self._path).exists):
@@ -313,7 +313,7 @@ class SQLiteStore(CheckedStore):
             self._unclosed.detach()
         reader, self._reader = self._reader, None
         writer, self._writer = self._writer, None
-        await self._shared_appends.close()
+        self._shared_appends.close()
         try:
             try:
                 await self._transactions.close()
@@ -329,7 +329,7 @@ class SQLiteStore(CheckedStore):
         self, function: Callable[Concatenate[sqlite3.Connection, P], R], *args: P.args, **kwargs: P.kwargs
     ) -> R:
         self._check_writable()
-        async with self._write_lock:
+        async with self._line:
             return await self._opened(self._writer).run(function, *args, **kwargs)
 
     async def _on_reader(
