@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Final, TypeAlias
 from uuid import UUID
 
-from eventree.errors import TransactionFailed
+from eventree.errors import CommitOutcomeUnknown, TransactionFailed
 from eventree.stores.checked import Decide
 from eventree.stores.contract import (
     Appended,
@@ -280,6 +280,14 @@ class ExclusiveAttempt(AppendAttempt):
                 return await super().run(connection)
             finally:
                 self._is_in_transaction = False
+
+
+def stored_in_part(where: str) -> CommitOutcomeUnknown:
+    """Return the error for appends that share an attempt which failed after its first statement."""
+    return CommitOutcomeUnknown(
+        f"appends that were sent to {where} together were stored only in part; send the command again with the same "
+        "command_id"
+    )
 
 
 async def _why_nothing_was_locked(connection: SchemaConnection) -> Exception:

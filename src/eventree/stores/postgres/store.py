@@ -33,7 +33,7 @@ from eventree.stores.line import Line
 from eventree.stores.live import CommitListeners, Tail
 from eventree.stores.postgres import reads
 from eventree.stores.postgres.address import parse
-from eventree.stores.postgres.append import AppendAttempt, ExclusiveAttempt, SharedAttempt
+from eventree.stores.postgres.append import AppendAttempt, ExclusiveAttempt, SharedAttempt, stored_in_part
 from eventree.stores.postgres.checkpoints import CheckpointTable
 from eventree.stores.postgres.connections import CircuitBreaker, Connections
 from eventree.stores.postgres.driver import Connection, ConnectionLost
@@ -198,13 +198,6 @@ class PostgresStore(CheckedStore):
                 raise
             lost()
             outcomes = await self._determine_outcome(writer, attempt, error)
-        except EventStoreError as error:
-            if not attempt.stored:
-                raise
-            raise CommitOutcomeUnknown(
-                f"an append to {self._address} was stored in part ({error}); send the command again with the same "
-                "command_id"
-            ) from error
         if attempt.head:
             self._listeners.notify(attempt.head, attempt.types)
             if self._notifier is not None:
@@ -364,7 +357,13 @@ class PostgresStore(CheckedStore):
 
     def _share_appends(self, writer: Connections) -> SharedAppends:
         async def send(shipment: Shipment) -> Sequence[Outcome]:
-            return await self._run(writer, SharedAttempt(shipment, writer.session), shipment.end)
+            attempt = SharedAttempt(shipment, writer.session)
+            try:
+                return await self._run(writer, attempt, shipment.end)
+            except EventStoreError as error:
+                if len(shipment.calls) > 1 and attempt.stored:  # not by all, but who of them was is not sure
+                    raise stored_in_part(str(self._address)) from error
+                raise
 
         return SharedAppends(self._line, send, str(self._address), longest_wait=self._timeout)
 

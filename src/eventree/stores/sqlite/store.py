@@ -110,7 +110,7 @@ class SQLiteStore(CheckedStore):
         self._read_only = read_only
         self._writer: Connection | None = None
         self._reader: Connection | None = None
-        self._line = Line()
+        self._write_lock = Line()
         self._unclosed: finalize[[str, list[Connection], int], SQLiteStore] | None = None
         self._lifecycle = Lifecycle(self, self._open, self._close)
         self._files = OpenedFiles(self._path)
@@ -158,7 +158,7 @@ class SQLiteStore(CheckedStore):
     async def _read_and_append(self, reads: Sequence[StreamRead], decide: Decide) -> Sequence[Outcome]:
         self._check_writable()
         deadline = self._deadline()
-        async with self._line:
+        async with self._write_lock:
             writer = self._opened(self._writer)
             try:
                 requests = decide(await writer.run(begin_and_read, reads, deadline))
@@ -269,7 +269,7 @@ class SQLiteStore(CheckedStore):
         return await self._on_reader(reads.load_snapshots, aggregate_type, aggregate_ids, state_version)
 
     async def _open(self) -> None:
-        self._line = Line()
+        self._write_lock = Line()
         self._files = OpenedFiles(self._path)
         self._connections = []
         self._transactions = self._new_transactions()
@@ -294,12 +294,12 @@ class SQLiteStore(CheckedStore):
             self._files,
             self._connections,
             self._busy_timeout,
-            self._line,
+            self._write_lock,
             self._lifecycle.check_loop,
         )
 
     def _new_shared_appends(self) -> SharedAppends:
-        return SharedAppends(self._line, self._send, self._path, busy_timeout=self._busy_timeout)
+        return SharedAppends(self._write_lock, self._send, self._path, busy_timeout=self._busy_timeout)
 
     async def _open_read_only(self) -> None:
         if not await asyncio.to_thread(Path(self._path).exists):
@@ -329,7 +329,7 @@ class SQLiteStore(CheckedStore):
         self, function: Callable[Concatenate[sqlite3.Connection, P], R], *args: P.args, **kwargs: P.kwargs
     ) -> R:
         self._check_writable()
-        async with self._line:
+        async with self._write_lock:
             return await self._opened(self._writer).run(function, *args, **kwargs)
 
     async def _on_reader(
