@@ -1,20 +1,25 @@
 """Appends that share transactions: who travels together, and what each caller gets."""
 
 import asyncio
+import sqlite3
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
+from decimal import Decimal
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from bank import Deposit, OpenAccount, bank_account
+from eventree import EventSourcing
 from eventree.errors import CommitOutcomeUnknown, StoreBusy, StoreFull, StoreUnavailable, TransactionFailed
 from eventree.stores import SQLiteStore, shared_appends as shared
-from eventree.stores.contract import Appended, AppendRequest, DuplicateCommand, Outcome
+from eventree.stores.contract import Appended, AppendRequest, DuplicateCommand, Outcome, StreamRead
 from eventree.stores.line import Line
 from eventree.stores.shared_appends import SharedAppends, Shipment
-from eventree.stores.sqlite import store as sqlite
+from eventree.stores.sqlite import append as sqlite_append
 from eventree.testing.store_values import append, event, log, positions, request
 from stores.followers import AnyStore
 
@@ -239,14 +244,23 @@ async def test_a_shipment_that_ends_early_lets_the_next_begin(database: Database
 def transactions(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Return the number of requests of each transaction from now on."""
     sizes: list[int] = []
-    take = Shipment.take
+    run = sqlite_append._Append.run
 
-    def counted(shipment: Shipment) -> Sequence[AppendRequest]:
-        requests = take(shipment)
-        sizes.append(len(requests))
-        return requests
+    def counted(self: Any) -> Any:
+        sizes.append(len(self._requests))
+        return run(self)
 
-    monkeypatch.setattr(Shipment, "take", counted)
+    monkeypatch.setattr(sqlite_append._Append, "run", counted)
+    if find_spec("asyncpg") is not None:
+        from eventree.stores.postgres.append import AppendAttempt  # noqa: PLC0415 - its driver is an extra
+
+        send = AppendAttempt._round
+
+        async def counted_round(self: Any, connection: Any, numbers: Sequence[int], *, lost: bool) -> None:
+            sizes.append(len(numbers))
+            await send(self, connection, numbers, lost=lost)
+
+        monkeypatch.setattr(AppendAttempt, "_round", counted_round)
     return sizes
 
 
@@ -290,14 +304,15 @@ async def test_a_request_that_postgres_refuses_fails_its_own_caller_only(postgre
 async def test_a_request_that_sqlite_refuses_fails_its_own_caller_only(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    do_append = sqlite.append
+    run = sqlite_append._Append.run
 
-    def picky(db: Any, requests: Sequence[AppendRequest], *rest: Any) -> Any:
-        if any(each.aggregate_id == "bad" for each in requests):
-            raise sqlite.sqlite3.IntegrityError("no")
-        return do_append(db, requests, *rest)
+    def picky(self: Any) -> Any:
+        result = run(self)
+        if any(each.aggregate_id == "bad" for each in self._requests):
+            raise sqlite3.IntegrityError("no")
+        return result
 
-    monkeypatch.setattr(sqlite, "append", picky)
+    monkeypatch.setattr(sqlite_append._Append, "run", picky)
     async with SQLiteStore(tmp_path / "events.db") as store:
         calls = [append(store, request(id)) for id in ("a", "b", "bad", "c")]
         results: list[Any] = await asyncio.gather(*calls, return_exceptions=True)
@@ -330,3 +345,42 @@ async def test_closing_while_many_append_loses_nothing_acknowledged(new_store: N
         assert {each.aggregate_id for each in await log(store)} == acknowledged
         with suppress(StoreUnavailable):
             assert await append(store, request("z")) == [Appended(1, len(acknowledged) + 1)]
+
+
+async def test_systems_of_one_type_on_one_store_share_transactions_and_agree(
+    new_store: NewStore, transactions: list[int]
+) -> None:
+    async with new_store() as store, AsyncExitStack() as stack:
+        banks = [await stack.enter_async_context(EventSourcing(bank_account, store)) for _ in range(10)]
+        await asyncio.gather(*(each.execute(f"own-{n}", OpenAccount("x")) for n, each in enumerate(banks)))
+        (await banks[0].execute("shared", OpenAccount("x"))).unwrap()
+        transactions.clear()
+        own = [each.execute(f"own-{n}", Deposit(Decimal(1))) for n, each in enumerate(banks)]
+        commits = [reply.unwrap() for reply in await asyncio.gather(*own)]
+        assert [commit.sequence for commit in commits] == [2] * 10
+        assert len({commit.position for commit in commits}) == 10
+        assert len(transactions) <= 3
+        assert sum(transactions) == 10
+        contested = [each.execute("shared", Deposit(Decimal(1))) for each in banks]
+        commits = [reply.unwrap() for reply in await asyncio.gather(*contested)]
+        assert sorted(commit.sequence for commit in commits) == list(range(2, 12))
+        for number, each in enumerate(banks):
+            assert (await each.system_stats()).total_commands_processed == 2 + (number == 0) + 1
+
+
+async def test_turns_and_appends_are_served_in_the_order_in_which_they_came(new_store: NewStore) -> None:
+    async with new_store() as store:
+        served: list[str] = []
+
+        async def add(name: str) -> None:
+            await append(store, request(name))
+            served.append(name)
+
+        async def take_turn(name: str) -> None:
+            await store.read_and_append([StreamRead("thing", name)], lambda _: [request(name)])
+            served.append(name)
+
+        calls = [add("a1"), add("a2"), add("a3"), take_turn("t1"), add("a4"), take_turn("t2"), add("a5"), add("a6")]
+        await asyncio.gather(*(asyncio.create_task(call) for call in calls))
+        assert served == ["a1", "a2", "a3", "t1", "a4", "t2", "a5", "a6"]
+        assert [each.aggregate_id for each in await log(store)] == served
