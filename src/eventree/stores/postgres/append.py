@@ -277,9 +277,12 @@ class ExclusiveAttempt(AppendAttempt):
             self._outcomes = [None] * len(self._requests)
             self._is_in_transaction = True
             try:
-                return await super().run(connection)
+                outcomes = await super().run(connection)
             finally:
                 self._is_in_transaction = False
+                self._outcomes = [None] * len(self._requests)  # nothing is stored yet, and the commit may fail
+        self._outcomes = list(outcomes)
+        return outcomes
 
 
 def stored_in_part(where: str) -> CommitOutcomeUnknown:
