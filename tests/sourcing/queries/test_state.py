@@ -527,6 +527,15 @@ def test_a_version_whose_successor_is_live_gives_the_lease_back_and_ends() -> No
     assert state.released().next(0.0) == Wait(None)
 
 
+def test_leases_of_the_same_length_are_renewed_at_the_same_moments_after_a_third_at_the_latest() -> None:
+    third = LEASE / 3
+    for claimed_at in (0.0, 0.1, 1.9, 2.0, 17.3):
+        state = with_lease(claimed_at).page_read((), 0, claimed_at, more=False)
+        due = next(at / 10 for at in range(int(claimed_at * 10) + 1, 1_000) if state.next(at / 10) == Renew(1))
+        assert due % third == pytest.approx(0.0)
+        assert 0 < due - claimed_at <= third + 1e-9
+
+
 # --- what operators want
 
 
@@ -537,7 +546,7 @@ def test_a_paused_query_keeps_its_lease_stores_what_is_due_and_delivers_nothing(
     action = state.next(0.1)
     assert isinstance(action, Save)
     state = state.saved(action.update, 0.1)
-    assert waits(state.next(1.0), 1.1)
+    assert waits(state.next(1.0), 1.0)
     assert state.next(3.0) == Renew(1)
     resumed = state.resumed()
     assert isinstance(resumed.next(3.0), Claim)  # whose it is, is asked again

@@ -285,7 +285,7 @@ class QueryState(Struct, frozen=True):
             return Wait(max(self.load_at - now, 0.001))
         if now >= self.save_at or (save and self.is_unsaved):
             return Save(self.update())
-        if now - self.renewed_at >= self.lease / 3:
+        if now >= self._renew_at:
             return Renew(self.fencing_token)
         return LoadCheckpoint() if now >= self.look_at else self._work(now)
 
@@ -332,8 +332,16 @@ class QueryState(Struct, frozen=True):
         return GoLive() if self.position == self.checkpoint.position else Save(self.update())
 
     def _wait(self, now: float, until: float) -> Wait:
-        renew_at = self.renewed_at + self.lease / 3
-        return Wait(max(min(until, self.save_at, self.look_at, renew_at) - now, 0.001))
+        return Wait(max(min(until, self.save_at, self.look_at, self._renew_at) - now, 0.001))
+
+    @property
+    def _renew_at(self) -> float:
+        """When to renew the lease, after a third of it at the latest.
+
+        All queries with the same lease do so at the same moments, so that the store can renew their leases together.
+        """
+        interval = self.lease / 3
+        return (self.renewed_at // interval + 1) * interval
 
     # --- reports: the lease
 
