@@ -477,7 +477,9 @@ def _log_change(before: QueryState, after: QueryState, error: BaseException) -> 
     elif len(after.rejected) > len(before.rejected):
         position = max(after.rejected.keys() - before.rejected.keys())
         policy = after.options.on_failure.value
-        logger.error("query %s: commit at position %d failed, policy: %s", name, position, policy, exc_info=loggable(raised))
+        logger.error(
+            "query %s: commit at position %d failed, policy: %s", name, position, policy, exc_info=loggable(raised)
+        )
     elif failure is not None and failure.is_outdated and failure.commit is not None:
         logger.warning(
             "query %s waits for newer code, and lets go of its lease so that a process that has it takes over: %s. "
