@@ -52,6 +52,8 @@ TESTED_IN = {
     # What those promises are about in all stores.
     "stores/versions": "stores/test_memory.py",
     "stores/sqlite/checkpoints": "stores/sqlite/test_store.py",
+    "stores/sqlite/query_requests": "stores/sqlite/test_store.py",
+    "stores/postgres/query_requests": "stores/postgres/test_store.py",
     "stores/sqlite/reads": "stores/sqlite/test_store.py",
     "stores/postgres/checkpoints": "stores/postgres/test_store.py",
     "stores/postgres/reads": "stores/postgres/test_store.py",

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, suppress
 from types import TracebackType
 from typing import Final, Self, TypeVar
+from uuid import UUID
 
 from eventree.backoff import Backoff
 from eventree.errors import CommitOutcomeUnknown, EventStoreError, StoreReadOnly, StoreUnavailable
@@ -20,17 +21,20 @@ from eventree.stores.contract import (
     LogPage,
     Outcome,
     ParkedCommit,
+    QueryRequest,
     QuerySummary,
     RecordedCommand,
+    RequestAnswer,
     StoredCheckpoint,
     StoredSnapshot,
+    StoredStop,
     StoreTransaction,
     StreamPage,
     StreamRead,
 )
 from eventree.stores.lifecycle import Lifecycle
 from eventree.stores.live import CommitListeners, Tail
-from eventree.stores.postgres import reads
+from eventree.stores.postgres import query_requests, reads
 from eventree.stores.postgres.address import parse
 from eventree.stores.postgres.append import AppendAttempt, ExclusiveAttempt
 from eventree.stores.postgres.checkpoints import CheckpointTable
@@ -267,6 +271,10 @@ class PostgresStore(CheckedStore):
         table = self._checkpoints
         return await self._writable(self._reader).run(lambda db: table.renew(db, name, version, fencing_token, seconds))
 
+    async def _stop_checkpoint(self, name: str, version: int, owner: str, stop: StoredStop) -> bool:
+        table = self._checkpoints
+        return await self._writable(self._reader).run(lambda db: table.stop(db, name, version, owner, stop))
+
     async def _load_checkpoint(self, name: str, version: int) -> StoredCheckpoint | None:
         return await self._opened(self._reader).run(lambda db: self._checkpoints.load(db, name, version))
 
@@ -277,6 +285,17 @@ class PostgresStore(CheckedStore):
     async def list_queries(self) -> Sequence[QuerySummary]:
         """Return every version of every query, in order."""
         return await self._opened(self._reader).run(self._checkpoints.list_queries)
+
+    async def _put_request(self, request: QueryRequest) -> bool:
+        self._writable(self._reader)
+        return await self._fetch(lambda db: query_requests.put(db, request))
+
+    async def _load_requests(self, name: str, version: int) -> Sequence[QueryRequest]:
+        return await self._fetch(lambda db: query_requests.load(db, name, version))
+
+    async def _take_answer(self, id: UUID) -> RequestAnswer | None:
+        self._writable(self._reader)
+        return await self._fetch(lambda db: query_requests.take(db, id))
 
     def transaction(self, lease: float = 5.0) -> AbstractAsyncContextManager[StoreTransaction[Connection]]:
         """Begin a transaction for a projection, see `TransactionalStore.transaction`.

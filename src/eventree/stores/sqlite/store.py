@@ -8,6 +8,7 @@ from os import PathLike
 from pathlib import Path
 from types import TracebackType
 from typing import Concatenate, ParamSpec, Self, TypeVar
+from uuid import UUID
 
 import aiosqlite
 
@@ -25,17 +26,20 @@ from eventree.stores.contract import (
     LogPage,
     Outcome,
     ParkedCommit,
+    QueryRequest,
     QuerySummary,
     RecordedCommand,
+    RequestAnswer,
     StoredCheckpoint,
     StoredSnapshot,
+    StoredStop,
     StoreTransaction,
     StreamPage,
     StreamRead,
 )
 from eventree.stores.lifecycle import Lifecycle
 from eventree.stores.live import CommitListeners, Tail, types_of
-from eventree.stores.sqlite import checkpoints, reads
+from eventree.stores.sqlite import checkpoints, query_requests, reads
 from eventree.stores.sqlite.append import AppendResult, append, append_and_commit, begin_and_read, roll_back
 from eventree.stores.sqlite.connection import Connection, writing
 from eventree.stores.sqlite.path import check_path
@@ -212,6 +216,9 @@ class SQLiteStore(CheckedStore):
     async def _renew_checkpoint(self, name: str, version: int, fencing_token: int, seconds: float) -> bool:
         return await self._on_writer(checkpoints.renew, name, version, fencing_token, seconds, self._busy_timeout)
 
+    async def _stop_checkpoint(self, name: str, version: int, owner: str, stop: StoredStop) -> bool:
+        return await self._on_writer(checkpoints.stop, name, version, owner, stop, self._busy_timeout)
+
     async def _load_checkpoint(self, name: str, version: int) -> StoredCheckpoint | None:
         return await self._on_reader(checkpoints.load, name, version)
 
@@ -221,6 +228,18 @@ class SQLiteStore(CheckedStore):
     async def list_queries(self) -> Sequence[QuerySummary]:
         """Return every version of every query, in order."""
         return await self._on_reader(checkpoints.list_queries)
+
+    async def _put_request(self, request: QueryRequest) -> bool:
+        return await self._on_writer(query_requests.put, request, self._busy_timeout)
+
+    async def _load_requests(self, name: str, version: int) -> Sequence[QueryRequest]:
+        return await self._on_reader(query_requests.load, name, version)
+
+    async def _take_answer(self, id: UUID) -> RequestAnswer | None:
+        self._refuse_if_read_only()
+        if not await self._on_reader(query_requests.is_answered, id):
+            return None
+        return await self._on_writer(query_requests.take, id, self._busy_timeout)
 
     def transaction(self, lease: float = 5.0) -> AbstractAsyncContextManager[StoreTransaction[aiosqlite.Connection]]:
         """Begin a transaction for a projection, see `TransactionalStore.transaction`; SQLite ignores the lease."""
