@@ -52,6 +52,7 @@ from eventree.errors.stores import (
     QueryLeasedElsewhere as QueryLeasedElsewhere,
     QueryStopped as QueryStopped,
     QuerySuperseded as QuerySuperseded,
+    ReportedFailure as ReportedFailure,
     SchemaTooNew as SchemaTooNew,
     StoreBusy as StoreBusy,
     StoreFull as StoreFull,

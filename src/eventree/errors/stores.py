@@ -264,6 +264,22 @@ class QuerySuperseded(EventreeError):
         self.live_version = live_version
 
 
+class ReportedFailure(EventreeError):
+    """A failure of a query as the store has it: of another process, or of this one before it started again.
+
+    Handling: see the reason; the log of that process has the traceback.
+
+    Attributes:
+        name: The query.
+        reason: The class and the text of the error.
+    """
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(f"query {name!r} failed, as the store has it: {reason}")
+        self.name = name
+        self.reason = reason
+
+
 class NoQueryContext(EventreeError):
     """`query_context()` was called outside a handler of a query. Handling: call it inside the handler."""
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from math import inf
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -68,8 +69,15 @@ def commits(first: int, last: int, *, aggregate: Callable[[int], str] = lambda _
     )
 
 
-def stored(position: int = 0, fence: int = 1, **changes: int) -> StoredCheckpoint:
-    fields = {"parked": 0, "skipped": 0, "replay_until": 0, "live_version": 1, "live_position": position, **changes}
+def stored(position: int = 0, fence: int = 1, **changes: Any) -> StoredCheckpoint:
+    fields: dict[str, Any] = {
+        "parked": 0,
+        "skipped": 0,
+        "replay_until": 0,
+        "live_version": 1,
+        "live_position": position,
+        **changes,
+    }
     return StoredCheckpoint(Checkpoint(position, fence), "me", **fields)
 
 
@@ -89,6 +97,13 @@ def reading(last: int, now: float = 0.0, *, of: Options = OPTIONS, recheck: floa
 
 def failing(error: BaseException = BOOM, position: int = 1) -> HandlingFailed:
     return HandlingFailed(error, commits(position, position))
+
+
+def kept(state: QueryState, now: float = 0.0) -> QueryState:
+    """Store what the state has to store of a failure."""
+    action = state.next(now)
+    assert isinstance(action, Save)
+    return state.saved(action.update, now)
 
 
 def waits(action: Action, seconds: float) -> bool:
@@ -291,12 +306,12 @@ def test_a_batch_that_fails_is_delivered_one_by_one_and_counts_no_attempt() -> N
 
 
 def test_a_commit_that_fails_is_tried_again_with_backoff_and_the_handler_knows_the_attempt() -> None:
-    state = reading(2, of=options(lease=60.0)).failed(failing(), 0.0)
+    state = kept(reading(2, of=options(lease=60.0)).failed(failing(), 0.0))
     assert (state.status, state.last_error, state.failing_at) == (QueryStatus.RETRYING, BOOM, 1)
     assert state.next(0.5) == Wait(0.5)
     assert state.next(1.0) == Deliver()
     assert (state.context(1).attempt, state.context(2).attempt) == (2, 1)
-    again = state.failed(failing(), 1.0)
+    again = kept(state.failed(failing(), 1.0), 1.0)
     assert again.next(1.5) == Wait(1.5)  # twice as long
     assert again.failed(failing(position=2), 1.0).attempts == 1  # another commit has attempts of its own
     worked = state.delivered(Delivered(1, 1.0), 1.0)
@@ -305,7 +320,7 @@ def test_a_commit_that_fails_is_tried_again_with_backoff_and_the_handler_knows_t
 
 def test_the_lease_is_kept_while_it_waits_to_try_again() -> None:
     slow = options(backoff=Backoff(initial=60.0, maximum=60.0, jitter=0.0))
-    state = reading(2, of=slow).failed(failing(), 0.0)
+    state = kept(reading(2, of=slow).failed(failing(), 0.0))
     assert state.next(0.0) == Wait(LEASE / 3)
     assert state.next(LEASE / 3) == Renew(1)
 
@@ -539,7 +554,7 @@ def test_a_paused_query_keeps_its_lease_stores_what_is_due_and_delivers_nothing(
     state = state.saved(action.update, 0.1)
     assert waits(state.next(1.0), 1.1)
     assert state.next(3.0) == Renew(1)
-    resumed = state.resumed()
+    resumed = kept(state.resumed(), 3.0).stale().lost()
     assert isinstance(resumed.next(3.0), Claim)  # whose it is, is asked again
 
 

@@ -5,7 +5,7 @@ from typing import Final, TypeAlias
 
 from msgspec import Struct
 
-from eventree.sourcing.queries.commits import HandlingFailed, StoredCommit
+from eventree.sourcing.queries.commits import HandlingFailed
 from eventree.stores.contract import CheckpointUpdate, CommitStamp, LeaseRequest, ParkedCommit
 
 PAGE_SIZE: Final = 1_000
@@ -124,7 +124,7 @@ class Failure(Struct, frozen=True):
         error: The last exception.
         attempts: How often in a row it has failed.
         retry_at: When to try again, in seconds on the worker's clock.
-        commit: The commit it fails on; None for a `setup`, `swap` or `clear`.
+        position: The position of the first event of the commit it fails on; 0 for a `setup`, `swap` or `clear`.
         is_setup: Whether it failed while the checkpoint was claimed.
         is_outdated: Whether it failed because this code is older than the event; default False.
     """
@@ -132,6 +132,6 @@ class Failure(Struct, frozen=True):
     error: BaseException
     attempts: int
     retry_at: float
-    commit: StoredCommit | None
+    position: int
     is_setup: bool
     is_outdated: bool = False

@@ -27,6 +27,7 @@ was handled; `read_until`, up to which the log was read; `head`, up to which the
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace as replace_fields
+from datetime import UTC, datetime
 from math import inf
 from typing import Final, Self, assert_never
 
@@ -41,6 +42,7 @@ from eventree.errors import (
     LogRolledBack,
     QueryHandlerTimeout,
     QuerySuperseded,
+    ReportedFailure,
     TooManyParked,
     TransactionEnded,
     UnknownEventType,
@@ -87,6 +89,7 @@ from eventree.stores.contract import (
     LeaseRequest,
     ParkedCommit,
     StoredCheckpoint,
+    StoredFailure,
 )
 
 STORE_BACKOFF: Final = Backoff(initial=0.1, maximum=5.0)
@@ -144,6 +147,9 @@ class QueryState(Struct, frozen=True):
         read_at: When to look whether the log has grown, even without a notification; 0 to read it at once.
         go_live_at: When to try again to go live.
         failure: The failure to be retried; None if nothing fails.
+        counted: The failures of the commit at hand, to store with the checkpoint until it is moved past that commit, so
+            that whoever takes over goes on counting; None if it has not failed.
+        is_count_unsaved: Whether the store does not have these yet.
         rejected: Commits not to be delivered any more, by the position of their first event.
         isolate_until: Up to this position, commits are delivered one by one, because one of them made a batch fail.
         store_error: The last failure of the store; None after a success.
@@ -194,6 +200,8 @@ class QueryState(Struct, frozen=True):
     read_at: float = 0.0
     go_live_at: float = 0.0
     failure: Failure | None = None
+    counted: StoredFailure | None = None
+    is_count_unsaved: bool = False
     rejected: Mapping[int, Rejection] = _NONE_REJECTED
     isolate_until: int = 0
     store_error: EventreeError | None = None
@@ -283,7 +291,7 @@ class QueryState(Struct, frozen=True):
             return action
         if not self.fencing_token:
             return Wait(max(self.load_at - now, 0.001))
-        if now >= self.save_at or (save and self.is_unsaved):
+        if now >= self.save_at or (save and self.is_unsaved) or self.is_count_unsaved:
             return Save(self.update())
         if now - self.renewed_at >= self.lease / 3:
             return Renew(self.fencing_token)
@@ -347,10 +355,11 @@ class QueryState(Struct, frozen=True):
         # Each claim raises the token by one, so the next number shows that this worker's claims are consecutive.
         is_alone = checkpoint.fencing_token == self.checkpoint.fencing_token + 1
         continues = is_alone and checkpoint.position == self.checkpoint.position
-        was_setup = self.failure is not None and self.failure.is_setup
+        failure = self.failure
+        is_over = failure is not None and (failure.is_setup or 0 < failure.position <= checkpoint.position)
         state = replace(
             self,
-            failure=None if was_setup else self.failure,
+            failure=None if is_over else failure,
             hands_over=False,
             fencing_token=checkpoint.fencing_token,
             renewed_at=now,
@@ -359,6 +368,8 @@ class QueryState(Struct, frozen=True):
             load_at=0.0,
             settled_position=checkpoint.position,
         )
+        if self.counted is not None and (not is_alone or self.counted.position <= checkpoint.position):
+            state = replace(state, counted=None, is_count_unsaved=False)
         if continues:
             return replace(state, save_at=now if self.position > checkpoint.position else inf)
         return replace(
@@ -414,6 +425,8 @@ class QueryState(Struct, frozen=True):
             blocked=keys_of(parked),
             is_loaded=True,
         )
+        if self.has_lease:
+            state = state._counting_on(stored.failure, now)
         if not self.has_lease or self.is_paused:
             state = state._store_recovered(delivers=True)
         if not self.has_lease:
@@ -426,6 +439,16 @@ class QueryState(Struct, frozen=True):
         if stored.live_version <= self.options.version:
             return state._handing_over(now) if is_live and stored.next_version else state
         return replace(state, superseded=QuerySuperseded(*self.options.key, stored.live_version))
+
+    def _counting_on(self, stored: StoredFailure | None, now: float) -> Self:
+        """Go on counting the failures of a commit where the store says so."""
+        if self.is_count_unsaved or stored == self.counted:
+            return self
+        if stored is None or stored.position <= self.position:
+            return replace(self, counted=None)
+        error = ReportedFailure(self.options.name, stored.reason)
+        failure = Failure(error, stored.attempts, now, stored.position, is_setup=False)
+        return replace(self, counted=stored, failure=failure)
 
     def _handing_over(self, now: float) -> Self:
         """Let a newer version go live, and claim the checkpoint again if it does not do so within a lease."""
@@ -446,8 +469,11 @@ class QueryState(Struct, frozen=True):
         """
         again = now + max(RECLAIM_DELAY, self.unrenewed_unsaved)
         fences = min(self.fences + 1, MAX_FENCES) if self.unrenewed_unsaved else self.fences
-        state = replace(self.lost(), failure=None, claim_at=again, load_at=now + RECLAIM_DELAY)
+        state = replace(self.lost()._forgetting_failure(), claim_at=again, load_at=now + RECLAIM_DELAY)
         return replace(state, fences=fences, unrenewed_unsaved=0.0)
+
+    def _forgetting_failure(self) -> Self:
+        return replace(self, failure=None, counted=None, is_count_unsaved=False)
 
     def kept_from_renewing(self, seconds: float) -> Self:
         """Note for how long a delivery kept the lease from being renewed."""
@@ -553,7 +579,9 @@ class QueryState(Struct, frozen=True):
             commits=left,
             load_at=self.load_at if self.is_live else 0.0,
         )
-        if self.failure is None or (self.failure.commit is not None and position < self.failure.commit.position):
+        if self.counted is not None and position >= self.counted.position:
+            state = replace(state, counted=None, is_count_unsaved=False)
+        if self.failure is None or position < self.failure.position:
             return state
         return replace(state, failure=None)
 
@@ -599,6 +627,7 @@ class QueryState(Struct, frozen=True):
             unrenewed=self.unrenewed_unsaved,
             unrenewed_unsaved=0.0,
             fences=0,
+            is_count_unsaved=self.is_count_unsaved and update.failure != self.counted,
         )
         if position < self.position:
             state = replace(state, commits=(), read_at=0.0)
@@ -626,28 +655,31 @@ class QueryState(Struct, frozen=True):
         if len(commits) > 1 and not is_fatal:
             return replace(state, isolate_until=commits[-1].last_position)
         commit = commits[0] if commits else None
-        attempts = self._attempts_of(commit) + 1
+        attempts = self.attempts_at(commit) + 1
         if isinstance(error, _NEWER) and commit is not None:
-            return self._store_recovered(delivers=True)._outdated(error, attempts, commit, now)
+            return self._store_recovered(delivers=True)._outdated(error, attempts, commit.position, now)
         again = now + self.options.backoff.delay(attempts)
-        state = replace(state, failure=Failure(error, attempts, again, commit, is_setup))
+        position = commit.position if commit is not None else 0
+        state = replace(state, failure=Failure(error, attempts, again, position, is_setup))
         if is_fatal:
             return replace(state, stopped=error)
+        if commit is not None:
+            counted = StoredFailure(position, attempts, reason_of(error), datetime.now(UTC))
+            state = replace(state, counted=counted, is_count_unsaved=True)
         return state if attempts < self.options.max_attempts else state._apply_policy(commit, error)
 
-    def _outdated(self, error: BaseException, attempts: int, commit: StoredCommit, now: float) -> Self:
+    def _outdated(self, error: BaseException, attempts: int, position: int, now: float) -> Self:
         """Let go of the lease for a worker with newer code; claim the checkpoint again later and later."""
         lease = self.options.lease
         again = now + min(lease * 2.0 ** min(attempts - 1, 60), max(lease, MAX_OUTDATED))
-        failure = Failure(error, attempts, again, commit, is_setup=False, is_outdated=True)
+        failure = Failure(error, attempts, again, position, is_setup=False, is_outdated=True)
         return replace(self, claim_at=again, failure=failure)
 
-    def _attempts_of(self, commit: StoredCommit | None) -> int:
-        if self.failure is None:
+    def attempts_at(self, commit: StoredCommit | None) -> int:
+        """Return how often in a row a commit has failed; without one, a `setup`, `swap` or `clear`."""
+        if self.failure is None or (commit is not None and self.failure.position != commit.position):
             return 0
-        known = self.failure.commit
-        is_other = commit is not None and (known is None or known.position != commit.position)
-        return 0 if is_other else self.failure.attempts
+        return self.failure.attempts
 
     def _apply_policy(self, commit: StoredCommit | None, error: BaseException) -> Self:
         """Apply the failure policy after the last attempt."""
@@ -716,8 +748,8 @@ class QueryState(Struct, frozen=True):
         return replace(self, is_paused=is_paused)
 
     def resumed(self) -> Self:
-        """Continue after a pause or a failure; claim the checkpoint again, as it may have moved meanwhile."""
-        return replace(self.stale().lost(), failure=None, stopped=None, is_paused=False)
+        """Continue after a pause or a failure, and count failures anew."""
+        return replace(self._forgetting_failure(), stopped=None, is_paused=False, is_count_unsaved=True)
 
     def with_skipped(self, position: int) -> Self:
         """Skip the failing commit.
@@ -725,9 +757,9 @@ class QueryState(Struct, frozen=True):
         Raises:
             InvalidArgument: Another commit is failing, or none.
         """
-        commit = self.failure.commit if self.failure is not None else None
-        if commit is None or commit.position != position:
-            fails = "no commit is failing" if commit is None else f"the failing commit is at position {commit.position}"
+        failing_at = self.failing_at
+        if not failing_at or failing_at != position:
+            fails = f"the failing commit is at position {failing_at}" if failing_at else "no commit is failing"
             raise InvalidArgument("expected_position", f"is {position}, but {fails}; check again before you skip")
         return replace(self, rejected={**self.rejected, position: Rejection("skipped by hand", park=False)})
 
@@ -757,6 +789,7 @@ class QueryState(Struct, frozen=True):
             park=[*self.pending_parked, *park],
             unpark=unpark,
             skipped=self.pending_skipped + skipped,
+            failure=self.counted if self.counted is not None and position < self.counted.position else None,
         )
 
     def reset_update(self, parked: Sequence[ParkedCommit], head: int) -> CheckpointUpdate:
@@ -798,4 +831,4 @@ class QueryState(Struct, frozen=True):
     @property
     def failing_at(self) -> int:
         """The position of the failing commit; 0 if none is failing."""
-        return self.failure.commit.position if self.failure is not None and self.failure.commit is not None else 0
+        return self.failure.position if self.failure is not None else 0

@@ -37,14 +37,13 @@ from eventree.sourcing.queries.actions import (
 from eventree.sourcing.queries.at_least_once import MAX_TURN_SECONDS
 from eventree.sourcing.queries.commits import HandlingFailed, Key, StoredCommit, commits_of, key_of, reason_of
 from eventree.sourcing.queries.delivery import Delivery
+from eventree.sourcing.queries.failure_log import log_change
 from eventree.sourcing.queries.looks import shared_look
 from eventree.sourcing.queries.state import QueryState
 from eventree.stores.contract import CheckpointUpdate, EventStore, LeaseRequest, ParkedCommit
 
 logger = logging.getLogger("eventree")
 
-_LOG_EVERY = 20
-"""Every which failure of the store in a row is logged, from the first."""
 _FINAL_ERRORS: Final = (StoreReadOnly, WrongEventLoop, InvalidArgument)
 """Errors of a store that no retry changes."""
 
@@ -149,7 +148,7 @@ class QueryWorker:
                 self.state = before.gave_up(error)
             case _:
                 self.state = before.store_failed(error, now, in_delivery=in_delivery)
-        _log_change(before, self.state, error)
+        log_change(before, self.state, error)
 
     async def _carry_out(self, action: Action) -> None:  # noqa: C901, PLR0912 - a case for each action
         """Carry out an action and report its outcome to the state."""
@@ -259,7 +258,7 @@ class QueryWorker:
         """
         if self.state.has_lease:
             with suppress(EventStoreError):
-                if self.state.position != self.state.checkpoint.position:
+                if self.state.position != self.state.checkpoint.position or self.state.is_count_unsaved:
                     await self.save(self.state.update())
                 if not keep:
                     await self._store.renew_checkpoint(*self._key, self.state.fencing_token, 0)
@@ -354,9 +353,11 @@ class QueryWorker:
     async def resume(self) -> None:
         """Continue after a pause or a failure."""
         self.refuse_superseded()
-        with suppress(EventStoreError):  # commits that are not stored as handled are delivered again
-            await self.save()
         self.state = self.state.resumed()
+        with suppress(EventStoreError, QueryLeasedElsewhere, HandlingFailed):  # it is stored later, or tried again
+            await self.acquire()
+            await self.save(self.state.update())
+        self.state = self.state.stale().lost()  # what was read may be delivered already
 
     async def skip(self, position: int) -> None:
         """Skip the failing commit, if it is at this position, and continue.
@@ -460,33 +461,3 @@ class QueryWorker:
         """Claim the checkpoint again after an error that leaves open whether this worker still holds the lease."""
         if isinstance(error, (CheckpointFenced, *TRANSIENT_ERRORS)):
             self.state = self.state.lost()
-
-
-def _log_change(before: QueryState, after: QueryState, error: BaseException) -> None:
-    """Log the consequences of an error: a retry, a commit skipped or parked, or the end of the query."""
-    name, failure = after.options.name, after.failure
-    raised = error.error if isinstance(error, HandlingFailed) else error
-    if after.stopped is not None and before.stopped is None:
-        logger.error("query %s stopped after position %d", name, after.position, exc_info=after.stopped)
-    elif isinstance(error, LogRolledBack) and after.stopped is None:
-        logger.warning("query %s starts again from its stored checkpoint: %s", name, error)
-    elif after.store_failures > before.store_failures and after.store_failures % _LOG_EVERY == 1:
-        logger.warning("query %s waits for its store: %s", name, raised)
-    elif len(after.rejected) > len(before.rejected):
-        position = max(after.rejected.keys() - before.rejected.keys())
-        policy = after.options.on_failure.value
-        logger.error("query %s: commit at position %d failed, policy: %s", name, position, policy, exc_info=raised)
-    elif failure is not None and failure.is_outdated and failure.commit is not None:
-        logger.warning(
-            "query %s waits for newer code, and lets go of its lease so that a process that has it takes over: %s. "
-            "Where there is none, deploy it, or leave the commit out with skip(%d)",
-            *(name, raised, failure.commit.position),
-        )
-    elif failure is not None and failure is not before.failure:
-        where = "before the first event" if failure.commit is None else f"at position {failure.commit.position}"
-        logger.warning(
-            "query %s failed %s, attempt %d of %d, next in %.2f s",
-            *(name, where, failure.attempts, after.options.max_attempts),
-            failure.retry_at - asyncio.get_running_loop().time(),
-            exc_info=raised,
-        )

@@ -207,8 +207,9 @@ class CheckpointWriter(Protocol):
         """Claim a query's checkpoint, creating it if it does not exist; its fencing token increases by one.
 
         The claim succeeds if the previous lease has expired by the store's clock or was released, or if it has the same
-        owner, and deletes what an earlier worker has reported as its stop. The first version of a query is live from the beginning; a later one starts where the request says, but
-        not after the live version, so that no event is missed between them.
+        owner; it deletes what the last worker has reported as its stop. The first version of a query is live from the
+        beginning; a later one starts where the request says, but not after the live version, so that no event is missed
+        between them.
 
         Args:
             name: The query, 1 to 255 bytes.
