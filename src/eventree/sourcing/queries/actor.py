@@ -137,9 +137,9 @@ class QueryActor(Actor[QueryMessage, int]):
             await asyncio.sleep(0)  # a store may answer, and a handler return, without yielding to other tasks
 
     async def on_stop(self, reason: ExitReason) -> None:
-        """Stop listening, store the checkpoint, and release the lease unless the query is paused and restarts."""
+        """Stop listening, store the checkpoint, and release the lease."""
         await self.on_kill()
-        await self._worker.release(keep=self._worker.state.is_paused and reason.abnormal)
+        await self._worker.release()
 
     async def on_kill(self) -> None:
         """Stop listening."""

@@ -1,14 +1,14 @@
 """The handle of a query: observe it, wait for it, control it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Never
 
 from eventree.actors import ActorRef, ChildSpec, Status, Supervisor
 from eventree.actors.actor.ref import current_actor
-from eventree.errors import ActorCrashed, ActorTimeout, AskCycle, InvalidArgument, QueryStopped
+from eventree.errors import ActorCrashed, ActorTimeout, AskCycle, InvalidArgument, QueryStopped, ReportedFailure
 from eventree.errors.root import check_positive
 from eventree.sourcing.queries.actor import (
     CaughtUp,
@@ -24,10 +24,10 @@ from eventree.sourcing.queries.actor import (
 from eventree.sourcing.queries.context import refuse_in_transaction
 from eventree.sourcing.queries.decoding import Decoding
 from eventree.sourcing.queries.state import QueryState
-from eventree.sourcing.queries.status import QueryProgress, QueryStats, QueryStatus, seconds_since
+from eventree.sourcing.queries.status import QueryProgress, QueryStats, QueryStatus, seconds_since, stored_status
 from eventree.sourcing.queries.worker import PublishedState
 from eventree.stores.checked import MAX_NUMBER
-from eventree.stores.contract import EventStore, ParkedCommit
+from eventree.stores.contract import EventStore, ParkedCommit, StoredCheckpoint
 
 _FINAL = {QueryStatus.STOPPED, QueryStatus.SUPERSEDED}
 _MOST_URGENT_FIRST = [
@@ -35,6 +35,8 @@ _MOST_URGENT_FIRST = [
     QueryStatus.OUTDATED,
     QueryStatus.RETRYING,
     QueryStatus.PAUSED,
+    QueryStatus.NOT_RUNNING,
+    QueryStatus.STARTING,
     QueryStatus.BUILDING,
     QueryStatus.RUNNING,
     QueryStatus.WAITING,
@@ -65,10 +67,29 @@ class QueryPart:
 
     @property
     def status(self) -> QueryStatus:
-        """What it is doing; it has stopped if its actor has ended and is not being restarted."""
+        """What it is doing here; it has stopped if its actor has ended and is not being restarted."""
         status = self.state.status
-        has_ended = self.ref.incarnation > 0 and self.ref.status is Status.STOPPED
+        if not self.ref.incarnation:
+            return QueryStatus.NOT_RUNNING
+        has_ended = self.ref.status is Status.STOPPED
         return QueryStatus.STOPPED if has_ended and status is not QueryStatus.SUPERSEDED else status
+
+    def true_status(self, stored: StoredCheckpoint | None) -> QueryStatus:
+        """Return what it is doing, in whatever process, given its checkpoint."""
+        status = self.status
+        if status is QueryStatus.NOT_RUNNING:
+            return stored_status(stored, self.key[1])
+        if status in _FINAL or stored is None or stored.owner == self.state.owner or not stored.lease_seconds:
+            return status
+        return QueryStatus.WAITING
+
+    def true_position(self, stored: StoredCheckpoint | None, head: int) -> int:
+        """Return its position, given its checkpoint and the head of the log; without one, where it will start."""
+        if stored is None:
+            start = self.state.options.start
+            return head if start is None else min(start, head)
+        is_mine = self.state.has_lease and self.state.fencing_token == stored.checkpoint.fencing_token
+        return max(stored.checkpoint.position, self.state.settled_position if is_mine else 0)
 
     @property
     def ref(self) -> ActorRef[QueryMessage, int]:
@@ -113,13 +134,16 @@ class QueryHandle:
 
     @property
     def position(self) -> int:
-        """The checkpoint: everything up to this position was handled and will not be delivered again."""
+        """The checkpoint, as far as this process knows.
+
+        Everything up to this position was handled and will not be delivered again.
+        """
         return min(part.state.settled_position for part in self.parts)
 
     @property
     def status(self) -> QueryStatus:
-        """What the query is doing; with several partitions, the most urgent status."""
-        return min((part.status for part in self.parts), key=_MOST_URGENT_FIRST.index)
+        """What the query is doing in this process; with several partitions, the most urgent. `stats` asks the store."""
+        return _most_urgent(part.status for part in self.parts)
 
     @property
     def is_live(self) -> bool:
@@ -153,26 +177,39 @@ class QueryHandle:
         Raises:
             EventStoreError: The store could not be read.
         """
-        position = self.position
+        parts = [(part, await self._store.load_checkpoint(*part.key)) for part in self.parts]
+        stored = [each for _, each in parts if each is not None]
+        position = min(part.true_position(each, head) for part, each in parts)
         head = max(head, position)
         seconds = 0.0
         if head > position:
             page = await self._store.read(position, 1, live=True)
             seconds = seconds_since(page.events[0].recorded_at, datetime.now(UTC)) if page.events else 0.0
+        held = [each for each in stored if each.lease_seconds]
+        failures = [each.failure for each in stored if each.failure is not None]
         return QueryStats(
             self.name,
             self.version,
-            self.status,
-            self.is_live,
+            _most_urgent(part.true_status(each) for part, each in parts),
+            len(stored) == len(parts) and all(each.live_version == self.version for each in stored),
             position,
             head,
             seconds,
-            max(part.state.attempts for part in self.parts),
-            sum(part.state.parked_count for part in self.parts),
-            sum(part.state.skipped for part in self.parts),
+            max([failure.attempts for failure in failures] + [part.state.attempts for part in self.parts]),
+            sum(each.parked for each in stored),
+            sum(each.skipped for each in stored),
             sum(part.decoding.ignored for part in self.parts),
-            self.last_error,
+            self.last_error or self._reported(stored),
+            ", ".join(dict.fromkeys(each.owner for each in held)) or None,
+            min((each.lease_seconds for each in held), default=0.0),
+            min(failures, key=lambda failure: failure.position, default=None),
         )
+
+    def _reported(self, stored: Sequence[StoredCheckpoint]) -> ReportedFailure | None:
+        """Return what the workers of other processes have reported."""
+        stops = [each.stop.reason for each in stored if each.stop is not None]
+        reasons = [*stops, *(each.failure.reason for each in stored if each.failure is not None)]
+        return ReportedFailure(self.name, reasons[0]) if reasons else None
 
     async def progress(self, *, interval: float = 0.1) -> AsyncIterator[QueryProgress]:
         """Yield the progress of the query until it is live and has reached the head of the log at the time of the call.
@@ -365,6 +402,10 @@ class QueryHandle:
     def _check_loop(self) -> None:
         for part in self.parts:
             part.ref.check_loop()
+
+
+def _most_urgent(statuses: Iterable[QueryStatus]) -> QueryStatus:
+    return min(statuses, key=_MOST_URGENT_FIRST.index)
 
 
 def _check_position(name: str, value: int) -> int:

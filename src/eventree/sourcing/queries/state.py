@@ -43,9 +43,11 @@ from eventree.errors import (
     QueryHandlerTimeout,
     QuerySuperseded,
     ReportedFailure,
+    StoreReadOnly,
     TooManyParked,
     TransactionEnded,
     UnknownEventType,
+    WrongEventLoop,
 )
 from eventree.sourcing.queries.actions import (
     HAND_OVER_AGAIN,
@@ -100,6 +102,9 @@ MAX_FENCES: Final = 10
 
 _FATAL: Final = (TransactionEnded, TooManyParked)
 """Failures that neither another attempt nor skipping the commit would fix."""
+
+_UNSTORABLE: Final = (StoreReadOnly, WrongEventLoop)
+"""What a worker stops for that could not be told to the store either."""
 
 _NEWER: Final = (UnknownEventType, EventTooNew)
 """Failures that show that this code is older than an event: newer code can handle it, so no event is to blame."""
@@ -157,7 +162,9 @@ class QueryState(Struct, frozen=True):
         is_stalled: Whether the store has failed during deliveries, and none has succeeded since.
         store_retry_at: When to try the store again.
         is_paused: Whether an operator has paused the query.
+        is_pause_unsaved: Whether the store does not know yet that it was paused or resumed.
         stopped: Why the query gave up; None if it did not.
+        is_stop_reported: Whether the store knows that it gave up.
         superseded: Names the newer version that is live; None if there is none.
         skipped: The number of commits skipped in this process.
         unrenewed: The longest time lately for which a delivery kept the lease from being renewed, in seconds; 0 if that
@@ -209,7 +216,9 @@ class QueryState(Struct, frozen=True):
     store_retry_at: float = 0.0
     is_stalled: bool = False
     is_paused: bool = False
+    is_pause_unsaved: bool = False
     stopped: BaseException | None = None
+    is_stop_reported: bool = False
     superseded: QuerySuperseded | None = None
     skipped: int = 0
     unrenewed: float = 0.0
@@ -265,7 +274,7 @@ class QueryState(Struct, frozen=True):
         if self.failure is not None or self.store_failures:
             return QueryStatus.RETRYING
         if not self.is_loaded:
-            return QueryStatus.RUNNING
+            return QueryStatus.STARTING
         if not self.has_lease:
             return QueryStatus.WAITING
         return QueryStatus.RUNNING if self.is_live else QueryStatus.BUILDING
@@ -282,7 +291,7 @@ class QueryState(Struct, frozen=True):
         if self.has_lease and (self.is_over or self.hands_over or self._waits_for_newer_code(now)):
             return Release()
         if self.is_over:
-            return Wait(None)
+            return self._next_when_over(now)
         setup_at = self.failure.retry_at if self.failure is not None and self.failure.is_setup else 0.0
         if now < (again := max(self.store_retry_at, setup_at)):
             return Wait(again - now)
@@ -291,11 +300,24 @@ class QueryState(Struct, frozen=True):
             return action
         if not self.fencing_token:
             return Wait(max(self.load_at - now, 0.001))
-        if now >= self.save_at or (save and self.is_unsaved) or self.is_count_unsaved:
+        if now >= self.save_at or (save and self.is_unsaved) or self.is_count_unsaved or self.is_pause_unsaved:
             return Save(self.update())
         if now - self.renewed_at >= self.lease / 3:
-            return Renew(self.fencing_token)
+            has_moved = self.position != self.checkpoint.position
+            return Save(self.update()) if has_moved else Renew(self.fencing_token)
         return LoadCheckpoint() if now >= self.look_at else self._work(now)
+
+    def _next_when_over(self, now: float) -> Action:
+        """Return the next action of a query that gave up: tell the store, then look now and then what it is asked."""
+        if self.superseded is not None or isinstance(self.stopped, _UNSTORABLE):
+            return Wait(None)
+        if now < self.store_retry_at:
+            return Wait(self.store_retry_at - now)
+        if self.is_count_unsaved:
+            return Claim(LeaseRequest(self.owner, self.lease, self.options.start))
+        if not self.is_stop_reported:
+            return Release()
+        return LoadCheckpoint() if now >= self.load_at else Wait(self.load_at - now)
 
     def _waits_for_newer_code(self, now: float) -> bool:
         failure = self.failure
@@ -412,6 +434,8 @@ class QueryState(Struct, frozen=True):
             parked: Its parked commits.
             now: When the checkpoint was requested.
         """
+        if self.is_over and not self.has_lease:
+            return self._loaded_when_over(stored, now)
         if stored is None:
             return self.fenced(now)
         if self.has_lease and stored.checkpoint.fencing_token != self.fencing_token:
@@ -427,7 +451,9 @@ class QueryState(Struct, frozen=True):
         )
         if self.has_lease:
             state = state._counting_on(stored.failure, now)
-        if not self.has_lease or self.is_paused:
+        if self.has_lease and not self.is_pause_unsaved:
+            state = replace(state, is_paused=stored.is_paused)
+        if not self.has_lease or state.is_paused:
             state = state._store_recovered(delivers=True)
         if not self.has_lease:
             again = now + self.options.poll_interval
@@ -435,10 +461,23 @@ class QueryState(Struct, frozen=True):
             if claim_at > now:  # the lease may be free by then
                 again = min(again, claim_at)
             return replace(state, settled_position=stored.checkpoint.position, load_at=again, claim_at=claim_at)
-        state = replace(state, confirmed_at=now, load_at=inf, look_at=now + self.options.lease / 2)
+        state = replace(state, confirmed_at=now, load_at=inf, look_at=now + self.options.lease / 3)
         if stored.live_version <= self.options.version:
             return state._handing_over(now) if is_live and stored.next_version else state
         return replace(state, superseded=QuerySuperseded(*self.options.key, stored.live_version))
+
+    def _loaded_when_over(self, stored: StoredCheckpoint | None, now: float) -> Self:
+        """Note the checkpoint of a query that gave up here; it stands by again once another worker has got further."""
+        again = replace(self._store_recovered(delivers=True), load_at=now + self.options.lease / 3)
+        if stored is None:
+            return again
+        if stored.live_version > self.options.version:
+            return replace(again, superseded=QuerySuperseded(*self.options.key, stored.live_version))
+        is_mine = stored.owner == self.owner
+        is_passed = stored.checkpoint.position > self.position and not isinstance(self.stopped, LogRolledBack)
+        if not is_mine and is_passed:
+            return replace(again._forgetting_failure(), stopped=None, is_stop_reported=False, load_at=now)
+        return replace(again, stored=stored, is_stop_reported=not is_mine or stored.stop is not None)
 
     def _counting_on(self, stored: StoredFailure | None, now: float) -> Self:
         """Go on counting the failures of a commit where the store says so."""
@@ -628,6 +667,7 @@ class QueryState(Struct, frozen=True):
             unrenewed_unsaved=0.0,
             fences=0,
             is_count_unsaved=self.is_count_unsaved and update.failure != self.counted,
+            is_pause_unsaved=self.is_pause_unsaved and update.paused is None,
         )
         if position < self.position:
             state = replace(state, commits=(), read_at=0.0)
@@ -735,6 +775,7 @@ class QueryState(Struct, frozen=True):
             unverified=self._to_verify(),
             settled_position=self.settled_position,
             is_paused=self.is_paused,
+            is_pause_unsaved=self.is_pause_unsaved,
             skipped=self.skipped,
         )
 
@@ -743,13 +784,24 @@ class QueryState(Struct, frozen=True):
         is_outdated = self.failure is not None and self.failure.is_outdated
         return replace(self, load_at=0.0, claim_at=0.0 if is_outdated else self.claim_at)
 
-    def paused(self, *, is_paused: bool = True) -> Self:
+    def paused(self) -> Self:
         """Deliver nothing until the query is resumed."""
-        return replace(self, is_paused=is_paused)
+        return replace(self, is_paused=True, is_pause_unsaved=True)
 
     def resumed(self) -> Self:
         """Continue after a pause or a failure, and count failures anew."""
-        return replace(self._forgetting_failure(), stopped=None, is_paused=False, is_count_unsaved=True)
+        return replace(
+            self._forgetting_failure(),
+            is_count_unsaved=True,
+            stopped=None,
+            is_stop_reported=False,
+            is_paused=False,
+            is_pause_unsaved=True,
+        )
+
+    def stop_reported(self, now: float) -> Self:
+        """Note that the store knows that this query gave up; look later what it is asked."""
+        return replace(self, is_stop_reported=True, load_at=now + self.options.lease / 3)
 
     def with_skipped(self, position: int) -> Self:
         """Skip the failing commit.
@@ -790,6 +842,7 @@ class QueryState(Struct, frozen=True):
             unpark=unpark,
             skipped=self.pending_skipped + skipped,
             failure=self.counted if self.counted is not None and position < self.counted.position else None,
+            paused=self.is_paused if self.is_pause_unsaved else None,
         )
 
     def reset_update(self, parked: Sequence[ParkedCommit], head: int) -> CheckpointUpdate:

@@ -7,6 +7,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Final, assert_never
 
+from msgspec.structs import replace as replace_state
+
 from eventree.errors import (
     CheckpointFenced,
     CheckpointHeld,
@@ -40,7 +42,7 @@ from eventree.sourcing.queries.delivery import Delivery
 from eventree.sourcing.queries.failure_log import log_change
 from eventree.sourcing.queries.looks import shared_look
 from eventree.sourcing.queries.state import QueryState
-from eventree.stores.contract import CheckpointUpdate, EventStore, LeaseRequest, ParkedCommit
+from eventree.stores.contract import CheckpointUpdate, EventStore, LeaseRequest, ParkedCommit, StoredStop
 
 logger = logging.getLogger("eventree")
 
@@ -250,19 +252,28 @@ class QueryWorker:
             raise
         self.state = self.state.saved(update, self._now())
 
-    async def release(self, *, keep: bool = False) -> None:
-        """Store the checkpoint and release the lease, so that another worker can take over at once.
-
-        Args:
-            keep: Whether to keep the lease in the store until it expires; default False.
-        """
-        if self.state.has_lease:
-            with suppress(EventStoreError):
-                if self.state.position != self.state.checkpoint.position or self.state.is_count_unsaved:
-                    await self.save(self.state.update())
-                if not keep:
-                    await self._store.renew_checkpoint(*self._key, self.state.fencing_token, 0)
+    async def release(self) -> None:
+        """Store the checkpoint, say why if the query gave up, and release the lease for another worker."""
+        state = self.state
+        with suppress(EventStoreError):
+            if state.has_lease and (state.position != state.checkpoint.position or state.is_count_unsaved):
+                await self.save(state.update())
+            if self.state.has_lease or state.stopped is not None:
+                await self._let_go()
         self.state = self.state.released()
+        if state.stopped is not None:  # if the store does not know yet, that shows when the checkpoint is loaded
+            self.state = self.state.stop_reported(self._now())
+
+    async def _let_go(self) -> None:
+        failure, stopped = self.state.failure, self.state.stopped
+        if stopped is not None:
+            stop = StoredStop("stopped", reason_of(stopped))
+        elif failure is not None and failure.is_outdated:
+            stop = StoredStop("outdated", reason_of(failure.error))
+        else:
+            await self._store.renew_checkpoint(*self._key, self.state.fencing_token, 0)
+            return
+        await self._store.stop_checkpoint(*self._key, self.state.owner, stop)
 
     @contextmanager
     def _renewing(self) -> Generator[None, None, None]:
@@ -339,15 +350,15 @@ class QueryWorker:
             raise self.state.superseded
 
     async def pause(self) -> None:
-        """Deliver nothing until `resume`, and keep the lease meanwhile."""
-        was_paused = self.state.is_paused
-        self.state = self.state.paused()
+        """Deliver nothing until `resume`, whichever worker takes over meanwhile."""
+        before = self.state
+        self.state = before.paused()
         try:
-            with suppress(*TRANSIENT_ERRORS):  # it stays paused, and claims the lease once the store is available again
+            with suppress(*TRANSIENT_ERRORS):  # it stays paused, and that is stored once the store is available again
                 await self.acquire()
-                await self.save()
+                await self.save(self.state.update())
         except (EventreeError, HandlingFailed):
-            self.state = self.state.paused(is_paused=was_paused)
+            self.state = replace_state(self.state, is_paused=before.is_paused, is_pause_unsaved=before.is_pause_unsaved)
             raise
 
     async def resume(self) -> None:
