@@ -14,13 +14,14 @@ nothing to repeat. Three cases need more than that:
 """
 
 from bisect import bisect_right
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from contextvars import copy_context
 from dataclasses import dataclass
+from functools import wraps
 from math import inf
 from operator import attrgetter
-from typing import Any, Final, Generic, TypeAlias, TypeVar
+from typing import Any, Final, Generic, ParamSpec, TypeAlias, TypeVar
 
 from eventree.domain.events import EventEnvelope
 from eventree.errors import (
@@ -28,6 +29,7 @@ from eventree.errors import (
     CheckpointHeld,
     InvalidArgument,
     LogRolledBack,
+    StatementOutdated,
     StoreReadOnly,
     WrongEventLoop,
 )
@@ -71,6 +73,23 @@ _STORE_FAULTS: Final = (
 """Errors of the store for which no event is to blame."""
 
 
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def _again_where_outdated(method: Callable[P, Coroutine[Any, Any, R]]) -> Callable[P, Coroutine[Any, Any, R]]:
+    """Call a method once more, on a new connection, if the first one knew a table as it was before it was altered."""
+
+    @wraps(method)
+    async def called(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return await method(*args, **kwargs)
+        except StatementOutdated:
+            return await method(*args, **kwargs)
+
+    return called
+
+
 @dataclass(frozen=True, slots=True)
 class ProjectionFunctions(Generic[EventT]):
     """Hold the functions of a projection; the connection they get is that of the store's driver."""
@@ -111,6 +130,7 @@ class ExactlyOnce(Generic[EventT]):
         self._instrumentation = instrumentation
         self._sizer = BatchSizer(options.lease)
 
+    @_again_where_outdated
     async def claim(self, lease: LeaseRequest) -> Checkpoint:
         """See `Delivery.claim`; `setup` runs in the transaction that creates the checkpoint."""
         async with self._transaction(lease.seconds) as transaction:
@@ -122,6 +142,7 @@ class ExactlyOnce(Generic[EventT]):
                 await transaction.save_checkpoint(*self._key, CheckpointUpdate(checkpoint, lease.seconds))
         return checkpoint
 
+    @_again_where_outdated
     async def deliver(self, state: QueryState) -> Delivered:
         """See `Delivery.deliver`."""
         taken: list[StoredCommit] = []
@@ -137,6 +158,7 @@ class ExactlyOnce(Generic[EventT]):
                 await transaction.save_checkpoint(*self._key, update)
         return Delivered(position, update=update)
 
+    @_again_where_outdated
     async def deliver_parked(
         self, state: QueryState, commit: StoredCommit, parked: ParkedCommit
     ) -> CheckpointUpdate | None:
@@ -147,6 +169,7 @@ class ExactlyOnce(Generic[EventT]):
             await transaction.save_checkpoint(*self._key, update)
         return update
 
+    @_again_where_outdated
     async def go_live(self, state: QueryState) -> None:
         """See `Delivery.go_live`; `swap` runs in the same transaction."""
         async with self._transaction(state.lease) as transaction:
@@ -155,6 +178,7 @@ class ExactlyOnce(Generic[EventT]):
                 await self._call(self._functions.swap, transaction)
                 await transaction.make_live(*self._key, state.fencing_token)  # as in `claim`
 
+    @_again_where_outdated
     async def reset(self, state: QueryState, update: CheckpointUpdate) -> None:
         """See `Delivery.reset`; `clear` runs in the same transaction."""
         if self._functions.clear is None:

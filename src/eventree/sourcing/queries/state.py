@@ -563,9 +563,8 @@ class QueryState(Struct, frozen=True):
             more: Whether the log continues after it.
             stamp: The stamp of the event at `end`; None if it is unknown.
         """
-        partition = self.options.partition
-        if partition.count > 1:
-            commits = [commit for commit in commits if partition.takes(*commit.key)]
+        if self.options.partition.count > 1:
+            commits = [commit for commit in commits if self.is_mine(commit)]
         is_end = end <= self.position
         state = replace(
             self._store_recovered(delivers=not commits),
@@ -578,6 +577,10 @@ class QueryState(Struct, frozen=True):
             load_at=self.load_at if self.is_live else 0.0,
         )
         return state if commits or is_end else state._moved_to(end, None)
+
+    def is_mine(self, commit: StoredCommit) -> bool:
+        """Return whether a commit belongs to this partition."""
+        return self.options.partition.takes(*commit.key)
 
     def rolled_back(self, error: LogRolledBack, now: float) -> Self:
         """Stop for good, as the query has handled events that the log no longer contains; or start from the checkpoint.
@@ -844,6 +847,11 @@ class QueryState(Struct, frozen=True):
             failure=self.counted if self.counted is not None and position < self.counted.position else None,
             paused=self.is_paused if self.is_pause_unsaved else None,
         )
+
+    def skip_update(self, position: int, stamp: CommitStamp | None) -> CheckpointUpdate:
+        """Return the checkpoint update to skip the next commit, given the position and the stamp of its last event."""
+        update = self.update(skipped=1)
+        return replace_fields(update, checkpoint=Checkpoint(position, self.fencing_token, stamp), failure=None)
 
     def reset_update(self, parked: Sequence[ParkedCommit], head: int) -> CheckpointUpdate:
         """Return the checkpoint update to start over, with nothing parked.

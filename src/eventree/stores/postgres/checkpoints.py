@@ -1,7 +1,7 @@
 """Checkpoints: statements in their own transaction, or within that of a projection."""
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 from eventree.errors import CheckpointFenced, CheckpointHeld, LogRolledBack
 from eventree.stores.contract import (
@@ -211,7 +211,7 @@ class CheckpointTable:
             paused, failed_position, attempts, reason, failed_at, stop_kind, stop_reason, waiting, seconds = rest[7:]
             failure = None if attempts is None else StoredFailure(failed_position, attempts, reason, failed_at)
             stop = None if stop_kind is None else StoredStop(stop_kind, stop_reason)
-            fields = [*rest[:7], paused, failure, stop, waiting, seconds]
+            fields: list[Any] = [*rest[:7], paused, failure, stop, waiting, seconds]
             return StoredCheckpoint(Checkpoint(position, fencing_token), *fields)
         return None
 

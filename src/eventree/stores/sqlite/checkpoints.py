@@ -3,6 +3,7 @@
 import sqlite3
 import time
 from datetime import timedelta
+from typing import Any
 
 from eventree.errors import CheckpointFenced, CheckpointHeld, LogRolledBack
 from eventree.stores.contract import (
@@ -193,7 +194,7 @@ def load(db: sqlite3.Connection, name: str, version: int) -> StoredCheckpoint | 
     paused, failed_position, attempts, reason, failed_at, stop_kind, stop_reason, waiting, lease_until = row[9:]
     failure = None if attempts is None else StoredFailure(failed_position, attempts, reason, from_micros(failed_at))
     stopped = None if stop_kind is None else StoredStop(stop_kind, stop_reason)
-    fields = [*rest, bool(paused), failure, stopped, waiting, max(0.0, (lease_until - now) / 1e6)]
+    fields: list[Any] = [*rest, bool(paused), failure, stopped, waiting, max(0.0, (lease_until - now) / 1e6)]
     return StoredCheckpoint(Checkpoint(position, fencing_token), *fields)
 
 
