@@ -122,19 +122,22 @@ async def test_a_projection_is_reset_and_what_it_parked_is_retried_from_elsewher
         lease=LEASE,
         poll_interval=0.01,
     )
-    async with open_store(place) as store, open_store(place) as ops:
-        async with EventSourcing(ledger, store, queries=[query]) as system:
-            await system.execute_many([("a", add(1)), ("b", add(2))])
-            await system.query("q").caught_up()
-            handle = query.handle(ops, follows=[ledger])
-            retried = await handle.retry_parked()
-            assert (retried, retried.reason) == (0, "position 2: Boom: why")
-            fails.clear()
-            assert await handle.retry_parked() == 1
-            assert await totals(place) == {"a": (1, 1), "b": (2, 1)}
-            assert await handle.reset() == 0
-            await system.query("q").caught_up()
-            assert await totals(place) == {"a": (1, 1), "b": (2, 1)}
+    async with (
+        open_store(place) as store,
+        open_store(place) as ops,
+        EventSourcing(ledger, store, queries=[query]) as system,
+    ):
+        await system.execute_many([("a", add(1)), ("b", add(2))])
+        await system.query("q").caught_up()
+        handle = query.handle(ops, follows=[ledger])
+        retried = await handle.retry_parked()
+        assert (retried, retried.reason) == (0, "position 2: Boom: why")
+        fails.clear()
+        assert await handle.retry_parked() == 1
+        assert await totals(place) == {"a": (1, 1), "b": (2, 1)}
+        assert await handle.reset() == 0
+        await system.query("q").caught_up()
+        assert await totals(place) == {"a": (1, 1), "b": (2, 1)}
 
 
 async def test_what_the_holder_cannot_do_is_told_with_its_error(place: str) -> None:
@@ -258,17 +261,16 @@ async def test_what_another_holder_has_answered_is_not_done_again() -> None:
 
 
 async def test_what_the_holder_does_not_know_is_refused() -> None:
-    async with MemoryStore() as store:
-        async with EventSourcing(ledger, store, queries=[patient(Seen(), lease=LEASE)]) as system:
-            await system.query("q").caught_up()
-            for action, argument in (("fly", ""), ("skip", "x")):
-                request = QueryRequest(uuid4(), "q", 1, action, argument)
-                await store.put_request(request)
-                async with asyncio.timeout(20):
-                    while (answer := await store.take_answer(request.id)) is None:  # noqa: ASYNC110 - no event for it
-                        await asyncio.sleep(0.01)
-                assert answer.error == "InvalidArgument"
-            assert system.query("q").incarnation == 1
+    async with MemoryStore() as store, EventSourcing(ledger, store, queries=[patient(Seen(), lease=LEASE)]) as system:
+        await system.query("q").caught_up()
+        for action, argument in (("fly", ""), ("skip", "x")):
+            request = QueryRequest(uuid4(), "q", 1, action, argument)
+            await store.put_request(request)
+            async with asyncio.timeout(20):
+                while (answer := await store.take_answer(request.id)) is None:  # noqa: ASYNC110 - no event for it
+                    await asyncio.sleep(0.01)
+            assert answer.error == "InvalidArgument"
+        assert system.query("q").incarnation == 1
 
 
 async def test_no_more_requests_are_queued_than_may_wait() -> None:
@@ -289,13 +291,15 @@ async def test_a_superseded_version_is_not_asked() -> None:
 
 
 async def test_what_is_newer_than_the_code_is_skipped_from_elsewhere(place: str) -> None:
-    async with open_store(place) as store:
-        async with EventSourcing(ledger, store, queries=[patient(Seen(), lease=LEASE)]) as system:
-            await system.query("q").caught_up()
-            await store.append([AppendRequest("ledger", "a", 0, [NewEvent("OfNewerCode", 1, "{}", "{}", uuid4())])])
-            await becomes(system.query("q"), QueryStatus.OUTDATED)
-            assert await script(store).skip(1) == 1
-            await becomes(system.query("q"), QueryStatus.RUNNING)
+    async with (
+        open_store(place) as store,
+        EventSourcing(ledger, store, queries=[patient(Seen(), lease=LEASE)]) as system,
+    ):
+        await system.query("q").caught_up()
+        await store.append([AppendRequest("ledger", "a", 0, [NewEvent("OfNewerCode", 1, "{}", "{}", uuid4())])])
+        await becomes(system.query("q"), QueryStatus.OUTDATED)
+        assert await script(store).skip(1) == 1
+        await becomes(system.query("q"), QueryStatus.RUNNING)
 
 
 async def test_nothing_is_asked_per_commit() -> None:
@@ -309,13 +313,12 @@ async def test_nothing_is_asked_per_commit() -> None:
 
 
 async def test_a_pause_while_the_store_is_away_is_stored_later() -> None:
-    async with FailingStore() as store:
-        async with EventSourcing(ledger, store, queries=[patient(Seen(), lease=LEASE)]) as system:
-            await system.query("q").caught_up()
-            with store.unavailable():
-                await system.query("q").pause()
-            async with asyncio.timeout(20):
-                while (stored := await store.inner.load_checkpoint("q", 1)) is None or not stored.is_paused:  # noqa: ASYNC110
-                    await asyncio.sleep(0.01)
-            await store.claim_checkpoint("other", 1, LeaseRequest("x"))
-            assert system.query("q").status is QueryStatus.PAUSED
+    async with FailingStore() as store, EventSourcing(ledger, store, queries=[patient(Seen(), lease=LEASE)]) as system:
+        await system.query("q").caught_up()
+        with store.unavailable():
+            await system.query("q").pause()
+        async with asyncio.timeout(20):
+            while (stored := await store.inner.load_checkpoint("q", 1)) is None or not stored.is_paused:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        await store.claim_checkpoint("other", 1, LeaseRequest("x"))
+        assert system.query("q").status is QueryStatus.PAUSED

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from functools import wraps
 from math import inf
 from operator import attrgetter
-from typing import Any, Final, Generic, ParamSpec, TypeAlias, TypeVar
+from typing import Any, Final, Generic, TypeAlias, TypeVar, cast
 
 from eventree.domain.events import EventEnvelope
 from eventree.errors import (
@@ -73,21 +73,20 @@ _STORE_FAULTS: Final = (
 """Errors of the store for which no event is to blame."""
 
 
-P = ParamSpec("P")
-R = TypeVar("R")
+MethodT = TypeVar("MethodT", bound=Callable[..., Coroutine[Any, Any, object]])
 
 
-def _again_where_outdated(method: Callable[P, Coroutine[Any, Any, R]]) -> Callable[P, Coroutine[Any, Any, R]]:
+def _again_where_outdated(method: MethodT) -> MethodT:
     """Call a method once more, on a new connection, if the first one knew a table as it was before it was altered."""
 
     @wraps(method)
-    async def called(*args: P.args, **kwargs: P.kwargs) -> R:
+    async def called(*args: object, **kwargs: object) -> object:
         try:
             return await method(*args, **kwargs)
         except StatementOutdated:
             return await method(*args, **kwargs)
 
-    return called
+    return cast("MethodT", called)
 
 
 @dataclass(frozen=True, slots=True)
