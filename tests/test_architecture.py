@@ -51,11 +51,9 @@ TESTED_IN = {
     "testing/store_values": "testing/test_suite_catches_mutants.py",
     # What those promises are about in all stores.
     "stores/versions": "stores/test_memory.py",
-    "stores/sqlite/checkpoints": "stores/sqlite/test_store.py",
     "stores/sqlite/query_requests": "stores/sqlite/test_store.py",
     "stores/postgres/query_requests": "stores/postgres/test_store.py",
     "stores/sqlite/reads": "stores/sqlite/test_store.py",
-    "stores/postgres/checkpoints": "stores/postgres/test_store.py",
     "stores/postgres/reads": "stores/postgres/test_store.py",
 }
 """Modules and packages without a test file of their name, and where they are tested."""
@@ -218,6 +216,13 @@ def test_no_use_of_a_private_name_is_overlooked() -> None:
 
 def test_every_room_of_the_house_has_rules() -> None:
     assert {room(path) for path in FILES} - {"__init__"} == set(ALLOWED)
+
+
+def test_nothing_looks_for_the_process_of_a_lease() -> None:
+    """Where processes may not see each other, as under `hidepid=2`, a live one would be taken for dead."""
+    sources = {module: path.read_text() for module, path in MODULES.items()}
+    forbidden = ("/proc", "os.kill", "pidfd_open", "pid_exists", "psutil", "waitpid", "boot_id")
+    assert [(module, word) for module, source in sources.items() for word in forbidden if word in source] == []
 
 
 def test_actors_and_stores_never_see_each_other() -> None:

@@ -3,8 +3,9 @@
 Catch-up: events per second of a query that does nothing, of a projection with one statement for each page, and of one
 with a statement for each event; beside them the raw driver, which reads the same rows in pages as large and decodes
 their payloads and metadata. Commands: per second and p99 in milliseconds of 64 callers, alone and beside a projection
-that catches up all the time. Latency: from the answer of a command to its query's handler, one command at a time.
-Figures of a shared machine: trust the ratios. Postgres is left out where no DSN is given.
+that catches up all the time, and beside queries that follow none of their events. Latency: from the answer of a command
+to its query's handler, one command at a time. Figures of a shared machine: trust the ratios. Postgres is left out where
+no DSN is given.
 
 Run: python tests/benchmarks/queries.py [events, default 100000] [rounds, default 3] [postgresql://...]
 """
@@ -26,8 +27,21 @@ import msgspec
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "examples"))
 
-from bank import BankEvent, CustomerDepositedCash, Deposit, OpenAccount, bank_account
+from bank import (
+    BankAccount,
+    BankCommand,
+    BankError,
+    BankEvent,
+    CustomerDepositedCash,
+    Deposit,
+    OpenAccount,
+    Unopened,
+    apply,
+    bank_account,
+    handle,
+)
 from eventree import (
+    AggregateType,
     EventEnvelope,
     EventSourcing,
     EventStore,
@@ -48,6 +62,9 @@ SELECT e.position, s.aggregate_type, s.aggregate_id, e.sequence, e.event_type, e
        e.commit_id, e.recorded_at
 FROM {}events e JOIN {}streams s ON s.stream = e.stream WHERE e.position > {} AND e.position <= {} ORDER BY e.position
 """
+unused: AggregateType[BankAccount, BankCommand, BankEvent, BankError] = AggregateType(
+    "unused", handle=handle, apply=apply, empty_state=Unopened
+)
 decode_event = msgspec.json.Decoder(CustomerDepositedCash).decode
 decode_metadata = msgspec.json.Decoder(dict[str, str]).decode
 
@@ -155,6 +172,18 @@ async def beside_a_catch_up(store: EventStore, seconds: float, number: int) -> d
     return figures
 
 
+async def beside_others(store: EventStore, seconds: float, number: int) -> dict[int, float]:
+    """Return commands per second beside no, one and many queries of another aggregate type."""
+    rates: dict[int, float] = {}
+    for count in (0, 1, 200):
+        queries = [Query(f"other-{number}-{count}-{each}", nothing, follows=[unused]) for each in range(count)]
+        async with EventSourcing(unused, store, queries=queries) as system:
+            for query in queries:
+                await system.query(query.name).caught_up(timeout=60)
+            rates[count], _ = await commands(store, seconds, 1_000 * (number + 1) + count)
+    return rates
+
+
 async def latency(store: EventStore, number: int, count: int = 300) -> tuple[float, float]:
     """Return p50 and p99 in milliseconds from the answer of a command to its handler."""
     seen: asyncio.Queue[float] = asyncio.Queue()
@@ -192,6 +221,11 @@ async def measure(name: str, store: EventStore, limit: Limit, events: int, round
             f"{name:<9}commands beside a catch-up {middle['beside']:,.0f}/s, p99 {middle['beside p99']:.1f} ms, "
             f"{ratio:.2f} of alone, while {middle['projected/s']:,.0f} events/s were projected"
         )
+        others = [await beside_others(store, 2.0, number) for number in range(rounds)]
+        for count in others[0]:
+            rate = statistics.median(other[count] for other in others)
+            ratio = statistics.median(other[count] / other[0] for other in others)
+            print(f"{name:<9}commands beside {count} queries of another type {rate:,.0f}/s, {ratio:.2f} of none")
         waits = [await latency(store, number) for number in range(rounds)]
         p50, p99 = (statistics.median(wait[at] for wait in waits) for at in (0, 1))
         print(f"{name:<9}from answer to handler: p50 {p50:.2f} ms, p99 {p99:.2f} ms")

@@ -3,7 +3,7 @@
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum, Flag
 from functools import cached_property
@@ -18,7 +18,7 @@ from msgspec import Meta, Struct
 from pydantic import BaseModel
 
 from eventree.domain.codec import Codec
-from eventree.domain.immutability import is_immutable
+from eventree.domain.immutability import cannot_change, is_immutable
 
 T = TypeVar("T")
 Euros = NewType("Euros", int)
@@ -271,3 +271,116 @@ class Tagged:
 
 def test_a_class_with_any_cached_property_is_not_immutable() -> None:
     assert not is_immutable(Tagged)
+
+
+# --- values
+
+
+@dataclass(frozen=True)
+class Holder:
+    value: object = None
+
+
+@dataclass(frozen=True)
+class FrozenLoose:
+    """Annotated as immutable, whatever is in it."""
+
+    items: tuple[int, ...] = ()
+
+
+class FrozenStruct(Struct, frozen=True):
+    value: object = None
+
+
+class LooseStruct(Struct):
+    value: object = None
+
+
+class Unfrozen(Holder):
+    """A subclass without a decorator can be changed."""
+
+
+class Evil:
+    def __getattribute__(self, name: str) -> Any:
+        raise RuntimeError(name)
+
+
+@dataclass(frozen=True)
+class Sly:
+    value: int
+
+    def __getattribute__(self, name: str) -> Any:
+        raise RuntimeError(name)
+
+
+@dataclass(frozen=True)
+class Nested:
+    inner: "Nested | None" = None
+
+
+def nested(depth: int) -> Nested:
+    value = Nested()
+    for _ in range(depth):
+        value = Nested(value)
+    return value
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        None,
+        1,
+        "a",
+        Decimal(1),
+        datetime(2024, 1, 1, tzinfo=UTC),
+        UUID(int=1),
+        Size.SMALL,
+        Colour.RED,
+        (1, ("a", frozenset({2}))),
+        Point(1, Part("a")),
+        Part("a"),
+        FrozenLoose((1, 2)),
+        Holder((Part("a"), FrozenStruct(Holder(1)))),
+        nested(10_000),
+    ],
+)
+def test_a_value_of_immutable_parts_cannot_change(value: object) -> None:
+    assert cannot_change(value)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        [],
+        {},
+        set(),
+        bytearray(),
+        object(),
+        Loose("a"),
+        LooseStruct(),
+        Bag([1]),
+        Loaded(1, Part("a")),
+        ([],),
+        Holder([]),
+        Holder({"a": 1}),
+        Holder((1, [2])),
+        FrozenStruct([]),
+        FrozenLoose([1, 2]),  # type: ignore[arg-type]
+        Unfrozen(1),
+        OrderedDict(),
+    ],
+)
+def test_a_value_with_a_part_that_can_be_changed_may_change(value: object) -> None:
+    assert not cannot_change(value)
+
+
+def test_what_was_put_into_a_frozen_value_past_its_guard_counts_too() -> None:
+    value = Holder(1)
+    object.__setattr__(value, "cache", [])
+    assert not cannot_change(value)
+
+
+def test_a_value_that_cannot_even_be_looked_at_may_change() -> None:
+    assert not cannot_change(Evil())
+    assert not cannot_change(Holder(Evil()))
+    assert not cannot_change(Sly(1))

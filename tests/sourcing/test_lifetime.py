@@ -221,9 +221,9 @@ async def test_the_status_while_it_starts(failing: FailingStore) -> None:
     system = system_on(failing)
     watch = failing.watch
 
-    def watching(listener: object) -> object:
+    def watching(listener: object, types: object = None) -> object:
         seen.append(system.status)
-        return watch(listener)  # type: ignore[arg-type]
+        return watch(listener, types)  # type: ignore[arg-type]
 
     failing.watch = watching  # type: ignore[assignment]
     async with system:

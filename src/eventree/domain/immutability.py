@@ -1,6 +1,11 @@
 """Determine whether the values of a class are immutable, so that they can be shared."""
 
-from dataclasses import is_dataclass
+from collections.abc import Iterable
+from dataclasses import fields, is_dataclass
+from datetime import date, datetime, time, timedelta, timezone
+from decimal import Decimal
+from enum import Enum
+from fractions import Fraction
 from types import (
     BuiltinFunctionType,
     ClassMethodDescriptorType,
@@ -8,11 +13,15 @@ from types import (
     GetSetDescriptorType,
     MemberDescriptorType,
     MethodDescriptorType,
+    NoneType,
     WrapperDescriptorType,
 )
 from typing import Any, Final, TypeAlias, cast
+from uuid import UUID
 
 from msgspec import Struct, inspect
+
+from eventree.errors.failures import is_failure
 
 _IMMUTABLE_TYPES: Final = (
     inspect.NoneType,
@@ -30,6 +39,27 @@ _IMMUTABLE_TYPES: Final = (
     inspect.EnumType,
     inspect.LiteralType,
 )
+
+_ATOMS: Final = frozenset(
+    (
+        NoneType,
+        bool,
+        int,
+        float,
+        complex,
+        str,
+        bytes,
+        Decimal,
+        Fraction,
+        UUID,
+        datetime,
+        date,
+        time,
+        timedelta,
+        timezone,
+    )
+)
+"""Classes whose values are immutable; subclasses of them need not be."""
 
 _HARMLESS_DESCRIPTORS: Final = (
     *(FunctionType, BuiltinFunctionType, WrapperDescriptorType, MethodDescriptorType, ClassMethodDescriptorType),
@@ -51,6 +81,46 @@ def is_immutable(cls: type) -> bool:
         cls: A class that msgspec can decode.
     """
     return _is_immutable(inspect.type_info(cls), [])
+
+
+def cannot_change(value: object) -> bool:
+    """Return whether a value is immutable at any depth, judging by the values in it, not by annotations.
+
+    It consists of numbers, texts, times and the like, tuples and frozen sets of them, and frozen dataclasses and
+    Structs as in `is_immutable`. If in doubt, the answer is no.
+    """
+    waiting, seen = [value], set[int]()
+    frozen: dict[object, bool] = {}
+    while waiting:
+        value = waiting.pop()
+        cls = type(value)
+        if cls in _ATOMS or issubclass(cls, Enum) or id(value) in seen:
+            continue
+        seen.add(id(value))
+        if cls not in frozen:
+            frozen[cls] = _holds_items(cls) or _is_frozen(cls)
+        if not frozen[cls]:
+            return False
+        try:
+            waiting += _parts(value)
+        except BaseException as error:  # an attribute of a user's class may raise anything
+            if not is_failure(error):
+                raise
+            return False
+    return True
+
+
+def _holds_items(cls: type[object]) -> bool:
+    is_named_tuple = hasattr(cls, "_fields") and tuple in cls.__mro__ and not cls.__dictoffset__
+    return is_named_tuple or cls is tuple or cls is frozenset
+
+
+def _parts(value: object) -> Iterable[object]:
+    """Return the values in an immutable container."""
+    if isinstance(value, tuple | frozenset):
+        return cast("Iterable[object]", value)
+    names = value.__struct_fields__ if isinstance(value, Struct) else [each.name for each in fields(cast("Any", value))]
+    return [*(getattr(value, name) for name in names), *getattr(value, "__dict__", {}).values()]
 
 
 def _is_immutable(info: inspect.Type, seen: list[type]) -> bool:

@@ -42,7 +42,8 @@ class SnapshotPolicy(Protocol):
         error is logged, the snapshot is counted as dropped, and the command succeeds all the same.
 
         Args:
-            before: The sequence of the newest snapshot that fell due, even if it was dropped; 0 if there is none.
+            before: The sequence of the newest snapshot; 0 if there is none. One that was due and dropped because too
+                many waited to be written is taken with the next commit, without a call of this method.
             after: The sequence of the aggregate now.
             replay_seconds: How long it took to replay the events after the newest snapshot when the aggregate was last
                 loaded, in seconds; 0 if a snapshot was taken since.

@@ -66,5 +66,6 @@ from eventree.errors.stores import (
     TooManyRequests as TooManyRequests,
     TransactionEnded as TransactionEnded,
     TransactionFailed as TransactionFailed,
+    TransactionOutlivedLease as TransactionOutlivedLease,
     TransactionRolledBack as TransactionRolledBack,
 )

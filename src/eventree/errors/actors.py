@@ -29,15 +29,16 @@ class ActorTimeout(ActorError, TimeoutError):
         outcome: `"not_started"`: the message was not taken up and will be skipped, so nothing happened. `"unknown"`: it
             was in progress and may still complete; a retry is safe with the same `command_id`. None: the operation
             only reads, so a retry is always safe.
+        detail: What the operation was waiting for, such as a lock of another process; empty if that is not known.
     """
 
     def __init__(self, operation: str, seconds: float, outcome: Outcome | None = None, *, detail: str = "") -> None:
-        """Compose the message; `detail` says what the operation was waiting for."""
         waiting = f" ({detail})" if detail else ""
         super().__init__(f"{operation} timed out after {seconds:g} s{waiting}; {_AFTER_TIMEOUT[outcome]}")
         self.operation = operation
         self.seconds = seconds
         self.outcome = outcome
+        self.detail = detail
 
 
 class ActorStopped(ActorError):

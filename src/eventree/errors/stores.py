@@ -3,7 +3,7 @@
 from typing import Any, Final
 
 from eventree.commit import Commit
-from eventree.errors.root import EventreeError, error_text
+from eventree.errors.root import EventreeError, WrongEventLoop, error_text
 
 
 class EventStoreError(EventreeError):
@@ -53,7 +53,10 @@ class CommitOutcomeUnknown(EventStoreError):
 
 
 class StoreUnusable(EventStoreError):
-    """The database cannot fulfil the contract of event stores, so it was not opened.
+    """The database cannot fulfil the contract of event stores, so it was not opened or nothing more is stored in it.
+
+    A SQLite file that was deleted, moved or replaced while it was open is one such. Handling: as the reason says, then
+    open the store again. Commands are answered with this error, and queries stop.
 
     Attributes:
         store: Its address, without secrets.
@@ -220,8 +223,28 @@ class CheckpointHeld(EventStoreError):
         self.seconds = seconds
 
 
+class TransactionOutlivedLease(StoreUnavailable):
+    """Postgres ended the transaction of a projection that waited for something longer than its lease.
+
+    Nothing was stored. Handling: do slow work outside the projection, as in a `Query`, or raise its `lease`.
+
+    Attributes:
+        lease: The lease, in seconds.
+        seconds: How long the transaction took until its end was noticed.
+    """
+
+    def __init__(self, lease: float, seconds: float) -> None:
+        super().__init__(
+            f"a projection's transaction was open for {seconds:.1f} s, and Postgres ends it once it waits for longer "
+            f"than its lease of {lease:g} s without a statement; nothing was stored, do slow work outside the "
+            "projection or raise its lease"
+        )
+        self.lease = lease
+        self.seconds = seconds
+
+
 class TransactionEnded(EventStoreError):
-    """A projection ended its transaction, or used the connection after its end.
+    """A projection ended its transaction, or tried to, or used the connection after its end.
 
     Rows and checkpoint would no longer be committed together. Handling: leave `BEGIN`, `COMMIT` and `ROLLBACK` to the
     library (savepoints are fine), and use the connection only until the function returns.
@@ -426,6 +449,9 @@ class NotCaughtUp(EventreeError):
 def _cause_text(cause: BaseException | None) -> str:
     return "no exception" if cause is None else error_text(cause)
 
+
+LASTING_ERRORS: Final = (StoreUnusable, StoreReadOnly, WrongEventLoop)
+"""Errors that remain while a store is open: returned to the caller; queries stop, and no actor crashes."""
 
 TRANSIENT_ERRORS: Final = (StoreUnavailable, TransactionRolledBack, CommitOutcomeUnknown)
 """Transient errors of a store: returned to the caller or retried, and never a reason to crash an actor."""

@@ -56,6 +56,8 @@ class BatchCommit:
     Attributes:
         aggregate_type: The name of the aggregates' type.
         commands: Its commands. Refused ones are included, as the transaction also checks that their state was current.
+            Empty at first for aggregates that several processes write to, whose commands are decided inside the
+            transaction; the numbers of requests and events are then 0.
         attempt: From 1; one more after each conflict.
         requests: The number of append requests, one per aggregate; each is appended or rejected on its own.
         events: The number of events to append.

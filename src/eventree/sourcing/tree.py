@@ -1,5 +1,6 @@
 """The supervision tree behind an `EventSourcing`, and the references that stay valid while its actors restart."""
 
+import asyncio
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import Generic, Never, TypeVar
@@ -16,7 +17,7 @@ from eventree.sourcing.lifetime import Lifetime, SystemSupervisor
 from eventree.sourcing.queries.handle import QueryHandle
 from eventree.sourcing.queries.subscriptions import Subscription
 from eventree.sourcing.snapshots.codec import SnapshotCodec
-from eventree.sourcing.snapshots.scheduler import SnapshotScheduler
+from eventree.sourcing.snapshots.scheduler import MissedSnapshots, SnapshotScheduler
 from eventree.sourcing.snapshots.writer import SnapshotWriter
 from eventree.sourcing.statistics import Counters, SystemStats
 from eventree.stores.contract import EventStore, StoredSnapshot
@@ -35,8 +36,8 @@ class Tree(Generic[StateT, CommandT, EventT, ErrorT]):
 
     ```
     event sourcing <name>      one_for_one
+    ├── snapshots              SnapshotWriter: saves snapshots, if they are enabled; stopped last
     ├── commands               EventSourcingActor: executes commands
-    ├── snapshots              SnapshotWriter: saves snapshots, if they are enabled
     └── queries                one_for_one, so that a crashing query affects no other query and no command
         └── <query>            QueryActor: follows the log; one per query
     ```
@@ -78,11 +79,12 @@ class Tree(Generic[StateT, CommandT, EventT, ErrorT]):
         self._writer: ActorRef[StoredSnapshot, None] = ActorRef(
             f"{aggregate_type.name} snapshots", mailbox=MailboxSpec(maxsize=SNAPSHOT_QUEUE_SIZE)
         )
+        self._missed = MissedSnapshots()
         self._snapshots: SnapshotScheduler[StateT] | None = None
         codec: SnapshotCodec[StateT] | None = None
         if snapshots is not None:
             codec = SnapshotCodec(aggregate_type)
-            self._snapshots = SnapshotScheduler(snapshots, codec, self._writer, self._counters)
+            self._snapshots = SnapshotScheduler(snapshots, codec, self._writer, self._counters, self._missed)
         self.loader = AggregateLoader(aggregate_type, store, codec, self._counters)
         self.queries: dict[tuple[str, int], QueryHandle] = {}
         self._add(queries)
@@ -103,11 +105,8 @@ class Tree(Generic[StateT, CommandT, EventT, ErrorT]):
             ChildSpec(id="commands", start=self.command_actor, ref=self.commands),
             ChildSpec(id="queries", start=lambda: self._query_supervisor),
         ]
-        if self._snapshots is not None:
-            children.insert(
-                1,
-                ChildSpec(id="snapshots", start=lambda: SnapshotWriter(self._store, self._counters), ref=self._writer),
-            )
+        if self._snapshots is not None:  # first, as the last commands may still make snapshots due while it stops
+            children.insert(0, ChildSpec(id="snapshots", start=self.snapshot_writer, ref=self._writer))
         on_event = None if self._instrumentation is None else report_restarts(self._instrumentation)
         top = SystemSupervisor(children, name=f"event sourcing {self._type.name}", on_event=on_event)
         top.lifetime = self.lifetime
@@ -184,6 +183,8 @@ class Tree(Generic[StateT, CommandT, EventT, ErrorT]):
                 if info.state is None:
                     raise ActorStopped(ref.id)
                 is_busy = bool(info.queued or info.in_progress)
+                if is_busy:
+                    await asyncio.sleep(0.001)  # commands that wait for a long load are not a batch in progress
         return await self._store.head()
 
     def _refs(self) -> list[ActorRef[Never, object]]:
@@ -215,6 +216,10 @@ class Tree(Generic[StateT, CommandT, EventT, ErrorT]):
         self._query_supervisor.reconfigure([query.child_spec() for query in added.values()])
         self.queries.update(added)
         return list(added.values())
+
+    def snapshot_writer(self) -> SnapshotWriter:
+        """Create the actor that writes snapshots."""
+        return SnapshotWriter(self._store, self._counters, self._missed)
 
     def command_actor(self) -> EventSourcingActor[StateT, CommandT, EventT, ErrorT]:
         """Create the actor that executes commands."""

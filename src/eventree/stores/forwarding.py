@@ -126,6 +126,11 @@ class ForwardingStore(EventStore):
             raise AttributeError(f"{self!r} has no transactions")
         return self.begin_transaction
 
+    @property
+    def waiting_for(self) -> str:
+        """What a write of the inner store waits for."""
+        return getattr(self.inner, "waiting_for", "")
+
     async def __aenter__(self) -> Self:
         await self.inner.__aenter__()
         return self

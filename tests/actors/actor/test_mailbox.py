@@ -256,3 +256,82 @@ async def test_late_and_second_answers_do_nothing() -> None:
     told.reply("nobody hears it")
     told.fail(Boom())
     assert (told.answered, told.abandoned) == (True, False)
+
+
+async def test_what_is_set_aside_comes_back_before_all_that_waits_in_its_order() -> None:
+    mailbox = opened()
+    (a, _), (b, _), (c, _), (d, _) = (asked(message) for message in "abcd")
+    for request in (a, b, c, d):
+        mailbox.put_nowait(request)
+    assert mailbox.take(3) == [a, b, c]
+    mailbox.set_aside({"x": [a, c]})
+    assert (len(mailbox), mailbox.aside, mailbox.in_progress) == (1, 2, ("str",) * 3)
+    assert [request.taken for request in (a, b, c)] == [False, True, False]
+    mailbox.give_back("x")
+    assert (len(mailbox), mailbox.aside) == (3, 0)
+    assert mailbox.take(10) == [a, c, d]
+    for request in (a, b, c, d):
+        request.reply("ok")
+
+
+async def test_what_is_set_aside_is_forgotten_once_its_sender_has_gone() -> None:
+    mailbox = opened()
+    request, answer = asked("a")
+    mailbox.put_nowait(request)
+    mailbox.set_aside({"x": mailbox.take(1)})
+    answer.cancel()
+    await ticks(2)
+    assert mailbox.aside == 0
+    mailbox.give_back("x")
+    assert len(mailbox) == 0
+
+
+async def test_what_is_set_aside_can_be_taken_up_again_to_be_answered() -> None:
+    mailbox = opened()
+    request, answer = asked("a")
+    mailbox.put_nowait(request)
+    mailbox.set_aside({"x": mailbox.take(1)})
+    assert mailbox.resume_aside("x") == [request]
+    assert request.taken
+    mailbox.fail_in_progress(ActorCrashed("owner", None))
+    assert isinstance(answer.exception(), ActorCrashed)
+
+
+async def test_a_crash_gives_back_what_is_set_aside_and_a_close_refuses_it() -> None:
+    mailbox = opened()
+    requests = [asked(message) for message in "ab"]
+    for request, _ in requests:
+        mailbox.put_nowait(request)
+    first, second = mailbox.take(2)
+    mailbox.set_aside({"x": [first], "y": [second]})
+    mailbox.fail_in_progress(ActorCrashed("owner", None))
+    assert mailbox.take(2) == [first, second]
+    mailbox.set_aside({"x": [first, second]})
+    mailbox.close()
+    assert [type(answer.exception()) for _, answer in requests] == [ActorStopped] * 2
+    assert len(mailbox) == 0
+
+
+async def test_a_stop_waits_for_what_is_set_aside_only_if_it_drains() -> None:
+    mailbox = opened()
+    request, _ = asked("a")
+    mailbox.put_nowait(request)
+    mailbox.set_aside({"x": mailbox.take(1)})
+    mailbox.request_stop(drain_until=asyncio.get_running_loop().time() + 60)
+    waiting = asyncio.ensure_future(mailbox.wait())
+    await ticks(2)
+    assert not waiting.done()
+    mailbox.give_back("x")
+    assert await waiting
+    assert mailbox.take(1) == [request]
+    mailbox.set_aside({"x": [request]})
+    mailbox.request_stop()
+    assert not await mailbox.wait()
+    request.reply("ok")
+
+
+async def test_what_waits_after_a_stop_was_requested_can_still_be_taken() -> None:
+    mailbox = opened(messages="abc")
+    mailbox.request_stop()
+    assert take(mailbox) == []
+    assert [[request.message for request in mailbox.take_rest(2)] for _ in range(3)] == [["a", "b"], ["c"], []]

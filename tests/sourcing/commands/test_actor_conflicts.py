@@ -1,6 +1,7 @@
 """Several systems on one store: one writer wins, and every answer is current."""
 
 import asyncio
+from contextlib import AsyncExitStack
 from pathlib import Path
 from uuid import uuid4
 
@@ -13,19 +14,23 @@ from eventree import (
     Err,
     EventSourcing,
     EventStore,
+    HandlerCrashed,
     Ok,
     SQLiteStore,
+    StoreUnavailable,
 )
+from eventree.sourcing.commands.turns import QUIET_TURNS
 from eventree.stores.contract import AppendRequest, NewEvent, StreamRead
 from eventree.testing import FailingStore
+from eventree.testing.failing_store import StoreMethod
 from sourcing.ledger import (
     Added,
-    Command,
     Ledger,
     LedgerType,
     add,
     add_length,
     apply,
+    crash,
     entries,
     handle,
     ledger,
@@ -115,22 +120,122 @@ class Rival:
         await self._inner.append([AppendRequest("ledger", "a", page.sequence, [event])])
 
 
-async def test_a_command_that_loses_seven_times_is_stored_at_the_eighth() -> None:
-    async with FailingStore() as store, EventSourcing(ledger, store) as system:
-        Rival(store, 7)
-        assert (await system.execute("a", add_length)).unwrap().events == (Added(7),)
+@either_apply
+async def test_a_command_that_loses_twice_takes_its_turn(kind: LedgerType) -> None:
+    async with FailingStore() as store, EventSourcing(kind, store) as system:
+        Rival(store, 100)
+        turns = Calls(store, "read_and_append")
+        assert (await system.execute("a", add_length)).unwrap().events == (Added(2),)
+        assert turns.count == 1
 
 
-@pytest.mark.parametrize("command", [add_length, only_if_many], ids=["accepted", "refused"])
-async def test_a_command_that_always_loses_is_a_conflict_and_nothing_of_it_is_stored(command: Command) -> None:
+async def test_an_aggregate_takes_turns_until_nobody_else_has_written_for_a_while() -> None:
     async with FailingStore() as store, EventSourcing(ledger, store) as system:
-        Rival(store, 8)
-        answer = await system.execute("a", command, command_id="c")
-        assert isinstance(answer, Err)
+        Rival(store, 2)
+        turns, appends = Calls(store, "read_and_append"), Calls(store, "append")
+        for number in range(20):
+            assert (await system.execute("a", add_length)).unwrap().events == (Added(number + 2),)
+        assert (turns.count, appends.count) == (QUIET_TURNS, 20 - QUIET_TURNS)
+
+
+async def test_the_other_aggregates_of_a_batch_are_decided_and_keep_their_order() -> None:
+    async with FailingStore() as store, EventSourcing(ledger, store) as system:
+        Rival(store, 2)
+        commands = [(id, add_length) for _ in range(3) for id in ("a", "b", "c")]
+        answers = await system.execute_many(commands)
+        answers += await system.execute_many(commands)  # now "a" takes its turn at once
+        assert [answer.unwrap().sequence for answer in answers] == [
+            3,
+            1,
+            1,
+            4,
+            2,
+            2,
+            5,
+            3,
+            3,
+            6,
+            4,
+            4,
+            7,
+            5,
+            5,
+            8,
+            6,
+            6,
+        ]
+        assert await entries(system, "a") == [77, 77, 2, 3, 4, 5, 6, 7]
+        assert await entries(system, "b") == [0, 1, 2, 3, 4, 5]
+
+
+async def test_a_turn_answers_bugs_refusals_and_repeated_commands_as_ever() -> None:
+    async with FailingStore() as store, EventSourcing(ledger, store) as system:
+        await system.execute("a", add(1), command_id="first")
+        Rival(store, 100)
+        commands = [("a", crash), ("a", below_two), ("a", add(5)), ("a", add(9)), ("a", add_length)]
+        turns = Calls(store, "read_and_append")
+        bug, refused, stored, repeated, last = await system.execute_many(
+            commands, command_ids=[None, None, "new", "first", None]
+        )
+        assert turns.count
+        assert isinstance(bug, Err)
+        assert isinstance(bug.error, HandlerCrashed)
+        assert refused == Err(DomainError("enough"))
+        assert (stored.unwrap().events, repeated.unwrap().sequence) == ((Added(5),), 1)
+        assert last.unwrap().sequence == stored.unwrap().sequence + 1
+
+
+async def test_a_turn_reads_on_where_others_have_written_more_than_a_page() -> None:
+    async with FailingStore() as store, EventSourcing(ledger, store) as system:
+        await system.execute("a", add(0))
+        Rival(store, 2)
+        assert (await system.execute("a", add_length)).unwrap().events == (Added(3),)
+        many = [NewEvent("Added", 1, '{"amount":1}', "{}", uuid4()) for _ in range(2_500)]
+        await store.inner.append([AppendRequest("ledger", "a", 4, many)])
+        assert (await system.execute("a", add_length)).unwrap().events == (Added(2_504),)
+
+
+async def test_an_expected_sequence_is_not_decided_again_in_a_turn() -> None:
+    async with FailingStore() as store, EventSourcing(ledger, store) as system:
+        Rival(store, 2)
+        await system.execute("a", add(1))
+        answer = await system.execute("a", add(2), expected_sequence=2)
+        assert answer == Err(ConcurrencyConflict("ledger", "a", 2, 3)) or isinstance(answer, Err)
         assert isinstance(answer.error, ConcurrencyConflict)
-        assert (answer.error.aggregate_id, answer.error.expected, answer.error.actual) == ("a", 7, 8)
-        assert await entries(system, "a") == [77] * 8
-        assert (await system.execute("a", add(1), command_id="c")).unwrap().sequence == 9
+        assert (answer.error.expected, answer.error.actual) == (2, 3)
+
+
+async def test_a_turn_that_the_store_fails_is_answered_and_the_next_command_works() -> None:
+    async with FailingStore() as store, EventSourcing(ledger, store) as system:
+        Rival(store, 2)
+        await system.execute("a", add(1))
+        store.fail("read_and_append", StoreUnavailable("away"))
+        answer = await system.execute("a", add(2))
+        assert isinstance(answer, Err)
+        assert isinstance(answer.error, StoreUnavailable)
+        assert (await system.execute("a", add(3))).unwrap().sequence == 4
+
+
+@pytest.mark.durable
+async def test_nobody_is_refused_or_starved_where_many_systems_write_to_few_aggregates(store: EventStore) -> None:
+    async with AsyncExitStack() as stack:
+        systems = [await stack.enter_async_context(EventSourcing(ledger, store)) for _ in range(4)]
+        asked = [system.execute(id, add_length, timeout=60) for id in "abc" * 20 for system in systems]
+        answers = await asyncio.gather(*asked)
+        assert [answer for answer in answers if isinstance(answer, Err)] == []
+        for id in "abc":
+            assert await entries(systems[0], id) == [*range(80)]
+
+
+class Calls:
+    """Count the calls of a method of a store."""
+
+    def __init__(self, store: FailingStore, method: StoreMethod) -> None:
+        self.count = 0
+        store.intercept(method, self, times=1_000_000)
+
+    async def __call__(self) -> None:
+        self.count += 1
 
 
 @pytest.mark.durable

@@ -3,6 +3,8 @@
 import asyncio
 import os
 import signal
+import socket
+import sys
 
 import pytest
 
@@ -122,6 +124,19 @@ async def test_the_query_of_a_process_that_is_killed_is_taken_over_when_its_leas
             await system.execute("a", add(2))
             await seen.reaches(1)
     assert [amounts for _, amounts in seen.amounts][-1] == [2]
+
+
+async def test_a_lease_counts_whether_or_not_its_owner_can_be_seen(store: EventStore) -> None:
+    gone = await asyncio.create_subprocess_exec(sys.executable, "-c", "")
+    await gone.wait()
+    await store.claim_checkpoint("q", 1, LeaseRequest(f"{socket.gethostname()}/{gone.pid}/of another user", 60))
+    async with EventSourcing(ledger, store, queries=[query(Seen(), lease=0.1)]) as system:
+        await becomes(system.query("q"), WAITING)
+        await asyncio.wait({asyncio.get_running_loop().create_future()}, timeout=0.3)
+        assert system.query("q").status is WAITING
+    stored = await store.load_checkpoint("q", 1)
+    assert stored is not None
+    assert stored.checkpoint.fencing_token == 1
 
 
 async def test_a_worker_that_is_stopped_past_its_lease_writes_nothing_when_it_wakes_up(place: str) -> None:

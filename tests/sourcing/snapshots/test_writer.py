@@ -1,5 +1,6 @@
 """Snapshots are written beside the commands, which neither wait for them nor fail with them."""
 
+import asyncio
 from dataclasses import dataclass
 from typing import Any
 from unittest.mock import patch
@@ -7,6 +8,7 @@ from unittest.mock import patch
 import pytest
 
 from eventree import AggregateType, EventSourcing, EventStore, Ok, SnapshotConfig, StoreUnavailable
+from eventree.errors import StoreBusy
 from eventree.sourcing.snapshots.codec import SnapshotCodec
 from eventree.testing import FailingStore, settled
 from sourcing.ledger import Added, LedgerSystem, LedgerType, add, add_length, ledger
@@ -113,3 +115,75 @@ async def test_large_snapshots_are_written_in_several_transactions_so_that_comma
         assert store.calls["save_snapshots"] == 1 + 3  # 400 kB each
         for id in "abcdefg":
             assert (await system.latest_snapshot(id)).unwrap() is not None
+
+
+async def sequences(store: EventStore, *ids: str) -> list[int]:
+    """Return the sequence of the newest snapshot of each aggregate, 0 if it has none."""
+    found = [(await system_on(store).latest_snapshot(id)).unwrap() for id in ids]
+    return [0 if snapshot is None else snapshot.sequence for snapshot in found]
+
+
+@pytest.mark.durable
+async def test_a_clean_stop_writes_the_snapshots_that_wait(store: EventStore) -> None:
+    every = EventSourcing(ledger, store, snapshots=SnapshotConfig(frequency=1))
+    ids = [f"a{number}" for number in range(200)]
+    async with every as system:
+        await system.execute_many([(id, add(1)) for id in ids])
+    stats = await every.system_stats()
+    assert (stats.snapshots_written, stats.snapshots_dropped) == (200, 0)
+    assert await sequences(store, *ids) == [1] * 200
+
+
+async def test_what_the_last_commands_make_due_while_the_system_stops_is_written() -> None:
+    async with FailingStore() as store:
+        async with system_on(store) as system:
+            gate = store.hold("append")
+            last = asyncio.ensure_future(system.execute("a", add(*range(10))))
+            await gate.reached()
+            system._tree.commands.mailbox.stop_requested.add_done_callback(lambda _: gate.open())
+        assert isinstance(await last, Ok)
+        assert await sequences(store, "a") == [10]
+
+
+@pytest.mark.slow
+async def test_a_store_that_hangs_holds_a_stop_up_for_no_longer_than_the_writer_may_take() -> None:
+    async with FailingStore() as store:
+        async with asyncio.timeout(60), system_on(store) as system:
+            store.hold("save_snapshots")
+            await system.execute_many([("a", add(*range(10))), ("b", add(*range(10)))])
+        assert await sequences(store, "a", "b") == [0, 0]
+
+
+async def test_snapshots_dropped_under_load_are_taken_with_the_next_commit_of_their_aggregates() -> None:
+    async with FailingStore() as store, system_on(store) as system:
+        gate = store.hold("save_snapshots")
+        await system.execute("first", add(*range(10)))
+        await gate.reached()
+        await system.execute_many([(f"a{number}", add(*range(10))) for number in range(256)])
+        await system.execute("late", add(*range(10)))
+        await system.execute("late", add(10))  # still no room
+        assert (await system.system_stats()).snapshots_dropped == 2
+        gate.open()
+        await written(system, 257)
+        await system.execute("late", add(11))
+        await written(system, 258)
+        assert await sequences(store, "late") == [12]
+        await system.execute("late", add(12))
+        await settled(system)
+        assert (await system.system_stats()).snapshots_written == 258
+
+
+@pytest.mark.parametrize("weather", [StoreUnavailable, StoreBusy])
+async def test_snapshots_that_the_store_did_not_take_are_taken_with_the_next_commit_of_their_aggregates(
+    weather: type[Exception],
+) -> None:
+    async with FailingStore() as store, system_on(store) as system:
+        store.fail("save_snapshots", weather("away"))
+        await system.execute("a", add(*range(10)))
+        await settled(system)
+        await system.execute("a", add(10))
+        await written(system, 1)
+        assert await sequences(store, "a") == [11]
+        await system.execute("a", add(11))
+        await settled(system)
+        assert (await system.system_stats()).snapshots_written == 1

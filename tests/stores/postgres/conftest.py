@@ -24,7 +24,7 @@ WHERE datname = '{}' AND (application_name = 'eventree' OR state LIKE 'idle in t
 async def store(postgres_dsn: str) -> AsyncIterator["PostgresStore"]:
     from eventree.stores.postgres import PostgresStore  # noqa: PLC0415 - asyncpg may be missing
 
-    async with PostgresStore(postgres_dsn) as store:
+    async with PostgresStore(postgres_dsn, lock_timeout=30) as store:
         yield store
 
 

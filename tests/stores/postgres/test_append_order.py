@@ -90,7 +90,7 @@ def assert_kept(kept: Sequence[Kept], events: Sequence[RecordedEvent]) -> None:
 @pytest.mark.slow
 async def test_nobody_ever_sees_a_hole_and_every_answer_is_true(postgres_dsn: str) -> None:
     async with AsyncExitStack() as stack:
-        stores = [await stack.enter_async_context(PostgresStore(postgres_dsn)) for _ in range(3)]
+        stores = [await stack.enter_async_context(PostgresStore(postgres_dsn, lock_timeout=30)) for _ in range(3)]
         others = [
             await stack.enter_async_context(python(rush.__file__, postgres_dsn, str(number), str(SECONDS)))
             for number in (11, 12)
@@ -158,7 +158,7 @@ async def test_an_append_that_waited_is_stored_when_the_head_is_free(store: Post
 async def test_a_head_that_moved_while_an_append_waited_is_read_again(postgres_dsn: str) -> None:
     """Two transactions that waited for the same lock must not be given the same positions."""
     async with AsyncExitStack() as stack:
-        stores = [await stack.enter_async_context(PostgresStore(postgres_dsn)) for _ in range(5)]
+        stores = [await stack.enter_async_context(PostgresStore(postgres_dsn, lock_timeout=30)) for _ in range(5)]
         holder = await stack.enter_async_context(held_head(postgres_dsn))
         db = await stack.enter_async_context(psql(postgres_dsn))
         waiting = [asyncio.create_task(append(store, request("a"), request(f"b{n}"))) for n, store in enumerate(stores)]

@@ -13,6 +13,7 @@ from eventree.stores.postgres import PostgresStore
 from eventree.stores.postgres.address import Address
 from eventree.stores.postgres.connections import CircuitBreaker, Connections
 from eventree.stores.postgres.driver import Connection
+from eventree.stores.postgres.sessions import Timeouts
 from eventree.testing.store_values import append, log, positions, request, snapshot
 from servers.pgbouncer import running_pgbouncer
 from servers.postgres import PostgresServer
@@ -288,7 +289,7 @@ async def test_a_refusal_that_may_pass_is_told_in_the_words_of_the_server(code: 
 
 async def test_while_a_server_is_away_its_words_are_repeated() -> None:
     async with server_that_says("53300", "sorry, too many clients already") as dsn:
-        connections = Connections(Address(dsn, "there"), None, 1, 5, CircuitBreaker("there"))
+        connections = Connections(Address(dsn, "there"), None, 1, Timeouts(5), CircuitBreaker("there"))
         for _ in range(2):
             with pytest.raises(StoreUnavailable, match="sorry, too many clients already"):
                 await connections.connect()

@@ -2,14 +2,17 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
+from typing import Any
 
 import asyncpg
 import pytest
 
 from eventree import EventStoreError, StoreUnavailable
-from eventree.errors import StoreBusy, TransactionEnded
-from eventree.stores.contract import Appended, Checkpoint
+from eventree.errors import CheckpointHeld, StoreBusy, TransactionEnded, TransactionOutlivedLease
+from eventree.stores.contract import Appended, Checkpoint, CheckpointUpdate, StoreTransaction
 from eventree.stores.postgres import PostgresStore
+from eventree.stores.postgres.driver import ConnectionLost, translate
 from eventree.testing.store_values import append, request
 from servers.postgres import PostgresServer
 from servers.proxy import Proxy, Way
@@ -279,3 +282,45 @@ async def test_a_short_lease_does_not_outlive_its_transaction(store: PostgresSto
         await asyncio.sleep(0.5)
         await transaction.claim_checkpoint("query", 1)
     assert await numbers(postgres_dsn) == [7]
+
+
+async def and_swallow(db: Any) -> None:
+    with suppress(Exception):
+        await db.execute("SELECT 1")
+
+
+LATER: dict[str, Callable[[StoreTransaction[Any]], Awaitable[object]]] = {
+    "a statement": lambda transaction: transaction.connection.execute("SELECT 1"),
+    "a swallowed one": lambda transaction: and_swallow(transaction.connection),
+    "the checkpoint": lambda transaction: transaction.save_checkpoint("query", 1, CheckpointUpdate(Checkpoint(1, 1))),
+    "nothing": lambda _: asyncio.sleep(0),
+}
+
+
+@pytest.mark.parametrize("later", LATER)
+async def test_what_waits_for_longer_than_its_lease_is_told_of_the_lease(store: PostgresStore, later: str) -> None:
+    with pytest.raises(TransactionOutlivedLease, match=r"its lease of 0\.2 s") as caught:
+        async with store.transaction(lease=0.2) as transaction:
+            await transaction.connection.execute("SELECT 1")
+            ended = asyncio.Event()
+            transaction.connection.add_termination_listener(lambda _: ended.set())
+            await ended.wait()
+            await LATER[later](transaction)
+    assert caught.value.lease == 0.2
+    assert caught.value.seconds >= 0.2
+
+
+async def test_an_error_of_ours_is_none_of_a_lost_connection(store: PostgresStore) -> None:
+    held = CheckpointHeld("query", "another", 3)
+    with pytest.raises(CheckpointHeld) as caught:
+        async with store.transaction() as transaction:
+            transaction.connection.terminate()
+            raise held
+    assert caught.value is held
+
+
+def test_what_the_driver_says_of_itself_is_not_told() -> None:
+    error = asyncpg.InternalClientError("cannot switch to state 12; another operation (2) is in progress")
+    translated = translate(error, "bank")
+    assert isinstance(translated, ConnectionLost)
+    assert "state 12" not in str(translated)

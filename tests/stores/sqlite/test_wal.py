@@ -156,6 +156,12 @@ def test_versions_before_the_fix_have_the_wal_reset_bug(version: tuple[int, int,
     assert _has_reset_bug(version)
 
 
+def test_the_readme_says_what_the_log_says() -> None:
+    readme = (Path(__file__).parents[3] / "README.md").read_text()
+    assert "Several processes on one file need SQLite 3.51.3 or newer" in readme
+    assert "several processes of one machine may share it, with SQLite 3.51.3 or newer" in readme
+
+
 @pytest.mark.parametrize("version", [(3, 44, 6), (3, 50, 7), (3, 51, 3), (3, 53, 0), (4, 0, 0)])
 def test_versions_with_the_fix_have_no_wal_reset_bug(version: tuple[int, int, int]) -> None:
     assert not _has_reset_bug(version)

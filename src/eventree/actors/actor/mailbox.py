@@ -2,12 +2,15 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import chain
 from typing import Any, Generic, Literal, TypeAlias, TypeVar
 
+from eventree.actors.actor.admission import Admission, BatchTimes
 from eventree.actors.actor.request import Request
-from eventree.errors import ActorError, ActorStopped, InvalidArgument, MailboxFull
+from eventree.errors import ActorError, ActorStopped, ActorTimeout, InvalidArgument, MailboxFull
 from eventree.errors.root import check_count
 from eventree.loops import Home
 
@@ -58,6 +61,9 @@ class Mailbox(Generic[MessageT, ReplyT]):
     too.
 
     Attributes:
+        busy_with: Returns what a message waits for right now, for the `ActorTimeout` of its sender; empty if unknown.
+        batch_times: How long the actor takes for its batches; None, the default, to take up every request. Otherwise
+            requests that would not be handled in time are refused instead of taken up.
         on_dropped: Called with messages that will not be handled: dead letters and the reason, or, with None, messages
             whose senders have stopped waiting.
         suspended: Whether messages have to wait; control messages are still handled.
@@ -79,6 +85,8 @@ class Mailbox(Generic[MessageT, ReplyT]):
         self._owner = owner
         self._spec = spec
         self._queue: asyncio.Queue[Request[MessageT, ReplyT]] = asyncio.Queue()
+        self._returned: deque[Request[MessageT, ReplyT]] = deque()  # before the queue
+        self._aside: dict[str, dict[Request[MessageT, ReplyT], None]] = {}
         self._size = 0  # counted here, because `qsize` would cost more than everything else
         self._control: deque[Request[MessageT, ReplyT]] | None = None  # created on first use
         self._writers: deque[asyncio.Future[None]] | None = None
@@ -91,6 +99,8 @@ class Mailbox(Generic[MessageT, ReplyT]):
         self._crashed_on: tuple[str, ...] = ()
         self._calls: list[Callable[[Any], None]] = []
         self.drain_until: float | None = None
+        self.busy_with: Callable[[MessageT], str] = _nothing
+        self.batch_times: BatchTimes | None = None
         self.on_dropped: OnDropped = _ignore
         self.suspended = False
         self.down = False
@@ -100,6 +110,11 @@ class Mailbox(Generic[MessageT, ReplyT]):
     def __len__(self) -> int:
         """Return the number of queued requests."""
         return self._size
+
+    @property
+    def maxsize(self) -> int:
+        """The maximum number of queued requests."""
+        return self._spec.maxsize
 
     @property
     def is_open(self) -> bool:
@@ -113,8 +128,8 @@ class Mailbox(Generic[MessageT, ReplyT]):
 
     @property
     def in_progress(self) -> tuple[str, ...]:
-        """The types of the messages that were taken up and are not answered yet."""
-        return tuple(type(request.message).__name__ for request in self._in_progress)
+        """The types of the messages that were taken up and are not answered yet, those set aside included."""
+        return tuple(type(request.message).__name__ for request in (*self._in_progress, *chain(*self._aside.values())))
 
     # --- senders
 
@@ -193,7 +208,7 @@ class Mailbox(Generic[MessageT, ReplyT]):
             raise error
         dropped = request
         if self._spec.overflow == "drop_old":
-            dropped = self._queue.get_nowait()
+            dropped = self._next()
             self._queue.put_nowait(request)
         self._drop([dropped], error)
 
@@ -208,7 +223,7 @@ class Mailbox(Generic[MessageT, ReplyT]):
         stop = self.stop_requested
         if self._has_work():
             await asyncio.sleep(0)
-        while not (self._has_work() or stop.done()):
+        while not (self._has_work() or (stop.done() and not self._drains())):
             self._reader = asyncio.get_running_loop().create_future()
             try:
                 await self._reader
@@ -232,10 +247,36 @@ class Mailbox(Generic[MessageT, ReplyT]):
             if self._control:
                 batch.append(self._control.popleft())
             elif not self.suspended:
-                while len(batch) < limit and (request := self._take_waiting()) is not None:
-                    batch.append(request)
+                self._take_into(batch, limit)
         self.handled += len(batch)
         self._in_progress = kept + batch if kept else batch
+        return batch
+
+    def _take_into(self, batch: list[Request[MessageT, ReplyT]], limit: int) -> None:
+        times = self.batch_times
+        admission = None if times is None else Admission(times, asyncio.get_running_loop().time(), limit, self._size)
+        while len(batch) < limit and (request := self._take_waiting()) is not None:
+            if admission is None:
+                batch.append(request)
+            elif admission.admits(request.deadline):
+                batch.append(request)
+                limit = admission.limit
+            else:
+                self._refuse(request)
+
+    def _refuse(self, request: Request[MessageT, ReplyT]) -> None:
+        request.taken = False
+        request.fail(_timeout_of(request, "it would not have been handled in time, as too many wait"))
+        self.skipped += 1
+        self.on_dropped([request], None)
+
+    def take_rest(self, limit: int) -> list[Request[MessageT, ReplyT]]:
+        """Take up at most `limit` requests after a stop was requested, for an actor that handles them in `on_stop`."""
+        batch: list[Request[MessageT, ReplyT]] = []
+        while len(batch) < limit and (request := self._take_waiting()) is not None:
+            batch.append(request)
+        self.handled += len(batch)
+        self._in_progress = batch
         return batch
 
     def take_one(self) -> Request[MessageT, ReplyT] | None:
@@ -255,7 +296,7 @@ class Mailbox(Generic[MessageT, ReplyT]):
     def _take_waiting(self) -> Request[MessageT, ReplyT] | None:
         queue = self._queue
         while self._size:
-            request = queue.get_nowait()
+            request = self._returned.popleft() if self._returned else queue.get_nowait()
             self._size -= 1
             if self._writers:
                 self._make_room(self._writers)
@@ -269,16 +310,55 @@ class Mailbox(Generic[MessageT, ReplyT]):
             self.on_dropped([request], None)
         return None
 
+    def set_aside(self, groups: Mapping[str, Sequence[Request[MessageT, ReplyT]]]) -> None:
+        """Put requests that were taken up aside, as if they had not been, until their group is given back or resumed.
+
+        A sender whose time is up meanwhile is told that nothing happened. A crash of the actor gives all groups back.
+        """
+        for key, requests in groups.items():
+            group = self._aside.setdefault(key, {})
+            for request in requests:
+                request.taken = False
+                group[request] = None
+                if request.answer is not None:
+                    request.answer.add_done_callback(partial(_forget, group, request))
+        self._in_progress = [request for request in self._in_progress if request.taken or request.answer is None]
+
+    def give_back(self, key: str) -> None:
+        """Put a group of requests that were set aside before all that wait, in their order."""
+        group = self._aside.pop(key, {})
+        self._returned.extendleft(reversed(group))
+        self._size += len(group)
+        self._wake_reader()
+
+    def resume_aside(self, key: str) -> list[Request[MessageT, ReplyT]]:
+        """Take up a group of requests that were set aside again, to be answered now."""
+        requests = [request for request in self._aside.pop(key, {}) if not request.abandoned]
+        for request in requests:
+            request.taken = request.asked
+        self._in_progress = [*self._in_progress, *requests]
+        return requests
+
+    @property
+    def aside(self) -> int:
+        """How many requests are set aside."""
+        return sum(map(len, self._aside.values()))
+
     def fail_in_progress(self, error: ActorError) -> None:
-        """Answer every request that was taken up and not answered yet with an error."""
-        self._crashed_on = self.in_progress or self._crashed_on
+        """Answer every request that was taken up and not answered yet with an error; give back what was set aside."""
+        failed = tuple(type(request.message).__name__ for request in self._in_progress)
+        self._crashed_on = failed or self._crashed_on
         for request in self._in_progress:
             request.fail(error)
         self._in_progress = []
+        self._give_all_back()
 
-    def count_late(self, request: Request[Any, Any]) -> None:
-        """Count a request whose sender's timeout expired, if the actor has taken it up."""
-        self.late += request.taken
+    def expire(self, requests: Sequence[Request[Any, Any]]) -> None:
+        """Answer requests whose senders' time is up, unless they are answered already."""
+        for request in requests:
+            if not request.answered:
+                self.late += request.taken
+                request.fail(_timeout_of(request, self.busy_with(request.message)))
 
     def take_crashed_on(self) -> tuple[str, ...]:
         """Return the types of the messages that the last crash left unanswered, and forget them."""
@@ -301,6 +381,17 @@ class Mailbox(Generic[MessageT, ReplyT]):
 
     def _has_work(self) -> bool:
         return bool(self._control or self._calls or (self._size and not self.suspended))
+
+    def _give_all_back(self) -> None:
+        for key in reversed(list(self._aside)):
+            self.give_back(key)
+
+    def _drains(self) -> bool:
+        """Whether what was set aside is to be handled before a stop."""
+        return self.drain_until is not None and bool(self._aside)
+
+    def _next(self) -> Request[MessageT, ReplyT]:
+        return self._returned.popleft() if self._returned else self._queue.get_nowait()
 
     def _make_room(self, writers: "deque[asyncio.Future[None]]") -> None:
         for _ in range(min(len(writers), self._spec.maxsize - self._size)):
@@ -339,7 +430,7 @@ class Mailbox(Generic[MessageT, ReplyT]):
         if not self.down:
             return
         for _ in range(self._size):
-            request = self._queue.get_nowait()
+            request = self._next()
             if self._would_block_stop(request.asker_stops):
                 self._size -= 1
                 request.fail(ActorStopped(self._owner))
@@ -370,6 +461,7 @@ class Mailbox(Generic[MessageT, ReplyT]):
         """Refuse requests from now on and answer all pending ones with `ActorStopped`."""
         self._open = self._accepts = False
         self.home = None
+        self._give_all_back()
         self._empty()
         error = ActorStopped(self._owner)
         while self._control:
@@ -381,7 +473,7 @@ class Mailbox(Generic[MessageT, ReplyT]):
         self.on_dropped = _ignore  # a reference held elsewhere must not keep the supervisor alive
 
     def _empty(self) -> None:
-        waiting = [self._queue.get_nowait() for _ in range(self._size)]
+        waiting = [self._next() for _ in range(self._size)]
         self._size = 0
         if waiting:
             self._drop(waiting, ActorStopped(self._owner))
@@ -409,6 +501,22 @@ class Mailbox(Generic[MessageT, ReplyT]):
             writers.remove(room)
         elif writers:
             _wake(writers.popleft())
+
+
+def _timeout_of(request: Request[Any, Any], detail: str) -> ActorTimeout:
+    name, seconds = type(request.message).__name__, 0.0
+    if request.deadline is not None:
+        name, seconds = request.deadline.operation or name, request.deadline.seconds
+    return ActorTimeout(name, seconds, "unknown" if request.taken else "not_started", detail=detail)
+
+
+def _forget(group: dict[Request[Any, Any], None], request: Request[Any, Any], _: object) -> None:
+    """Forget a request that was set aside and whose sender does not wait any more."""
+    group.pop(request, None)
+
+
+def _nothing(_: object) -> str:
+    return ""
 
 
 def _wake(waiter: "asyncio.Future[None]") -> None:

@@ -9,7 +9,7 @@ from typing import Any, Final, Generic, Never, TypeVar
 
 from eventree.actors.actor.mailbox import Mailbox, MailboxSpec
 from eventree.actors.actor.monitor import Monitor, Monitors
-from eventree.actors.actor.request import Request
+from eventree.actors.actor.request import Deadline, Request
 from eventree.actors.status import ActorInfo, Status
 from eventree.errors import ActorError, ActorStopped, ActorTimeout, AskCycle, MailboxFull
 from eventree.errors.root import check_positive
@@ -151,15 +151,16 @@ class ActorRef(Generic[MessageT_contra, ReplyT_co]):
         loop = self._own_loop()
         answer: asyncio.Future[ReplyT_co] = loop.create_future()
         asker = current_actor()
-        request = Request(message, answer, None if asker is None else self._await_as(asker, [answer]))
-        deadline = loop.time() + timeout
+        stops = None if asker is None else self._await_as(asker, [answer])
+        deadline = Deadline(operation, timeout, loop.time() + timeout)
+        request = Request(message, answer, stops, deadline=deadline)
         timer: asyncio.TimerHandle | None = None
         try:
             try:
                 self.mailbox.put_nowait(request)
             except MailboxFull:
                 await self._put(request, timeout)
-            timer = loop.call_at(deadline, self._expire, (request,), operation, timeout)
+            timer = loop.call_at(deadline.at, self.mailbox.expire, (request,))
             return await answer
         finally:
             if timer is not None:
@@ -186,20 +187,20 @@ class ActorRef(Generic[MessageT_contra, ReplyT_co]):
         """
         check_positive("timeout", timeout)
         loop = self._own_loop()
-        deadline = loop.time() + timeout
+        deadline = Deadline(operation or "ask_many", timeout, loop.time() + timeout)
         asker = current_actor()
         requests: list[Request[MessageT_contra, ReplyT_co]] = []
         answers: list[asyncio.Future[ReplyT_co]] = []
         asker_stops = None if asker is None else self._await_as(asker, answers)
-        timer = loop.call_at(deadline, self._expire, requests, operation or "ask_many", timeout)
+        timer = loop.call_at(deadline.at, self.mailbox.expire, requests)
         try:
             for message in messages:
                 answers.append(loop.create_future())
-                requests.append(Request(message, answers[-1], asker_stops))
-                if loop.time() < deadline:
-                    await self._put_or_fail(requests[-1], deadline)
+                requests.append(Request(message, answers[-1], asker_stops, deadline=deadline))
+                if loop.time() < deadline.at:
+                    await self._put_or_fail(requests[-1], deadline.at)
                 else:
-                    requests[-1].fail(ActorTimeout(operation or "ask_many", timeout, "not_started"))
+                    self.mailbox.expire(requests[-1:])
             return await asyncio.gather(*answers, return_exceptions=True)
         finally:
             timer.cancel()
@@ -321,13 +322,6 @@ class ActorRef(Generic[MessageT_contra, ReplyT_co]):
                 return
             waiting.append(following)
         raise AskCycle([each.id for each in waiting])
-
-    def _expire(self, requests: "Sequence[Request[Any, Never]]", operation: str | None, seconds: float) -> None:
-        for request in requests:
-            if not request.answered:
-                self.mailbox.count_late(request)
-                name = operation or type(request.message).__name__
-                request.fail(ActorTimeout(name, seconds, "unknown" if request.taken else "not_started"))
 
     async def _put_or_fail(self, request: "Request[MessageT_contra, ReplyT_co]", deadline: float) -> None:
         """Send a request, or answer it with the error."""

@@ -12,6 +12,20 @@ MessageT_co = TypeVar("MessageT_co", covariant=True)
 ReplyT_contra = TypeVar("ReplyT_contra", contravariant=True)
 
 
+class Deadline(Struct, frozen=True, gc=False):
+    """When the sender of a message stops waiting for its answer.
+
+    Attributes:
+        operation: What the sender asked for, for an `ActorTimeout`; None for the name of the message's class.
+        seconds: How long it waits in all.
+        at: When it stops, in the event loop's time.
+    """
+
+    operation: str | None
+    seconds: float
+    at: float
+
+
 class Request(
     Struct, Generic[MessageT_co, ReplyT_contra], eq=False
 ):  # a Struct is created twice as fast as any other class
@@ -23,6 +37,7 @@ class Request(
         asker_stops: For the runtime: done once the sending actor is asked to stop; None if no actor asked.
         taken: For the runtime: whether the actor has taken it up.
         carried: The message context of its sender, such as correlation ids; None if it carried nothing.
+        deadline: When its sender stops waiting; None if it waits for as long as it takes, or does not wait.
     """
 
     message: MessageT_co
@@ -30,6 +45,7 @@ class Request(
     asker_stops: "asyncio.Future[None] | None" = None
     taken: bool = False
     carried: MessageContext | None = field(default_factory=CARRIED.get)
+    deadline: Deadline | None = None
 
     def __repr__(self) -> str:
         return f"<Request {type(self.message).__name__}>"  # its content may be confidential

@@ -14,6 +14,7 @@ from eventree.actors import Request
 from eventree.commit import Commit
 from eventree.domain.aggregate import AggregateType
 from eventree.domain.codec import Encoded
+from eventree.domain.immutability import cannot_change
 from eventree.errors import (
     CodecError,
     CommandIdReused,
@@ -81,7 +82,7 @@ class AggregateBatch(Struct, Generic[StateT, CommandT, EventT, ErrorT], eq=False
         events: The events to append.
         commands: The command ids to record.
         decisions: One per command, in order.
-        is_closed: Whether `handle` or `apply` crashed, so that the state must not be used again.
+        is_closed: Whether `handle` or `apply` crashed and may have changed the state, which must not be used again.
     """
 
     aggregate_type: str
@@ -129,13 +130,20 @@ class AggregateBatch(Struct, Generic[StateT, CommandT, EventT, ErrorT], eq=False
         self.decisions.append(Decision(request, self.sequence, error=error))
 
     def crash(self, request: PendingCommand[CommandT, EventT, ErrorT], function: str, error: BaseException) -> None:
-        """Add a command that crashed, and close the batch, as the state may be damaged."""
+        """Add a command that crashed, and close the batch if the function may have changed the state before."""
         self.reject(request, HandlerCrashed(function, self.aggregate_type, self.aggregate_id, error))
-        self.is_closed = True
+        self.is_closed = not cannot_change(self.state)
 
 
 class Keep(Struct, Generic[StateT], frozen=True):
     """Keep an aggregate in the cache: all its events are stored."""
+
+    aggregate_id: str
+    aggregate: CachedAggregate[StateT]
+
+
+class CatchUp(Struct, Generic[StateT], frozen=True):
+    """Keep an aggregate as it was before events of other writers, to load only those."""
 
     aggregate_id: str
     aggregate: CachedAggregate[StateT]
@@ -171,7 +179,9 @@ class ReadCommit(Struct, Generic[CommandT, EventT, ErrorT], frozen=True):
 Unsettled: TypeAlias = DecideAgain[CommandT, EventT, ErrorT] | LookUp[CommandT, EventT, ErrorT]
 """A step for a command that stays without an answer for now."""
 
-Step: TypeAlias = Keep[StateT] | Answer[CommandT, EventT, ErrorT] | Unsettled[CommandT, EventT, ErrorT]
+Step: TypeAlias = (
+    Keep[StateT] | CatchUp[StateT] | Answer[CommandT, EventT, ErrorT] | Unsettled[CommandT, EventT, ErrorT]
+)
 """A step that follows an append."""
 
 
@@ -313,12 +323,14 @@ def settle(
         case Appended():
             return _settle_appended(batch, outcome)
         case Conflict(sequence):
-            return [
+            again = [
                 _unless_recorded(_after_conflict(batch, decision.request, sequence, is_last_round=is_last_round))
                 for decision in batch.decisions
             ]
+            return [*_catch_up(batch, sequence), *again]
         case DuplicateCommand():
-            return [_unless_recorded(DecideAgain(decision.request)) for decision in batch.decisions]
+            again = [_unless_recorded(DecideAgain(decision.request)) for decision in batch.decisions]
+            return [*_keep_base(batch), *again]
 
 
 def resolve(
@@ -362,6 +374,25 @@ def _settle_appended(
         else:  # a repeated command often fails on the state that it led to; it must get its first answer instead
             steps.append(_unless_recorded(Answer(request, Err(decision.error))))
     return steps
+
+
+def _keep_base(
+    batch: AggregateBatch[StateT, CommandT, EventT, ErrorT],
+) -> list[Step[StateT, CommandT, EventT, ErrorT]]:
+    """Keep the aggregate as it was loaded, as its sequence was right, unless `apply` may have changed its state."""
+    return [Keep(batch.aggregate_id, batch.base)] if cannot_change(batch.base.state) else []
+
+
+def _catch_up(
+    batch: AggregateBatch[StateT, CommandT, EventT, ErrorT], sequence: int
+) -> list[Step[StateT, CommandT, EventT, ErrorT]]:
+    """Keep the aggregate as it was loaded, unless `apply` may have changed its state, or its last event is unknown.
+
+    The stamp of that event shows, when the later ones are read, whether it is still in the log.
+    """
+    base = batch.base
+    is_useful = base.stamp is not None and base.sequence <= sequence
+    return [CatchUp(batch.aggregate_id, base)] if is_useful and cannot_change(base.state) else []
 
 
 def _commit(

@@ -1,7 +1,9 @@
 """Load aggregates from a store: the newest snapshot, then the events after it, many aggregates in one read."""
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from time import perf_counter
 from typing import Generic, TypeVar
 from uuid import UUID
@@ -106,12 +108,54 @@ class AggregateLoader(Generic[StateT, CommandT, EventT, ErrorT]):
         Raises:
             EventStoreError: The store could not answer.
         """
-        found = await self._find_snapshots(ids)
-        loaded = {id: self._start_from(id, found[id]) if id in found else self._start_empty(id) for id in ids}
-        behind = [id for id in ids if isinstance(loaded[id], CachedAggregate)]
+        loaded, behind = await self.begin(ids)
         while behind:
             behind = await self._read_next(loaded, behind)
         return loaded
+
+    async def begin(
+        self, ids: Collection[str], known: Mapping[str, CachedAggregate[StateT]] | None = None
+    ) -> tuple[dict[str, CachedAggregate[StateT] | EventreeError], Sequence[str]]:
+        """Load aggregates as far as one page of events goes, all of them in one read.
+
+        Args:
+            ids: The aggregates.
+            known: Aggregates as they were earlier, to read only the events since; default none.
+
+        Returns:
+            The aggregates as in `load`, and the ids of those that have more events: to be passed on to `finish`.
+
+        Raises:
+            EventStoreError: The store could not answer.
+        """
+        known = known or {}
+        unknown = [id for id in ids if id not in known]
+        found = await self._find_snapshots(unknown)
+        loaded: dict[str, CachedAggregate[StateT] | EventreeError] = {**known}
+        for id in unknown:
+            loaded[id] = self._start_from(id, found[id]) if id in found else self._start_empty(id)
+        return loaded, await self._read_next(loaded, [id for id in ids if isinstance(loaded[id], CachedAggregate)])
+
+    async def finish(
+        self, id: str, aggregate: CachedAggregate[StateT] | EventreeError, turn: AbstractAsyncContextManager[object]
+    ) -> CachedAggregate[StateT] | EventreeError:
+        """Load the rest of an aggregate, page by page.
+
+        Args:
+            id: The aggregate.
+            aggregate: As much of it as `begin` has loaded.
+            turn: Entered for each page, so that several of these do not take all of the store and of the event loop.
+
+        Raises:
+            EventStoreError: The store could not answer.
+        """
+        loaded = {id: aggregate}
+        behind: Sequence[str] = [id]
+        while behind:
+            async with turn:
+                behind = await self._read_next(loaded, behind)
+            await asyncio.sleep(0)  # the store in memory answers without letting anyone else work
+        return loaded[id]
 
     async def snapshot(self, id: str) -> Snapshot[StateT] | None:
         """Return the newest snapshot of an aggregate; None if there is no usable one."""
@@ -184,6 +228,8 @@ class AggregateLoader(Generic[StateT, CommandT, EventT, ErrorT]):
     ) -> list[str]:
         """Read one page for each aggregate and apply it; return the ids of those that have more events."""
         aggregates = [(id, found) for id in ids if isinstance(found := loaded[id], CachedAggregate)]
+        if not aggregates:
+            return []
         reads = [
             StreamRead(self._type.name, id, aggregate.sequence, PAGE_SIZE, after_stamp=aggregate.stamp)
             for id, aggregate in aggregates
@@ -191,14 +237,28 @@ class AggregateLoader(Generic[StateT, CommandT, EventT, ErrorT]):
         pages = await self._store.read_streams(reads)
         behind: list[str] = []
         for (id, aggregate), read, page in zip(aggregates, reads, pages, strict=True):
-            advanced = loaded[id] = missing_event(read, page) or self._advance(id, aggregate, page)
+            advanced = loaded[id] = self.advance(aggregate, read, page)
             if isinstance(advanced, CachedAggregate) and advanced.sequence < page.sequence:
                 behind.append(id)
         return behind
 
-    def _advance(
-        self, id: str, aggregate: CachedAggregate[StateT], page: StreamPage
+    def advance(
+        self, aggregate: CachedAggregate[StateT], read: StreamRead, page: StreamPage
     ) -> CachedAggregate[StateT] | EventreeError:
+        """Return an aggregate after the events of a page, or empty if what was read before is gone from the log.
+
+        Args:
+            aggregate: The aggregate, as it was at `read.after`; `apply` may change its state in place.
+            read: What was read.
+            page: The page.
+
+        Returns:
+            The aggregate, or the error that keeps it from being loaded.
+        """
+        missing = missing_event(read, page)
+        if missing is not None:
+            return missing
+        id = read.aggregate_id
         snapshot = aggregate.snapshot
         if page.is_diverged or aggregate.sequence > page.sequence:
             # What was read so far is no longer in the log, so start again. A snapshot without a stamp that was read
@@ -217,7 +277,7 @@ class AggregateLoader(Generic[StateT, CommandT, EventT, ErrorT]):
                 raise
             return self._crashed("apply", id, error)
         seconds = snapshot.replay_seconds + self.clock() - started
-        newest = NewestSnapshot(snapshot.sequence, seconds, snapshot.is_unusable)
+        newest = NewestSnapshot(snapshot.sequence, seconds, snapshot.is_overdue)
         stamp = page.events[-1].stamp if page.events else aggregate.stamp
         return CachedAggregate(state, aggregate.sequence + len(payloads), page.position, newest, stamp)
 
@@ -226,7 +286,7 @@ class AggregateLoader(Generic[StateT, CommandT, EventT, ErrorT]):
     ) -> Mapping[str, tuple[Snapshot[StateT], CommitStamp | None] | None]:
         """Return the newest snapshots by aggregate id, with the stamps of their last events; None for unusable ones."""
         codec = self._snapshots
-        if codec is None:
+        if codec is None or not ids:
             return {}
         try:
             stored = await self._store.load_snapshots(self._type.name, list(ids), codec.state_version)

@@ -160,21 +160,27 @@ class ObservedCommands(Generic[CommandT, EventT, ErrorT]):
 # --- in the actor
 
 
-def batch_commit(batches: Sequence[AggregateBatch[Any, Any, Any, Any]], attempt: int) -> BatchCommit:
+def batch_commit(
+    aggregate_type: str, batches: Sequence[AggregateBatch[Any, Any, Any, Any]], attempt: int
+) -> BatchCommit:
     """Return the record of a transaction that is about to begin.
 
     Args:
-        batches: The decisions to append; not empty.
+        aggregate_type: The name of the aggregates' type.
+        batches: The decisions to append; none if they are made inside the transaction.
         attempt: From 1; one more after each conflict.
     """
+    record = BatchCommit(aggregate_type, (), attempt, 0, 0)
+    record_batches(record, batches)
+    return record
+
+
+def record_batches(record: BatchCommit, batches: Sequence[AggregateBatch[Any, Any, Any, Any]]) -> None:
+    """Write the decisions to append into the record of a transaction."""
     executions = [decision.request.message.execution for batch in batches for decision in batch.decisions]
-    return BatchCommit(
-        aggregate_type=batches[0].aggregate_type,
-        commands=[execution for execution in executions if execution is not None],
-        attempt=attempt,
-        requests=len(batches),
-        events=sum(len(batch.events) for batch in batches),
-    )
+    record.commands = [execution for execution in executions if execution is not None]
+    record.requests = len(batches)
+    record.events = sum(len(batch.events) for batch in batches)
 
 
 def record_outcomes(batch: BatchCommit, outcomes: Sequence[Outcome]) -> None:

@@ -24,17 +24,9 @@ from operator import attrgetter
 from typing import Any, Final, Generic, TypeAlias, TypeVar, cast
 
 from eventree.domain.events import EventEnvelope
-from eventree.errors import (
-    CheckpointFenced,
-    CheckpointHeld,
-    InvalidArgument,
-    LogRolledBack,
-    StatementOutdated,
-    StoreReadOnly,
-    WrongEventLoop,
-)
+from eventree.errors import CheckpointFenced, CheckpointHeld, InvalidArgument, LogRolledBack, StatementOutdated
 from eventree.errors.failures import is_failure
-from eventree.errors.stores import TRANSIENT_ERRORS
+from eventree.errors.stores import LASTING_ERRORS, TRANSIENT_ERRORS
 from eventree.instrumentation.guard import GuardedInstrumentation
 from eventree.sourcing.queries import context
 from eventree.sourcing.queries.actions import Delivered
@@ -62,14 +54,7 @@ ConnectionFunction: TypeAlias = Callable[[Any], Awaitable[None]]
 
 AnyTransaction: TypeAlias = StoreTransaction[Any]
 
-_STORE_FAULTS: Final = (
-    *TRANSIENT_ERRORS,
-    CheckpointFenced,
-    CheckpointHeld,
-    LogRolledBack,
-    StoreReadOnly,
-    WrongEventLoop,
-)
+_STORE_FAULTS: Final = (*TRANSIENT_ERRORS, *LASTING_ERRORS, CheckpointFenced, CheckpointHeld, LogRolledBack)
 """Errors of the store for which no event is to blame."""
 
 

@@ -43,12 +43,11 @@ from eventree.errors import (
     QueryHandlerTimeout,
     QuerySuperseded,
     ReportedFailure,
-    StoreReadOnly,
     TooManyParked,
     TransactionEnded,
     UnknownEventType,
-    WrongEventLoop,
 )
+from eventree.errors.stores import LASTING_ERRORS
 from eventree.sourcing.queries.actions import (
     HAND_OVER_AGAIN,
     PAGE_SIZE,
@@ -103,7 +102,7 @@ MAX_FENCES: Final = 10
 _FATAL: Final = (TransactionEnded, TooManyParked)
 """Failures that neither another attempt nor skipping the commit would fix."""
 
-_UNSTORABLE: Final = (StoreReadOnly, WrongEventLoop)
+_UNSTORABLE: Final = LASTING_ERRORS
 """What a worker stops for that could not be told to the store either."""
 
 _NEWER: Final = (UnknownEventType, EventTooNew)

@@ -21,9 +21,10 @@ from eventree.errors import (
     QueryLeasedElsewhere,
     StoreReadOnly,
     StoreUnavailable,
+    StoreUnusable,
     WrongEventLoop,
 )
-from eventree.errors.stores import TRANSIENT_ERRORS
+from eventree.errors.stores import LASTING_ERRORS, TRANSIENT_ERRORS
 from eventree.sourcing.queries.actions import (
     Action,
     Claim,
@@ -57,8 +58,8 @@ from eventree.stores.contract import (
 
 logger = logging.getLogger("eventree")
 
-_FINAL_ERRORS: Final = (StoreReadOnly, WrongEventLoop, InvalidArgument)
-"""Errors of a store that no retry changes."""
+_LASTING_ERRORS: Final = (*LASTING_ERRORS, InvalidArgument)
+"""Errors that no retry changes: of the store, or in the options of the query."""
 
 
 @dataclass(slots=True)
@@ -152,7 +153,7 @@ class QueryWorker:
                 has_delivered = isinstance(action, Deliver)
             try:
                 await self._carry_out(action)
-            except (HandlingFailed, CheckpointFenced, LogRolledBack, *_FINAL_ERRORS, *TRANSIENT_ERRORS) as error:
+            except (HandlingFailed, CheckpointFenced, LogRolledBack, *_LASTING_ERRORS, *TRANSIENT_ERRORS) as error:
                 self._report(error, action)
 
     def _report(self, error: HandlingFailed | EventreeError, action: Action) -> None:
@@ -168,7 +169,7 @@ class QueryWorker:
                 self.state = before.fenced(now)
             case LogRolledBack():
                 self.state = before.rolled_back(error, now)
-            case StoreReadOnly() | WrongEventLoop() | InvalidArgument():
+            case StoreReadOnly() | StoreUnusable() | WrongEventLoop() | InvalidArgument():
                 self.state = before.gave_up(error)
             case _:
                 self.state = before.store_failed(error, now, in_delivery=in_delivery)
@@ -288,7 +289,7 @@ class QueryWorker:
         with suppress(EventStoreError):
             if state.has_lease and (state.position != state.checkpoint.position or state.is_count_unsaved):
                 await self.save(state.update())
-            if self.state.has_lease or state.stopped is not None:
+            if self.state.has_lease or (state.stopped is not None and not isinstance(state.stopped, LASTING_ERRORS)):
                 await self._let_go()
         self.state = self.state.released()
         if state.stopped is not None:  # if the store does not know yet, that shows when the checkpoint is loaded

@@ -1,7 +1,7 @@
 """Schedule snapshots when they fall due, without delaying commands."""
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Generic, TypeVar
 
 from eventree.actors import ActorRef
@@ -26,16 +26,40 @@ class NewestSnapshot:
         sequence: The sequence of the last event that it includes; 0 if there is no snapshot.
         replay_seconds: How long it took to decode and apply the events after it when the aggregate was loaded, in
             seconds; 0 if the snapshot was taken since.
-        is_unusable: Whether the stored snapshot could not be used, so that the next commit should replace it.
+        is_overdue: Whether the next commit makes a snapshot due, whatever the policy says: the stored one could not be
+            used, or one that was due was dropped.
     """
 
     sequence: int = 0
     replay_seconds: float = 0.0
-    is_unusable: bool = False
+    is_overdue: bool = False
 
 
 NO_SNAPSHOT: Final = NewestSnapshot()
-UNUSABLE_SNAPSHOT: Final = NewestSnapshot(is_unusable=True)
+UNUSABLE_SNAPSHOT: Final = NewestSnapshot(is_overdue=True)
+
+MAX_MISSED: Final = 10_000
+"""How many aggregates to remember whose snapshots the store did not take."""
+
+
+class MissedSnapshots:
+    """Remember, for the scheduler, which aggregates the writer could not write a snapshot of."""
+
+    def __init__(self) -> None:
+        """Start with none."""
+        self._ids: set[str] = set()
+
+    def add(self, aggregate_id: str) -> None:
+        """Remember an aggregate, unless there are `MAX_MISSED` already."""
+        if len(self._ids) < MAX_MISSED:
+            self._ids.add(aggregate_id)
+
+    def remove(self, aggregate_id: str) -> bool:
+        """Forget an aggregate; return whether it was there."""
+        if not self._ids or aggregate_id not in self._ids:
+            return False
+        self._ids.remove(aggregate_id)
+        return True
 
 
 class SnapshotScheduler(Generic[StateT]):
@@ -47,6 +71,7 @@ class SnapshotScheduler(Generic[StateT]):
         codec: SnapshotCodec[StateT],
         writer: ActorRef[StoredSnapshot, None],
         counters: Counters,
+        missed: MissedSnapshots,
     ) -> None:
         """Create a scheduler.
 
@@ -55,11 +80,13 @@ class SnapshotScheduler(Generic[StateT]):
             codec: Encodes states.
             writer: Saves snapshots.
             counters: Counts dropped snapshots.
+            missed: The aggregates that the writer could not write a snapshot of.
         """
         self._policy = policy
         self._codec = codec
         self._writer = writer
         self._counters = counters
+        self._missed = missed
 
     def schedule_if_due(
         self,
@@ -81,13 +108,14 @@ class SnapshotScheduler(Generic[StateT]):
             stamp: The stamp of its last event; default None, if it is unknown.
 
         Returns:
-            Its newest snapshot now. A dropped one counts as taken: under load, it is enough to take the next one.
+            Its newest snapshot now. One that was dropped because too many wait to be written is due again with the next
+            commit. A state that cannot be encoded counts as taken, as each attempt would cost as much.
         """
         if not sequence or not self._is_due(aggregate_id, sequence, newest):
             return newest
         if not self._writer.mailbox.has_room:  # encoding a snapshot just to drop it would only add to the load
             self._counters.snapshots_dropped += 1
-            return NewestSnapshot(sequence)
+            return replace(newest, is_overdue=True)
         try:
             self._writer.tell(self._codec.encode(aggregate_id, state, sequence, stamp))
         except BaseException as error:  # the events are stored, so no failure may be that of the command
@@ -97,11 +125,10 @@ class SnapshotScheduler(Generic[StateT]):
         return NewestSnapshot(sequence)
 
     def _is_due(self, aggregate_id: str, sequence: int, newest: NewestSnapshot) -> bool:
-        # Measured from the last snapshot, not from the last commit: a missed one falls due with the next commit.
+        # Measured from the last snapshot, not from the last commit: one that a crash prevented is still due.
         try:
-            return newest.is_unusable or bool(
-                isolated(self._policy.is_due, newest.sequence, sequence, newest.replay_seconds)
-            )
+            is_overdue = self._missed.remove(aggregate_id) or newest.is_overdue
+            return is_overdue or bool(isolated(self._policy.is_due, newest.sequence, sequence, newest.replay_seconds))
         except BaseException as error:  # a bug in a policy must not fail commands
             if not is_failure(error):
                 raise

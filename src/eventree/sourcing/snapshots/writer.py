@@ -1,12 +1,14 @@
 """The actor that writes snapshots in the background; commands never wait for it."""
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final
 
-from eventree.actors import Actor, ActorContext, Request
+from eventree.actors import Actor, ActorContext, ExitKind, ExitReason, Request
 from eventree.errors.failures import is_failure
 from eventree.errors.root import error_text
+from eventree.errors.stores import TRANSIENT_ERRORS
+from eventree.sourcing.snapshots.scheduler import MissedSnapshots
 from eventree.sourcing.statistics import Counters
 from eventree.stores.contract import EventStore, StoredSnapshot
 
@@ -17,19 +19,29 @@ MAX_CHARACTERS: Final = 1024 * 1024
 
 
 class SnapshotWriter(Actor[StoredSnapshot, None]):
-    """Save the snapshots in its mailbox, many in one transaction; drop those that cannot be saved."""
+    """Save the snapshots in its mailbox, many in one transaction; drop those that cannot be saved.
+
+    When it is stopped, it saves those that still wait, within its `shutdown` time.
+    """
 
     max_batch = 64
 
-    def __init__(self, store: EventStore, counters: Counters) -> None:
+    def __init__(self, store: EventStore, counters: Counters, missed: MissedSnapshots) -> None:
         """Create a writer.
 
         Args:
             store: Stores the snapshots.
             counters: Counts snapshots written and dropped.
+            missed: Receives the aggregates of those that a transient error of the store kept from being written.
         """
         self._store = store
         self._counters = counters
+        self._missed = missed
+        self._take_rest: Callable[[int], Sequence[Request[StoredSnapshot, None]]] = lambda _: ()
+
+    async def init(self, ctx: ActorContext[StoredSnapshot, None]) -> None:
+        """Remember how to empty the mailbox."""
+        self._take_rest = ctx.ref.mailbox.take_rest
 
     async def receive_batch(
         self, requests: Sequence[Request[StoredSnapshot, None]], ctx: ActorContext[StoredSnapshot, None]
@@ -38,6 +50,12 @@ class SnapshotWriter(Actor[StoredSnapshot, None]):
         for batch in _batches(request.message for request in requests):
             await self._save(batch)
 
+    async def on_stop(self, reason: ExitReason) -> None:
+        """Save what still waits in the mailbox; after a crash it stays there for the next incarnation."""
+        while reason.kind is ExitKind.SHUTDOWN and (rest := self._take_rest(self.max_batch)):
+            for batch in _batches(request.message for request in rest):
+                await self._save(batch)
+
     async def _save(self, snapshots: Sequence[StoredSnapshot]) -> None:
         try:
             await self._store.save_snapshots(snapshots)
@@ -45,6 +63,9 @@ class SnapshotWriter(Actor[StoredSnapshot, None]):
             if not is_failure(error, closed=True):
                 raise
             self._counters.snapshots_dropped += len(snapshots)
+            if isinstance(error, TRANSIENT_ERRORS):
+                for snapshot in snapshots:
+                    self._missed.add(snapshot.aggregate_id)
             logger.warning("%d snapshots were not written: %s", len(snapshots), error_text(error))
         else:
             self._counters.snapshots_written += len(snapshots)

@@ -23,6 +23,11 @@ class EventStore(EventLog, CommandLog, Checkpoints, QueryRequests, Snapshots, Pr
     `StoreReadOnly` from every method that writes, before it accesses the database.
     """
 
+    @property
+    def waiting_for(self) -> str:
+        """What a write in progress waits for at this moment, such as "a lock of another process"; empty if unknown."""
+        return ""
+
     @abstractmethod
     async def __aenter__(self) -> Self:
         """Open the store and create its schema if it is missing; each further entry only counts.

@@ -25,24 +25,32 @@ from eventree.stores.versions import VersionRow, decide_make_live
 # missed in between, and the first version is live. An existing one is updated only if its lease has expired or has the
 # same owner; otherwise no row is returned.
 _CLAIM: Final = """
-INSERT INTO {schema}.checkpoints AS c (name, version, position, fencing_token, owner, lease_until, live)
+INSERT INTO {schema}.checkpoints AS c (name, version, position, fencing_token, owner, lease_until, lease_length, live)
 VALUES ($1, $2, least(coalesce($3, (SELECT position FROM {schema}.head WHERE id)),
                       (SELECT position FROM {schema}.checkpoints WHERE name = $1 AND live)), 1, $4,
-        clock_timestamp() + $5 * interval '1 second', NOT EXISTS (SELECT FROM {schema}.checkpoints WHERE name = $1))
+        clock_timestamp() + $5 * interval '1 second', $5 * interval '1 second',
+        NOT EXISTS (SELECT FROM {schema}.checkpoints WHERE name = $1))
 ON CONFLICT (name, version) DO UPDATE
 SET fencing_token = c.fencing_token + 1, owner = excluded.owner,
-  lease_until = clock_timestamp() + $5 * interval '1 second', stop_kind = NULL, stop_reason = NULL
+  lease_until = clock_timestamp() + excluded.lease_length, lease_length = excluded.lease_length,
+  stop_kind = NULL, stop_reason = NULL
 WHERE c.lease_until <= clock_timestamp() OR c.owner = excluded.owner
 RETURNING position, fencing_token, commit_id, recorded_at
 """
 _HOLDER: Final = """
-SELECT owner, extract(epoch FROM lease_until - clock_timestamp())::float8 FROM {schema}.checkpoints
-WHERE name = $1 AND version = $2
+SELECT owner, extract(epoch FROM least(lease_until - clock_timestamp(), lease_length))::float8
+FROM {schema}.checkpoints WHERE name = $1 AND version = $2
+"""
+# A lease lasts longer than it was given for only if the server's clock was ahead when it was written.
+_SHORTEN: Final = """
+UPDATE {schema}.checkpoints SET lease_until = clock_timestamp() + lease_length
+WHERE lease_until - lease_length > clock_timestamp()
 """
 _SAVE: Final = """
 UPDATE {schema}.checkpoints SET position = $3, commit_id = $8, recorded_at = $9, skipped = skipped + $5,
   replay_until = CASE WHEN $7::bigint > 0 THEN $7 ELSE replay_until END,
   lease_until = CASE WHEN $6::float8 > 0 THEN clock_timestamp() + $6 * interval '1 second' ELSE lease_until END,
+  lease_length = CASE WHEN $6 > 0 THEN $6 * interval '1 second' ELSE lease_length END,
   failed_position = $11, failed_attempts = $12, failed_reason = $13, failed_at = $14,
   paused = coalesce($15::boolean, paused)
 WHERE name = $1 AND version = $2 AND fencing_token = $4 AND position = coalesce($10::bigint, position)
@@ -86,7 +94,8 @@ _MAKE_LIVE: Final = """
 UPDATE {schema}.checkpoints SET live = true, replay_until = $3 WHERE name = $1 AND version = $2
 """
 _RENEW: Final = """
-UPDATE {schema}.checkpoints SET lease_until = clock_timestamp() + $4 * interval '1 second'
+UPDATE {schema}.checkpoints
+SET lease_until = clock_timestamp() + $4 * interval '1 second', lease_length = $4 * interval '1 second'
 WHERE name = $1 AND version = $2 AND fencing_token = $3 RETURNING fencing_token
 """
 _STOP: Final = """
@@ -102,7 +111,7 @@ SELECT c.position, c.fencing_token, c.owner,
        c.paused, c.failed_position, c.failed_attempts, c.failed_reason, c.failed_at, c.stop_kind, c.stop_reason,
        (SELECT count(*) FROM {schema}.query_requests r
         WHERE r.name = c.name AND r.version = c.version AND r.answered_at IS NULL),
-       greatest(extract(epoch FROM c.lease_until - clock_timestamp())::float8, 0)
+       greatest(extract(epoch FROM least(c.lease_until - clock_timestamp(), c.lease_length))::float8, 0)
 FROM {schema}.checkpoints c LEFT JOIN {schema}.checkpoints live ON live.name = c.name AND live.live
 WHERE c.name = $1 AND c.version = $2
 """
@@ -112,7 +121,7 @@ FROM {schema}.parked WHERE name = $1 AND version = $2 AND position > $3 ORDER BY
 """
 _QUERIES: Final = """
 SELECT name, version, position, fencing_token, owner,
-       greatest(extract(epoch FROM lease_until - clock_timestamp())::float8, 0), live,
+       greatest(extract(epoch FROM least(lease_until - clock_timestamp(), lease_length))::float8, 0), live,
        (SELECT count(*) FROM {schema}.parked p WHERE p.name = c.name AND p.version = c.version), skipped, replay_until
 FROM {schema}.checkpoints c ORDER BY name, version
 """
@@ -125,6 +134,7 @@ class CheckpointTable:
         """Prepare the statements for a schema, given as a quoted name."""
         self._claim = _CLAIM.format(schema=schema)
         self._holder = _HOLDER.format(schema=schema)
+        self._shorten = _SHORTEN.format(schema=schema)
         self._save = _SAVE.format(schema=schema)
         self._refused = _REFUSED.format(schema=schema)
         self._save_all = _SAVE_ALL.format(schema=schema)
@@ -154,7 +164,16 @@ class CheckpointTable:
                 return Checkpoint(position, fencing_token, stamp)
             [(owner, seconds)] = await db.fetch(self._holder, name, version)
             if seconds > 0:  # otherwise the lease has just expired, so claim again
+                await self.shorten_overlong_leases(db)
                 raise CheckpointHeld(name, owner, seconds)
+
+    async def shorten_overlong_leases(self, db: Connection) -> None:
+        """Let leases that were written while the server's clock was ahead end in as much time as they were given for.
+
+        Otherwise a lease written an hour ahead of the corrected clock would keep others out for an hour. Its holder, if
+        it is alive, renews it in time.
+        """
+        await db.execute(self._shorten)
 
     async def save(self, db: Connection, name: str, version: int, update: CheckpointUpdate) -> None:
         """Apply an update to a checkpoint.
@@ -189,6 +208,7 @@ class CheckpointTable:
     async def make_live(self, db: Connection, name: str, version: int, fencing_token: int) -> bool:
         """Make a version the live one, if it may be; raise `CheckpointFenced` if another worker has claimed it."""
         async with db.transaction():
+            await self.shorten_overlong_leases(db)  # the lease of the version that is live counts
             rows = [VersionRow(*row) for row in await db.fetch(self._versions, name)]
             replay_until = decide_make_live(name, rows, version, fencing_token)
             if replay_until is None:

@@ -7,7 +7,7 @@ from typing import Final, TypeVar
 from weakref import WeakKeyDictionary, WeakSet
 
 from eventree.backoff import Backoff
-from eventree.errors import EventStoreError, StoreBusy, StoreUnavailable, StoreUnusable
+from eventree.errors import EventreeError, EventStoreError, StoreBusy, StoreUnavailable, StoreUnusable
 from eventree.errors.failures import is_failure
 from eventree.stores.postgres.address import Address
 from eventree.stores.postgres.driver import (
@@ -24,7 +24,7 @@ from eventree.stores.postgres.driver import (
 )
 from eventree.stores.postgres.identity import KnownServer
 from eventree.stores.postgres.replication import LogMessage, NotReplicated, tells_of_unconfirmed_commit, unconfirmed
-from eventree.stores.postgres.sessions import SessionSettings
+from eventree.stores.postgres.sessions import SessionSettings, Timeouts
 
 R = TypeVar("R")
 
@@ -81,7 +81,7 @@ class Connections:
         address: Address,
         schema: str | None,
         size: int,
-        timeout: float,
+        timeouts: Timeouts,
         circuit: CircuitBreaker,
         ended: Callable[[], None] = lambda: None,
         *,
@@ -95,15 +95,15 @@ class Connections:
             schema: The schema, as a quoted name; None for connections that run users' statements, with the search path
                 and the plans of the role.
             size: How many operations may run concurrently.
-            timeout: How long a statement may take, and how long to wait for a free connection, in seconds.
+            timeouts: How long statements may take; the time for a statement is also that for a free connection.
             circuit: The circuit breaker of the server, shared by all its connections.
             ended: Called when a connection has ended, for any reason; default does nothing.
             read_only: Whether the connections only read, which a replica allows too; default False.
             server: The server that the store has written to; default not known yet.
         """
         self._address = address
-        self._settings = SessionSettings(server or KnownServer(), address.where, schema, timeout, read_only=read_only)
-        self._timeout = timeout
+        self._settings = SessionSettings(server or KnownServer(), address.where, schema, timeouts, read_only=read_only)
+        self._timeout = timeouts.statement
         self._circuit = circuit
         self._ended = ended
         self._slots = asyncio.Semaphore(size)
@@ -159,6 +159,8 @@ class Connections:
             try:
                 await self._limit_idling(connection, lease)
                 yield connection
+            except EventreeError:
+                raise  # it says itself what happened, whatever has become of the connection
             except BaseException as error:
                 if not is_failure(error, closed=True):
                     connection.terminate()  # its state is unknown

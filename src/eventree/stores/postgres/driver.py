@@ -116,6 +116,8 @@ def translate(error: BaseException, where: str) -> EventStoreError:
     """
     if isinstance(error, asyncpg.ClientConfigurationError):
         return StoreUnusable(where, f"{error_text(error)}; check the DSN, and the files and variables of libpq")
+    if isinstance(error, asyncpg.InternalClientError):  # its words are about the driver's own state
+        return ConnectionLost(f"{where} was lost during a statement")
     if not isinstance(error, asyncpg.PostgresError):
         return ConnectionLost(f"{where} was lost during a statement ({error_text(error)})")
     cast("Any", error).detail = None

@@ -66,6 +66,7 @@ CREATE TABLE {schema}.checkpoints (
   fencing_token bigint NOT NULL,
   owner text NOT NULL,
   lease_until timestamptz NOT NULL,
+  lease_length interval NOT NULL,
   skipped bigint NOT NULL DEFAULT 0,
   replay_until bigint NOT NULL DEFAULT 0,
   live boolean NOT NULL DEFAULT false,
@@ -195,6 +196,7 @@ async def create_or_check(connection: Connection, schema: str, where: str) -> No
         StoreUnusable: There are tables of these names not created by eventree, or the store is damaged.
     """
     async with connection.transaction():
+        await connection.execute("SET LOCAL lock_timeout = 0")  # others may take long to create them
         await connection.execute("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", f"eventree {schema}")
         if not await _check_owner(connection, schema, where):
             await connection.execute(f"CREATE SCHEMA IF NOT EXISTS {schema}")

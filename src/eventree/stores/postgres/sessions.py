@@ -29,6 +29,19 @@ _MARKER: Final = "SELECT current_setting('eventree.session', true)"
 
 
 @dataclass(frozen=True, slots=True)
+class Timeouts:
+    """How long the statements of a session may take.
+
+    Attributes:
+        statement: For a statement, in seconds.
+        lock: For each lock that it waits for, in seconds; default None: as long as the role's settings allow.
+    """
+
+    statement: float
+    lock: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class SessionSettings:
     """Make and check the settings of sessions.
 
@@ -38,7 +51,7 @@ class SessionSettings:
         server: The server that the store has written to.
         where: The database, for messages.
         schema: The schema, as a quoted name; None for connections that run users' statements.
-        timeout: How long a statement may take, in seconds.
+        timeouts: How long statements may take.
         read_only: Whether the session only reads.
         marker: The value of the setting `eventree.session`, by which a statement knows that it runs in such a session.
     """
@@ -46,7 +59,7 @@ class SessionSettings:
     server: KnownServer
     where: str
     schema: str | None
-    timeout: float
+    timeouts: Timeouts
     read_only: bool
     marker: str = field(default_factory=lambda: uuid4().hex)
 
@@ -87,7 +100,7 @@ class SessionSettings:
 
     @property
     def _milliseconds(self) -> str:
-        return str(max(1, int(min(self.timeout * 1000, _MAX_MILLISECONDS))))  # 0 would mean no limit
+        return _milliseconds(self.timeouts.statement)
 
     def _script(self) -> str:
         settings = {
@@ -99,8 +112,14 @@ class SessionSettings:
         }
         if self.schema is not None:
             settings["search_path"] = self.schema  # for triggers of others on our tables: no statement relies on it
+        if self.timeouts.lock is not None:
+            settings["lock_timeout"] = _milliseconds(self.timeouts.lock)
         if self.read_only:
             settings["default_transaction_read_only"] = "on"
         calls = ", ".join(f"set_config('{name}', '{value}', false)" for name, value in settings.items())
         # The timeout comes first, so that one of the role cannot end the rest.
         return f"SET statement_timeout = {self._milliseconds}; SELECT {calls}"
+
+
+def _milliseconds(seconds: float) -> str:
+    return str(max(1, int(min(seconds * 1000, _MAX_MILLISECONDS))))  # 0 would mean no limit

@@ -43,6 +43,7 @@ from eventree.stores.postgres.driver import Connection, ConnectionLost
 from eventree.stores.postgres.identity import KnownServer
 from eventree.stores.postgres.notify import CommitNotifier
 from eventree.stores.postgres.schema import SchemaConnection, check, create_or_check, quoted
+from eventree.stores.postgres.sessions import Timeouts
 from eventree.stores.postgres.transactions import transaction
 
 R = TypeVar("R")
@@ -88,6 +89,7 @@ class PostgresStore(CheckedStore):
         *,
         schema: str = "eventree",
         timeout: float = 10.0,
+        lock_timeout: float = 2.0,
         require_tls: bool = True,
         notify: bool = True,
         read_only: bool = False,
@@ -98,8 +100,12 @@ class PostgresStore(CheckedStore):
             dsn: `postgresql://user:password@host:port/database`, with libpq's options after a `?`. Only the hosts
                 and the database are ever shown.
             schema: The schema of the tables, created if it does not exist: 1 to 41 of a to z, 0 to 9 and _.
-            timeout: How long to wait for a connection, for an answer, for locks of other processes, and for the
-                outcome of an append whose answer was lost, in seconds each; default 10.
+            timeout: How long to wait for a connection, for an answer, and for the outcome of an append whose answer
+                was lost, in seconds each; default 10.
+            lock_timeout: How long to wait for a lock of another process, in seconds; default 2. A command may wait for
+                the batch before it and then for its own, so twice this time should be less than the 5 seconds that
+                `execute` waits by default; then its caller gets `StoreBusy` and not `ActorTimeout`. The statements of
+                projections wait as long as `timeout`.
             require_tls: Whether a server on another machine must prove its identity, by `sslmode=verify-full`; default
                 True.
             notify: Whether to announce commits to other processes and listen for theirs, by NOTIFY; default True.
@@ -115,7 +121,9 @@ class PostgresStore(CheckedStore):
         self._schema = quoted(schema)
         self._channel = f"eventree_{schema}"
         check_positive("timeout", timeout)
+        check_positive("lock_timeout", lock_timeout)
         self._timeout = timeout
+        self._lock_timeout = lock_timeout
         self._notify = notify
         self._read_only = read_only
         self._writer: Connections | None = None
@@ -131,6 +139,12 @@ class PostgresStore(CheckedStore):
 
     def __repr__(self) -> str:
         return f"<PostgresStore {self._address} {self._schema} {'open' if self._lifecycle.is_open else 'closed'}>"
+
+    @property
+    def waiting_for(self) -> str:
+        """What a write in progress waits for; empty if there is none."""
+        where = self._address.where
+        return f"an answer of {where}, where another process may hold a lock" if self._appends else ""
 
     async def __aenter__(self) -> Self:
         await self._lifecycle.enter()
@@ -319,7 +333,7 @@ class PostgresStore(CheckedStore):
         circuit = CircuitBreaker(self._address.where)
         if self._read_only:
             self._reader = Connections(
-                self._address, self._schema, _READ_CONNECTIONS, self._timeout, circuit, read_only=True
+                self._address, self._schema, _READ_CONNECTIONS, Timeouts(self._timeout), circuit, read_only=True
             )
             await self._reader.run(lambda db: check(db, self._schema, self._address.where))
             await self._refuse_pooler(self._reader)
@@ -329,15 +343,11 @@ class PostgresStore(CheckedStore):
             self._notifier = CommitNotifier(self._channel, self._reader.connect, self._listeners.notify)
 
     async def _open_to_write(self, circuit: CircuitBreaker) -> None:
-        self._writer = Connections(
-            self._address, self._schema, 1, self._timeout, circuit, self._tail.clear, server=self._server
-        )
-        self._reader = Connections(
-            self._address, self._schema, _READ_CONNECTIONS, self._timeout, circuit, server=self._server
-        )
-        self._projections = Connections(
-            self._address, None, _PROJECTION_CONNECTIONS, self._timeout, circuit, server=self._server
-        )
+        where, schema, server = self._address, self._schema, self._server
+        timeouts, of_projections = Timeouts(self._timeout, self._lock_timeout), Timeouts(self._timeout)
+        self._writer = Connections(where, schema, 1, timeouts, circuit, self._tail.clear, server=server)
+        self._reader = Connections(where, schema, _READ_CONNECTIONS, timeouts, circuit, server=server)
+        self._projections = Connections(where, None, _PROJECTION_CONNECTIONS, of_projections, circuit, server=server)
         await self._writer.run(lambda db: create_or_check(db, self._schema, self._address.where))
         await self._refuse_pooler(self._writer)
 
@@ -347,7 +357,7 @@ class PostgresStore(CheckedStore):
         Where the server has no second connection to give, nothing is known.
         """
         circuit = CircuitBreaker(self._address.where)
-        other = Connections(self._address, self._schema, 1, self._timeout, circuit, read_only=self._read_only)
+        other = Connections(self._address, self._schema, 1, Timeouts(self._timeout), circuit, read_only=self._read_only)
         try:
             with suppress(StoreUnavailable):
                 await other.check_session()

@@ -1,12 +1,13 @@
 """Transactions for projections, on separate connections: rows and checkpoint are committed together."""
 
+import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Concatenate, ParamSpec, TypeVar
 
-from eventree.errors import TransactionEnded, WouldDeadlock
+from eventree.errors import CheckpointHeld, TransactionEnded, TransactionOutlivedLease, WouldDeadlock
 from eventree.errors.failures import is_failure
 from eventree.stores.checked import CheckedCheckpointWriter
 from eventree.stores.contract import Checkpoint, CheckpointUpdate, LeaseRequest
@@ -75,7 +76,9 @@ async def transaction(
     outside = _inside.get()
     if outside is not None and outside.is_open:
         raise WouldDeadlock("a projection", "another transaction", "write on the projection's connection only")
+    clock = asyncio.get_running_loop().time
     async with connections.borrow(lease) as db:
+        began = clock()
         outer = db.transaction()
         try:
             await outer.start()
@@ -92,6 +95,10 @@ async def transaction(
             if is_failure(error, closed=True) and not db.is_closed():
                 with suppress(*DRIVER_ERRORS):  # the caller must get the first error
                     await outer.rollback()
+                    if isinstance(error, CheckpointHeld):
+                        await checkpoints.shorten_overlong_leases(db)  # again, as that was rolled back too
+            elif isinstance(error, DRIVER_ERRORS) and clock() - began >= lease:
+                raise TransactionOutlivedLease(lease, clock() - began) from error
             raise
         finally:
             mark.is_open = False

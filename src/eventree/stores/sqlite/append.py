@@ -64,14 +64,12 @@ class AppendResult:
     before: CommitStamp | None
 
 
-def append(
-    db: sqlite3.Connection, requests: Sequence[AppendRequest], busy_timeout: float, clock: Clock
-) -> AppendResult:
+def append(db: sqlite3.Connection, requests: Sequence[AppendRequest], deadline: float, clock: Clock) -> AppendResult:
     """Store the requests that meet no conflict or duplicate, in one transaction."""
     known: frozenset[str] = frozenset()
     while True:
         try:
-            with writing(db, busy_timeout):
+            with writing(db, deadline):
                 return _Append(db, requests, known, read_clock(clock)).run()
         except sqlite3.IntegrityError:
             # A command id was recorded before. Ids are looked up only now, so that new commands need no read; if that
@@ -82,9 +80,9 @@ def append(
             known = frozenset(found)
 
 
-def begin_and_read(db: sqlite3.Connection, reads: Sequence[StreamRead], busy_timeout: float) -> list[StreamPage]:
+def begin_and_read(db: sqlite3.Connection, reads: Sequence[StreamRead], deadline: float) -> list[StreamPage]:
     """Begin a transaction that holds the write lock, and read streams; `append_and_commit` or `roll_back` ends it."""
-    execute_when_unlocked(db, "BEGIN IMMEDIATE", busy_timeout)
+    execute_when_unlocked(db, "BEGIN IMMEDIATE", deadline)
     return [read_stream(db, read) for read in reads]
 
 

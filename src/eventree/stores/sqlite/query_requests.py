@@ -30,10 +30,10 @@ DELETE FROM query_requests WHERE id = ? AND answered_at IS NOT NULL RETURNING re
 """
 
 
-def put(db: sqlite3.Connection, request: QueryRequest, busy_timeout: float) -> bool:
+def put(db: sqlite3.Connection, request: QueryRequest, deadline: float) -> bool:
     """Put a request; return whether there was room."""
     values = (request.id.bytes, request.name, request.version, request.action, request.argument)
-    with writing(db, busy_timeout):
+    with writing(db, deadline):
         db.execute(_EXPIRE, ((time.time() - KEEP_ANSWERS) * 1e6,))
         is_known = db.execute(_IS_KNOWN, values[:1]).fetchone() is not None
         return is_known or db.execute(_PUT, (*values, MAX_REQUESTS)).rowcount == 1
@@ -55,8 +55,8 @@ def is_answered(db: sqlite3.Connection, id: UUID) -> bool:
     return db.execute(_IS_ANSWERED, (id.bytes,)).fetchone() is not None
 
 
-def take(db: sqlite3.Connection, id: UUID, busy_timeout: float) -> RequestAnswer | None:
+def take(db: sqlite3.Connection, id: UUID, deadline: float) -> RequestAnswer | None:
     """Return the answer to a request and delete both; None if there is none."""
-    with writing(db, busy_timeout):
+    with writing(db, deadline):
         row = db.execute(_TAKE, (id.bytes,)).fetchone()
     return None if row is None else RequestAnswer(id, *row)

@@ -1,6 +1,7 @@
 """The schema of the SQLite store; configure and check connections when a database is opened."""
 
 import sqlite3
+import time
 from typing import Final
 
 from eventree.errors import SchemaTooNew, StoreUnusable
@@ -16,9 +17,9 @@ _OURS = {
 
 # Integer stream keys make inserts 1.5 times faster than text keys. `length` of a text stops at NUL, so the limits are
 # checked on blobs. `commit_id` and `recorded_at` outside of `events` are the stamp of the event at `position` or
-# `sequence`: they show whether it is still the same after the database has gone back in time. `owner` and
-# `lease_until` are the lease on a checkpoint; `live` marks the version in use. `failed_*` is the failure
-# of the commit to be handled next, `stop_*` what the last worker has reported when it let go.
+# `sequence`: they show whether it is still the same after the database has gone back in time. `owner`, `lease_until`
+# and `lease_length` are the lease on a checkpoint; `live` marks the version in use. `failed_*` is the failure of the
+# commit to be handled next, `stop_*` what the last worker has reported when it let go.
 _TABLES = """
 CREATE TABLE eventree (
   id INTEGER PRIMARY KEY CHECK (id = 1),
@@ -72,6 +73,7 @@ CREATE TABLE checkpoints (
   fencing_token INTEGER NOT NULL,
   owner TEXT NOT NULL,
   lease_until INTEGER NOT NULL,
+  lease_length INTEGER NOT NULL,
   skipped INTEGER NOT NULL DEFAULT 0,
   replay_until INTEGER NOT NULL DEFAULT 0,
   live INTEGER NOT NULL DEFAULT 0,
@@ -141,15 +143,16 @@ def open_writer(db: sqlite3.Connection, path: str, busy_timeout: float) -> None:
         StoreUnusable: The database cannot be durable, or it has tables that eventree did not create.
         SchemaTooNew: A newer version of the library wrote it.
     """
+    deadline = time.monotonic() + busy_timeout
     _wait_for_others(db, busy_timeout)
     _check_owner(db, path)  # before changing anything
     db.execute("PRAGMA page_size = 16384")  # affects new files only; inserts are 1.2 times faster
-    mode = execute_when_unlocked(db, "PRAGMA journal_mode = WAL", busy_timeout).fetchone()[0]
+    mode = execute_when_unlocked(db, "PRAGMA journal_mode = WAL", deadline).fetchone()[0]
     if mode != "wal":
         raise StoreUnusable(path, f"its journal mode is {mode} and cannot be WAL; use a file on a local disk")
     _require_full_durability(db, path)
     db.execute(f"PRAGMA journal_size_limit = {MAX_BYTES}")
-    with writing(db, busy_timeout):
+    with writing(db, deadline):
         if not _check_owner(db, path):
             for statement in _statements(_TABLES):
                 db.execute(statement)

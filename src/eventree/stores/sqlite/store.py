@@ -1,7 +1,9 @@
 """The SQLite store: maps each method to a function and the connection it runs on."""
 
 import asyncio
+import os
 import sqlite3
+import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, suppress
 from os import PathLike
@@ -9,6 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Concatenate, ParamSpec, Self, TypeVar
 from uuid import UUID
+from weakref import finalize
 
 import aiosqlite
 
@@ -42,9 +45,11 @@ from eventree.stores.live import CommitListeners, Tail, types_of
 from eventree.stores.sqlite import checkpoints, query_requests, reads
 from eventree.stores.sqlite.append import AppendResult, append, append_and_commit, begin_and_read, roll_back
 from eventree.stores.sqlite.connection import Connection, writing
+from eventree.stores.sqlite.files import OpenedFiles
 from eventree.stores.sqlite.path import check_path
 from eventree.stores.sqlite.schema import open_read_only, open_reader, open_writer
 from eventree.stores.sqlite.transactions import Transactions
+from eventree.stores.sqlite.unclosed import abandon
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -68,15 +73,16 @@ class SQLiteStore(CheckedStore):
     """An event store in one SQLite file; `EventStore` documents its methods.
 
     It uses WAL mode with `synchronous=FULL`, and verifies both, so acknowledged commits survive a power failure. All
-    writes go through one connection, each transaction as one function on its thread; reads use another one. Any number
-    of processes on one machine may share the file; network file systems do not work.
+    writes go through one connection, each transaction as one function on its thread; reads use another one. Several
+    processes on one machine may share the file, with SQLite 3.51.3 or newer (or the fixed 3.50.7 and 3.44.6), as older
+    versions can corrupt it then. Network file systems do not work.
     """
 
     def __init__(
         self,
         path: str | PathLike[str],
         *,
-        busy_timeout: float = 5.0,
+        busy_timeout: float = 2.0,
         clock: Clock = utc_now,
         read_only: bool = False,
     ) -> None:
@@ -84,7 +90,9 @@ class SQLiteStore(CheckedStore):
 
         Args:
             path: The database file, created if it does not exist. Its directory must exist.
-            busy_timeout: How long to wait for the write lock of another process, in seconds; default 5.
+            busy_timeout: How long to wait for the write lock of another process, in seconds; default 2. A command may
+                wait for the batch before it and then for its own, so twice this time should be less than the 5 seconds
+                that `execute` waits by default; then its caller gets `StoreBusy` and not `ActorTimeout`.
             clock: For tests: returns the time to store with events, as an aware datetime; called on the writer's
                 thread. Default the system clock. Leases always use the system's own clock.
             read_only: Whether to open the file only for reading: entering neither creates nor migrates anything, and
@@ -104,13 +112,22 @@ class SQLiteStore(CheckedStore):
         self._writer: Connection | None = None
         self._reader: Connection | None = None
         self._write_lock = asyncio.Lock()
+        self._unclosed: finalize[[str, list[Connection], int], SQLiteStore] | None = None
         self._lifecycle = Lifecycle(self, self._open, self._close)
+        self._files = OpenedFiles(self._path)
+        self._connections: list[Connection] = []
         self._transactions = self._new_transactions()
         self._tail = Tail()  # empty without listeners
         self._listeners = CommitListeners(on_empty=self._tail.clear)
 
     def __repr__(self) -> str:
         return f"<SQLiteStore {self._path!r} {'open' if self._lifecycle.is_open else 'closed'}>"
+
+    @property
+    def waiting_for(self) -> str:
+        """What a write in progress waits for; empty if it waits for no lock."""
+        is_locked_out = self._writer is not None and self._writer.is_locked_out
+        return f"a lock of another process on {self._path}" if is_locked_out else ""
 
     async def __aenter__(self) -> Self:
         await self._lifecycle.enter()
@@ -123,7 +140,7 @@ class SQLiteStore(CheckedStore):
 
     async def _append(self, requests: Sequence[AppendRequest]) -> Sequence[Outcome]:
         try:
-            result = await self._on_writer(append, requests, self._busy_timeout, self._clock)
+            result = await self._on_writer(append, requests, self._deadline(), self._clock)
         except BaseException:
             self._tail.clear()  # the append may have been committed all the same
             raise
@@ -131,10 +148,11 @@ class SQLiteStore(CheckedStore):
 
     async def _read_and_append(self, reads: Sequence[StreamRead], decide: Decide) -> Sequence[Outcome]:
         self._check_writable()
+        deadline = self._deadline()
         async with self._write_lock:
             writer = self._opened(self._writer)
             try:
-                requests = decide(await writer.run(begin_and_read, reads, self._busy_timeout))
+                requests = decide(await writer.run(begin_and_read, reads, deadline))
                 result = await writer.run(append_and_commit, requests, self._clock)
             except BaseException:
                 self._tail.clear()  # the append may have been committed all the same
@@ -205,19 +223,19 @@ class SQLiteStore(CheckedStore):
         return self._listeners.add(listener, types)
 
     async def _claim_checkpoint(self, name: str, version: int, lease: LeaseRequest) -> Checkpoint:
-        return await self._on_writer(checkpoints.claim, name, version, lease, self._busy_timeout)
+        return await self._on_writer(checkpoints.claim, name, version, lease, self._deadline())
 
     async def _save_checkpoint(self, name: str, version: int, update: CheckpointUpdate) -> None:
-        await self._on_writer(checkpoints.save, name, version, update, self._busy_timeout)
+        await self._on_writer(checkpoints.save, name, version, update, self._deadline())
 
     async def _make_live(self, name: str, version: int, fencing_token: int) -> bool:
-        return await self._on_writer(checkpoints.make_live, name, version, fencing_token, self._busy_timeout)
+        return await self._on_writer(checkpoints.make_live, name, version, fencing_token, self._deadline())
 
     async def _renew_checkpoint(self, name: str, version: int, fencing_token: int, seconds: float) -> bool:
-        return await self._on_writer(checkpoints.renew, name, version, fencing_token, seconds, self._busy_timeout)
+        return await self._on_writer(checkpoints.renew, name, version, fencing_token, seconds, self._deadline())
 
     async def _stop_checkpoint(self, name: str, version: int, owner: str, stop: StoredStop) -> bool:
-        return await self._on_writer(checkpoints.stop, name, version, owner, stop, self._busy_timeout)
+        return await self._on_writer(checkpoints.stop, name, version, owner, stop, self._deadline())
 
     async def _load_checkpoint(self, name: str, version: int) -> StoredCheckpoint | None:
         return await self._on_reader(checkpoints.load, name, version)
@@ -230,7 +248,7 @@ class SQLiteStore(CheckedStore):
         return await self._on_reader(checkpoints.list_queries)
 
     async def _put_request(self, request: QueryRequest) -> bool:
-        return await self._on_writer(query_requests.put, request, self._busy_timeout)
+        return await self._on_writer(query_requests.put, request, self._deadline())
 
     async def _load_requests(self, name: str, version: int) -> Sequence[QueryRequest]:
         return await self._on_reader(query_requests.load, name, version)
@@ -239,7 +257,7 @@ class SQLiteStore(CheckedStore):
         self._refuse_if_read_only()
         if not await self._on_reader(query_requests.is_answered, id):
             return None
-        return await self._on_writer(query_requests.take, id, self._busy_timeout)
+        return await self._on_writer(query_requests.take, id, self._deadline())
 
     def transaction(self, lease: float = 5.0) -> AbstractAsyncContextManager[StoreTransaction[aiosqlite.Connection]]:
         """Begin a transaction for a projection, see `TransactionalStore.transaction`; SQLite ignores the lease."""
@@ -249,7 +267,7 @@ class SQLiteStore(CheckedStore):
         return self._transactions.open()
 
     async def _save_snapshots(self, snapshots: Sequence[StoredSnapshot]) -> None:
-        await self._on_writer(_put_snapshots, snapshots, self._busy_timeout)
+        await self._on_writer(_put_snapshots, snapshots, self._deadline())
 
     async def _load_snapshots(
         self, aggregate_type: str, aggregate_ids: Sequence[str], state_version: str
@@ -258,25 +276,43 @@ class SQLiteStore(CheckedStore):
 
     async def _open(self) -> None:
         self._write_lock = asyncio.Lock()  # a lock belongs to one loop, while a store may be used by several in turn
+        self._files = OpenedFiles(self._path)
+        self._connections = []
         self._transactions = self._new_transactions()
         if self._read_only:
             await self._open_read_only()
-            return
-        self._writer = await Connection.open(self._path)
+        else:
+            await self._open_to_write()
+        self._connections += [each for each in (self._reader, self._writer) if each is not None]
+        self._unclosed = finalize(self, abandon, self._path, self._connections, os.getpid())
+
+    async def _open_to_write(self) -> None:
+        self._writer = await Connection.open(self._path, self._files)
         await self._on_writer(open_writer, self._path, self._busy_timeout)
-        self._reader = await Connection.open(self._path)
+        await self._writer.remember_files()  # now there is a WAL too
+        self._reader = await Connection.open(self._path, self._files)
         await self._on_reader(open_reader, self._busy_timeout)
 
     def _new_transactions(self) -> Transactions:
-        return Transactions(self._path, self._busy_timeout, self._write_lock, self._lifecycle.check_loop)
+        return Transactions(
+            self._path,
+            self._files,
+            self._connections,
+            self._busy_timeout,
+            self._write_lock,
+            self._lifecycle.check_loop,
+        )
 
     async def _open_read_only(self) -> None:
         if not await asyncio.to_thread(Path(self._path).exists):
             raise StoreUnusable(self._path, "there is no such file; open it once without read_only, which creates it")
-        self._reader = await Connection.open(self._path, read_only=True)
+        self._reader = await Connection.open(self._path, self._files, read_only=True)
         await self._on_reader(open_read_only, self._path, self._busy_timeout)
+        await self._reader.remember_files()
 
     async def _close(self) -> None:
+        if self._unclosed is not None:
+            self._unclosed.detach()
         reader, self._reader = self._reader, None
         writer, self._writer = self._writer, None
         try:
@@ -302,6 +338,9 @@ class SQLiteStore(CheckedStore):
     ) -> R:
         return await self._opened(self._reader).run(function, *args, **kwargs)
 
+    def _deadline(self) -> float:
+        return time.monotonic() + self._busy_timeout
+
     def _check_writable(self) -> None:
         self._lifecycle.check_loop()
         self._refuse_if_read_only()
@@ -318,8 +357,8 @@ class SQLiteStore(CheckedStore):
         return connection
 
 
-def _put_snapshots(db: sqlite3.Connection, snapshots: Sequence[StoredSnapshot], busy_timeout: float) -> None:
-    with writing(db, busy_timeout):
+def _put_snapshots(db: sqlite3.Connection, snapshots: Sequence[StoredSnapshot], deadline: float) -> None:
+    with writing(db, deadline):
         db.executemany(
             _PUT_SNAPSHOT,
             (

@@ -2,6 +2,7 @@
 
 import asyncio
 import sqlite3
+import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager, suppress
 from contextvars import ContextVar
@@ -9,6 +10,7 @@ from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 from weakref import WeakSet
 
 from eventree.errors import (
+    CheckpointHeld,
     EventreeError,
     EventStoreError,
     StoreUnavailable,
@@ -21,6 +23,7 @@ from eventree.stores.checked import CheckedCheckpointWriter
 from eventree.stores.contract import Checkpoint, CheckpointUpdate, LeaseRequest
 from eventree.stores.sqlite import checkpoints
 from eventree.stores.sqlite.connection import Connection, commit, execute_when_unlocked, primary_code, translate
+from eventree.stores.sqlite.files import OpenedFiles
 from eventree.stores.sqlite.reads import head
 from eventree.stores.sqlite.schema import open_projection_connection
 
@@ -52,13 +55,14 @@ class ProjectionConnection(Connection):
         transaction: The open transaction; only code within it may use the connection.
     """
 
-    def __init__(self, path: str, *, read_only: bool = False) -> None:
-        """Create a closed connection."""
-        super().__init__(path, read_only=read_only)
+    def __init__(self, path: str, files: OpenedFiles, *, read_only: bool = False) -> None:
+        """Create a closed connection; see `Connection`."""
+        super().__init__(path, files, read_only=read_only)
         self.transaction: object | None = None
         self._cursors: WeakSet[sqlite3.Cursor] = WeakSet()
         self._is_ours = False
         self._is_closing = False
+        self._is_ending_refused = False
 
     def _open_file(self) -> sqlite3.Connection:
         file = super()._open_file()
@@ -72,19 +76,30 @@ class ProjectionConnection(Connection):
             or (place == "temp" and action == sqlite3.SQLITE_INSERT)
             or (action == sqlite3.SQLITE_PRAGMA and value is not None and str(name).lower() not in _HARMLESS_PRAGMAS)
         )
+        self._is_ending_refused |= not is_allowed and action == sqlite3.SQLITE_TRANSACTION
         return sqlite3.SQLITE_OK if is_allowed else sqlite3.SQLITE_DENY
 
     async def _execute(self, fn: Callable[..., Any], *args: object, **kwargs: object) -> Any:  # noqa: ANN401
         if fn == self._call or self._is_closing:
-            return await super()._execute(fn, *args, **kwargs)  # type: ignore[no-untyped-call]  # pyright: ignore[reportUnknownMemberType]
+            return await super()._execute(fn, *args, **kwargs)
         if self.transaction is None or self.transaction not in _inside.get():
             raise TransactionEnded("the transaction is over; use the connection only until the function returns")
-        return await super()._execute(self._call_for_projection, fn, *args, **kwargs)  # type: ignore[no-untyped-call]  # pyright: ignore[reportUnknownMemberType]
+        return await super()._execute(self._call_for_projection, fn, *args, **kwargs)
 
     def _call_for_projection(self, fn: Callable[..., Any], *args: object, **kwargs: object) -> Any:  # noqa: ANN401
         if self._file is not None:
             check_open(self._file)
-        result = fn(*args, **kwargs)
+        self._is_ending_refused = False
+        try:
+            result = fn(*args, **kwargs)
+        except sqlite3.DatabaseError as error:
+            if self._is_ending_refused:
+                raise TransactionEnded(
+                    "a projection must not begin or end a transaction: it runs in one of the library, which commits "
+                    "its rows together with the checkpoint; leave out BEGIN, COMMIT, END, ROLLBACK, commit(), "
+                    "rollback() and executescript(), savepoints are fine"
+                ) from error
+            raise
         if isinstance(result, sqlite3.Cursor):
             self._cursors.add(result)
         return result
@@ -152,18 +167,28 @@ class Transactions:
     """
 
     def __init__(
-        self, path: str, busy_timeout: float, write_lock: asyncio.Lock, check_loop: Callable[[], None]
+        self,
+        path: str,
+        files: OpenedFiles,
+        connections: list[Connection],
+        busy_timeout: float,
+        write_lock: asyncio.Lock,
+        check_loop: Callable[[], None],
     ) -> None:
         """Start without a connection.
 
         Args:
-            path: The database.
+            path: The database, as errors name it.
+            files: Its files.
+            connections: The open connections of the store, to which the one for projections is added, in front.
             busy_timeout: How long to wait for other processes, in seconds.
             write_lock: The lock of all writers in this process.
             check_loop: Raises if the caller is not in the store's event loop.
         """
         self._check_loop = check_loop
         self._path = path
+        self._files = files
+        self._connections = connections
         self._busy_timeout = busy_timeout
         self._write_lock = write_lock
         self._connection: ProjectionConnection | None = None
@@ -185,6 +210,7 @@ class Transactions:
         gap = self._free_until - loop.time()
         if gap > 0:
             await asyncio.sleep(gap)
+        deadline = time.monotonic() + self._busy_timeout
         async with self._write_lock:
             began = loop.time()
             connection = await self._opened()
@@ -192,12 +218,15 @@ class Transactions:
             token = _inside.set(_inside.get() | {transaction})
             is_contended = False
             try:
-                is_contended = await self._begin(connection, transaction)
+                is_contended = await self._begin(connection, transaction, deadline)
                 yield Transaction(connection, self._check_loop, is_contended=is_contended)
                 connection.transaction = None  # a late task must not write during the commit
                 self._head = await connection.run(_commit, connection)
             except BaseException as error:
                 await self._roll_back(connection)
+                if isinstance(error, CheckpointHeld):
+                    with suppress(EventStoreError, ValueError):  # a later claim tries again
+                        await connection.run(checkpoints.shorten_overlong_leases, time.monotonic())
                 self._raise_if_transient(error)
                 self._refuse_if_closed(error)
                 raise
@@ -218,7 +247,7 @@ class Transactions:
     async def _opened(self) -> ProjectionConnection:
         self._refuse_if_closed()
         if self._connection is None:
-            connection = await ProjectionConnection.open(self._path)
+            connection = await ProjectionConnection.open(self._path, self._files)
             try:
                 await connection.run(open_projection_connection, self._path)
                 self._refuse_if_closed()
@@ -226,11 +255,12 @@ class Transactions:
                 await connection.close()
                 raise
             self._connection = connection
+            self._connections.insert(0, connection)
         return self._connection
 
-    async def _begin(self, connection: ProjectionConnection, transaction: object) -> bool:
+    async def _begin(self, connection: ProjectionConnection, transaction: object, deadline: float) -> bool:
         """Take the write lock; return whether other writers have appended since the last transaction."""
-        found = await connection.run(_begin, self._busy_timeout)
+        found = await connection.run(_begin, deadline)
         connection.transaction = transaction
         return self._head is not None and found != self._head
 
@@ -241,6 +271,8 @@ class Transactions:
             await connection.run(_roll_back, connection)
         except (EventStoreError, ValueError):  # a ValueError if the connection was closed
             self._connection = None
+            if connection in self._connections:
+                self._connections.remove(connection)
             with suppress(EventStoreError, ValueError, sqlite3.Error):
                 await connection.close()
 
@@ -259,9 +291,9 @@ class Transactions:
                     raise ours from error
 
 
-def _begin(db: sqlite3.Connection, busy_timeout: float) -> int:
+def _begin(db: sqlite3.Connection, deadline: float) -> int:
     """Take the write lock and return the position of the newest event."""
-    execute_when_unlocked(db, _BEGIN, busy_timeout)
+    execute_when_unlocked(db, _BEGIN, deadline)
     return head(db)
 
 
