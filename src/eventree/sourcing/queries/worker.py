@@ -409,7 +409,8 @@ class QueryWorker:
             await self._save_and_answer(self.state.update())
         except QueryLeasedElsewhere:
             self.state = replace_state(self.state, is_count_unsaved=False, is_pause_unsaved=False)
-            if self.state.superseded is None:
+            stored = self.state.stored
+            if stored is None or stored.live_version <= self.state.options.version:
                 raise
         except (EventStoreError, HandlingFailed):  # it is stored later, or tried again
             if self.request is not None:
