@@ -165,9 +165,10 @@ def test_the_lease_is_renewed_every_third_of_it_while_there_is_nothing_to_do() -
     assert state.checkpoint_loaded(stored(), (), 2.0).next(2.0) == Look(0, None, 0.0)
 
 
-def test_with_the_lease_the_checkpoint_is_stored_where_it_has_moved() -> None:
+def test_a_checkpoint_that_has_moved_is_stored_now_and_then_in_place_of_a_renewal() -> None:
     state = with_lease().page_read([], 7, 0.0, more=False)
-    assert state.next(LEASE / 3) == Save(state.update(7))
+    assert state.next(LEASE / 3) == Renew(1)
+    assert state.next(6 * LEASE) == Save(state.update(7))
 
 
 def test_a_worker_that_was_frozen_past_its_lease_makes_sure_of_it_before_anything_else() -> None:
@@ -559,6 +560,15 @@ def test_a_version_whose_successor_is_live_gives_the_lease_back_and_ends() -> No
     assert (state.status, state.next(0.0)) == (QueryStatus.SUPERSEDED, Release())
     assert isinstance(state.last_error, QuerySuperseded)
     assert state.released().next(0.0) == Wait(None)
+
+
+def test_leases_of_the_same_length_are_renewed_at_the_same_moments_after_a_third_at_the_latest() -> None:
+    third = LEASE / 3
+    for claimed_at in (0.0, 0.1, 1.9, 2.0, 17.3):
+        state = with_lease(claimed_at).page_read((), 0, claimed_at, more=False)
+        due = next(at / 10 for at in range(int(claimed_at * 10) + 1, 1_000) if state.next(at / 10) == Renew(1))
+        assert due % third == pytest.approx(0.0)
+        assert 0 < due - claimed_at <= third + 1e-9
 
 
 # --- what operators want

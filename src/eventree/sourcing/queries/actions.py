@@ -20,6 +20,9 @@ SAVE_AFTER: Final = 500
 SAVE_PASSED_AFTER: Final = 10_000
 """The same for positions without events that the query follows, so that a crash reads little again."""
 
+SAVE_PASSED_LEASES: Final = 6
+"""Leases after which they are stored all the same, so that other processes see no lag where nothing is followed."""
+
 LEASE_RECHECK: Final = 0.1
 """Seconds after which a worker verifies that it still holds the lease, before side effects that cannot be undone."""
 

@@ -54,6 +54,7 @@ from eventree.sourcing.queries.actions import (
     RECLAIM_DELAY,
     SAVE_AFTER,
     SAVE_PASSED_AFTER,
+    SAVE_PASSED_LEASES,
     SAVE_WITHIN,
     Action,
     Claim,
@@ -123,6 +124,7 @@ class QueryState(Struct, frozen=True):
         recheck_after: See `LEASE_RECHECK`; default infinite, for deliveries whose transaction checks the fencing token.
         fencing_token: Allows this worker to move the checkpoint; 0 while it does not hold the lease.
         renewed_at: When the lease was last renewed.
+        stored_at: When the checkpoint was last stored or claimed.
         confirmed_at: When the store last confirmed that no other worker has taken the checkpoint over.
         claim_at: The earliest time to claim the checkpoint.
         checkpoint: The checkpoint as this worker last stored or claimed it.
@@ -179,6 +181,7 @@ class QueryState(Struct, frozen=True):
     recheck_after: float = inf
     fencing_token: int = 0
     renewed_at: float = 0.0
+    stored_at: float = 0.0
     confirmed_at: float = 0.0
     claim_at: float = 0.0
     checkpoint: Checkpoint = Checkpoint(0, 0)
@@ -301,9 +304,11 @@ class QueryState(Struct, frozen=True):
             return Wait(max(self.load_at - now, 0.001))
         if now >= self.save_at or (save and self.is_unsaved) or self.is_count_unsaved or self.is_pause_unsaved:
             return Save(self.update())
-        if now - self.renewed_at >= self.lease / 3:
-            has_moved = self.position != self.checkpoint.position
-            return Save(self.update()) if has_moved else Renew(self.fencing_token)
+        if now >= self._renew_at:
+            is_due = (
+                self.position != self.checkpoint.position and now >= self.stored_at + SAVE_PASSED_LEASES * self.lease
+            )
+            return Save(self.update()) if is_due else Renew(self.fencing_token)
         return LoadCheckpoint() if now >= self.look_at else self._work(now)
 
     def _next_when_over(self, now: float) -> Action:
@@ -361,8 +366,16 @@ class QueryState(Struct, frozen=True):
         return GoLive() if self.position == self.checkpoint.position else Save(self.update())
 
     def _wait(self, now: float, until: float) -> Wait:
-        renew_at = self.renewed_at + self.lease / 3
-        return Wait(max(min(until, self.save_at, self.look_at, renew_at) - now, 0.001))
+        return Wait(max(min(until, self.save_at, self.look_at, self._renew_at) - now, 0.001))
+
+    @property
+    def _renew_at(self) -> float:
+        """When to renew the lease, after a third of it at the latest.
+
+        All queries with the same lease do so at the same moments, so that the store can renew their leases together.
+        """
+        interval = self.lease / 3
+        return (self.renewed_at // interval + 1) * interval
 
     # --- reports: the lease
 
@@ -384,6 +397,7 @@ class QueryState(Struct, frozen=True):
             hands_over=False,
             fencing_token=checkpoint.fencing_token,
             renewed_at=now,
+            stored_at=now,
             confirmed_at=now,
             checkpoint=checkpoint,
             load_at=0.0,
@@ -656,6 +670,7 @@ class QueryState(Struct, frozen=True):
             self,
             fencing_token=update.checkpoint.fencing_token,
             renewed_at=now,
+            stored_at=now,
             confirmed_at=now,
             checkpoint=update.checkpoint,
             position=position,

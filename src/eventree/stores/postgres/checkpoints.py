@@ -18,6 +18,7 @@ from eventree.stores.contract import (
 )
 from eventree.stores.contract.checkpoints import NEARLY
 from eventree.stores.postgres.driver import DRIVER_ERRORS, Connection, violates
+from eventree.stores.renewals import Renewal
 from eventree.stores.versions import VersionRow, decide_make_live
 
 # Names are qualified, because the search path of a projection's connection is the user's. Leases expire by the server's
@@ -94,9 +95,11 @@ _MAKE_LIVE: Final = """
 UPDATE {schema}.checkpoints SET live = true, replay_until = $3 WHERE name = $1 AND version = $2
 """
 _RENEW: Final = """
-UPDATE {schema}.checkpoints
-SET lease_until = clock_timestamp() + $4 * interval '1 second', lease_length = $4 * interval '1 second'
-WHERE name = $1 AND version = $2 AND fencing_token = $3 RETURNING fencing_token
+UPDATE {schema}.checkpoints c
+SET lease_until = clock_timestamp() + r.seconds * interval '1 second', lease_length = r.seconds * interval '1 second'
+FROM unnest($1::text[], $2::int[], $3::bigint[], $4::float8[]) r (name, version, fencing_token, seconds)
+WHERE c.name = r.name AND c.version = r.version AND c.fencing_token = r.fencing_token
+RETURNING c.name, c.version, c.fencing_token
 """
 _STOP: Final = """
 UPDATE {schema}.checkpoints SET stop_kind = $4, stop_reason = $5, lease_until = clock_timestamp()
@@ -217,9 +220,12 @@ class CheckpointTable:
             await db.execute(self._make_live, name, version, replay_until)
             return True
 
-    async def renew(self, db: Connection, name: str, version: int, fencing_token: int, seconds: float) -> bool:
-        """Renew a lease; return whether the fencing token is still the newest."""
-        return bool(await db.fetch(self._renew, name, version, fencing_token, float(seconds)))
+    async def renew_all(self, db: Connection, renewals: Sequence[Renewal]) -> list[bool]:
+        """Renew leases; return for each whether the fencing token is still the newest."""
+        last = {renewal[:3]: float(renewal.seconds) for renewal in renewals}  # of two for one lease, the later one
+        columns = [[key[at] for key in last] for at in range(3)]
+        kept = {tuple(row) for row in await db.fetch(self._renew, *columns, list(last.values()))}
+        return [renewal[:3] in kept for renewal in renewals]
 
     async def stop(self, db: Connection, name: str, version: int, owner: str, reported: StoredStop) -> bool:
         """Report that a worker lets go of a query; return whether it was the last to claim it."""

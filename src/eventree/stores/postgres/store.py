@@ -45,6 +45,7 @@ from eventree.stores.postgres.notify import CommitNotifier
 from eventree.stores.postgres.schema import SchemaConnection, check, create_or_check, quoted
 from eventree.stores.postgres.sessions import Timeouts
 from eventree.stores.postgres.transactions import transaction
+from eventree.stores.renewals import Renewal, SharedRenewals
 
 R = TypeVar("R")
 
@@ -133,6 +134,7 @@ class PostgresStore(CheckedStore):
         self._server = KnownServer()
         self._checkpoints = CheckpointTable(self._schema)
         self._appends: set[asyncio.Future[None]] = set()
+        self._renewals = SharedRenewals(self._renew_all)
         self._tail = Tail()  # empty without listeners
         self._listeners = CommitListeners(on_empty=self._tail.clear)
         self._lifecycle = Lifecycle(self, self._open, self._close)
@@ -282,8 +284,11 @@ class PostgresStore(CheckedStore):
         return await self._writable(self._reader).run(lambda db: table.make_live(db, name, version, fencing_token))
 
     async def _renew_checkpoint(self, name: str, version: int, fencing_token: int, seconds: float) -> bool:
-        table = self._checkpoints
-        return await self._writable(self._reader).run(lambda db: table.renew(db, name, version, fencing_token, seconds))
+        self._writable(self._reader)
+        return await self._renewals.renew(Renewal(name, version, fencing_token, seconds))
+
+    async def _renew_all(self, renewals: Sequence[Renewal]) -> Sequence[bool]:
+        return await self._writable(self._reader).run(lambda db: self._checkpoints.renew_all(db, renewals))
 
     async def _stop_checkpoint(self, name: str, version: int, owner: str, stop: StoredStop) -> bool:
         table = self._checkpoints

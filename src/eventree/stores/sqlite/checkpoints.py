@@ -2,6 +2,7 @@
 
 import sqlite3
 import time
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -17,6 +18,7 @@ from eventree.stores.contract import (
     StoredStop,
 )
 from eventree.stores.contract.checkpoints import NEARLY
+from eventree.stores.renewals import Renewal
 from eventree.stores.sqlite import query_requests
 from eventree.stores.sqlite.connection import writing
 from eventree.stores.sqlite.reads import as_json, columns_of, from_micros, head, stamp_of, to_micros
@@ -191,11 +193,15 @@ def make_live_inside(db: sqlite3.Connection, name: str, version: int, fencing_to
     return True
 
 
-def renew(db: sqlite3.Connection, name: str, version: int, fencing_token: int, seconds: float, deadline: float) -> bool:
-    """Renew a lease; return whether the fencing token is still the newest."""
-    length = _micros(seconds)
+def renew_all(db: sqlite3.Connection, renewals: Sequence[Renewal], deadline: float) -> list[bool]:
+    """Renew leases; return for each whether the fencing token is still the newest."""
     with writing(db, deadline):
-        return db.execute(_RENEW, (_now() + length, length, name, version, fencing_token)).rowcount == 1
+        return [_renew(db, renewal) for renewal in renewals]
+
+
+def _renew(db: sqlite3.Connection, renewal: Renewal) -> bool:
+    length = _micros(renewal.seconds)
+    return db.execute(_RENEW, (_now() + length, length, *renewal[:3])).rowcount == 1
 
 
 def stop(db: sqlite3.Connection, name: str, version: int, owner: str, reported: StoredStop, deadline: float) -> bool:

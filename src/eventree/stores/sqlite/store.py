@@ -42,6 +42,7 @@ from eventree.stores.contract import (
 )
 from eventree.stores.lifecycle import Lifecycle
 from eventree.stores.live import CommitListeners, Tail, types_of
+from eventree.stores.renewals import Renewal, SharedRenewals
 from eventree.stores.sqlite import checkpoints, query_requests, reads
 from eventree.stores.sqlite.append import AppendResult, append, append_and_commit, begin_and_read, roll_back
 from eventree.stores.sqlite.connection import Connection, writing
@@ -117,6 +118,7 @@ class SQLiteStore(CheckedStore):
         self._files = OpenedFiles(self._path)
         self._connections: list[Connection] = []
         self._transactions = self._new_transactions()
+        self._renewals = SharedRenewals(self._renew_all)
         self._tail = Tail()  # empty without listeners
         self._listeners = CommitListeners(on_empty=self._tail.clear)
 
@@ -232,7 +234,11 @@ class SQLiteStore(CheckedStore):
         return await self._on_writer(checkpoints.make_live, name, version, fencing_token, self._deadline())
 
     async def _renew_checkpoint(self, name: str, version: int, fencing_token: int, seconds: float) -> bool:
-        return await self._on_writer(checkpoints.renew, name, version, fencing_token, seconds, self._deadline())
+        self._check_writable()
+        return await self._renewals.renew(Renewal(name, version, fencing_token, seconds))
+
+    async def _renew_all(self, renewals: Sequence[Renewal]) -> Sequence[bool]:
+        return await self._on_writer(checkpoints.renew_all, renewals, self._deadline())
 
     async def _stop_checkpoint(self, name: str, version: int, owner: str, stop: StoredStop) -> bool:
         return await self._on_writer(checkpoints.stop, name, version, owner, stop, self._deadline())
