@@ -33,10 +33,11 @@ from eventree.stores.contract import (
     StreamRead,
 )
 from eventree.stores.lifecycle import Lifecycle
+from eventree.stores.line import Line
 from eventree.stores.live import CommitListeners, Tail
 from eventree.stores.postgres import query_requests, reads
 from eventree.stores.postgres.address import parse
-from eventree.stores.postgres.append import AppendAttempt, ExclusiveAttempt
+from eventree.stores.postgres.append import AppendAttempt, ExclusiveAttempt, SharedAttempt, stored_in_part
 from eventree.stores.postgres.checkpoints import CheckpointTable
 from eventree.stores.postgres.connections import CircuitBreaker, Connections
 from eventree.stores.postgres.driver import Connection, ConnectionLost
@@ -46,6 +47,7 @@ from eventree.stores.postgres.schema import SchemaConnection, check, create_or_c
 from eventree.stores.postgres.sessions import Timeouts
 from eventree.stores.postgres.transactions import transaction
 from eventree.stores.renewals import Renewal, SharedRenewals
+from eventree.stores.shared_appends import SharedAppends, Shipment, waited_too_long
 
 R = TypeVar("R")
 
@@ -78,10 +80,10 @@ WHERE excluded.sequence >= kept.sequence
 class PostgresStore(CheckedStore):
     """An event store in a schema of a Postgres database; `EventStore` documents its methods.
 
-    Appends use one connection, with one statement and one commit each, and queue with those of other processes for the
-    lock on one row, which makes positions gapless and visible in order. Everything else uses other connections. Lost
-    connections are replaced, and if the answer to an append was lost, the store determines its outcome. Any number of
-    processes may share a schema. Events are timestamped by the server's clock, in tests too.
+    Appends use one connection, with one statement and one commit for all that wait for each other, and queue with those
+    of other processes for the lock on one row, which makes positions gapless and visible in order. Everything else uses
+    other connections. Lost connections are replaced, and if the answer to an append was lost, the store determines its
+    outcome. Any number of processes may share a schema. Events are timestamped by the server's clock, in tests too.
     """
 
     def __init__(
@@ -135,6 +137,8 @@ class PostgresStore(CheckedStore):
         self._checkpoints = CheckpointTable(self._schema)
         self._appends: set[asyncio.Future[None]] = set()
         self._renewals = SharedRenewals(self._renew_all)
+        self._line = Line()
+        self._shared_appends: SharedAppends | None = None
         self._tail = Tail()  # empty without listeners
         self._listeners = CommitListeners(on_empty=self._tail.clear)
         self._lifecycle = Lifecycle(self, self._open, self._close)
@@ -161,27 +165,44 @@ class PostgresStore(CheckedStore):
         if not requests:
             self._writable(self._writer)
             return []
-        return await self._run(lambda session: AppendAttempt(requests, session))
+        return await self._writable(self._shared_appends).append(requests)
 
     async def _read_and_append(self, wanted: Sequence[StreamRead], decide: Decide) -> Sequence[Outcome]:
-        return await self._run(lambda session: ExclusiveAttempt(wanted, decide, session))
-
-    async def _run(self, attempt: Callable[[str], AppendAttempt]) -> list[Outcome]:
         writer = self._writable(self._writer)
+        place = self._line.enter()
+        try:
+            if not await self._line.reach(place, self._timeout):
+                raise waited_too_long(str(self._address), self._timeout)
+            attempt = ExclusiveAttempt(wanted, decide, writer.session)
+            return await self._run(writer, attempt, lambda: self._line.leave(place))
+        finally:
+            self._line.leave(place)
+
+    async def _run(self, writer: Connections, attempt: AppendAttempt, lost: Callable[[], None]) -> list[Outcome]:
+        """Carry out an attempt.
+
+        Args:
+            writer: The connection.
+            attempt: The attempt.
+            lost: Called if its answer was lost, before its outcome is determined.
+        """
         over = asyncio.get_running_loop().create_future()
         self._appends.add(over)
         try:
-            return await self._append_and_notify(writer, attempt(writer.session))
+            return await self._append_and_notify(writer, attempt, lost)
         finally:
             self._appends.discard(over)
             over.set_result(None)
 
-    async def _append_and_notify(self, writer: Connections, attempt: AppendAttempt) -> list[Outcome]:
+    async def _append_and_notify(
+        self, writer: Connections, attempt: AppendAttempt, lost: Callable[[], None]
+    ) -> list[Outcome]:
         try:
             outcomes = await writer.run(lambda db: self._attempt(db, attempt))
         except ConnectionLost as error:
             if not attempt.was_sent:
                 raise
+            lost()
             outcomes = await self._determine_outcome(writer, attempt, error)
         if attempt.head:
             self._listeners.notify(attempt.head, attempt.types)
@@ -353,8 +374,22 @@ class PostgresStore(CheckedStore):
         self._writer = Connections(where, schema, 1, timeouts, circuit, self._tail.clear, server=server)
         self._reader = Connections(where, schema, _READ_CONNECTIONS, timeouts, circuit, server=server)
         self._projections = Connections(where, None, _PROJECTION_CONNECTIONS, of_projections, circuit, server=server)
+        self._line = Line()
+        self._shared_appends = self._share_appends(self._writer)
         await self._writer.run(lambda db: create_or_check(db, self._schema, self._address.where))
         await self._refuse_pooler(self._writer)
+
+    def _share_appends(self, writer: Connections) -> SharedAppends:
+        async def send(shipment: Shipment) -> Sequence[Outcome]:
+            attempt = SharedAttempt(shipment, writer.session)
+            try:
+                return await self._run(writer, attempt, shipment.end)
+            except EventStoreError as error:
+                if len(shipment.calls) > 1 and attempt.stored:  # not by all, but who of them was is not sure
+                    raise stored_in_part(str(self._address)) from error
+                raise
+
+        return SharedAppends(self._line, send, str(self._address), longest_wait=self._timeout)
 
     async def _refuse_pooler(self, opened: Connections) -> None:
         """Raise `StoreUnusable` if a second connection shares the first one's server process, so takes its settings.
@@ -375,6 +410,9 @@ class PostgresStore(CheckedStore):
         reader, self._reader = self._reader, None
         projections, self._projections = self._projections, None
         writer, self._writer = self._writer, None
+        shared_appends, self._shared_appends = self._shared_appends, None
+        if shared_appends is not None:
+            await shared_appends.drain()
         if self._appends:
             await asyncio.wait(self._appends)  # they may still be determining an outcome whose answer was lost
         for part in (notifier, projections, writer, reader):
@@ -387,16 +425,16 @@ class PostgresStore(CheckedStore):
         reader = self._opened(self._reader)
         return await reader.run(lambda db: operation(SchemaConnection(db, self._schema)))
 
-    def _writable(self, connections: Connections | None) -> Connections:
+    def _writable(self, part: R | None) -> R:
         if self._read_only:
             raise StoreReadOnly(self._address.where)
-        return self._opened(connections)
+        return self._opened(part)
 
-    def _opened(self, connections: Connections | None) -> Connections:
+    def _opened(self, part: R | None) -> R:
         self._lifecycle.check_loop()
-        if connections is None:
+        if part is None:
             raise StoreUnavailable(f"{self._address} is not open; use the store inside `async with store:`")
-        return connections
+        return part
 
 
 def _columns(snapshots: Sequence[StoredSnapshot]) -> tuple[list[object], ...]:
