@@ -147,6 +147,12 @@ class AppendAttempt:
         return self._sent
 
     @property
+    def has_stored(self) -> bool:
+        """Whether a statement of it was committed, so that it must be run to its end."""
+        stored = zip(self._requests, self._outcomes, strict=True)
+        return any((r.events or r.commands) and isinstance(o, Appended) for r, o in stored)
+
+    @property
     def types(self) -> set[str]:
         """The aggregate types of the events it stored."""
         return types_of(zip(self._requests, self._outcomes, strict=True))
@@ -253,16 +259,22 @@ class ExclusiveAttempt(AppendAttempt):
         """Lock the head, read, decide and append in one transaction, and return the outcomes."""
         if self.was_sent:
             return await super().run(connection)
-        async with connection.transaction():
-            if not await connection.fetch(_LOCK_HEAD, self._session):
-                raise await _why_nothing_was_locked(connection)
-            self._requests = self._decide(await read_streams(connection, self._reads))
-            self._outcomes = [None] * len(self._requests)
-            self._is_in_transaction = True
-            try:
-                return await super().run(connection)
-            finally:
-                self._is_in_transaction = False
+        try:
+            async with connection.transaction():
+                return await self._decide_and_append(connection)
+        except BaseException:
+            self._outcomes = [None] * len(self._requests)  # whatever the statements said, nobody knows of a commit
+            raise
+        finally:
+            self._is_in_transaction = False
+
+    async def _decide_and_append(self, connection: SchemaConnection) -> list[Outcome]:
+        if not await connection.fetch(_LOCK_HEAD, self._session):
+            raise await _why_nothing_was_locked(connection)
+        self._requests = self._decide(await read_streams(connection, self._reads))
+        self._outcomes = [None] * len(self._requests)
+        self._is_in_transaction = True
+        return await super().run(connection)
 
 
 async def _why_nothing_was_locked(connection: SchemaConnection) -> Exception:
