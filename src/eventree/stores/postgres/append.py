@@ -246,6 +246,21 @@ class AppendAttempt:
             self._outcomes[number] = stored or Conflict(sequence)
 
 
+class WishToLeave(Exception):
+    """A function of the caller wants to leave the program.
+
+    Raised as it is, in the task that works on the connection, this would end the event loop there and then.
+
+    Attributes:
+        wish: What it raised, to be raised in the caller's own task.
+    """
+
+    def __init__(self, wish: SystemExit | KeyboardInterrupt) -> None:
+        """Wrap what was raised."""
+        super().__init__("the decision wants to leave the program")
+        self.wish = wish
+
+
 class ExclusiveAttempt(AppendAttempt):
     """Carry out one call of `read_and_append`; run again, it repeats the append of what was decided."""
 
@@ -271,7 +286,11 @@ class ExclusiveAttempt(AppendAttempt):
     async def _decide_and_append(self, connection: SchemaConnection) -> list[Outcome]:
         if not await connection.fetch(_LOCK_HEAD, self._session):
             raise await _why_nothing_was_locked(connection)
-        self._requests = self._decide(await read_streams(connection, self._reads))
+        pages = await read_streams(connection, self._reads)
+        try:
+            self._requests = self._decide(pages)
+        except (SystemExit, KeyboardInterrupt) as wish:
+            raise WishToLeave(wish) from None
         self._outcomes = [None] * len(self._requests)
         self._is_in_transaction = True
         return await super().run(connection)

@@ -38,7 +38,7 @@ from eventree.stores.lifecycle import Lifecycle
 from eventree.stores.live import CommitListeners, Tail
 from eventree.stores.postgres import reads
 from eventree.stores.postgres.address import parse
-from eventree.stores.postgres.append import AppendAttempt, ExclusiveAttempt
+from eventree.stores.postgres.append import AppendAttempt, ExclusiveAttempt, WishToLeave
 from eventree.stores.postgres.checkpoints import CheckpointTable
 from eventree.stores.postgres.connections import CircuitBreaker, Connections
 from eventree.stores.postgres.driver import Connection, ConnectionLost
@@ -164,7 +164,10 @@ class PostgresStore(CheckedStore):
         return await self._run(lambda session: AppendAttempt(requests, session))
 
     async def _read_and_append(self, wanted: Sequence[StreamRead], decide: Decide) -> Sequence[Outcome]:
-        return await self._run(lambda session: ExclusiveAttempt(wanted, decide, session))
+        try:
+            return await self._run(lambda session: ExclusiveAttempt(wanted, decide, session))
+        except WishToLeave as leaving:
+            raise leaving.wish from None
 
     async def _run(self, attempt: Callable[[str], AppendAttempt]) -> list[Outcome]:
         writer = self._writable(self._writer)
