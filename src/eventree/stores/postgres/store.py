@@ -8,7 +8,13 @@ from typing import Final, Self, TypeVar
 from uuid import UUID
 
 from eventree.backoff import Backoff
-from eventree.errors import CommitOutcomeUnknown, EventStoreError, StoreReadOnly, StoreUnavailable
+from eventree.errors import (
+    CommitOutcomeUnknown,
+    EventStoreError,
+    StoreReadOnly,
+    StoreUnavailable,
+    TransactionRolledBack,
+)
 from eventree.errors.root import check_positive
 from eventree.stores.checked import CheckedStore, Decide, check_transaction_lease
 from eventree.stores.contract import (
@@ -37,7 +43,7 @@ from eventree.stores.line import Line
 from eventree.stores.live import CommitListeners, Tail
 from eventree.stores.postgres import query_requests, reads
 from eventree.stores.postgres.address import parse
-from eventree.stores.postgres.append import AppendAttempt, ExclusiveAttempt, SharedAttempt, stored_in_part
+from eventree.stores.postgres.append import AppendAttempt, ExclusiveAttempt, SharedAttempt, WishToLeave, stored_in_part
 from eventree.stores.postgres.checkpoints import CheckpointTable
 from eventree.stores.postgres.connections import CircuitBreaker, Connections
 from eventree.stores.postgres.driver import Connection, ConnectionLost
@@ -175,6 +181,8 @@ class PostgresStore(CheckedStore):
                 raise waited_too_long(str(self._address), self._timeout)
             attempt = ExclusiveAttempt(wanted, decide, writer.session)
             return await self._run(writer, attempt, lambda: self._line.leave(place))
+        except WishToLeave as leaving:
+            raise leaving.wish from None
         finally:
             self._line.leave(place)
 
@@ -199,8 +207,9 @@ class PostgresStore(CheckedStore):
     ) -> list[Outcome]:
         try:
             outcomes = await writer.run(lambda db: self._attempt(db, attempt))
-        except ConnectionLost as error:
-            if not attempt.was_sent:
+        except (StoreUnavailable, TransactionRolledBack) as error:
+            is_lost = isinstance(error, ConnectionLost) and attempt.was_sent
+            if not is_lost and not attempt.has_stored:
                 raise
             lost()
             outcomes = await self._determine_outcome(writer, attempt, error)
@@ -228,7 +237,8 @@ class PostgresStore(CheckedStore):
         """Repeat an append whose answer was lost, until there is an answer or the timeout has passed.
 
         The absence of its events proves nothing: the old server process may still commit them. Repeated, the append is
-        either stored now, or its events are found where the first attempt stored them.
+        either stored now, or its events are found where the first attempt stored them. An append that takes several
+        statements is repeated from the one that failed, as those before are committed.
         """
         loop = asyncio.get_running_loop()
         deadline, failures = loop.time() + self._timeout, 1
@@ -237,11 +247,13 @@ class PostgresStore(CheckedStore):
             failures += 1
             try:
                 return await writer.run(lambda db: self._attempt(db, attempt))
+            except CommitOutcomeUnknown:
+                raise
             except EventStoreError as newest:
                 error = newest
         raise CommitOutcomeUnknown(
-            f"the connection to {self._address} was lost during a commit, and its outcome could not be determined "
-            f"within {self._timeout} s; send the command again with the same command_id"
+            f"{self._address} was lost or busy during a commit, and its outcome could not be determined within "
+            f"{self._timeout} s; send the command again with the same command_id"
         ) from error
 
     async def _find_commands(self, command_ids: Collection[str]) -> Mapping[str, RecordedCommand]:
