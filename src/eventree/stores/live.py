@@ -196,12 +196,13 @@ class Tail:
     and 2.1. Throughput beside a busy writer hardly differs.
 
     A tail holds only committed events, and events never change, so a page from it equals what the database would
-    return, unless the database has gone back in time: `read_live` looks now and then. Beyond its end the log may continue, through other processes or through appends whose outcome this store
-    does not know: a reader that has reached the end must ask the database. An append that is not contiguous, ahead or
-    behind, or that followed another event than the last one here, means that other processes have written, that appends
-    arrived out of order, or that the database has gone back in time. In all these cases the tail restarts with that
-    append alone and serves no earlier event. A reader that has seen another event at its position than the tail holds
-    must ask the database.
+    return, unless the database has gone back in time: `read_live` looks now and then. Beyond its end the log may
+    continue, through other processes or through appends whose outcome this store does not know: a reader that has
+    reached the end must ask the database. An append that is not contiguous, ahead or behind, or that followed
+    another event than the last one here, means that other processes have written, that appends arrived out of
+    order, or that the database has gone back in time. In all these cases the tail restarts with that append alone
+    and serves no earlier event. A reader that has seen another event at its position than the tail holds must ask
+    the database.
     """
 
     def __init__(self) -> None:

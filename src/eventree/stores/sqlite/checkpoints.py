@@ -64,8 +64,9 @@ SELECT c.position, c.fencing_token, c.owner,
        (SELECT count(*) FROM parked p WHERE p.name = c.name AND p.version = c.version),
        c.skipped, c.replay_until, coalesce(live.version, 0), coalesce(live.position, 0),
        (SELECT coalesce(max(n.version), 0) FROM checkpoints n WHERE n.name = c.name AND n.version > c.version
-        AND n.lease_until > ? AND n.position + ? >= c.position)
-FROM checkpoints c LEFT JOIN checkpoints live ON live.name = c.name AND live.live WHERE c.name = ? AND c.version = ?
+        AND n.lease_until > ?1 AND n.lease_until - n.lease_length <= ?1 AND n.position + ?2 >= c.position)
+FROM checkpoints c LEFT JOIN checkpoints live ON live.name = c.name AND live.live
+WHERE c.name = ?3 AND c.version = ?4
 """
 _PARKED = """
 SELECT position, last_position, aggregate_type, aggregate_id, reason, parked_at
