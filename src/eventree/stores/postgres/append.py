@@ -148,6 +148,12 @@ class AppendAttempt:
         return self._sent
 
     @property
+    def has_stored(self) -> bool:
+        """Whether a statement of it was committed, so that it must be run to its end."""
+        stored = zip(self._requests, self._outcomes, strict=True)
+        return any((r.events or r.commands) and isinstance(o, Appended) for r, o in stored)
+
+    @property
     def types(self) -> set[str]:
         """The aggregate types of the events it stored."""
         return types_of(zip(self._requests, self._outcomes, strict=True))
@@ -257,6 +263,21 @@ class SharedAttempt(AppendAttempt):
         return await super().run(connection)
 
 
+class WishToLeave(Exception):
+    """A function of the caller wants to leave the program.
+
+    Raised as it is, in the task that works on the connection, this would end the event loop there and then.
+
+    Attributes:
+        wish: What it raised, to be raised in the caller's own task.
+    """
+
+    def __init__(self, wish: SystemExit | KeyboardInterrupt) -> None:
+        """Wrap what was raised."""
+        super().__init__("the decision wants to leave the program")
+        self.wish = wish
+
+
 class ExclusiveAttempt(AppendAttempt):
     """Carry out one call of `read_and_append`; run again, it repeats the append of what was decided."""
 
@@ -270,19 +291,26 @@ class ExclusiveAttempt(AppendAttempt):
         """Lock the head, read, decide and append in one transaction, and return the outcomes."""
         if self.was_sent:
             return await super().run(connection)
-        async with connection.transaction():
-            if not await connection.fetch(_LOCK_HEAD, self._session):
-                raise await _why_nothing_was_locked(connection)
-            self._requests = self._decide(await read_streams(connection, self._reads))
-            self._outcomes = [None] * len(self._requests)
-            self._is_in_transaction = True
-            try:
-                outcomes = await super().run(connection)
-            finally:
-                self._is_in_transaction = False
-                self._outcomes = [None] * len(self._requests)  # nothing is stored yet, and the commit may fail
-        self._outcomes = list(outcomes)
-        return outcomes
+        try:
+            async with connection.transaction():
+                return await self._decide_and_append(connection)
+        except BaseException:
+            self._outcomes = [None] * len(self._requests)  # whatever the statements said, nobody knows of a commit
+            raise
+        finally:
+            self._is_in_transaction = False
+
+    async def _decide_and_append(self, connection: SchemaConnection) -> list[Outcome]:
+        if not await connection.fetch(_LOCK_HEAD, self._session):
+            raise await _why_nothing_was_locked(connection)
+        pages = await read_streams(connection, self._reads)
+        try:
+            self._requests = self._decide(pages)
+        except (SystemExit, KeyboardInterrupt) as wish:
+            raise WishToLeave(wish) from None
+        self._outcomes = [None] * len(self._requests)
+        self._is_in_transaction = True
+        return await super().run(connection)
 
 
 def stored_in_part(where: str) -> CommitOutcomeUnknown:

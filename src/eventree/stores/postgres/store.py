@@ -5,9 +5,16 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, suppress
 from types import TracebackType
 from typing import Final, Self, TypeVar
+from uuid import UUID
 
 from eventree.backoff import Backoff
-from eventree.errors import CommitOutcomeUnknown, EventStoreError, StoreReadOnly, StoreUnavailable
+from eventree.errors import (
+    CommitOutcomeUnknown,
+    EventStoreError,
+    StoreReadOnly,
+    StoreUnavailable,
+    TransactionRolledBack,
+)
 from eventree.errors.root import check_positive
 from eventree.stores.checked import CheckedStore, Decide, check_transaction_lease
 from eventree.stores.contract import (
@@ -20,10 +27,13 @@ from eventree.stores.contract import (
     LogPage,
     Outcome,
     ParkedCommit,
+    QueryRequest,
     QuerySummary,
     RecordedCommand,
+    RequestAnswer,
     StoredCheckpoint,
     StoredSnapshot,
+    StoredStop,
     StoreTransaction,
     StreamPage,
     StreamRead,
@@ -31,9 +41,9 @@ from eventree.stores.contract import (
 from eventree.stores.lifecycle import Lifecycle
 from eventree.stores.line import Line
 from eventree.stores.live import CommitListeners, Tail
-from eventree.stores.postgres import reads
+from eventree.stores.postgres import query_requests, reads
 from eventree.stores.postgres.address import parse
-from eventree.stores.postgres.append import AppendAttempt, ExclusiveAttempt, SharedAttempt, stored_in_part
+from eventree.stores.postgres.append import AppendAttempt, ExclusiveAttempt, SharedAttempt, WishToLeave, stored_in_part
 from eventree.stores.postgres.checkpoints import CheckpointTable
 from eventree.stores.postgres.connections import CircuitBreaker, Connections
 from eventree.stores.postgres.driver import Connection, ConnectionLost
@@ -171,6 +181,8 @@ class PostgresStore(CheckedStore):
                 raise waited_too_long(str(self._address), self._timeout)
             attempt = ExclusiveAttempt(wanted, decide, writer.session)
             return await self._run(writer, attempt, lambda: self._line.leave(place))
+        except WishToLeave as leaving:
+            raise leaving.wish from None
         finally:
             self._line.leave(place)
 
@@ -195,8 +207,9 @@ class PostgresStore(CheckedStore):
     ) -> list[Outcome]:
         try:
             outcomes = await writer.run(lambda db: self._attempt(db, attempt))
-        except ConnectionLost as error:
-            if not attempt.was_sent:
+        except (StoreUnavailable, TransactionRolledBack) as error:
+            is_lost = isinstance(error, ConnectionLost) and attempt.was_sent
+            if not is_lost and not attempt.has_stored:
                 raise
             lost()
             outcomes = await self._determine_outcome(writer, attempt, error)
@@ -224,7 +237,8 @@ class PostgresStore(CheckedStore):
         """Repeat an append whose answer was lost, until there is an answer or the timeout has passed.
 
         The absence of its events proves nothing: the old server process may still commit them. Repeated, the append is
-        either stored now, or its events are found where the first attempt stored them.
+        either stored now, or its events are found where the first attempt stored them. An append that takes several
+        statements is repeated from the one that failed, as those before are committed.
         """
         loop = asyncio.get_running_loop()
         deadline, failures = loop.time() + self._timeout, 1
@@ -233,11 +247,13 @@ class PostgresStore(CheckedStore):
             failures += 1
             try:
                 return await writer.run(lambda db: self._attempt(db, attempt))
+            except CommitOutcomeUnknown:
+                raise
             except EventStoreError as newest:
                 error = newest
         raise CommitOutcomeUnknown(
-            f"the connection to {self._address} was lost during a commit, and its outcome could not be determined "
-            f"within {self._timeout} s; send the command again with the same command_id"
+            f"{self._address} was lost or busy during a commit, and its outcome could not be determined within "
+            f"{self._timeout} s; send the command again with the same command_id"
         ) from error
 
     async def _find_commands(self, command_ids: Collection[str]) -> Mapping[str, RecordedCommand]:
@@ -265,8 +281,7 @@ class PostgresStore(CheckedStore):
         after_stamp: CommitStamp | None,
     ) -> LogPage:
         self._opened(self._reader)
-        page = self._tail.read(after, limit, types, event_types, after_stamp)
-        return page if page is not None else await self._read(after, limit, types, event_types, after_stamp)
+        return await self._tail.read_live(self._read, after, limit, types, event_types, after_stamp)
 
     async def _read_backwards(
         self, before: int, limit: int, types: Collection[str] | None, event_types: Collection[str] | None
@@ -307,6 +322,10 @@ class PostgresStore(CheckedStore):
     async def _renew_all(self, renewals: Sequence[Renewal]) -> Sequence[bool]:
         return await self._writable(self._reader).run(lambda db: self._checkpoints.renew_all(db, renewals))
 
+    async def _stop_checkpoint(self, name: str, version: int, owner: str, stop: StoredStop) -> bool:
+        table = self._checkpoints
+        return await self._writable(self._reader).run(lambda db: table.stop(db, name, version, owner, stop))
+
     async def _load_checkpoint(self, name: str, version: int) -> StoredCheckpoint | None:
         return await self._opened(self._reader).run(lambda db: self._checkpoints.load(db, name, version))
 
@@ -317,6 +336,17 @@ class PostgresStore(CheckedStore):
     async def list_queries(self) -> Sequence[QuerySummary]:
         """Return every version of every query, in order."""
         return await self._opened(self._reader).run(self._checkpoints.list_queries)
+
+    async def _put_request(self, request: QueryRequest) -> bool:
+        self._writable(self._reader)
+        return await self._fetch(lambda db: query_requests.put(db, request))
+
+    async def _load_requests(self, name: str, version: int) -> Sequence[QueryRequest]:
+        return await self._fetch(lambda db: query_requests.load(db, name, version))
+
+    async def _take_answer(self, id: UUID) -> RequestAnswer | None:
+        self._writable(self._reader)
+        return await self._fetch(lambda db: query_requests.take(db, id))
 
     def transaction(self, lease: float = 5.0) -> AbstractAsyncContextManager[StoreTransaction[Connection]]:
         """Begin a transaction for a projection, see `TransactionalStore.transaction`.

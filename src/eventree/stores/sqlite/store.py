@@ -10,6 +10,7 @@ from os import PathLike
 from pathlib import Path
 from types import TracebackType
 from typing import Concatenate, ParamSpec, Self, TypeVar
+from uuid import UUID
 from weakref import finalize
 
 import aiosqlite
@@ -28,10 +29,13 @@ from eventree.stores.contract import (
     LogPage,
     Outcome,
     ParkedCommit,
+    QueryRequest,
     QuerySummary,
     RecordedCommand,
+    RequestAnswer,
     StoredCheckpoint,
     StoredSnapshot,
+    StoredStop,
     StoreTransaction,
     StreamPage,
     StreamRead,
@@ -41,7 +45,7 @@ from eventree.stores.line import Line
 from eventree.stores.live import CommitListeners, Tail, types_of
 from eventree.stores.renewals import Renewal, SharedRenewals
 from eventree.stores.shared_appends import SharedAppends, Shipment
-from eventree.stores.sqlite import checkpoints, reads
+from eventree.stores.sqlite import checkpoints, query_requests, reads
 from eventree.stores.sqlite.append import AppendResult, append, append_and_commit, begin_and_read, roll_back
 from eventree.stores.sqlite.connection import Connection, writing
 from eventree.stores.sqlite.files import OpenedFiles
@@ -207,8 +211,7 @@ class SQLiteStore(CheckedStore):
         after_stamp: CommitStamp | None,
     ) -> LogPage:
         self._opened(self._reader)
-        page = self._tail.read(after, limit, types, event_types, after_stamp)
-        return page if page is not None else await self._read(after, limit, types, event_types, after_stamp)
+        return await self._tail.read_live(self._read, after, limit, types, event_types, after_stamp)
 
     async def _read_backwards(
         self, before: int, limit: int, types: Collection[str] | None, event_types: Collection[str] | None
@@ -249,6 +252,9 @@ class SQLiteStore(CheckedStore):
     async def _renew_all(self, renewals: Sequence[Renewal]) -> Sequence[bool]:
         return await self._on_writer(checkpoints.renew_all, renewals, self._deadline())
 
+    async def _stop_checkpoint(self, name: str, version: int, owner: str, stop: StoredStop) -> bool:
+        return await self._on_writer(checkpoints.stop, name, version, owner, stop, self._deadline())
+
     async def _load_checkpoint(self, name: str, version: int) -> StoredCheckpoint | None:
         return await self._on_reader(checkpoints.load, name, version)
 
@@ -258,6 +264,18 @@ class SQLiteStore(CheckedStore):
     async def list_queries(self) -> Sequence[QuerySummary]:
         """Return every version of every query, in order."""
         return await self._on_reader(checkpoints.list_queries)
+
+    async def _put_request(self, request: QueryRequest) -> bool:
+        return await self._on_writer(query_requests.put, request, self._deadline())
+
+    async def _load_requests(self, name: str, version: int) -> Sequence[QueryRequest]:
+        return await self._on_reader(query_requests.load, name, version)
+
+    async def _take_answer(self, id: UUID) -> RequestAnswer | None:
+        self._refuse_if_read_only()
+        if not await self._on_reader(query_requests.is_answered, id):
+            return None
+        return await self._on_writer(query_requests.take, id, self._deadline())
 
     def transaction(self, lease: float = 5.0) -> AbstractAsyncContextManager[StoreTransaction[aiosqlite.Connection]]:
         """Begin a transaction for a projection, see `TransactionalStore.transaction`; SQLite ignores the lease."""
