@@ -202,7 +202,8 @@ class Operations:
         if self.starts_refused.done():
             raise ActorStopped(self._children.name)
         if not (child.should_run and self._children.has(child)):
-            raise ChildStartError(child.spec.id, child.start_failure or ActorStopped(child.spec.id))
+            failure = child.start_failure
+            raise ChildStartError(child.spec.id, ActorStopped(child.spec.id) if failure is None else failure)
         if not child.running:
             await self._children.start(child, self.starts_refused)
         return child.ref

@@ -211,7 +211,7 @@ class QueryHandle:
             sum(each.parked for each in stored),
             sum(each.skipped for each in stored),
             sum(part.decoding.ignored for part in self.parts),
-            self.last_error or self._reported(stored),
+            self._reported(stored) if self.last_error is None else self.last_error,
             ", ".join(dict.fromkeys(each.owner for each in held)) or None,
             min((each.lease_seconds for each in held), default=0.0),
             min(failures, key=lambda failure: failure.position, default=None),
