@@ -105,7 +105,7 @@ class StateCheck:
         return isinstance(state, type(empty)) if self.classes else self._may_be_state(state, empty)
 
     def _may_be_state(self, state: object, empty: object) -> bool:
-        """Return whether a value may be a state though nothing is declared: another class of the user's, for example."""
+        """Return whether a value may be a state where none is declared, such as one of another class of the user's."""
         if state is None or isinstance(state, _NO_STATES):
             return False
         if empty is None or type(empty) in self._events or type(empty).__module__ == "builtins":

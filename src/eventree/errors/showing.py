@@ -1,4 +1,4 @@
-"""Show errors whose own classes fail: looking at an error for the log calls its methods, and they may raise anything."""
+"""Show errors whose own classes fail: a log that shows one calls its methods, and they may raise anything."""
 
 from traceback import TracebackException
 

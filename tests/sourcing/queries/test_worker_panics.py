@@ -89,7 +89,7 @@ async def test_a_handler_whose_task_group_fails_is_parked(store: EventStore) -> 
 
 
 async def test_a_handler_that_is_too_slow_after_its_task_group_failed_is_cancelled(store: EventStore) -> None:
-    async def too_slow(id: str, events: Events) -> None:
+    async def too_slow(_: str, __: Events) -> None:
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(fail())
@@ -107,7 +107,7 @@ async def test_a_handler_that_is_too_slow_after_its_task_group_failed_is_cancell
 async def test_a_cancelled_actor_ends_also_where_the_handler_makes_another_error_of_it(store: EventStore) -> None:
     begun = asyncio.Event()
 
-    async def converts(id: str, events: Events) -> None:
+    async def converts(_: str, __: Events) -> None:
         begun.set()
         try:
             await asyncio.Event().wait()
