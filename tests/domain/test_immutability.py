@@ -300,6 +300,40 @@ class Unfrozen(Holder):
     """A subclass without a decorator can be changed."""
 
 
+@dataclass(frozen=True)
+class FrozenCart(dict[str, int]):
+    """Frozen but for what a dict holds."""
+
+    name: str = ""
+
+
+@dataclass(frozen=True)
+class FrozenError(Exception):
+    name: str = ""
+
+
+class WithSlot:
+    __slots__ = ("items",)
+    items: list[int]
+
+
+@dataclass(frozen=True)
+class FrozenWithSlot(WithSlot):
+    """A slot that is no field may hold anything."""
+
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class FrozenSlots:
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True, weakref_slot=True)
+class FrozenWeakSlots(FrozenSlots):
+    other: object = None
+
+
 class Evil:
     def __getattribute__(self, name: str) -> Any:
         raise RuntimeError(name)
@@ -342,6 +376,8 @@ def nested(depth: int) -> Nested:
         FrozenLoose((1, 2)),
         Holder((Part("a"), FrozenStruct(Holder(1)))),
         nested(10_000),
+        FrozenSlots("a"),
+        FrozenWeakSlots("a", FrozenStruct(1)),
     ],
 )
 def test_a_value_of_immutable_parts_cannot_change(value: object) -> None:
@@ -368,6 +404,11 @@ def test_a_value_of_immutable_parts_cannot_change(value: object) -> None:
         FrozenLoose([1, 2]),  # type: ignore[arg-type]
         Unfrozen(1),
         OrderedDict(),
+        FrozenCart("a"),
+        FrozenError("a"),
+        FrozenWithSlot("a"),
+        Holder(FrozenCart("a")),
+        FrozenSlots([]),  # type: ignore[arg-type]
     ],
 )
 def test_a_value_with_a_part_that_can_be_changed_may_change(value: object) -> None:

@@ -405,7 +405,7 @@ async def test_an_append_that_fails_empties_the_tail(tmp_path: Path, monkeypatch
         async def fail(*_: Any) -> None:
             raise LogRolledBack("a test", 1, 0)
 
-        monkeypatch.setattr(store, "_on_writer", fail)
+        monkeypatch.setattr(store._writer, "run", fail)
         with pytest.raises(LogRolledBack):
             await append(store, request("b"))
         assert tail_of(store).read(0, 1, None) is None

@@ -115,10 +115,10 @@ def _known(factory: object) -> object:
 
 def _is_plain(factory: object) -> bool:
     """Return whether a default is the same each time, or an object whose own fields are compared in the same way."""
-    if factory is None or factory in _PLAIN:
+    if factory is None:
         return True
-    origin = getattr(factory, "__origin__", factory)  # such as `dict[str, str]`
-    return origin in _PLAIN or (isinstance(origin, type) and _has_fields(origin))
+    origin: object = getattr(factory, "__origin__", factory)  # such as `dict[str, str]`
+    return isinstance(origin, type) and (origin in _PLAIN or _has_fields(origin))
 
 
 def _has_fields(cls: type[object]) -> bool:

@@ -145,7 +145,7 @@ class _Canonical:
         if issubclass(cls, Enum):
             self._check_declared(cls)
         if isinstance(value, _SCALARS):
-            return _scalar(value)
+            return _scalar(cast("object", value))
         if isinstance(value, Enum):
             return [cls.__name__, value.name]
         if isinstance(value, Mapping):
@@ -178,7 +178,7 @@ def _scalar(value: object) -> Json:
         case int() | float() | Decimal():
             return _number(value)
         case bytes() | bytearray() | memoryview():
-            return bytes(value).hex()
+            return bytes(cast("bytes", value)).hex()
         case date() | time():
             return _time(value)
         case timedelta():

@@ -1,6 +1,6 @@
 """Determine whether the values of a class are immutable, so that they can be shared."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import fields, is_dataclass
 from datetime import date, datetime, time, timedelta, timezone
 from decimal import Decimal
@@ -66,6 +66,9 @@ _HARMLESS_DESCRIPTORS: Final = (
     *(GetSetDescriptorType, MemberDescriptorType, classmethod, staticmethod, property, type),
 )
 """Descriptors that are part of the language; others, such as `cached_property`, may cache values in an instance."""
+
+_IS_WRITTEN_IN_PYTHON: Final = 1 << 9
+"""The flag of classes that are created by `class`, and of few others."""
 
 _Class: TypeAlias = inspect.DataclassType | inspect.StructType | inspect.NamedTupleType
 
@@ -150,14 +153,33 @@ def _is_frozen(cls: type[object]) -> bool:
     """Return whether instances of a dataclass or Struct hold nothing but fields that cannot be set."""
     if issubclass(cls, Struct):
         config: Any = cls.__struct_config__
+        names = set(cls.__struct_fields__)
     elif is_dataclass(cls):  # an undecorated subclass of a dataclass is not frozen
         config = vars(cls).get("__dataclass_params__")
+        names = {each.name for each in fields(cls)}
     else:
         return False
-    if not getattr(config, "frozen", False) or hasattr(cls, "__post_init__"):
+    if not getattr(config, "frozen", False) or hasattr(cls, "__post_init__") or _storage(cls) not in Struct.__mro__:
         return False
-    members = [member for base in cls.__mro__ for member in vars(base).values()]
-    return not any(_may_cache(member) for member in members)
+    members = [item for base in cls.__mro__ if base not in Struct.__mro__ for item in vars(base).items()]
+    return not any(_may_cache(member) or _is_slot(member, name, names) for name, member in members)
+
+
+def _storage(cls: type[object]) -> type[object]:
+    """Return the class, not written in Python, that holds the values of instances: `dict` for one with its items.
+
+    This is how `copyreg` finds it.
+    """
+    return next(
+        base
+        for base in cls.__mro__
+        if not base.__flags__ & _IS_WRITTEN_IN_PYTHON or getattr(base.__new__, "__self__", None) is base
+    )
+
+
+def _is_slot(member: object, name: str, fields: Collection[str]) -> bool:
+    """Return whether a class attribute is a slot beside the fields."""
+    return isinstance(member, MemberDescriptorType) and name not in fields
 
 
 def _may_cache(member: object) -> bool:

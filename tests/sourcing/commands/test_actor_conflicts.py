@@ -1,6 +1,7 @@
 """Several systems on one store: one writer wins, and every answer is current."""
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from uuid import uuid4
@@ -24,6 +25,7 @@ from eventree.stores.contract import AppendRequest, NewEvent, StreamRead
 from eventree.testing import FailingStore
 from eventree.testing.failing_store import StoreMethod
 from sourcing.ledger import (
+    POISON,
     Added,
     Ledger,
     LedgerType,
@@ -110,14 +112,27 @@ async def test_systems_of_other_types_never_meet(store: EventStore) -> None:
 class Rival:
     """Another writer, who comes in just before an append, a number of times."""
 
-    def __init__(self, store: FailingStore, times: int) -> None:
+    def __init__(
+        self,
+        store: FailingStore,
+        times: int,
+        ids: Sequence[str] = ("a",),
+        events: int = 1,
+        method: StoreMethod = "append",
+    ) -> None:
+        self.count = 0
         self._inner = store.inner
-        store.intercept("append", self, times=times)
+        self._ids = ids
+        self._events = events
+        store.intercept(method, self, times=times)
 
     async def __call__(self) -> None:
-        [page] = await self._inner.read_streams([StreamRead("ledger", "a", limit=0)])
-        event = NewEvent("Added", 1, '{"amount":77}', "{}", uuid4())
-        await self._inner.append([AppendRequest("ledger", "a", page.sequence, [event])])
+        self.count += 1
+        pages = await self._inner.read_streams([StreamRead("ledger", id, limit=0) for id in self._ids])
+        events = [NewEvent("Added", 1, '{"amount":77}', "{}", uuid4()) for _ in range(self._events)]
+        await self._inner.append(
+            [AppendRequest("ledger", id, page.sequence, events) for id, page in zip(self._ids, pages, strict=True)]
+        )
 
 
 @either_apply
@@ -193,6 +208,36 @@ async def test_a_turn_reads_on_where_others_have_written_more_than_a_page() -> N
         many = [NewEvent("Added", 1, '{"amount":1}', "{}", uuid4()) for _ in range(2_500)]
         await store.inner.append([AppendRequest("ledger", "a", 4, many)])
         assert (await system.execute("a", add_length)).unwrap().events == (Added(2_504),)
+
+
+async def test_a_turn_comes_to_an_end_though_another_writer_appends_more_than_a_page_each_time() -> None:
+    async with FailingStore() as store, EventSourcing(ledger, store) as system:
+        await system.execute("a", add(0))
+        Rival(store, 2)
+        await system.execute("a", add(0))
+        rival = Rival(store, 100, events=1_500, method="read_and_append")
+        commit = (await system.execute("a", add_length, timeout=60)).unwrap()
+        assert commit.events == (Added(commit.sequence - 1),)
+        assert rival.count == 1
+
+
+async def test_nobody_is_refused_for_a_conflict_where_few_aggregates_stay_in_memory() -> None:
+    ids = [f"a{number}" for number in range(12)]
+    async with FailingStore() as store, EventSourcing(ledger, store, cache_size=1) as system:
+        Rival(store, 100, ids)
+        answers = await system.execute_many([(id, add_length) for id in ids])
+        assert [answer for answer in answers if isinstance(answer, Err)] == []
+
+
+async def test_a_bug_in_apply_that_shows_in_a_turn_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    async with FailingStore() as store, EventSourcing(ledger, store) as system:
+        Rival(store, 2)
+        await system.execute("a", add(1))
+        poison = NewEvent("Added", 1, f'{{"amount":{POISON}}}', "{}", uuid4())
+        await store.inner.append([AppendRequest("ledger", "a", 3, [poison])])
+        answers = await system.execute_many([("a", add(1)), ("a", add(2))])
+        assert [type(answer.error) for answer in answers if isinstance(answer, Err)] == [HandlerCrashed] * 2
+    assert len([record for record in caplog.records if record.exc_info]) == 1
 
 
 async def test_an_expected_sequence_is_not_decided_again_in_a_turn() -> None:

@@ -19,6 +19,7 @@ from eventree import (
     EventreeError,
     EventSourcing,
     EventStore,
+    EventStoreError,
     HandlerCrashed,
     MailboxFull,
     Ok,
@@ -26,7 +27,8 @@ from eventree import (
     SnapshotConfig,
     StoreUnavailable,
 )
-from eventree.errors import EventMissing
+from eventree.errors import EventMissing, StoreReadOnly, StoreUnusable
+from eventree.sourcing.commands.load import MAX_EVENTS_AT_ONCE
 from eventree.sourcing.commands.long_loads import MAX_LOADS
 from eventree.stores.contract import StreamPage, StreamRead
 from eventree.testing import FailingStore, Gate, settled
@@ -243,14 +245,17 @@ async def test_a_crash_meanwhile_lets_those_who_wait_go_on_waiting(system: Ledge
     assert [each.unwrap().events for each in await asyncio.gather(*waiting)] == [(Added(LONG + n),) for n in range(3)]
 
 
+@pytest.mark.parametrize(
+    "error", [StoreUnavailable("away"), StoreUnusable("bank.db", "moved"), StoreReadOnly("bank.db")], ids=repr
+)
 async def test_a_store_that_is_away_answers_those_who_wait_for_a_load_only(
-    system: LedgerSystem, store: LongStore
+    system: LedgerSystem, store: LongStore, error: EventStoreError
 ) -> None:
     waiting = [started(system.execute("long", add(1))) for _ in range(3)]
     await store.later_pages.reached()
-    store.error = StoreUnavailable("away")
+    store.error = error
     store.later_pages.open()
-    assert [type(error_of(await each)) for each in waiting] == [StoreUnavailable] * 3
+    assert [type(error_of(await each)) for each in waiting] == [type(error)] * 3
     store.error = None
     assert (await system.execute("long", add_length)).unwrap().events == (Added(LONG),)
     stats = await system.system_stats()
@@ -311,6 +316,20 @@ async def test_many_long_aggregates_take_turns(store: LongStore) -> None:
         assert isinstance(await system.execute("short", add(1)), Ok)
         store.later_pages.open()
         assert {(await each).unwrap().events for each in waiting} == {(Added(1_001),)}
+
+
+async def test_many_aggregates_at_once_are_a_long_load_too(store: LongStore) -> None:
+    ids = [f"cold-{number}" for number in range(100)]
+    await fill(store, *ids, events=500)
+    async with EventSourcing(ledger, store) as system:
+        first = store.recording.loaded
+        first.clear()
+        waiting = [started(system.execute(id, add_length)) for id in ids]
+        await store.later_pages.reached()
+        assert sum(read.limit for read in first[0]) <= MAX_EVENTS_AT_ONCE
+        assert isinstance(await system.execute("short", add(1)), Ok)
+        store.later_pages.open()
+        assert {(await each).unwrap().events for each in waiting} == {(Added(500),)}
 
 
 # --- conflicts

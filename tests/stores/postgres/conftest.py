@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from servers.postgres import PostgresServer
+from servers.proxy import Proxy
 
 if TYPE_CHECKING:
     from eventree.stores.postgres import PostgresStore
@@ -26,6 +27,12 @@ async def store(postgres_dsn: str) -> AsyncIterator["PostgresStore"]:
 
     async with PostgresStore(postgres_dsn, lock_timeout=30) as store:
         yield store
+
+
+@pytest.fixture
+async def proxy(postgres_server: PostgresServer) -> AsyncIterator[Proxy]:
+    async with Proxy(postgres_server.port).running() as running:
+        yield running
 
 
 @pytest.fixture(autouse=True)

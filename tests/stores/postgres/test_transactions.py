@@ -1,7 +1,7 @@
 """Transactions of projections on Postgres: rows and checkpoint stay together, whatever happens to the connection."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any
 
@@ -14,7 +14,6 @@ from eventree.stores.contract import Appended, Checkpoint, CheckpointUpdate, Sto
 from eventree.stores.postgres import PostgresStore
 from eventree.stores.postgres.driver import ConnectionLost, translate
 from eventree.testing.store_values import append, request
-from servers.postgres import PostgresServer
 from servers.proxy import Proxy, Way
 from stores.postgres.backends import backends, psql, terminate
 from stores.postgres.numbering import Transaction, checkpoint, insert, make, numbers, save
@@ -24,12 +23,6 @@ from stores.postgres.numbering import Transaction, checkpoint, insert, make, num
 async def held(store: PostgresStore) -> Checkpoint:
     """Make a table, and claim a checkpoint."""
     return await make(store)
-
-
-@pytest.fixture
-async def proxy(postgres_server: PostgresServer) -> AsyncIterator[Proxy]:
-    async with Proxy(postgres_server.port).running() as running:
-        yield running
 
 
 async def until_it_works(operation: Callable[[], Awaitable[object]]) -> None:

@@ -1,7 +1,6 @@
 """What is done to a projection on Postgres: connections are cut, servers go down, and every event counts once."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
@@ -17,12 +16,6 @@ from sourcing.ledger import add
 from sourcing.totals import Connection, Events, project, totals
 from stores.postgres.backends import backends, psql, terminate
 from stores.postgres.projecting import apart, opened, projection, write
-
-
-@pytest.fixture
-async def proxy(postgres_server: PostgresServer) -> AsyncIterator[Proxy]:
-    async with Proxy(postgres_server.port).running() as running:
-        yield running
 
 
 @pytest.mark.parametrize("way", Way)

@@ -106,7 +106,7 @@ class EventSourcingActor(
         self._behind: dict[str, CachedAggregate[StateT]] = {}
         self._loads = LongLoads(loader)
         self._lost: dict[str, int] = {}
-        self._contested = Contested(cache_size)
+        self._contested = Contested(max(cache_size, MAX_BATCH))  # else those of one batch displace each other
 
         self._call: tuple[str, float] | None = None
 
@@ -275,7 +275,7 @@ class EventSourcingActor(
         again = await self._carry_out(steps)
         for request in mine:
             if (error := turn.broken.get(request.message.aggregate_id)) is not None:
-                self._answer_decided(request, Err(error))
+                self._answer(request, Err(error))  # logged where it was applied
         left = [request for request in mine if request.message.aggregate_id in turn.behind]
         return again + turn.batch.deferred + left + others, met_conflict
 

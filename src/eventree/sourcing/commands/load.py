@@ -53,6 +53,12 @@ ErrorT = TypeVar("ErrorT")
 PAGE_SIZE = 1_000
 """The maximum number of events of one aggregate in one read."""
 
+MAX_EVENTS_AT_ONCE = 20_000
+"""How many events a read of many aggregates may return, as all commands wait for it; see `MIN_PAGE_SIZE`."""
+
+MIN_PAGE_SIZE = 100
+"""How many events of each aggregate are read, however many aggregates there are: one read each would take longer."""
+
 
 class CachedAggregate(Struct, Generic[StateT]):
     """Hold an aggregate in memory.
@@ -230,8 +236,9 @@ class AggregateLoader(Generic[StateT, CommandT, EventT, ErrorT]):
         aggregates = [(id, found) for id in ids if isinstance(found := loaded[id], CachedAggregate)]
         if not aggregates:
             return []
+        limit = min(max(MAX_EVENTS_AT_ONCE // len(aggregates), MIN_PAGE_SIZE), PAGE_SIZE)
         reads = [
-            StreamRead(self._type.name, id, aggregate.sequence, PAGE_SIZE, after_stamp=aggregate.stamp)
+            StreamRead(self._type.name, id, aggregate.sequence, limit, after_stamp=aggregate.stamp)
             for id, aggregate in aggregates
         ]
         pages = await self._store.read_streams(reads)

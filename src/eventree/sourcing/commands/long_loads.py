@@ -7,8 +7,8 @@ from typing import Final, Generic, TypeAlias, TypeVar
 
 from msgspec import Struct
 
-from eventree.errors import EventreeError, StoreReadOnly, WrongEventLoop
-from eventree.errors.stores import TRANSIENT_ERRORS
+from eventree.errors import EventreeError
+from eventree.errors.stores import LASTING_ERRORS, TRANSIENT_ERRORS
 from eventree.sourcing.commands.load import AggregateLoader, CachedAggregate
 
 StateT = TypeVar("StateT")
@@ -88,7 +88,7 @@ class LongLoads(Generic[StateT, CommandT, EventT, ErrorT]):
                 return await self._loader.finish(id, aggregate, self._turn)
         except asyncio.CancelledError:
             raise
-        except (StoreReadOnly, WrongEventLoop, *TRANSIENT_ERRORS) as error:
+        except (*LASTING_ERRORS, *TRANSIENT_ERRORS) as error:
             return error
         except BaseException as error:  # noqa: BLE001 - raised in the actor, as every exit of it is for its supervisor
             return Raised(error)

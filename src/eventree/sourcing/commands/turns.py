@@ -23,6 +23,9 @@ ErrorT = TypeVar("ErrorT")
 LOSSES: Final = 2
 """How many rounds in a row an aggregate loses before its commands take turns."""
 
+MAX_NEW_EVENTS: Final = 10_000
+"""How many events of others a turn may read. One commit of theirs has to fit, else an aggregate is always behind."""
+
 QUIET_TURNS: Final = 8
 """After how many turns in which nobody else has written an aggregate is contested no longer."""
 
@@ -69,7 +72,7 @@ class Turn(Generic[StateT, CommandT, EventT, ErrorT]):
     Attributes:
         reads: What to read: the events after those that are loaded.
         batch: The decisions; without any until `decide` was called.
-        behind: Aggregates with more new events than a page holds, as far as they were read; nothing is decided on them.
+        behind: Aggregates with more new events than a turn reads, as far as they were read; nothing is decided on them.
         broken: The errors of aggregates that cannot be loaded.
         changed: The aggregates to which others have written since they were loaded.
     """
@@ -89,8 +92,9 @@ class Turn(Generic[StateT, CommandT, EventT, ErrorT]):
             loaded: The aggregates, as last loaded.
             requests: Their commands, in order.
         """
+        limit = max(MAX_NEW_EVENTS // max(len(loaded), 1), PAGE_SIZE)
         self.reads = [
-            StreamRead(aggregate_type.name, id, each.sequence, PAGE_SIZE, after_stamp=each.stamp)
+            StreamRead(aggregate_type.name, id, each.sequence, limit, after_stamp=each.stamp)
             for id, each in loaded.items()
         ]
         self.batch: CommandBatch[StateT, CommandT, EventT, ErrorT] = CommandBatch(aggregate_type, {})

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Final, TypeAlias
 from uuid import UUID
 
-from eventree.errors import TransactionFailed
+from eventree.errors import CommitOutcomeUnknown, TransactionFailed
 from eventree.stores.checked import Decide
 from eventree.stores.contract import (
     Appended,
@@ -22,6 +22,7 @@ from eventree.stores.postgres.driver import DRIVER_ERRORS, Row, SessionChanged, 
 from eventree.stores.postgres.reads import read_streams
 from eventree.stores.postgres.replication import IS_AWAITED, wait_for_standby
 from eventree.stores.postgres.schema import SchemaConnection
+from eventree.stores.shared_appends import Shipment
 
 # The lock on the head comes first, because everything else is joined to it. READ COMMITTED re-evaluates an UPDATE on
 # the newest row, so a request that lost a race drops out of `kept`. A request that only checks has no n; it is checked
@@ -147,6 +148,12 @@ class AppendAttempt:
         return self._sent
 
     @property
+    def has_stored(self) -> bool:
+        """Whether a statement of it was committed, so that it must be run to its end."""
+        stored = zip(self._requests, self._outcomes, strict=True)
+        return any((r.events or r.commands) and isinstance(o, Appended) for r, o in stored)
+
+    @property
     def types(self) -> set[str]:
         """The aggregate types of the events it stored."""
         return types_of(zip(self._requests, self._outcomes, strict=True))
@@ -254,6 +261,37 @@ class AppendAttempt:
             self._outcomes[number] = stored or Conflict(sequence)
 
 
+class SharedAttempt(AppendAttempt):
+    """Carry out the append of one or several calls, whose requests are taken when the statement is sent."""
+
+    def __init__(self, shipment: Shipment, session: str) -> None:
+        """Start without requests."""
+        super().__init__((), session)
+        self._shipment = shipment
+
+    async def run(self, connection: SchemaConnection) -> list[Outcome]:
+        """Take the requests, unless that was done, and run until each has an outcome."""
+        if not self.was_sent:
+            self._requests = self._shipment.take()
+            self._outcomes = [None] * len(self._requests)
+        return await super().run(connection)
+
+
+class WishToLeave(Exception):
+    """A function of the caller wants to leave the program.
+
+    Raised as it is, in the task that works on the connection, this would end the event loop there and then.
+
+    Attributes:
+        wish: What it raised, to be raised in the caller's own task.
+    """
+
+    def __init__(self, wish: SystemExit | KeyboardInterrupt) -> None:
+        """Wrap what was raised."""
+        super().__init__("the decision wants to leave the program")
+        self.wish = wish
+
+
 class ExclusiveAttempt(AppendAttempt):
     """Carry out one call of `read_and_append`; run again, it repeats the append of what was decided."""
 
@@ -267,16 +305,34 @@ class ExclusiveAttempt(AppendAttempt):
         """Lock the head, read, decide and append in one transaction, and return the outcomes."""
         if self.was_sent:
             return await super().run(connection)
-        async with connection.transaction():
-            if not await connection.fetch(_LOCK_HEAD, self._session):
-                raise await _why_nothing_was_locked(connection)
-            self._requests = self._decide(await read_streams(connection, self._reads))
-            self._outcomes = [None] * len(self._requests)
-            self._is_in_transaction = True
-            try:
-                return await super().run(connection)
-            finally:
-                self._is_in_transaction = False
+        try:
+            async with connection.transaction():
+                return await self._decide_and_append(connection)
+        except BaseException:
+            self._outcomes = [None] * len(self._requests)  # whatever the statements said, nobody knows of a commit
+            raise
+        finally:
+            self._is_in_transaction = False
+
+    async def _decide_and_append(self, connection: SchemaConnection) -> list[Outcome]:
+        if not await connection.fetch(_LOCK_HEAD, self._session):
+            raise await _why_nothing_was_locked(connection)
+        pages = await read_streams(connection, self._reads)
+        try:
+            self._requests = self._decide(pages)
+        except (SystemExit, KeyboardInterrupt) as wish:
+            raise WishToLeave(wish) from None
+        self._outcomes = [None] * len(self._requests)
+        self._is_in_transaction = True
+        return await super().run(connection)
+
+
+def stored_in_part(where: str) -> CommitOutcomeUnknown:
+    """Return the error for appends that share an attempt which failed after its first statement."""
+    return CommitOutcomeUnknown(
+        f"appends that were sent to {where} together were stored only in part; send the command again with the same "
+        "command_id"
+    )
 
 
 async def _why_nothing_was_locked(connection: SchemaConnection) -> Exception:

@@ -85,6 +85,17 @@ class ExclusivePromises:
         assert await store.head() == 0
         assert await append(store, request("a")) == [Appended(1, 1)]
 
+    async def test_a_wish_to_leave_the_program_is_raised_to_the_caller(self, store: EventStore) -> None:
+        """In a task of the store's own it would end the event loop at once, before anything is cleaned up."""
+
+        def leave(_: Sequence[StreamPage]) -> Sequence[AppendRequest]:
+            raise SystemExit(3)
+
+        with pytest.raises(SystemExit) as left:
+            await store.read_and_append([StreamRead(TYPE, "a")], leave)
+        assert left.value.code == 3
+        assert await append(store, request("a")) == [Appended(1, 1)]
+
     async def test_one_that_is_cancelled_is_stored_or_not_and_holds_up_nobody(self, store: EventStore) -> None:
         for turns in range(12):
             task = asyncio.ensure_future(store.read_and_append([StreamRead(TYPE, "a", limit=0)], one_more))
