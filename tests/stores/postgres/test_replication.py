@@ -3,18 +3,21 @@
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from eventree import Err, EventSourcing
 from eventree.errors import CommitOutcomeUnknown
-from eventree.stores.contract import Appended, DuplicateCommand
+from eventree.stores.contract import Appended, AppendRequest, Conflict, DuplicateCommand
 from eventree.stores.postgres import PostgresStore
 from eventree.stores.postgres.replication import tells_of_unconfirmed_commit
 from eventree.testing.store_values import append, log, positions, request
 from servers.postgres import PostgresServer, running_server
 from servers.standby import promote, running_standby
+from sourcing.ledger import add, ledger
 from stores.postgres.backends import psql, terminate, within
 from stores.postgres.test_append_lost_answers import lost_answers
 
@@ -98,6 +101,34 @@ async def test_a_known_command_is_answered_when_the_standby_has_it(pair: Pair) -
             assert await store.find_commands(["unknown"]) == {}  # which nobody needs to confirm
         assert set(await looking) == {"c"}
         assert positions(await log(store)) == [1]
+
+
+@pytest.mark.parametrize("others", [[], [request("b")]], ids=["alone", "beside one with events"])
+async def test_what_was_there_already_is_confirmed_when_the_standby_has_it(
+    pair: Pair, others: list[AppendRequest]
+) -> None:
+    nothing_new = replace(request("a", after=1, events=0), confirms=True)
+    async with PostgresStore(pair.dsn) as store:
+        async with pair.frozen() as dba:
+            await cancelled(dba, asyncio.create_task(append(store, request("a"))))
+            confirming = asyncio.create_task(append(store, nothing_new, *others))
+            assert await waiting(dba, confirming)
+            await cancelled(dba, confirming)
+            assert isinstance(confirming.exception(), CommitOutcomeUnknown)
+            assert await append(store, request("a", after=1, events=0)) == [Appended(1, 1)]  # as for a refusal
+            assert await append(store, replace(nothing_new, expected_sequence=7)) == [Conflict(1)]
+        assert await append(store, nothing_new) == [Appended(1, 1)]
+
+
+async def test_a_command_that_finds_its_work_done_is_ok_when_the_standby_has_it(pair: Pair) -> None:
+    async with PostgresStore(pair.dsn) as store, EventSourcing(ledger, store) as system:
+        async with pair.frozen() as dba:
+            first = asyncio.create_task(system.execute("a", add(1), timeout=60))
+            assert isinstance(await cancelled(dba, first), Err)
+            again = asyncio.create_task(system.execute("a", add(), timeout=60))
+            assert await waiting(dba, again)
+        commit = (await again).unwrap()
+        assert (commit.events, commit.sequence) == ((), 1)
 
 
 async def test_a_known_command_that_is_never_confirmed_has_no_known_outcome(pair: Pair) -> None:

@@ -100,8 +100,9 @@ class AggregateBatch(Struct, Generic[StateT, CommandT, EventT, ErrorT], eq=False
     def to_append(self) -> AppendRequest:
         """Return the append request; one without events and commands only checks that the state was current."""
         base = self.base
+        confirms = not self.events and any(decision.error is None for decision in self.decisions)
         return AppendRequest(
-            self.aggregate_type, self.aggregate_id, base.sequence, self.events, self.commands, base.stamp
+            self.aggregate_type, self.aggregate_id, base.sequence, self.events, self.commands, base.stamp, confirms
         )
 
     def accept(

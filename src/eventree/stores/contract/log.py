@@ -96,6 +96,8 @@ class AppendRequest:
         commands: The commands to record with them, with different ids.
         expected_stamp: The stamp of the aggregate's last event, which must be the same too; default None, which
             compares only the sequence.
+        confirms: Whether somebody will be answered that what the aggregate has is stored. A store whose commits wait
+            for a standby then waits for it even if the request has no events. Default False.
     """
 
     aggregate_type: str
@@ -104,6 +106,7 @@ class AppendRequest:
     events: Sequence[NewEvent] = ()
     commands: Sequence[NewCommand] = ()
     expected_stamp: CommitStamp | None = None
+    confirms: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from eventree.stores.contract import (
     StreamRead,
 )
 from eventree.stores.live import types_of
-from eventree.stores.postgres.driver import DRIVER_ERRORS, SessionChanged, violates
+from eventree.stores.postgres.driver import DRIVER_ERRORS, Row, SessionChanged, violates
 from eventree.stores.postgres.reads import read_streams
 from eventree.stores.postgres.replication import IS_AWAITED, wait_for_standby
 from eventree.stores.postgres.schema import SchemaConnection
@@ -84,7 +84,7 @@ LEFT JOIN LATERAL (
 ORDER BY w.number
 """
 _SEQUENCES: Final = """
-SELECT false, coalesce(s.sequence, 0), coalesce(e.position, 0), e.commit_id, e.recorded_at
+SELECT false, coalesce(s.sequence, 0), coalesce(e.position, 0), e.commit_id, e.recorded_at, {is_awaited}
 FROM unnest($1::text[], $2::text[]) WITH ORDINALITY r (aggregate_type, aggregate_id, number)
 LEFT JOIN LATERAL (
   SELECT stream, sequence FROM {schema}.streams s
@@ -93,7 +93,7 @@ LEFT JOIN LATERAL (
   SELECT position, commit_id, recorded_at FROM {schema}.events e
   WHERE e.stream = s.stream AND e.sequence = s.sequence LIMIT 1) e ON true
 ORDER BY r.number
-"""
+""".replace("{is_awaited}", IS_AWAITED)
 _STORED: Final = """
 SELECT event_type, event_version, payload, metadata, commit_id, position, recorded_at, {is_awaited}
 FROM {schema}.events
@@ -184,6 +184,8 @@ class AppendAttempt:
         requests = [self._requests[number] for number in numbers]
         if not any(request.events or request.commands for request in requests):
             rows = await connection.fetch(_SEQUENCES, *_aggregates(requests))  # needs no lock
+            if self._must_wait(requests, rows):
+                await wait_for_standby(connection)
         else:
             try:
                 rows = await connection.fetch(
@@ -214,6 +216,18 @@ class AppendAttempt:
             self._stored.append((stored, rows[0][5], _stamp(*rows[0][6:8])))
         await self._refuse(connection, refused, {}, lost=lost)
 
+    def _must_wait(self, requests: Sequence[AppendRequest], rows: Sequence[Row]) -> bool:
+        """Return whether a request that was only checked confirms what perhaps only the primary has.
+
+        An open transaction has locked the head, so its own commit waits.
+        """
+        if self._is_in_transaction:
+            return False
+        return any(
+            request.confirms and sequence and is_awaited and _fits(request, sequence, _stamp(*stamp))
+            for request, (_, sequence, _, *stamp, is_awaited) in zip(requests, rows, strict=True)
+        )
+
     async def _refuse_known(self, connection: SchemaConnection, numbers: Sequence[int], *, lost: bool) -> None:
         """Refuse the requests with recorded command ids, one of which made the whole statement fail."""
         ids = [command.command_id for number in numbers for command in self._requests[number].commands]
@@ -237,7 +251,7 @@ class AppendAttempt:
         if not numbers:
             return
         rows = await connection.fetch(_SEQUENCES, *_aggregates([self._requests[number] for number in numbers]))
-        for number, (_, sequence, _, *stamp) in zip(numbers, rows, strict=True):
+        for number, (_, sequence, _, *stamp, _) in zip(numbers, rows, strict=True):
             request = self._requests[number]
             if _fits(request, sequence, _stamp(*stamp)):
                 if number in known:
