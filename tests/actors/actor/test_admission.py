@@ -46,12 +46,30 @@ def test_a_batch_never_shrinks_so_far_that_the_fixed_time_outweighs_its_requests
 def test_batches_of_one_size_say_nothing_of_other_sizes_so_smaller_ones_are_tried_if_they_take_too_long() -> None:
     times = learned(*[(1_000, 1.0)] * 10)
     assert [times.seconds(1_000), times.seconds(1)] == pytest.approx([1.0, 1.0])
-    assert times.count_within(1.1) == 2**31
+    assert times.count_within(1.1) == 2_000
     assert times.count_within(0.9) == pytest.approx(500, abs=1)
 
 
 def test_small_batches_that_take_long_are_not_made_smaller_as_larger_ones_may_take_no_longer() -> None:
-    assert learned(*[(1, 2.0)] * 10).count_within(0.1) == 2**31
+    assert learned(*[(1, 2.0)] * 10).count_within(0.1) == 64
+    assert learned(*[(1, 2.0)] * 10, (64, 2.0), (128, 2.0), (256, 2.0), (512, 2.0)).count_within(0.1) == 1_024
+
+
+def test_a_batch_is_at_most_twice_as_large_as_what_was_seen_unless_it_is_short_in_any_case() -> None:
+    """Batches of about one size do not tell what a much larger one takes, though they may seem to."""
+    assert learned(*[(160, 0.49)] * 20).count_within(0.5) == 320
+    assert learned(*[(158, 0.50), (200, 0.48)] * 20).count_within(0.5) == 400
+    assert learned(*[(1, 0.001)] * 20).count_within(0.5) == 500
+    assert learned(*[(1, 0.001)] * 20, (500, 0.1)).count_within(0.5) > 1_000
+
+
+def test_steady_batches_stay_steady() -> None:
+    times, counts, count = BatchTimes(), list[int](), 1_000
+    for number in range(200):
+        times.observe(count, count * 0.003 * (0.98 + 0.04 * (number % 2)))
+        count = min(times.count_within(0.5), 1_000)
+        counts.append(count)
+    assert max(counts[50:]) <= 340
 
 
 def test_batches_grow_smaller_until_they_fit() -> None:

@@ -41,7 +41,7 @@ class BatchTimes:
     def __init__(self) -> None:
         """Start without experience: no batch takes any time."""
         self._weight = self._counts = self._seconds = self._squares = self._products = 0.0
-        self._mean_count = self._fixed = self._each = 0.0
+        self._mean_count = self._largest = self._fixed = self._each = 0.0
         self._knows_each = False
 
     def observe(self, count: int, seconds: float) -> None:
@@ -54,6 +54,7 @@ class BatchTimes:
         self._seconds = FORGETTING * self._seconds + seconds
         self._squares = FORGETTING * self._squares + count * count
         self._products = FORGETTING * self._products + count * seconds
+        self._largest = max(FORGETTING * self._largest, count)
         self._fit()
 
     def _fit(self) -> None:
@@ -77,12 +78,22 @@ class BatchTimes:
 
         Never less than one whose requests take as long as the fixed part: smaller ones would mostly cost throughput.
         Where batches of one size have taken too long, smaller ones are tried, unless these were small already.
+
+        Never much more than what was seen lately, as batches of about one size do not tell what others take: `MARGIN`
+        times as large, which the requests admitted have the time for, or what is short enough in any case.
         """
+        if not self._weight:
+            return _UNLIMITED
+        most = int(max(MARGIN * self._largest, self._in_any_case(seconds), _SMALL))
         if self._each:
-            return max(int(max(seconds - self._fixed, self._fixed) / self._each), 1)
+            return min(max(int(max(seconds - self._fixed, self._fixed) / self._each), 1), most)
         if not self._knows_each and self._fixed > seconds and self._mean_count > _SMALL:
             return int(self._mean_count / 2)
-        return _UNLIMITED
+        return most
+
+    def _in_any_case(self, seconds: float) -> float:
+        """Return the size of a batch that takes so long if all the time of the batches was that of their requests."""
+        return min(seconds * self._counts / self._seconds, _UNLIMITED) if self._seconds else _UNLIMITED
 
 
 class Admission:
