@@ -102,7 +102,7 @@ async def main(path: Path) -> None:
 
         two: Projection[BankEvent] = Projection("accounts", project_counts, setup=setup_counts, swap=swap, version=2)
         await bank.register_queries([two])
-        async for progress in bank.query("accounts", 2).progress(interval=0.05):
+        async for progress in bank.query("accounts", 2).progress(interval=0.5):
             print(f"building {'#' * round(20 * progress.fraction):<20} {progress.position} of {progress.target}")
         await bank.execute("account-7", Deposit(Decimal(1)), wait_for=["accounts"])
         print("account-7:", await rows(path, "SELECT deposits, cents FROM counts WHERE account = 'account-7'"))

@@ -2,6 +2,7 @@
 
 import asyncio
 import inspect
+import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any, TypeAlias, get_args
@@ -128,11 +129,14 @@ async def test_a_call_fails_the_given_number_of_times_without_an_effect(
     failing: FailingStore, memory: Watched, method: StoreMethod
 ) -> None:
     failing.fail(method, error := Odd(), times=2)
+    depths: set[int] = set()
     stood = await memory.head(), await memory.load_checkpoint("q", 1)
     for _ in range(2):
         with pytest.raises(Odd) as raised:
             await CALLS[method](failing)
         assert raised.value is error
+        depths.add(len(traceback.extract_tb(error.__traceback__)))
+    assert len(depths) == 1  # the second failure has no frames of the first
     assert stood == (await memory.head(), await memory.load_checkpoint("q", 1))
     memory.called = ""
     await CALLS[method](failing)

@@ -130,7 +130,10 @@ class AggregateType(Generic[StateT, CommandT, EventT, ErrorT]):
             case Err() as refusal:
                 return refusal
             case other:  # pyright: ignore[reportUnnecessaryComparison] - callers without a type checker
-                raise TypeError(f"handle must return Ok([events]) or Err(reason), it returned {type(other).__name__}")
+                what = "None (is a case missing?)" if other is None else type(other).__name__
+                raise TypeError(
+                    f"handle must return Ok([events]) or Err(reason), it returned {what} for {type(command).__name__}"
+                )
 
     def replay(self, state: StateT, events: Iterable[EventT]) -> StateT:
         """Return the state after applying events in order.

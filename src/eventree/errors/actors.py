@@ -48,7 +48,10 @@ class ActorStopped(ActorError):
     """
 
     def __init__(self, actor: Hashable) -> None:
-        super().__init__(f"actor {actor!r} is not running; start it, or its supervisor, and send the message again")
+        super().__init__(
+            f"actor {actor!r} is not running in this process; start it, or the supervisor or EventSourcing "
+            "that owns it, then try again"
+        )
         self.actor = actor
 
 

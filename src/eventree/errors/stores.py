@@ -3,6 +3,7 @@
 from typing import Any, Final
 
 from eventree.commit import Commit
+from eventree.errors.actors import ActorTimeout
 from eventree.errors.root import EventreeError, WrongEventLoop, error_text
 
 
@@ -438,12 +439,17 @@ class NotCaughtUp(EventreeError):
 
     def __init__(self, commit: Commit[Any], query: str, cause: BaseException | None = None) -> None:
         super().__init__(
-            f"the command was stored, but query {query!r} has not handled it yet ({_cause_text(cause)}); "
+            f"the command was stored, but query {query!r} has not handled it yet ({_wait_text(cause)}); "
             "wait for the query, do not send the command again"
         )
         self.commit = commit
         self.query = query
         self.__cause__ = cause
+
+
+def _wait_text(cause: BaseException | None) -> str:
+    # The advice of a timeout, to try again, would contradict that of the error that it caused.
+    return cause.detail if isinstance(cause, ActorTimeout) and cause.detail else _cause_text(cause)
 
 
 def _cause_text(cause: BaseException | None) -> str:

@@ -193,7 +193,8 @@ class EventSourcing(Generic[StateT, CommandT, EventT, ErrorT]):
                 whose default is made by a function, such as `uuid4`. Commands that cannot be encoded as JSON, or whose
                 class has changed since, are not compared. Metadata does not count.
             wait_for: The names of queries that must have handled the events before this returns, so that their read
-                models show them; default none. One that does not follow this aggregate type has nothing to handle. If
+                models show them; default none. One that does not follow this aggregate type has nothing to handle, and
+                commits that a query has parked or skipped count as handled. If
                 one of them is too slow, the answer is `NotCaughtUp` and the commit stands.
             timeout: How long to wait for room in the mailbox, the answer and the queries, all together, in seconds;
                 default 5.
@@ -208,7 +209,7 @@ class EventSourcing(Generic[StateT, CommandT, EventT, ErrorT]):
             refuse_in_transaction("execute")
             if isinstance(wait_for, str):
                 raise InvalidArgument("wait_for", f"must be a list of names, such as [{wait_for!r}]")
-            if names := [self.query(name).name for name in wait_for]:
+            if names := [self._tree.query(name, None, argument="wait_for").name for name in wait_for]:
                 self._tree.check_loop()
                 began = asyncio.get_running_loop().time()
             computing = self._type.fingerprints

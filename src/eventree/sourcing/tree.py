@@ -190,14 +190,14 @@ class Tree(Generic[StateT, CommandT, EventT, ErrorT]):
     def _refs(self) -> list[ActorRef[Never, object]]:
         return [self.commands, self._writer, *(part.ref for query in self.queries.values() for part in query.parts)]
 
-    def query(self, name: str, version: int | None) -> QueryHandle:
+    def query(self, name: str, version: int | None, *, argument: str = "name") -> QueryHandle:
         """Return the handle of a query; without a version, that of the live one, or of the highest if none is live."""
         versions = [query for query in self.queries.values() if query.name == name]
         found = [query for query in versions if version in {None, query.version}]
         if not found:
             known = ", ".join(dict.fromkeys(query.name for query in self.queries.values())) or "none"
             what = f"there is no query {name!r}" if not versions else f"query {name!r} has no version {version}"
-            raise InvalidArgument("name", f"{what}; there are: {known}")
+            raise InvalidArgument(argument, f"{what}; there are: {known}")
         return max(found, key=lambda query: (query.is_live, query.version))
 
     def _add(self, queries: Iterable[Subscription[EventT]]) -> Sequence[QueryHandle]:

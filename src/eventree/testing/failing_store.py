@@ -138,7 +138,7 @@ class FailingStore(ForwardingStore):
             raise InvalidArgument("error", f"must be an exception, got {error!r}")
 
         async def fail() -> None:
-            raise error
+            raise error.with_traceback(None)  # not with the frames of the call before
 
         self.intercept(method, fail, times=times, after=after)
 
@@ -223,5 +223,5 @@ class FailingStore(ForwardingStore):
         """Count a call and return its interception; raise if the store is made unavailable."""
         self.calls[method] += 1
         if self._outage is not None:
-            raise self._outage
+            raise self._outage.with_traceback(None)
         return self._interceptions[method].popleft() if self._interceptions[method] else _Interception()

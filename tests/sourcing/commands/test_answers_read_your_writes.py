@@ -50,6 +50,9 @@ async def test_one_that_is_not_there_in_time_is_named_and_the_commit_stands(stor
             case Err(NotCaughtUp(commit=Commit(sequence=sequence, position=position), query=name) as error):
                 assert (sequence, position, name) == (1, 1, "late")
                 assert isinstance(error.__cause__, ActorTimeout)
+                assert "has not handled it yet (query 'late' is running after position 0); wait for the query" in str(
+                    error
+                )
             case other:
                 pytest.fail(f"{other}")
         assert await entries(system, "a") == [1]
@@ -80,4 +83,5 @@ async def test_an_unknown_query_is_refused_before_anything_is_stored(store: Even
         answer = await system.execute("a", add(1), wait_for=["q", "typo"])
         assert isinstance(answer, Err)
         assert isinstance(answer.error, InvalidArgument)
+        assert str(answer.error) == "wait_for: there is no query 'typo'; there are: q"
         assert await store.head() == 0

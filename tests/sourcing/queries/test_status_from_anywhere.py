@@ -66,6 +66,7 @@ async def test_what_runs_elsewhere_is_seen_as_it_is(place: str, ops: EventStore)
     assert (stats.status, stats.holder, stats.lease_seconds) == (QueryStatus.NOT_RUNNING, None, 0)
     assert (stats.position, stats.parked) == (3, 2)
     assert watching.status is QueryStatus.NOT_RUNNING
+    assert repr(watching) == "<QueryHandle 'q' not running in this process>"
 
 
 async def test_a_holder_that_crashed_is_not_running(ops: EventStore) -> None:

@@ -128,7 +128,10 @@ class QueryHandle:
         self._store = store
 
     def __repr__(self) -> str:
-        return f"<QueryHandle {self.name!r} {self.status.value} at position {self.position}>"
+        status = self.status
+        if status is QueryStatus.NOT_RUNNING:  # its position is in the store only
+            return f"<QueryHandle {self.name!r} not running in this process>"
+        return f"<QueryHandle {self.name!r} {status.value} at position {self.position}>"
 
     def child_spec(self) -> ChildSpec[Never, object]:
         """Return the query as a child of a supervisor."""
@@ -247,6 +250,8 @@ class QueryHandle:
     async def caught_up(self, position: int | None = None, *, timeout: float = 5.0) -> None:
         """Wait until the checkpoint has reached a position, even if the query's actor crashes meanwhile.
 
+        Commits that the query has parked or skipped count as handled.
+
         Args:
             position: The position to wait for; default the head of the log at the time of the call.
             timeout: How long to wait, in seconds; default 5.
@@ -254,7 +259,7 @@ class QueryHandle:
         Raises:
             ActorTimeout: The checkpoint has not reached the position in time.
             QueryStopped: The query gave up first.
-            ActorStopped: The system is not running.
+            ActorStopped: The query does not run in this process.
             WouldDeadlock: The caller is inside a projection's transaction.
             WrongEventLoop: The query runs in another event loop.
             EventStoreError: The store could not be read.
@@ -271,7 +276,7 @@ class QueryHandle:
                     while not await self._reaches(part, CaughtUp(target, is_head=position is None), timeout):
                         pass
         except TimeoutError:
-            detail = f"query {self.name!r} is {self.status.value} at position {self.position}"
+            detail = f"query {self.name!r} is {self.status.value} after position {self.position}"
             raise ActorTimeout("caught_up", timeout, detail=detail) from self.last_error
 
     async def _reaches(self, part: QueryPart, message: CaughtUp, timeout: float) -> bool:
