@@ -9,6 +9,7 @@ from eventree.domain.annotations import accepted_by, hints_of, names_of_paramete
 from eventree.errors import InvalidArgument
 from eventree.errors.failures import is_failure
 from eventree.result import Err, Ok
+from eventree.isolation import isolated
 
 Classes: TypeAlias = tuple[type, ...]
 
@@ -99,7 +100,7 @@ class StateCheck:
         self.seen.add(type(state))
 
     def _is_state(self, state: object) -> bool:
-        empty = self._empty_state()
+        empty = isolated(self._empty_state)
         if isinstance(state, self.classes or type(empty)):
             return True
         return isinstance(state, type(empty)) if self.classes else self._may_be_state(state, empty)

@@ -30,7 +30,7 @@ async def main():
         print(await store.head())
 asyncio.run(main())
 """
-TABLES = {"head", "streams", "events", "commands", "checkpoints", "parked", "snapshots"}
+TABLES = {"head", "streams", "events", "commands", "checkpoints", "parked", "query_requests", "snapshots"}
 _TABLES_OF = "SELECT table_name FROM information_schema.tables WHERE table_schema = $1 AND table_type = 'BASE TABLE'"
 
 

@@ -12,7 +12,7 @@ import pytest
 from eventree import EventSourcing, Projection
 from eventree.errors import StoreUnusable
 from eventree.stores import EventStore
-from eventree.stores.contract import Appended, CheckpointUpdate
+from eventree.stores.contract import Appended, CheckpointUpdate, QueryRequest, RequestAnswer
 from eventree.stores.postgres import PostgresStore
 from eventree.testing.store_values import append, parked, request, snapshot
 from eventree.testing.suite.appends import AppendPromises
@@ -34,7 +34,7 @@ GRANTS = (
     f"GRANT SELECT, INSERT, UPDATE (sequence) ON eventree.streams TO {USER}",
     f"GRANT SELECT, INSERT ON eventree.events, eventree.commands TO {USER}",
     f"GRANT SELECT, INSERT, UPDATE ON eventree.checkpoints, eventree.snapshots TO {USER}",
-    f"GRANT SELECT, INSERT, UPDATE, DELETE ON eventree.parked TO {USER}",
+    f"GRANT SELECT, INSERT, UPDATE, DELETE ON eventree.parked, eventree.query_requests TO {USER}",
 )
 """All that a role needs which runs the store on a schema that its owner has created by opening it once."""
 
@@ -101,6 +101,10 @@ async def test_every_grant_is_needed(database: str) -> None:
             await store.save_checkpoint("query", 1, CheckpointUpdate(held, park=[parked(id, 1)]))
             await store.save_checkpoint("query", 1, CheckpointUpdate(held, unpark=[1]))
             await store.load_parked("query", 1)
+            asked = QueryRequest(uuid4(), "query", 1, "pause")
+            assert await store.put_request(asked)
+            await store.save_checkpoint("query", 1, CheckpointUpdate(held, answers=[RequestAnswer(asked.id)]))
+            assert await store.take_answer(asked.id) is not None
             await store.find_commands([id])
             await store.read(0, 10)
 

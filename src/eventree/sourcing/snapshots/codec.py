@@ -9,6 +9,7 @@ from eventree.domain.aggregate import AggregateType
 from eventree.domain.defaults import text_of
 from eventree.domain.snapshots import Snapshot
 from eventree.errors import EventNotDecodable, InvalidArgument
+from eventree.isolation import isolated
 from eventree.stores.contract import CommitStamp, StoredSnapshot
 
 StateT = TypeVar("StateT")
@@ -40,7 +41,7 @@ class SnapshotCodec(Generic[StateT]):
             raise InvalidArgument("snapshots", f"a state of {self.name} cannot be stored: {error.reason}") from error
         self._versions = {known.name: known.version for known in self._states.types}
         events = {known.name: known.version for known in aggregate_type.events.types if known.upcasters}
-        start = (text_of(lambda: _named(aggregate_type.empty_state())), self._states.defaults)
+        start = (text_of(lambda: _named(isolated(aggregate_type.empty_state))), self._states.defaults)
         classes = zlib.crc32(repr((sorted(self._versions.items()), sorted(events.items()), start)).encode())
         self.state_version = f"{self._states.fingerprint}-{classes:08x}-{aggregate_type.state_version}"
 
