@@ -89,7 +89,11 @@ class ForwardingStore(EventStore):
 
         Args:
             inner: Receives the calls.
+
+        Raises:
+            InvalidArgument: It is no store.
         """
+        _check_store("inner", inner)
         self.inner = inner
 
     def __repr__(self) -> str:
@@ -241,16 +245,20 @@ def checked(store: EventStore) -> EventStore:
     Raises:
         InvalidArgument: It is no store.
     """
-    has_methods = all(callable(getattr(store, name, None)) for name in ("append", "read_streams", "head"))
-    if isinstance(store, type) or not has_methods:
-        shown = type(store).__name__ if isinstance(store, str | bytes) else repr(store)  # a DSN has secrets
-        raise InvalidArgument("store", f"must be an event store, such as MemoryStore(), got {shown}")
+    _check_store("store", store)
     inner = store
     while not isinstance(inner, CheckedStore):
         if not isinstance(inner, ForwardingStore):
             return _CheckingStore(store)
         inner = inner.inner
     return store
+
+
+def _check_store(name: str, store: object) -> None:
+    has_methods = all(callable(getattr(store, method, None)) for method in ("append", "read_streams", "head"))
+    if isinstance(store, type) or not has_methods:
+        shown = type(store).__name__ if isinstance(store, str | bytes) else repr(store)  # a DSN has secrets
+        raise InvalidArgument(name, f"must be an event store, such as MemoryStore(), got {shown}")
 
 
 class _CheckingStore(CheckedStore, ForwardingStore):

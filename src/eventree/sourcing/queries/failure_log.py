@@ -5,6 +5,7 @@ import logging
 from typing import Final
 
 from eventree.errors import LogRolledBack, TooManyParked
+from eventree.errors.showing import loggable
 from eventree.sourcing.queries.commits import HandlingFailed, StoredCommit, reason_of
 from eventree.sourcing.queries.options import FailurePolicy
 from eventree.sourcing.queries.state import QueryState
@@ -25,7 +26,7 @@ def log_change(before: QueryState, after: QueryState, error: BaseException) -> N
         _log_failure(before, after, error)
     elif after.stopped is not None and before.stopped is None:
         text = "query %s stopped after position %d: %s; fix the cause, then call resume()"
-        logger.error(text, name, after.position, one_line(after.stopped), exc_info=after.stopped)
+        logger.error(text, name, after.position, one_line(after.stopped), exc_info=loggable(after.stopped))
     elif isinstance(error, LogRolledBack) and after.stopped is None:
         logger.warning("query %s starts again from its stored checkpoint: %s", name, error)
     elif after.store_failures > before.store_failures and after.store_failures % LOG_EVERY == 1:
@@ -45,7 +46,7 @@ def _log_failure(before: QueryState, after: QueryState, error: HandlingFailed) -
         "query %s failed %s, attempt %d of %d: %s; %s",
         *(after.options.name, _place(commit), attempts, after.options.max_attempts, one_line(error.error)),
         _next_step(after, commit, error.error),
-        exc_info=error.error if attempts == 1 and not (after.failure and after.failure.is_outdated) else None,
+        exc_info=loggable(error.error) if attempts == 1 and not (after.failure and after.failure.is_outdated) else None,
     )
 
 

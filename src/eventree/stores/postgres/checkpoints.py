@@ -110,7 +110,8 @@ SELECT c.position, c.fencing_token, c.owner,
        (SELECT count(*) FROM {schema}.parked p WHERE p.name = c.name AND p.version = c.version),
        c.skipped, c.replay_until, coalesce(live.version, 0), coalesce(live.position, 0),
        (SELECT coalesce(max(n.version), 0) FROM {schema}.checkpoints n WHERE n.name = c.name AND n.version > c.version
-        AND n.lease_until > clock_timestamp() AND n.position + $3 >= c.position),
+         AND n.lease_until > clock_timestamp() AND n.lease_until - n.lease_length <= clock_timestamp()
+         AND n.position + $3 >= c.position),
        c.paused, c.failed_position, c.failed_attempts, c.failed_reason, c.failed_at, c.stop_kind, c.stop_reason,
        (SELECT count(*) FROM {schema}.query_requests r
         WHERE r.name = c.name AND r.version = c.version AND r.answered_at IS NULL),

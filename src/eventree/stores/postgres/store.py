@@ -281,8 +281,7 @@ class PostgresStore(CheckedStore):
         after_stamp: CommitStamp | None,
     ) -> LogPage:
         self._opened(self._reader)
-        page = self._tail.read(after, limit, types, event_types, after_stamp)
-        return page if page is not None else await self._read(after, limit, types, event_types, after_stamp)
+        return await self._tail.read_live(self._read, after, limit, types, event_types, after_stamp)
 
     async def _read_backwards(
         self, before: int, limit: int, types: Collection[str] | None, event_types: Collection[str] | None

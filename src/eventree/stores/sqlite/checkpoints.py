@@ -74,12 +74,12 @@ SELECT c.position, c.fencing_token, c.owner,
        (SELECT count(*) FROM parked p WHERE p.name = c.name AND p.version = c.version),
        c.skipped, c.replay_until, coalesce(live.version, 0), coalesce(live.position, 0),
        (SELECT coalesce(max(n.version), 0) FROM checkpoints n WHERE n.name = c.name AND n.version > c.version
-        AND n.lease_until > ? AND n.position + ? >= c.position),
+         AND n.lease_until > ?1 AND n.lease_until - n.lease_length <= ?1 AND n.position + ?2 >= c.position),
        c.paused, c.failed_position, c.failed_attempts, c.failed_reason, c.failed_at, c.stop_kind, c.stop_reason,
        (SELECT count(*) FROM query_requests r
         WHERE r.name = c.name AND r.version = c.version AND r.answered_at IS NULL),
-       max(min(c.lease_until - ?, c.lease_length), 0)
-FROM checkpoints c LEFT JOIN checkpoints live ON live.name = c.name AND live.live WHERE c.name = ? AND c.version = ?
+       max(min(c.lease_until - ?1, c.lease_length), 0)
+FROM checkpoints c LEFT JOIN checkpoints live ON live.name = c.name AND live.live WHERE c.name = ?3 AND c.version = ?4
 """
 _PARKED = """
 SELECT position, last_position, aggregate_type, aggregate_id, reason, parked_at
@@ -213,7 +213,7 @@ def stop(db: sqlite3.Connection, name: str, version: int, owner: str, reported: 
 def load(db: sqlite3.Connection, name: str, version: int) -> StoredCheckpoint | None:
     """Return everything stored about a checkpoint; None if it does not exist."""
     now = _now()
-    row = db.execute(_LOAD, (now, NEARLY, now, name, version)).fetchone()
+    row = db.execute(_LOAD, (now, NEARLY, name, version)).fetchone()
     if row is None:
         return None
     position, fencing_token, *rest = row[:9]
