@@ -78,7 +78,7 @@ async def test_a_directory_cannot_be_opened(tmp_path: Path) -> None:
 async def test_a_missing_folder_is_not_created(tmp_path: Path) -> None:
     error = await refusal(tmp_path / "missing" / "events.db")
     assert isinstance(error, StoreUnavailable)
-    assert "missing" in str(error)
+    assert "its folder does not exist; create it first" in str(error)
     assert os.listdir(tmp_path) == []  # noqa: PTH208
 
 

@@ -193,6 +193,8 @@ def translate(error: sqlite3.Error, path: str) -> EventStoreError:
         return StoreFull(f"the disk of {path} is full; nothing was stored, free space and try again")
     if code == sqlite3.SQLITE_CANTOPEN and Path(path).is_dir():
         return StoreUnusable(path, "it is a directory; name a file in it")
+    if code == sqlite3.SQLITE_CANTOPEN and not Path(path).parent.exists():
+        return StoreUnavailable(f"{path} cannot be opened: its folder does not exist; create it first")
     if code in _UNAVAILABLE:
         return StoreUnavailable(f"{path} cannot be opened, read or written ({error}); nothing was stored")
     if code in _UNUSABLE:
