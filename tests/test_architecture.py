@@ -51,6 +51,8 @@ TESTED_IN = {
     "testing/store_values": "testing/test_suite_catches_mutants.py",
     # What those promises are about in all stores.
     "stores/versions": "stores/test_memory.py",
+    "stores/sqlite/query_requests": "stores/sqlite/test_store.py",
+    "stores/postgres/query_requests": "stores/postgres/test_store.py",
     "stores/sqlite/reads": "stores/sqlite/test_store.py",
     "stores/postgres/reads": "stores/postgres/test_store.py",
 }

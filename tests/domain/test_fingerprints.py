@@ -2,9 +2,9 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, make_dataclass
-from datetime import UTC, datetime, timedelta, timezone
-from decimal import Decimal
-from enum import Enum
+from datetime import UTC, datetime, time, timedelta, timezone
+from decimal import Decimal, localcontext
+from enum import Enum, IntEnum, IntFlag, StrEnum
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -72,6 +72,46 @@ class Model(pydantic.BaseModel):
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 
+class Color(StrEnum):
+    RED = "red"
+    BLUE = "blue"
+
+
+class Priority(IntEnum):
+    HIGH = 1
+
+
+class Rights(IntFlag):
+    READ = 1
+    WRITE = 2
+
+
+class Masked(str):
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        return "***"
+
+
+class OddlyShown(datetime):
+    def isoformat(self, sep: str = "T", timespec: str = "auto") -> str:
+        return f"{sep}{timespec}"
+
+
+@dataclass(frozen=True)
+class Kinds:
+    """Values as a caller may pass them: what a web framework makes of them in one process, and code in another one."""
+
+    color: Any = ""
+    priority: Any = 0
+    rights: Any = 0
+    flag: Any = False
+    number: Any = 0
+    data: Any = b""
+    at: Any = None
+    declared: tuple[Color, Priority, Rights] | None = None
+
+
 def str_of_class(value: object) -> str:
     """Return an id for a test that is the same in each process."""
     return type(value).__name__
@@ -124,6 +164,10 @@ def test_equal_commands_are_the_same_command(one: object, other: object) -> None
         (0.1, 0.2),
         ("text", "texts"),
         (b"1", b"2"),
+        (Decimal(f"{10**40}.11"), Decimal(f"{10**40}.12")),
+        (Masked("a"), Masked("b")),
+        (Kinds(color=Color.RED), Kinds(color=Color.BLUE)),
+        (Kinds(at=time(12, tzinfo=UTC)), Kinds(at=time(12, tzinfo=timezone(timedelta(hours=1))))),
     ],
     ids=str_of_class,
 )
@@ -135,6 +179,58 @@ def test_different_commands_are_told_from_each_other(one: object, other: object)
     assert prints.is_other_command(mine, others)
     assert prints.is_other_command(others, mine)
     assert max(len(mine), len(others)) <= 255
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (Kinds(color=Color.RED), Kinds(color="red")),
+        (Kinds(priority=Priority.HIGH), Kinds(priority=1)),
+        (Kinds(rights=Rights.READ | Rights.WRITE), Kinds(rights=3)),
+        (Kinds(flag=True), Kinds(flag=1)),
+        (Kinds(number=10**70), Kinds(number=Decimal("1E70"))),
+        (Kinds(number=1e70), Kinds(number=int(1e70))),
+        (Kinds(number=1e-7), Kinds(number=Decimal("1E-7"))),
+        (Kinds(number=-0.0), Kinds(number=Decimal("-0.00"))),
+        (Kinds(number=float("-inf")), Kinds(number=Decimal("-Infinity"))),
+        (Kinds(number=Decimal("1." + "3" * 70)), Kinds(number=Decimal("1." + "3" * 70 + "0"))),
+        (Kinds(data=b"a"), Kinds(data=bytearray(b"a"))),
+        (Kinds(data=b"a"), Kinds(data=memoryview(b"a"))),
+        (Kinds(at=time(12, tzinfo=UTC)), Kinds(at=time(13, tzinfo=timezone(timedelta(hours=1))))),
+        (Kinds(at=NOON), Kinds(at=OddlyShown(2026, 1, 1, 12, tzinfo=UTC))),
+        (Kinds(color="a"), Kinds(color=Masked("a"))),
+    ],
+    ids=str_of_class,
+)
+def test_values_of_other_types_that_are_equal_are_no_other_command(one: object, other: object) -> None:
+    prints = CommandFingerprints()
+    assert prints.of(one) is not None
+    assert prints.of(one) == prints.of(other)
+
+
+def test_the_decimal_context_of_the_caller_does_not_count() -> None:
+    command = Kinds(number=Decimal("1234567.89"))
+    expected = CommandFingerprints().of(command)
+    with localcontext(prec=3):
+        assert CommandFingerprints().of(command) == expected
+
+
+def test_an_enum_in_a_field_of_any_type_is_not_compared_as_its_class_may_change_unnoticed() -> None:
+    def command(member: str) -> str | None:
+        functional: Any = Enum  # as mypy wants literals
+        sizes = functional("Size", {member: 1})
+        return CommandFingerprints().of(Kinds(color=sizes[member]))
+
+    assert command("SMALL") is None
+
+
+def test_a_class_whose_compared_fields_have_changed_since_is_not_compared() -> None:
+    def command(*, is_compared: bool) -> str | None:
+        inner = make_dataclass("Inner", [("n", int), ("note", str, field(default="", compare=is_compared))])
+        return CommandFingerprints().of(make_dataclass("Outer", [("inner", inner)])(inner(1)))
+
+    assert command(is_compared=True) is not None
+    assert not CommandFingerprints().is_other_command(command(is_compared=True), command(is_compared=False))
 
 
 class Odd:

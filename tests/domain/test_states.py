@@ -99,6 +99,15 @@ NO_STATES: list[tuple[Given, dict[str, Any]]] = [
     (untyped, {"events": [Received]}),
     (untyped, {"events": [Received], "state": [Stock]}),
     (lambda state, event: event, {"events": [Received], "state": [Stock]}),
+    (lambda state, event: event, {"events": [Received]}),
+    (lambda state, event: 5, {"events": [Received]}),
+    (lambda state, event: (state,), {"events": [Received]}),
+    (lambda state, event: Ok(state), {"events": [Received]}),
+    (lambda state, event: Err("no"), {"events": [Received]}),
+    (lambda state, event: Stock, {"events": [Received]}),
+    (lambda state, event: NotImplemented, {"events": [Received]}),
+    (lambda state, event: (state for _ in ()), {"events": [Received], "empty_state": dict}),
+    (lambda state, event: iter([state]), {"events": [Received]}),
 ]
 
 
@@ -230,6 +239,10 @@ MAY_BE_STATES: list[tuple[Given, Given, dict[str, Any]]] = [
     (untyped, lambda: None, {"events": [Received]}),
     (lambda state, event: Sold(), Stock, {"events": [Received]}),
     (lambda state, event: Sold(), Stock, {"events": [Received], "state": [Stock, Sold]}),
+    (lambda state, event: Sold(), dict, {"events": [Received]}),
+    (lambda state, event: {}, list, {"events": [Received]}),
+    (lambda state, event: event, lambda: None, {"events": [Received]}),
+    (lambda state, event: event, Counted, {"events": [Received, Counted]}),
     (lambda state, event: 7, lambda: 0, {"events": [Received], "state": [Stock]}),  # as the empty state is one
 ]
 

@@ -14,6 +14,7 @@ import pytest
 from eventree import DomainError, Err, EventEnvelope, EventSourcing, Ok, Projection, Query, SnapshotConfig, SQLiteStore
 from eventree.errors import LogRolledBack, QueryStopped
 from eventree.sourcing import QueryStatus
+from eventree.stores import live
 from faults.accounts import Booked, account, book
 
 Restore: TypeAlias = Callable[[Path, Path], None]
@@ -124,6 +125,33 @@ async def test_a_projection_counts_what_is_there_and_a_query_that_saw_more_says_
         assert (system.query("seen").status, caught.value.name) == (QueryStatus.RUNNING, "mail")
     assert positions_in(file, "seen") == positions_in(file, "events")
     assert handled == [*range(1, 11)]
+
+
+@restores
+async def test_who_comes_later_is_not_handed_from_memory_what_is_gone(
+    tmp_path: Path, restore: Restore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live, "CONFIRMED_FOR", 0.0, raising=False)
+    file, backup, handled = tmp_path / "events.db", tmp_path / "backup.db", list[str]()
+
+    def see(id: str, _: Sequence[EventEnvelope[Booked]]) -> None:
+        handled.append(id)
+
+    queries = [Projection("seen", insert, setup=create), Query("mail", see)]
+    async with SQLiteStore(file) as store, EventSourcing(account, store, queries=queries) as system:
+        both = [system.query(name) for name in ("seen", "mail")]
+        await book(system, "a", 1)
+        await asyncio.gather(*(query.caught_up() for query in both))
+        await asyncio.gather(*(query.pause() for query in both))
+        by_backup_api(file, backup)
+        await book(system, "gone", *[1] * 5)
+        restore(backup, file)
+        async with SQLiteStore(file) as other, EventSourcing(account, other) as another:
+            await book(another, "new", *[1] * 6)
+        await asyncio.gather(*(query.resume() for query in both))
+        await asyncio.gather(*(query.caught_up() for query in both))
+    assert positions_in(file, "seen") == positions_in(file, "events")
+    assert handled == ["a", *["new"] * 6]
 
 
 @restores

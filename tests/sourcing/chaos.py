@@ -18,6 +18,8 @@ STRUCK = {
     "make_live",
     "renew_checkpoint",
     "save_checkpoint",
+    "stop_checkpoint",
+    "load_requests",
 }
 """What queries call."""
 

@@ -17,6 +17,26 @@ class Speechless(Panic):
         raise Panic("in __str__")
 
 
+class Touchy(Panic):
+    """Panic when an attribute is looked up that it has not, as a log does."""
+
+    def __getattr__(self, name: str) -> object:
+        raise Panic(name)
+
+
+class Undecided(ValueError):
+    """Panic when asked whether it is true, as a traceback does."""
+
+    def __bool__(self) -> bool:
+        raise Panic("in __bool__")
+
+
+class Secretive(BaseExceptionGroup[BaseException]):
+    """A group that does not show its errors."""
+
+    exceptions = None  # type: ignore[assignment]
+
+
 def group(*errors: BaseException) -> BaseException:
     return BaseExceptionGroup("outer", [BaseExceptionGroup("inner", errors)])
 
@@ -33,6 +53,9 @@ MAKERS: dict[str, Callable[[], BaseException]] = {
     "boom": lambda: ValueError("x"),
     "subclass": lambda: Panic("x"),
     "speechless": Speechless,
+    "touchy": Touchy,
+    "undecided": lambda: Undecided("x"),
+    "secretive": lambda: Secretive("x", [Panic("y")]),
     "plain": lambda: BaseException("x"),
     "group": lambda: group(Panic("x"), ValueError("y")),
     "pytest": failed,

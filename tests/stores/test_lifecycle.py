@@ -8,12 +8,15 @@ import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, TypeAlias
+from uuid import UUID
 
 import pytest
 
 from eventree import MemoryStore
 from eventree.errors import StoreUnavailable, WrongEventLoop
 from eventree.stores import ForwardingStore, SQLiteStore
+from eventree.stores.contract import StoredStop
+from eventree.testing.store_values import query_request
 from eventree.testing.suite.lifecycle import OPERATIONS
 from harness.other_loops import in_another_loop
 from stores.store_values import append, request
@@ -52,6 +55,10 @@ USES: dict[str, Callable[[Any], Awaitable[object]]] = {
     **OPERATIONS,
     "load_checkpoint": lambda store: store.load_checkpoint("query", 1),
     "load_parked": lambda store: store.load_parked("query", 1),
+    "stop_checkpoint": lambda store: store.stop_checkpoint("query", 1, "worker", StoredStop("stopped", "")),
+    "put_request": lambda store: store.put_request(query_request()),
+    "load_requests": lambda store: store.load_requests("query", 1),
+    "take_answer": lambda store: store.take_answer(UUID(int=1)),
     "make_live": lambda store: store.make_live("query", 1, 1),
     "renew_checkpoint": lambda store: store.renew_checkpoint("query", 1, 1, 5),
     "watch": watch,

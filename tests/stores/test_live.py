@@ -365,6 +365,38 @@ async def test_after_a_restored_backup_the_next_append_ends_what_was_before(
                 await store.read(after, 10, live=True)
 
 
+async def test_after_a_restored_backup_a_reader_that_is_behind_gets_what_is_there(
+    tmp_path: Path, backup: Callable[[], Callable[[], None]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live, "CONFIRMED_FOR", 0.0, raising=False)
+    async with SQLiteStore(tmp_path / "events.db") as store:
+        store.watch(lambda _: None)
+        await append(store, request("a", events=2))
+        restore = backup()
+        await append(store, request("gone", events=5))
+        last = (await log(store))[1].stamp
+        restore()
+        async with SQLiteStore(tmp_path / "events.db") as other:
+            await append(other, request("new", events=6))
+        page = await store.read(2, 10, live=True, after_stamp=last)
+        assert {event.aggregate_id for event in page.events} == {"new"}
+        assert page.position == 8
+
+
+async def test_a_tail_that_was_just_confirmed_asks_no_database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live, "CONFIRMED_FOR", 60.0, raising=False)
+    async with SQLiteStore(tmp_path / "events.db") as store:
+        store.watch(lambda _: None)
+        await append(store, request("a", events=5))
+        reads = counted(monkeypatch)
+        for after in range(5):
+            assert (await store.read(after, 10, live=True)).position == 5
+        assert reads.after == []
+        monkeypatch.setattr(live, "CONFIRMED_FOR", 0.0, raising=False)
+        assert (await store.read(1, 10, live=True)).position == 5
+        assert reads.after == [5]
+
+
 async def test_an_append_that_fails_empties_the_tail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with SQLiteStore(tmp_path / "events.db", busy_timeout=0.01) as store:
         store.watch(lambda _: None)
@@ -373,7 +405,7 @@ async def test_an_append_that_fails_empties_the_tail(tmp_path: Path, monkeypatch
         async def fail(*_: Any) -> None:
             raise LogRolledBack("a test", 1, 0)
 
-        monkeypatch.setattr(store, "_on_writer", fail)
+        monkeypatch.setattr(store._writer, "run", fail)
         with pytest.raises(LogRolledBack):
             await append(store, request("b"))
         assert tail_of(store).read(0, 1, None) is None

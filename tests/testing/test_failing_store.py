@@ -5,6 +5,7 @@ import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any, TypeAlias, get_args
+from uuid import UUID
 
 import pytest
 
@@ -20,11 +21,11 @@ from eventree import (
     StoreUnavailable,
 )
 from eventree.errors import NonPositiveArgument
-from eventree.stores.contract import Checkpoint, CheckpointUpdate, StreamRead
+from eventree.stores.contract import Checkpoint, CheckpointUpdate, StoredStop, StreamRead
 from eventree.stores.forwarding import ForwardedMethod
 from eventree.testing import EventStoreSuite, FailingStore, Gate, TransactionalStoreSuite, settled
 from eventree.testing.failing_store import StoreMethod
-from eventree.testing.store_values import TYPE, append, request, snapshot
+from eventree.testing.store_values import TYPE, append, query_request, request, snapshot
 from sourcing.ledger import Added, add, entries, ledger
 from sourcing.reading import AT_ONCE
 from sourcing.teller import open_store
@@ -66,6 +67,10 @@ CALLS: dict[StoreMethod, Call] = {
     "save_checkpoint": lambda store: store.save_checkpoint("q", 1, CheckpointUpdate(Checkpoint(1, 1))),
     "make_live": lambda store: store.make_live("q", 1, 1),
     "renew_checkpoint": lambda store: store.renew_checkpoint("q", 1, 1, 60),
+    "stop_checkpoint": lambda store: store.stop_checkpoint("q", 1, "one", StoredStop("stopped", "")),
+    "put_request": lambda store: store.put_request(query_request()),
+    "load_requests": lambda store: store.load_requests("q", 1),
+    "take_answer": lambda store: store.take_answer(UUID(int=1)),
     "load_checkpoint": lambda store: store.load_checkpoint("q", 1),
     "load_parked": lambda store: store.load_parked("q", 1, after=0, limit=7),
     "save_snapshots": lambda store: store.save_snapshots([snapshot("a", 1)]),

@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, TypeAlias
+from uuid import UUID
 
 import pytest
 from msgspec import structs
@@ -29,10 +30,14 @@ from eventree.stores.contract import (
     LeaseRequest,
     LogPage,
     Outcome,
+    QueryRequest,
     QuerySummary,
     RecordedCommand,
     RecordedEvent,
+    RequestAnswer,
+    StoredCheckpoint,
     StoredSnapshot,
+    StoredStop,
     StreamPage,
     StreamRead,
 )
@@ -503,6 +508,110 @@ class ParksAlthoughItIsFenced(MemoryStore):
 class CountsNothingSkipped(MemoryStore):
     async def save_checkpoint(self, name: str, version: int, update: CheckpointUpdate) -> None:
         await super().save_checkpoint(name, version, replace(update, skipped=0))
+
+
+class KeepsFailuresForGood(MemoryStore):
+    async def save_checkpoint(self, name: str, version: int, update: CheckpointUpdate) -> None:
+        held = self._checkpoints.get((name, version))
+        kept = update.failure or (held.failure if held is not None else None)
+        await super().save_checkpoint(name, version, replace(update, failure=kept))
+
+
+class ForgetsFailuresInAClaim(MemoryStore):
+    async def claim_checkpoint(self, name: str, version: int, lease: LeaseRequest = NO_LEASE) -> Checkpoint:
+        claimed = await super().claim_checkpoint(name, version, lease)
+        self._checkpoints[name, version].failure = None
+        return claimed
+
+
+class EndsAPauseWithEveryUpdate(MemoryStore):
+    async def save_checkpoint(self, name: str, version: int, update: CheckpointUpdate) -> None:
+        await super().save_checkpoint(name, version, replace(update, paused=bool(update.paused)))
+
+
+class PausesAllVersions(MemoryStore):
+    async def save_checkpoint(self, name: str, version: int, update: CheckpointUpdate) -> None:
+        await super().save_checkpoint(name, version, update)
+        for held in self._checkpoints.values():
+            held.is_paused = self._checkpoints[name, version].is_paused
+
+
+class LetsAnybodyReportAStop(MemoryStore):
+    async def stop_checkpoint(self, name: str, version: int, owner: str, stop: StoredStop) -> bool:
+        held = self._checkpoints.get((name, version))
+        return await super().stop_checkpoint(name, version, held.owner if held is not None else owner, stop)
+
+
+class KeepsTheLeaseOfWhoStopped(MemoryStore):
+    async def stop_checkpoint(self, name: str, version: int, owner: str, stop: StoredStop) -> bool:
+        held = self._checkpoints.get((name, version))
+        until = held.lease_until if held is not None else 0.0
+        is_last = await super().stop_checkpoint(name, version, owner, stop)
+        if held is not None:
+            held.lease_until = until
+        return is_last
+
+
+class KeepsStopsForGood(MemoryStore):
+    async def claim_checkpoint(self, name: str, version: int, lease: LeaseRequest = NO_LEASE) -> Checkpoint:
+        held = self._checkpoints.get((name, version))
+        stop = held.stop if held is not None else None
+        claimed = await super().claim_checkpoint(name, version, lease)
+        self._checkpoints[name, version].stop = stop
+        return claimed
+
+
+class CountsNoRequests(MemoryStore):
+    async def load_checkpoint(self, name: str, version: int) -> StoredCheckpoint | None:
+        stored = await super().load_checkpoint(name, version)
+        return stored if stored is None else replace(stored, requests=0)
+
+
+class LoadsTheNewestRequestFirst(MemoryStore):
+    async def load_requests(self, name: str, version: int) -> Sequence[QueryRequest]:
+        return [*await super().load_requests(name, version)][::-1]
+
+
+class LoadsRequestsOfAllVersions(MemoryStore):
+    async def load_requests(self, name: str, version: int) -> Sequence[QueryRequest]:
+        return [request for request in self._requests.values() if request.name == name]
+
+
+class AnswersRequestsOfAnyVersion(MemoryStore):
+    async def save_checkpoint(self, name: str, version: int, update: CheckpointUpdate) -> None:
+        await super().save_checkpoint(name, version, update)
+        for answer in update.answers:
+            self._requests.pop(answer.id, None)
+
+
+class AnswersAlthoughItIsFenced(MemoryStore):
+    async def save_checkpoint(self, name: str, version: int, update: CheckpointUpdate) -> None:
+        for answer in update.answers:
+            self._requests.pop(answer.id, None)
+        await super().save_checkpoint(name, version, update)
+
+
+class KeepsTheLastAnswer(MemoryStore):
+    async def save_checkpoint(self, name: str, version: int, update: CheckpointUpdate) -> None:
+        await super().save_checkpoint(name, version, update)
+        self._answers |= {answer.id: (answer, 0.0) for answer in update.answers}
+
+
+class GivesAnswersTwice(MemoryStore):
+    async def take_answer(self, id: UUID) -> RequestAnswer | None:
+        return self._answers[id][0] if id in self._answers else None
+
+
+class TakesAnyNumberOfRequests(MemoryStore):
+    async def put_request(self, request: QueryRequest) -> bool:
+        self._requests.setdefault(request.id, request)
+        return True
+
+
+class PutsARequestAgainThatWasAnswered(MemoryStore):
+    async def put_request(self, request: QueryRequest) -> bool:
+        self._requests.setdefault(request.id, request)
+        return len(await self.load_requests(request.name, request.version)) <= 100
 
 
 class KeepsTheOlderSnapshot(MemoryStore):

@@ -5,7 +5,7 @@ from enum import Enum
 from typing import TypeVar
 
 from eventree.errors import ChildStartError
-from eventree.errors.failures import is_group, parts_of
+from eventree.errors.failures import is_group, members_of, parts_of
 
 ErrorT = TypeVar("ErrorT", bound=BaseException)
 
@@ -54,9 +54,9 @@ def exit_request(error: BaseException | None) -> BaseException | None:
 def sole_error(group: BaseExceptionGroup[BaseException], kind: type[ErrorT]) -> ErrorT | None:
     """Return the first error of a group if all its errors are of one kind, else None."""
     found: ErrorT | None = None
-    for error in group.exceptions:
+    for error in members_of(group):
         each = error if isinstance(error, kind) else sole_error(error, kind) if is_group(error) else None
         if each is None:
             return None
-        found = found or each
+        found = each if found is None else found
     return found

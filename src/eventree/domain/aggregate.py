@@ -92,15 +92,14 @@ class AggregateType(Generic[StateT, CommandT, EventT, ErrorT]):
         self.apply = apply
         self.empty_state = empty_state
         annotations = ApplyAnnotations(apply)
-        self.events: Codec[EventT] = Codec(
-            _own_classes(given_events if given_events is not None else annotations.events())
-        )
+        event_classes = tuple(_own_classes(given_events if given_events is not None else annotations.events()))
+        self.events: Codec[EventT] = Codec(event_classes)
         codec = _state_codec(given_states, annotations)
         self.states: Codec[StateT] | None = None if isinstance(codec, str) else codec
         self._why_no_states = codec if isinstance(codec, str) else ""
         check_version("state_version", state_version)
         self.state_version = state_version
-        self._check_state = StateCheck(apply, empty_state, given_states or ())
+        self._check_state = StateCheck(apply, empty_state, given_states or (), event_classes)
         self.fingerprints = CommandFingerprints(command_classes(handle))
 
     def __repr__(self) -> str:

@@ -1,6 +1,6 @@
 """Describe the schemas by which classes are decoded from JSON, in a form that can be compared and hashed."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from enum import Enum, EnumMeta
 from typing import TypeAlias, cast
 
@@ -13,31 +13,37 @@ from eventree.domain.models import encode_in_order, schema_of_model
 Json: TypeAlias = "dict[str, Json] | list[Json] | str | int | float | bool | None"
 
 
-def schema_of(classes: Iterable[type]) -> Json:
+def schema_of(classes: Iterable[type], describe: Callable[[type], Json] | None = None) -> Json:
     """Return the schemas of classes in a fixed order, without descriptions.
 
     A JSON schema would not be enough: it lacks the field names of values stored as lists, such as a NamedTuple, the
     names of an enum's members, and the types of a dict's keys. Not included are methods and values of a
     `default_factory`.
 
+    Args:
+        classes: The classes.
+        describe: Returns what else belongs to the schema of a class with fields; default nothing.
+
     Raises:
         Exception: A class or one of its fields cannot be stored as JSON; msgspec and pydantic each raise their own
             exceptions.
     """
-    outline = _Outline()
+    outline = _Outline(describe)
     return [outline.of(info) for info in multi_type_info(sorted(classes, key=_name_of))]
 
 
 class _Outline:
     """Describe types; a class that occurs again is only named."""
 
-    def __init__(self) -> None:
+    def __init__(self, describe: Callable[[type], Json] | None) -> None:
         self._seen: list[Struct] = []
+        self._describe = describe
 
     def of(self, part: object) -> Json:
         """Return the outline of a type, or of a part of msgspec's description of it."""
         if isinstance(part, CustomType):
-            return [part.cls.__name__, _without_prose(cast("Json", schema_of_model(part.cls)))]
+            schema = _without_prose(cast("Json", schema_of_model(part.cls)))
+            return [part.cls.__name__, schema, *self._more_of(part.cls)]
         if isinstance(part, Metadata):
             return self.of(part.type)
         if isinstance(part, Struct) and type(part).__module__ == CustomType.__module__:
@@ -55,7 +61,11 @@ class _Outline:
             return _name_of(cls)
         if cls is not None:
             self._seen.append(part)
-        return [type(part).__name__, *(self.of(getattr(part, name)) for name in part.__struct_fields__)]
+        parts = (self.of(getattr(part, name)) for name in part.__struct_fields__)
+        return [type(part).__name__, *parts, *self._more_of(cls)]
+
+    def _more_of(self, cls: type | None) -> list[Json]:
+        return [] if self._describe is None or cls is None else [self._describe(cls)]
 
 
 def _name_of(part: object) -> str:

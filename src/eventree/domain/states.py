@@ -1,15 +1,19 @@
 """What a state is, as far as an aggregate type tells: to refuse at once what `apply` should not have returned."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass
 from types import NoneType
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from eventree.domain.annotations import accepted_by, hints_of, names_of_parameters
 from eventree.errors import InvalidArgument
 from eventree.errors.failures import is_failure
+from eventree.result import Err, Ok
 
 Classes: TypeAlias = tuple[type, ...]
+
+_NO_STATES: Final = (Ok, Err, Awaitable, Iterator, type, type(NotImplemented))
+"""What `apply` may return by mistake, such as a decision, a coroutine or a class that was not called."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +60,11 @@ class StateCheck:
     """
 
     def __init__(
-        self, apply: Callable[..., object], empty_state: Callable[[], object], given: Iterable[type] = ()
+        self,
+        apply: Callable[..., object],
+        empty_state: Callable[[], object],
+        given: Iterable[type] = (),
+        events: Iterable[type] = (),
     ) -> None:
         """Read what is declared.
 
@@ -64,6 +72,7 @@ class StateCheck:
             apply: Returns states.
             empty_state: Returns a state too.
             given: The state classes that the user has given; default none.
+            events: The event classes; default none.
 
         Raises:
             InvalidArgument: `apply` is declared to return None, which is no state.
@@ -77,6 +86,7 @@ class StateCheck:
         self.seen: set[type] = set()
         self._is_open = declared.is_open
         self._empty_state = empty_state
+        self._events = frozenset(events)
 
     def __call__(self, state: object) -> None:
         """Note the class of a state.
@@ -84,12 +94,23 @@ class StateCheck:
         Raises:
             TypeError: It is no state. The error tells nothing but its class.
         """
-        if not (self._is_open or self._is_state(state) or isinstance(state, type(self._empty_state()))):
+        if not (self._is_open or self._is_state(state)):
             raise TypeError(f"apply must return the state after the event{self._named()}, it returned {_shown(state)}")
         self.seen.add(type(state))
 
     def _is_state(self, state: object) -> bool:
-        return isinstance(state, self.classes) if self.classes else state is not None
+        empty = self._empty_state()
+        if isinstance(state, self.classes or type(empty)):
+            return True
+        return isinstance(state, type(empty)) if self.classes else self._may_be_state(state, empty)
+
+    def _may_be_state(self, state: object, empty: object) -> bool:
+        """Return whether a value may be a state where none is declared, such as one of another class of the user's."""
+        if state is None or isinstance(state, _NO_STATES):
+            return False
+        if empty is None or type(empty) in self._events or type(empty).__module__ == "builtins":
+            return True
+        return type(state) not in self._events and type(state).__module__ != "builtins"
 
     def _named(self) -> str:
         return f", of {' or '.join(cls.__name__ for cls in self.classes)}" if self.classes else ""

@@ -30,9 +30,15 @@ def parts_of(error: BaseException) -> Iterator[BaseException]:
     while waiting:
         part = waiting.pop()
         if is_group(part):
-            waiting += reversed(part.exceptions)
+            waiting += reversed(members_of(part))
         else:
             yield part
+
+
+def members_of(group: BaseExceptionGroup[BaseException]) -> tuple[BaseException, ...]:
+    """Return the errors of a group, whatever its class shows in their place."""
+    members: tuple[BaseException, ...] = BaseExceptionGroup.exceptions.__get__(group)
+    return members
 
 
 def is_group(error: BaseException) -> TypeGuard[BaseExceptionGroup[BaseException]]:

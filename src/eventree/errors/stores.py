@@ -25,6 +25,13 @@ class StoreBusy(TransactionRolledBack):
     """Another process held the store's lock for longer than the timeout. Handling: try again."""
 
 
+class StatementOutdated(StoreBusy):
+    """A table was altered after a connection had prepared a statement for it; nothing was stored.
+
+    Handling: none where the library can try again on another connection; else try again.
+    """
+
+
 class StoreFull(TransactionRolledBack):
     """The disk of the store is full; reads still work. Handling: free space, then try again."""
 
@@ -255,14 +262,76 @@ class TooManyParked(EventreeError):
 
 
 class QueryLeasedElsewhere(EventreeError):
-    """Another process holds the lease on this query. Handling: call the method in that process.
+    """Another process holds the lease on this query, and what was asked needs it.
+
+    Handling: use a handle of the query (`EventSourcing.query`, `Query.handle`), which asks that process.
 
     Attributes:
         name: The query.
     """
 
     def __init__(self, name: str) -> None:
-        super().__init__(f"query {name!r} is leased by another process; call the method there")
+        super().__init__(f"query {name!r} is leased by another process; ask it through a handle of the query")
+        self.name = name
+
+
+class QueryRequestPending(EventreeError, TimeoutError):
+    """What was asked of a query was not answered in time; it stays queued in the store, and is done once.
+
+    Handling: wait, and see `stats()` or `parked()` for the effect; asking again would queue it twice.
+
+    Attributes:
+        name: The query.
+        action: What was asked, such as "pause".
+        seconds: How long the answer was waited for.
+        holder: The worker of another process that holds the lease and will answer when its handler has returned; None
+            if nobody works on the query, so that it is done when a process that runs the query claims it next.
+    """
+
+    def __init__(self, name: str, action: str, seconds: float, holder: str | None) -> None:
+        who = (
+            "nobody works on the query: it is done when a process claims it next"
+            if holder is None
+            else f"{holder} works on the query and has not answered yet"
+        )
+        super().__init__(f"{action} of query {name!r} is queued, and was not done within {seconds:g} s; {who}")
+        self.name = name
+        self.action = action
+        self.seconds = seconds
+        self.holder = holder
+
+
+class QueryRequestFailed(EventreeError):
+    """The process that works on a query could not do what was asked of it.
+
+    Handling: see the reason; the log of that process may have more.
+
+    Attributes:
+        name: The query.
+        action: What was asked, such as "reset".
+        error: The class of the error there.
+        reason: Its text.
+    """
+
+    def __init__(self, name: str, action: str, error: str, reason: str) -> None:
+        super().__init__(f"{action} of query {name!r} failed where it runs: {error}: {reason}")
+        self.name = name
+        self.action = action
+        self.error = error
+        self.reason = reason
+
+
+class TooManyRequests(EventreeError):
+    """So many requests of this query wait that no more are queued; nothing was done.
+
+    Handling: start a process that runs the query, or wait until the one that works on it answers.
+
+    Attributes:
+        name: The query.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"too many requests of query {name!r} wait; start a process that runs it, or try again later")
         self.name = name
 
 
@@ -285,6 +354,22 @@ class QuerySuperseded(EventreeError):
         self.name = name
         self.version = version
         self.live_version = live_version
+
+
+class ReportedFailure(EventreeError):
+    """A failure of a query as the store has it: of another process, or of this one before it started again.
+
+    Handling: see the reason; the log of that process has the traceback.
+
+    Attributes:
+        name: The query.
+        reason: The class and the text of the error.
+    """
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(f"query {name!r} failed, as the store has it: {reason}")
+        self.name = name
+        self.reason = reason
 
 
 class NoQueryContext(EventreeError):

@@ -9,6 +9,7 @@ from typing import Self, TypeVar
 
 from eventree.errors import InvalidArgument
 from eventree.errors.failures import is_failure
+from eventree.errors.showing import loggable
 from eventree.instrumentation.context import CARRIED
 from eventree.instrumentation.protocol import (
     ActorRestart,
@@ -72,7 +73,7 @@ class GuardedInstrumentation(Instrumentation):
         if method not in self._logged:
             self._logged.add(method)
             name = type(self._inner).__name__
-            logger.error("%s.%s failed; later failures of it are not logged", name, method, exc_info=error)
+            logger.error("%s.%s failed; later failures of it are not logged", name, method, exc_info=loggable(error))
 
 
 class _GuardedScope(AbstractContextManager[None]):

@@ -20,6 +20,7 @@ from eventree.sourcing.queries import (
     QueryProgress as QueryProgress,
     QueryStats as QueryStats,
     QueryStatus as QueryStatus,
+    RetriedParked as RetriedParked,
     query_context as query_context,
 )
 from eventree.sourcing.queries.actor import QueryActor as QueryActor

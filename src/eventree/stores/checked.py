@@ -35,9 +35,13 @@ from eventree.stores.contract import (
     NewEvent,
     Outcome,
     ParkedCommit,
+    QueryRequest,
     RecordedCommand,
+    RequestAnswer,
     StoredCheckpoint,
+    StoredFailure,
     StoredSnapshot,
+    StoredStop,
     StreamPage,
     StreamRead,
 )
@@ -169,6 +173,14 @@ class CheckedStore(CheckedCheckpointWriter, EventStore):
         check_seconds(seconds)
         return await self._renew_checkpoint(name, version, fencing_token, seconds)
 
+    async def stop_checkpoint(self, name: str, version: int, owner: str, stop: StoredStop) -> bool:
+        _check_query(name, version)
+        check_name("owner", owner)
+        if stop.kind not in {"stopped", "outdated"}:
+            raise InvalidArgument("kind", f"must be 'stopped' or 'outdated', got {stop.kind!r}")
+        check_reason(stop.reason)
+        return await self._stop_checkpoint(name, version, owner, stop)
+
     async def load_checkpoint(self, name: str, version: int) -> StoredCheckpoint | None:
         _check_query(name, version)
         return await self._load_checkpoint(name, version)
@@ -180,6 +192,22 @@ class CheckedStore(CheckedCheckpointWriter, EventStore):
         check_number("after", after, 0, MAX_NUMBER)
         check_number("limit", limit, 1, MAX_VERSION)
         return await self._load_parked(name, version, after=after, limit=limit)
+
+    async def put_request(self, request: QueryRequest) -> bool:
+        _check_query(request.name, request.version)
+        _check_uuid("id", request.id)
+        check_name("action", request.action)
+        if request.argument:
+            check_name("argument", request.argument)
+        return await self._put_request(request)
+
+    async def load_requests(self, name: str, version: int) -> Sequence[QueryRequest]:
+        _check_query(name, version)
+        return await self._load_requests(name, version)
+
+    async def take_answer(self, id: UUID) -> RequestAnswer | None:
+        _check_uuid("id", id)
+        return await self._take_answer(id)
 
     async def save_snapshots(self, snapshots: Sequence[StoredSnapshot]) -> None:
         for snapshot in snapshots:
@@ -235,9 +263,17 @@ class CheckedStore(CheckedCheckpointWriter, EventStore):
     @abstractmethod
     async def _renew_checkpoint(self, name: str, version: int, fencing_token: int, seconds: float) -> bool: ...
     @abstractmethod
+    async def _stop_checkpoint(self, name: str, version: int, owner: str, stop: StoredStop) -> bool: ...
+    @abstractmethod
     async def _load_checkpoint(self, name: str, version: int) -> StoredCheckpoint | None: ...
     @abstractmethod
     async def _load_parked(self, name: str, version: int, *, after: int, limit: int) -> Sequence[ParkedCommit]: ...
+    @abstractmethod
+    async def _put_request(self, request: QueryRequest) -> bool: ...
+    @abstractmethod
+    async def _load_requests(self, name: str, version: int) -> Sequence[QueryRequest]: ...
+    @abstractmethod
+    async def _take_answer(self, id: UUID) -> RequestAnswer | None: ...
     @abstractmethod
     async def _save_snapshots(self, snapshots: Sequence[StoredSnapshot]) -> None: ...
     @abstractmethod
@@ -290,8 +326,7 @@ def _check_event(event: NewEvent) -> None:
     check_number("event_version", event.event_version, 1, MAX_VERSION)
     check_json("payload", event.payload, MAX_PAYLOAD_BYTES)
     check_json("metadata", event.metadata, MAX_METADATA_BYTES)
-    if not isinstance(event.commit_id, UUID):
-        raise InvalidArgument("commit_id", f"must be a UUID, got {type(event.commit_id).__name__}")
+    _check_uuid("commit_id", event.commit_id)
 
 
 def _check_commands(request: AppendRequest, commands: Sequence[NewCommand]) -> None:
@@ -318,11 +353,35 @@ def _check_update(update: CheckpointUpdate) -> None:
     check_number("replay_until", update.replay_until, 0, MAX_NUMBER)
     for position in update.unpark:
         check_number("unpark", position, 1, MAX_NUMBER)
+    if update.failure is not None:
+        _check_failure(update.failure)
+    for answer in update.answers:
+        _check_answer(answer)
     for parked in update.park:
         _check_parked(parked)
     positions = {parked.position for parked in update.park}
     if len(positions) < len(update.park) or not positions.isdisjoint(update.unpark):
         raise InvalidArgument("park", "must have at most one commit per position, and none that is also in unpark")
+
+
+def _check_failure(failure: StoredFailure) -> None:
+    check_number("position", failure.position, 1, MAX_NUMBER)
+    check_number("attempts", failure.attempts, 1, MAX_VERSION)
+    check_reason(failure.reason)
+    check_utc("failed_at", failure.failed_at)
+
+
+def _check_answer(answer: RequestAnswer) -> None:
+    _check_uuid("id", answer.id)
+    check_number("result", answer.result, 0, MAX_NUMBER)
+    if answer.error:
+        check_name("error", answer.error)
+    check_reason(answer.detail)
+
+
+def _check_uuid(name: str, value: UUID) -> None:
+    if not isinstance(value, UUID):
+        raise InvalidArgument(name, f"must be a UUID, got {type(value).__name__}")
 
 
 def _check_parked(parked: ParkedCommit) -> None:
@@ -353,7 +412,7 @@ MAX_LEASE: Final = 86_400
 """The longest lease on a checkpoint or a transaction, in seconds."""
 
 MAX_REASON_BYTES: Final = 4_000
-"""The longest reason for parking a commit, in bytes of UTF-8."""
+"""The longest text of a failure, in bytes of UTF-8."""
 
 MAX_CHECKSUM: Final = 2**32 - 1
 """The highest checksum of a snapshot."""
@@ -385,7 +444,7 @@ def check_json(name: str, value: str, max_bytes: int) -> None:
 
 
 def check_reason(value: str) -> None:
-    """Raise `InvalidArgument` unless this is a reason for parking a commit."""
+    """Raise `InvalidArgument` unless this is the text of a failure."""
     check_text("reason", value, MAX_REASON_BYTES)
     if "\0" in value:
         raise InvalidArgument("reason", "must not contain NUL")

@@ -4,6 +4,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Map
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from types import TracebackType
 from typing import Any, Literal, ParamSpec, Self, TypeAlias, TypeVar
+from uuid import UUID
 
 from eventree.errors import InvalidArgument
 from eventree.stores.checked import CheckedCheckpointWriter, CheckedStore, Decide, check_transaction_lease
@@ -19,10 +20,13 @@ from eventree.stores.contract import (
     LogPage,
     Outcome,
     ParkedCommit,
+    QueryRequest,
     QuerySummary,
     RecordedCommand,
+    RequestAnswer,
     StoredCheckpoint,
     StoredSnapshot,
+    StoredStop,
     StoreTransaction,
     StreamPage,
     StreamRead,
@@ -48,9 +52,13 @@ ForwardedMethod: TypeAlias = Literal[
     "save_checkpoint",
     "make_live",
     "renew_checkpoint",
+    "stop_checkpoint",
     "load_checkpoint",
     "load_parked",
     "list_queries",
+    "put_request",
+    "load_requests",
+    "take_answer",
     "save_snapshots",
     "load_snapshots",
 ]
@@ -81,7 +89,11 @@ class ForwardingStore(EventStore):
 
         Args:
             inner: Receives the calls.
+
+        Raises:
+            InvalidArgument: It is no store.
         """
+        _check_store("inner", inner)
         self.inner = inner
 
     def __repr__(self) -> str:
@@ -194,6 +206,9 @@ class ForwardingStore(EventStore):
         renew = self.inner.renew_checkpoint
         return await self.forward("renew_checkpoint", renew, name, version, fencing_token, seconds)
 
+    async def stop_checkpoint(self, name: str, version: int, owner: str, stop: StoredStop) -> bool:
+        return await self.forward("stop_checkpoint", self.inner.stop_checkpoint, name, version, owner, stop)
+
     async def load_checkpoint(self, name: str, version: int) -> StoredCheckpoint | None:
         return await self.forward("load_checkpoint", self.inner.load_checkpoint, name, version)
 
@@ -204,6 +219,15 @@ class ForwardingStore(EventStore):
 
     async def list_queries(self) -> Sequence[QuerySummary]:
         return await self.forward("list_queries", self.inner.list_queries)
+
+    async def put_request(self, request: QueryRequest) -> bool:
+        return await self.forward("put_request", self.inner.put_request, request)
+
+    async def load_requests(self, name: str, version: int) -> Sequence[QueryRequest]:
+        return await self.forward("load_requests", self.inner.load_requests, name, version)
+
+    async def take_answer(self, id: UUID) -> RequestAnswer | None:
+        return await self.forward("take_answer", self.inner.take_answer, id)
 
     async def save_snapshots(self, snapshots: Sequence[StoredSnapshot]) -> None:
         await self.forward("save_snapshots", self.inner.save_snapshots, snapshots)
@@ -221,16 +245,20 @@ def checked(store: EventStore) -> EventStore:
     Raises:
         InvalidArgument: It is no store.
     """
-    has_methods = all(callable(getattr(store, name, None)) for name in ("append", "read_streams", "head"))
-    if isinstance(store, type) or not has_methods:
-        shown = type(store).__name__ if isinstance(store, str | bytes) else repr(store)  # a DSN has secrets
-        raise InvalidArgument("store", f"must be an event store, such as MemoryStore(), got {shown}")
+    _check_store("store", store)
     inner = store
     while not isinstance(inner, CheckedStore):
         if not isinstance(inner, ForwardingStore):
             return _CheckingStore(store)
         inner = inner.inner
     return store
+
+
+def _check_store(name: str, store: object) -> None:
+    has_methods = all(callable(getattr(store, method, None)) for method in ("append", "read_streams", "head"))
+    if isinstance(store, type) or not has_methods:
+        shown = type(store).__name__ if isinstance(store, str | bytes) else repr(store)  # a DSN has secrets
+        raise InvalidArgument(name, f"must be an event store, such as MemoryStore(), got {shown}")
 
 
 class _CheckingStore(CheckedStore, ForwardingStore):
@@ -296,11 +324,23 @@ class _CheckingStore(CheckedStore, ForwardingStore):
     async def _renew_checkpoint(self, name: str, version: int, fencing_token: int, seconds: float) -> bool:
         return await self.inner.renew_checkpoint(name, version, fencing_token, seconds)
 
+    async def _stop_checkpoint(self, name: str, version: int, owner: str, stop: StoredStop) -> bool:
+        return await self.inner.stop_checkpoint(name, version, owner, stop)
+
     async def _load_checkpoint(self, name: str, version: int) -> StoredCheckpoint | None:
         return await self.inner.load_checkpoint(name, version)
 
     async def _load_parked(self, name: str, version: int, *, after: int, limit: int) -> Sequence[ParkedCommit]:
         return await self.inner.load_parked(name, version, after=after, limit=limit)
+
+    async def _put_request(self, request: QueryRequest) -> bool:
+        return await self.inner.put_request(request)
+
+    async def _load_requests(self, name: str, version: int) -> Sequence[QueryRequest]:
+        return await self.inner.load_requests(name, version)
+
+    async def _take_answer(self, id: UUID) -> RequestAnswer | None:
+        return await self.inner.take_answer(id)
 
     async def _save_snapshots(self, snapshots: Sequence[StoredSnapshot]) -> None:
         await self.inner.save_snapshots(snapshots)

@@ -1,12 +1,14 @@
 """What a store of this process knows of new commits: its listeners, and the last events in memory."""
 
 from bisect import bisect_right
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import groupby
+from time import monotonic
 from typing import Final, TypeAlias
 
+from eventree.errors import LogRolledBack
 from eventree.stores.contract import (
     MAX_PAGE_BYTES,
     Appended,
@@ -137,6 +139,15 @@ MAX_BYTES: Final = 8 * 1024 * 1024
 """The maximum size of a tail: payloads and metadata in bytes of UTF-8."""
 
 
+CONFIRMED_FOR: Final = 0.1
+"""Seconds for which a tail counts as part of the log after it was confirmed, by an append or by a look."""
+
+ReadLog: TypeAlias = Callable[
+    [int, int, Collection[str] | None, Collection[str] | None, CommitStamp | None], Awaitable[LogPage]
+]
+"""`EventLog.read` from the database, with all arguments."""
+
+
 @dataclass(slots=True)
 class _Chunk:
     """Hold the events of one append; the first reader creates the recorded events, and the others share them.
@@ -185,12 +196,13 @@ class Tail:
     and 2.1. Throughput beside a busy writer hardly differs.
 
     A tail holds only committed events, and events never change, so a page from it equals what the database would
-    return. Beyond its end the log may continue, through other processes or through appends whose outcome this store
-    does not know: a reader that has reached the end must ask the database. An append that is not contiguous, ahead or
-    behind, or that followed another event than the last one here, means that other processes have written, that appends
-    arrived out of order, or that the database has gone back in time. In all these cases the tail restarts with that
-    append alone and serves no earlier event. A reader that has seen another event at its position than the tail holds
-    must ask the database.
+    return, unless the database has gone back in time: `read_live` looks now and then. Beyond its end the log may
+    continue, through other processes or through appends whose outcome this store does not know: a reader that has
+    reached the end must ask the database. An append that is not contiguous, ahead or behind, or that followed
+    another event than the last one here, means that other processes have written, that appends arrived out of
+    order, or that the database has gone back in time. In all these cases the tail restarts with that append alone
+    and serves no earlier event. A reader that has seen another event at its position than the tail holds must ask
+    the database.
     """
 
     def __init__(self) -> None:
@@ -198,6 +210,7 @@ class Tail:
         self._chunks: list[_Chunk] = []
         self._last_of_type: dict[str, int] = {}
         self._size = 0
+        self._confirmed_at = 0.0
 
     def add(
         self,
@@ -228,6 +241,7 @@ class Tail:
         self._chunks.append(_Chunk(first, last, size, recorded_at, before, stamp, stored))
         self._last_of_type.update((request.aggregate_type, position) for request, _, position in stored)
         self._size += size
+        self._confirmed_at = monotonic()
         self._trim(last)
 
     def read(
@@ -247,6 +261,42 @@ class Tail:
         if types is not None and all(self._last_of_type.get(each, 0) <= after for each in types):
             return self._empty_page(min(after + limit, chunks[-1].last))
         return page_of(self._after(after), after, limit, types, event_types)
+
+    async def read_live(
+        self,
+        read: ReadLog,
+        after: int,
+        limit: int,
+        types: Collection[str] | None,
+        event_types: Collection[str] | None,
+        after_stamp: CommitStamp | None,
+    ) -> LogPage:
+        """Return the page for a live `EventLog.read`, from memory if it is there and in the log still.
+
+        A reader that is behind may come long after the last append, and events that are gone must not be handed out.
+        """
+        page = self.read(after, limit, types, event_types, after_stamp)
+        try:
+            if page is not None and (self._is_confirmed() or await self._confirm(read)):
+                return page
+            return await read(after, limit, types, event_types, after_stamp)
+        except LogRolledBack:
+            self.clear()
+            raise
+
+    def _is_confirmed(self) -> bool:
+        return monotonic() - self._confirmed_at < CONFIRMED_FOR
+
+    async def _confirm(self, read: ReadLog) -> bool:
+        """Return whether the last event is in the log still, and with it all others; if it is not, clear the tail."""
+        now, last = monotonic(), self._chunks[-1]
+        try:
+            await read(last.last, 1, (), None, last.stamp)
+        except LogRolledBack:
+            self.clear()
+            return False
+        self._confirmed_at = max(self._confirmed_at, now)
+        return True
 
     def _empty_page(self, position: int) -> LogPage:
         """Return a page without events that examines all up to a position, and to the end of the commit there."""

@@ -6,6 +6,7 @@ from datetime import datetime
 from time import monotonic
 from types import TracebackType
 from typing import Self
+from uuid import UUID
 
 from eventree.errors import CheckpointFenced, CheckpointHeld, LogRolledBack, StoreUnavailable
 from eventree.stores.checked import CheckedStore, Decide
@@ -23,15 +24,20 @@ from eventree.stores.contract import (
     LogPage,
     Outcome,
     ParkedCommit,
+    QueryRequest,
     QuerySummary,
     RecordedCommand,
     RecordedEvent,
+    RequestAnswer,
     StoredCheckpoint,
+    StoredFailure,
     StoredSnapshot,
+    StoredStop,
     StreamPage,
     StreamRead,
 )
 from eventree.stores.contract.checkpoints import NEARLY
+from eventree.stores.contract.requests import KEEP_ANSWERS, MAX_REQUESTS
 from eventree.stores.lifecycle import Lifecycle
 from eventree.stores.live import CommitListeners, page_of, types_of
 from eventree.stores.versions import VersionRow, decide_make_live
@@ -46,6 +52,9 @@ class _CheckpointRow:
     replay_until: int = 0
     is_live: bool = False
     parked: dict[int, ParkedCommit] = field(default_factory=dict[int, ParkedCommit])
+    failure: StoredFailure | None = None
+    is_paused: bool = False
+    stop: StoredStop | None = None
 
 
 class MemoryStore(CheckedStore):
@@ -66,6 +75,8 @@ class MemoryStore(CheckedStore):
         self._streams: dict[tuple[str, str], list[RecordedEvent]] = {}
         self._commands: dict[str, RecordedCommand] = {}
         self._checkpoints: dict[tuple[str, int], _CheckpointRow] = {}
+        self._requests: dict[UUID, QueryRequest] = {}
+        self._answers: dict[UUID, tuple[RequestAnswer, float]] = {}
         self._snapshots: dict[tuple[str, str, str], StoredSnapshot] = {}
         self._listeners = CommitListeners()
         self._lifecycle = Lifecycle(self)
@@ -208,6 +219,7 @@ class MemoryStore(CheckedStore):
         row.checkpoint = _fenced(row.checkpoint)
         row.owner = lease.owner
         row.lease_until = monotonic() + lease.seconds
+        row.stop = None
         return row.checkpoint
 
     def _new_checkpoint(self, name: str, lease: LeaseRequest) -> _CheckpointRow:
@@ -232,6 +244,13 @@ class MemoryStore(CheckedStore):
         for position in update.unpark:
             row.parked.pop(position, None)
         row.parked |= {parked.position: parked for parked in update.park}
+        row.failure = update.failure
+        row.is_paused = row.is_paused if update.paused is None else update.paused
+        for answer in update.answers:
+            request = self._requests.get(answer.id)
+            if request is not None and (request.name, request.version) == (name, version):
+                del self._requests[answer.id]
+                self._answers[answer.id] = (answer, monotonic())
 
     async def _make_live(self, name: str, version: int, fencing_token: int) -> bool:
         self._check_open()
@@ -265,6 +284,14 @@ class MemoryStore(CheckedStore):
         row.lease_until = monotonic() + seconds
         return True
 
+    async def _stop_checkpoint(self, name: str, version: int, owner: str, stop: StoredStop) -> bool:
+        self._check_open()
+        row = self._checkpoints.get((name, version))
+        if row is None or row.owner != owner:
+            return False
+        row.stop, row.lease_until = stop, 0.0
+        return True
+
     async def _load_checkpoint(self, name: str, version: int) -> StoredCheckpoint | None:
         self._check_open()
         row = self._checkpoints.get((name, version))
@@ -280,6 +307,11 @@ class MemoryStore(CheckedStore):
             live_version,
             live.checkpoint.position,
             self._next_version(name, version, row.checkpoint.position),
+            row.is_paused,
+            row.failure,
+            row.stop,
+            len(self._waiting(name, version)),
+            max(0.0, row.lease_until - monotonic()),
         )
 
     def _next_version(self, name: str, version: int, position: int) -> int:
@@ -319,6 +351,31 @@ class MemoryStore(CheckedStore):
 
     def _versions(self, name: str) -> dict[int, _CheckpointRow]:
         return {version: row for (other, version), row in self._checkpoints.items() if other == name}
+
+    # --- requests
+
+    async def _put_request(self, request: QueryRequest) -> bool:
+        self._check_open()
+        now = monotonic()
+        self._answers = {id: answer for id, answer in self._answers.items() if now - answer[1] < KEEP_ANSWERS}
+        if request.id in self._requests or request.id in self._answers:
+            return True
+        if len(self._waiting(request.name, request.version)) >= MAX_REQUESTS:
+            return False
+        self._requests[request.id] = request
+        return True
+
+    async def _load_requests(self, name: str, version: int) -> Sequence[QueryRequest]:
+        self._check_open()
+        return self._waiting(name, version)
+
+    async def _take_answer(self, id: UUID) -> RequestAnswer | None:
+        self._check_open()
+        answer, _ = self._answers.pop(id, (None, 0.0))
+        return answer
+
+    def _waiting(self, name: str, version: int) -> list[QueryRequest]:
+        return [request for request in self._requests.values() if (request.name, request.version) == (name, version)]
 
     # --- snapshots
 

@@ -12,7 +12,9 @@ from eventree.stores.contract import (
     NewEvent,
     Outcome,
     ParkedCommit,
+    QueryRequest,
     RecordedEvent,
+    StoredFailure,
     StoredSnapshot,
     StreamPage,
     StreamRead,
@@ -22,7 +24,7 @@ TYPE: Final = "thing"
 """The default aggregate type."""
 
 NOON: Final = datetime(2024, 2, 29, 12, 0, 0, 123456, tzinfo=UTC)
-"""The default time at which snapshots are taken and commits are parked."""
+"""The default time at which snapshots are taken and commits fail and are parked."""
 
 
 def event(
@@ -74,6 +76,16 @@ def snapshot(
 def parked(id: str, position: int, last: int = 0, *, reason: str = "no", type: str = TYPE) -> ParkedCommit:
     """Return a commit to park: one event, or all up to the position `last`."""
     return ParkedCommit(position, last or position, type, id, reason, NOON)
+
+
+def failure(position: int, attempts: int = 1, *, reason: str = "no") -> StoredFailure:
+    """Return the failure of a commit."""
+    return StoredFailure(position, attempts, reason, NOON)
+
+
+def query_request(action: str = "pause", argument: str = "", *, name: str = "query", version: int = 1) -> QueryRequest:
+    """Return a request to the worker of a query."""
+    return QueryRequest(uuid4(), name, version, action, argument)
 
 
 async def append(store: EventStore, *requests: AppendRequest) -> list[Outcome]:

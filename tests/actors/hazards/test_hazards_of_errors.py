@@ -10,6 +10,7 @@ import pytest
 
 from actors.crew import Boom, Crew, forever, idle, raised_by_the_tree
 from eventree import Actor, ActorContext, ActorCrashed, ActorRef, ChildSpec, Supervisor
+from eventree.actors import Status
 from eventree.errors import RestartIntensityExceeded
 
 LEAVING: list[type[BaseException]] = [SystemExit, KeyboardInterrupt]
@@ -95,6 +96,55 @@ def test_x11_one_interrupt_of_a_plain_program_stops_the_tree_in_order() -> None:
             process.kill()
     assert output.split("\n") == ["down c", "down b", "down a", "interrupted", ""]
     assert errors == ""
+
+
+class ApiError(Exception):
+    """A usual slip: `KeyError` where `AttributeError` is due."""
+
+    def __init__(self, payload: dict[str, object]) -> None:
+        super().__init__("api error")
+        self.payload = payload
+
+    def __getattr__(self, name: str) -> object:
+        return self.payload[name]
+
+
+class Undecided(Exception):
+    def __bool__(self) -> bool:
+        raise Panic
+
+
+class Panic(BaseException):
+    """What `except Exception` misses, though it is no wish to leave."""
+
+
+class Secretive(ExceptionGroup[Exception]):
+    exceptions = None  # type: ignore[assignment]
+
+
+CARELESS: dict[str, Exception] = {
+    "attributes": ApiError({}),
+    "truth": Undecided(),
+    "members": Secretive("hidden", [ValueError()]),
+}
+
+
+@pytest.mark.parametrize("error", CARELESS.values(), ids=CARELESS.keys())
+async def test_an_error_that_fails_when_it_is_shown_is_a_crash_like_the_rest(
+    error: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    ref: ActorRef[str, None] = ActorRef("odd")
+    async with Supervisor([ChildSpec(id="odd", start=lambda: Raiser(error), ref=ref)], name="odds") as supervisor:
+        for _ in range(3):
+            with pytest.raises(ActorCrashed) as caught:
+                await ref.ask("go")
+            assert caught.value.__cause__ is error
+        await idle(supervisor)
+        assert (ref.incarnation, ref.status) == (4, Status.RUNNING)
+        assert f"last crash {type(error).__name__}" in supervisor.tree()
+    crashes = [record for record in caplog.records if "odd" in record.message]
+    assert len(crashes) == 3
+    assert all(record.exc_info is not None and "receive" in str(record.exc_text) for record in crashes)
 
 
 async def test_x20_what_the_body_raises_comes_out_as_it_is(crew: Crew) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from eventree import EventreeError, EventSourcing, InvalidArgument, MemoryStore, Projection, Query
+from eventree import Backoff, EventreeError, EventSourcing, InvalidArgument, MemoryStore, Projection, Query
 from eventree.errors import AskCycle, QueryHandlerTimeout
 from eventree.sourcing import QueryHandle, QueryStatus
 from eventree.sourcing.queries import calls
@@ -75,7 +75,7 @@ async def test_a_projection_that_never_returns_is_cancelled_and_rolled_back(plac
     async def setup(connection: Any) -> None:
         await connection.execute("CREATE TABLE seen (position BIGINT PRIMARY KEY)")
 
-    stuck: Projection[Added] = Projection("q", project, setup=setup, handler_timeout=1.0, backoff=AT_ONCE)
+    stuck: Projection[Added] = Projection("q", project, setup=setup, handler_timeout=1.0, backoff=Backoff(initial=0.3))
     async with open_store(place) as store, EventSourcing(ledger, store, queries=[stuck]) as system:
         await system.execute("a", add(1))
         await until(lambda: isinstance(system.query("q").last_error, QueryHandlerTimeout))

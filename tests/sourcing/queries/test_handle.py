@@ -3,7 +3,7 @@
 import pytest
 
 from eventree import ActorCrashed, ActorTimeout, EventSourcing, EventStore, InvalidArgument, QueryStopped, query_context
-from eventree.errors import NoQueryContext, QueryLeasedElsewhere, QuerySuperseded, TooManyParked
+from eventree.errors import NoQueryContext, QuerySuperseded, TooManyParked
 from eventree.sourcing import QueryStatus
 from sourcing.ledger import Boom, add, ledger
 from sourcing.reading import Contexts, patient
@@ -161,20 +161,6 @@ async def test_a_query_with_too_much_parked_stops(store: EventStore) -> None:
         await handle.caught_up()
         assert sorted(seen.amounts) == [("a", [1]), ("a", [5]), ("a", [7]), ("a", [8]), ("b", [6])]
         assert [amounts for id, amounts in seen.amounts if id == "a"] == [[1], [5], [7], [8]]
-
-
-@pytest.mark.durable
-async def test_what_another_process_works_on_cannot_be_steered_from_here(store: EventStore) -> None:
-    async with (
-        EventSourcing(ledger, store, queries=[patient(Contexts())]) as first,
-        EventSourcing(ledger, store, queries=[patient(Contexts())]) as second,
-    ):
-        await first.query("q").caught_up()
-        await until(lambda: second.query("q").status is QueryStatus.WAITING)
-        handle = second.query("q")
-        for steer in (handle.reset(), handle.retry_parked(), handle.skip(1), handle.drop_parked(1)):
-            with pytest.raises(QueryLeasedElsewhere):
-                await steer
 
 
 async def test_a_new_version_replays_up_to_the_live_one_and_then_goes_live(store: EventStore) -> None:

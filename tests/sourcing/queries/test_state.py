@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from math import inf
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -40,6 +41,7 @@ from eventree.stores.contract import (
     ParkedCommit,
     RecordedEvent,
     StoredCheckpoint,
+    StoredFailure,
 )
 
 LEASE = 6.0
@@ -68,9 +70,17 @@ def commits(first: int, last: int, *, aggregate: Callable[[int], str] = lambda _
     )
 
 
-def stored(position: int = 0, fence: int = 1, **changes: int) -> StoredCheckpoint:
-    fields = {"parked": 0, "skipped": 0, "replay_until": 0, "live_version": 1, "live_position": position, **changes}
-    return StoredCheckpoint(Checkpoint(position, fence), "me", **fields)
+def stored(position: int = 0, fence: int = 1, **changes: Any) -> StoredCheckpoint:
+    fields: dict[str, Any] = {
+        "owner": "me",
+        "parked": 0,
+        "skipped": 0,
+        "replay_until": 0,
+        "live_version": 1,
+        "live_position": position,
+        **changes,
+    }
+    return StoredCheckpoint(Checkpoint(position, fence), **fields)
 
 
 def with_lease(
@@ -91,6 +101,13 @@ def failing(error: BaseException = BOOM, position: int = 1) -> HandlingFailed:
     return HandlingFailed(error, commits(position, position))
 
 
+def kept(state: QueryState, now: float = 0.0) -> QueryState:
+    """Store what the state has to store of a failure."""
+    action = state.next(now)
+    assert isinstance(action, Save)
+    return state.saved(action.update, now)
+
+
 def waits(action: Action, seconds: float) -> bool:
     return isinstance(action, Wait) and action.seconds == pytest.approx(seconds)
 
@@ -100,7 +117,7 @@ def waits(action: Action, seconds: float) -> bool:
 
 def test_a_new_worker_claims_looks_up_and_reads() -> None:
     state = QueryState(OPTIONS, "me")
-    assert state.status is QueryStatus.RUNNING
+    assert state.status is QueryStatus.STARTING
     action = state.next(0.0)
     assert isinstance(action, Claim)
     assert (action.lease.owner, action.lease.seconds, action.lease.start) == ("me", LEASE, 0)
@@ -144,7 +161,14 @@ def test_the_lease_is_renewed_every_third_of_it_while_there_is_nothing_to_do() -
     assert state.next(0.5) == Wait(0.5)  # the next poll
     assert state.next(LEASE / 3) == Renew(1)
     state = state.renewed(True, 2.0)
-    assert state.next(2.0) == Look(0, None, 0.0)
+    assert state.next(2.0) == LoadCheckpoint()  # as often, to see what is asked
+    assert state.checkpoint_loaded(stored(), (), 2.0).next(2.0) == Look(0, None, 0.0)
+
+
+def test_a_checkpoint_that_has_moved_is_stored_now_and_then_in_place_of_a_renewal() -> None:
+    state = with_lease().page_read([], 7, 0.0, more=False)
+    assert state.next(LEASE / 3) == Renew(1)
+    assert state.next(6 * LEASE) == Save(state.update(7))
 
 
 def test_a_worker_that_was_frozen_past_its_lease_makes_sure_of_it_before_anything_else() -> None:
@@ -241,7 +265,11 @@ def test_a_log_that_was_rolled_back_stops_a_query_with_side_effects_for_good() -
     state = reading(5, recheck=0.1).rolled_back(ROLLED_BACK, 1.0)
     assert (state.status, state.is_loaded) == (QueryStatus.STOPPED, False)
     assert isinstance(state.last_error, LogRolledBack)
-    assert state.next(1e9) == Wait(None)
+    assert state.next(1e9) == Release()  # which says so
+    state = state.released().stop_reported(1e9)
+    assert waits(state.next(1e9), LEASE / 3)
+    passed = state.checkpoint_loaded(stored(9, 5, owner="another"), (), 1e9 + 2)
+    assert passed.status is QueryStatus.STOPPED
 
 
 def test_a_projection_starts_again_from_the_checkpoint_that_was_rolled_back_with_its_rows() -> None:
@@ -291,12 +319,12 @@ def test_a_batch_that_fails_is_delivered_one_by_one_and_counts_no_attempt() -> N
 
 
 def test_a_commit_that_fails_is_tried_again_with_backoff_and_the_handler_knows_the_attempt() -> None:
-    state = reading(2, of=options(lease=60.0)).failed(failing(), 0.0)
+    state = kept(reading(2, of=options(lease=60.0)).failed(failing(), 0.0))
     assert (state.status, state.last_error, state.failing_at) == (QueryStatus.RETRYING, BOOM, 1)
     assert state.next(0.5) == Wait(0.5)
     assert state.next(1.0) == Deliver()
     assert (state.context(1).attempt, state.context(2).attempt) == (2, 1)
-    again = state.failed(failing(), 1.0)
+    again = kept(state.failed(failing(), 1.0), 1.0)
     assert again.next(1.5) == Wait(1.5)  # twice as long
     assert again.failed(failing(position=2), 1.0).attempts == 1  # another commit has attempts of its own
     worked = state.delivered(Delivered(1, 1.0), 1.0)
@@ -305,7 +333,7 @@ def test_a_commit_that_fails_is_tried_again_with_backoff_and_the_handler_knows_t
 
 def test_the_lease_is_kept_while_it_waits_to_try_again() -> None:
     slow = options(backoff=Backoff(initial=60.0, maximum=60.0, jitter=0.0))
-    state = reading(2, of=slow).failed(failing(), 0.0)
+    state = kept(reading(2, of=slow).failed(failing(), 0.0))
     assert state.next(0.0) == Wait(LEASE / 3)
     assert state.next(LEASE / 3) == Renew(1)
 
@@ -320,7 +348,14 @@ def test_the_last_attempt_applies_the_policy(policy: FailurePolicy) -> None:
     if policy is FailurePolicy.STOP:
         assert (state.status, state.stopped, state.attempts) == (QueryStatus.STOPPED, BOOM, 3)
         assert state.next(99.0) == Release()
-        assert state.released().next(99.0) == Wait(None)
+        assert isinstance(state.released().next(99.0), Claim)  # what the store does not know is to be told
+        state = state.saved(state.update(), 99.0).released().stop_reported(99.0)
+        assert waits(state.next(99.0), LEASE / 3)
+        assert state.next(101.0) == LoadCheckpoint()  # what is asked of it
+        left = state.checkpoint_loaded(stored(0, 9, owner="another"), (), 101.0)
+        assert left.status is QueryStatus.STOPPED
+        passed = state.checkpoint_loaded(stored(1, 9, owner="another"), (), 101.0)
+        assert (passed.status, passed.next(101.0)) == (QueryStatus.WAITING, Claim(LeaseRequest("me", LEASE, 0)))
         return
     assert (state.status, state.failure, state.last_error) == (QueryStatus.RUNNING, None, None)
     accepted = state.commit_filter()
@@ -527,19 +562,28 @@ def test_a_version_whose_successor_is_live_gives_the_lease_back_and_ends() -> No
     assert state.released().next(0.0) == Wait(None)
 
 
+def test_leases_of_the_same_length_are_renewed_at_the_same_moments_after_a_third_at_the_latest() -> None:
+    third = LEASE / 3
+    for claimed_at in (0.0, 0.1, 1.9, 2.0, 17.3):
+        state = with_lease(claimed_at).page_read((), 0, claimed_at, more=False)
+        due = next(at / 10 for at in range(int(claimed_at * 10) + 1, 1_000) if state.next(at / 10) == Renew(1))
+        assert due % third == pytest.approx(0.0)
+        assert 0 < due - claimed_at <= third + 1e-9
+
+
 # --- what operators want
 
 
 def test_a_paused_query_keeps_its_lease_stores_what_is_due_and_delivers_nothing() -> None:
-    state = reading(3).delivered(Delivered(1, 0.0), 0.0).paused()
+    state = kept(reading(3).paused()).delivered(Delivered(1, 0.0), 0.0)
     assert state.status is QueryStatus.PAUSED
     assert waits(state.next(0.0), 0.1)
     action = state.next(0.1)
     assert isinstance(action, Save)
     state = state.saved(action.update, 0.1)
-    assert waits(state.next(1.0), 1.1)
+    assert waits(state.next(1.0), 1.0)
     assert state.next(3.0) == Renew(1)
-    resumed = state.resumed()
+    resumed = kept(state.resumed(), 3.0).stale().lost()
     assert isinstance(resumed.next(3.0), Claim)  # whose it is, is asked again
 
 
@@ -593,6 +637,8 @@ class Machine:
         self.claimed = 0
         self.newest = 0
         self.position = 0
+        self.failure: StoredFailure | None = None
+        self.is_paused = False
         self.log_end = 0
 
     def answer(self, action: Action, draw: Callable[[int], int]) -> None:
@@ -616,7 +662,7 @@ class Machine:
                 self.log_end += draw(30)
                 self.state = self.state.notified(self.log_end)
             case 1:
-                self.state = self.state.paused(is_paused=not self.state.is_paused)
+                self.state = self.state.resumed() if self.state.is_paused else self.state.paused()
             case 2:
                 self.state = self.state.resumed()
             case 3:
@@ -638,7 +684,8 @@ class Machine:
                 return state.claimed(Checkpoint(self.position, self.newest), self.now)
             case LoadCheckpoint():
                 live = draw(5) + 1 if state.options.version == 1 and draw(9) == 9 else state.options.version
-                return state.checkpoint_loaded(stored(self.position, self.newest, live_version=live), (), self.now)
+                kept = {"live_version": live, "failure": self.failure, "is_paused": self.is_paused}
+                return state.checkpoint_loaded(stored(self.position, self.newest, **kept), (), self.now)
             case Renew(token):
                 return state.renewed(token == self.newest, self.now)
             case Read(after, limit):
@@ -647,12 +694,17 @@ class Machine:
             case Deliver():
                 return self.deliver(draw)
             case Save(update):
-                self.position = update.checkpoint.position
+                self.store(update)
                 return state.saved(update, self.now)
             case GoLive():
                 return state.went_live(self.now)
             case _:
-                return state.released()
+                released = state.released()
+                return released if state.stopped is None else released.stop_reported(self.now)
+
+    def store(self, update: CheckpointUpdate) -> None:
+        self.position, self.failure = update.checkpoint.position, update.failure
+        self.is_paused = self.is_paused if update.paused is None else update.paused
 
     def deliver(self, draw: Callable[[int], int]) -> QueryState:
         state = self.state
@@ -663,7 +715,7 @@ class Machine:
                 return state.failed(HandlingFailed(BOOM, state.commits[:count], is_uncertain=draw(1) == 1), self.now)
             case 1:
                 update = state.update(last.position)
-                self.position = update.checkpoint.position
+                self.store(update)
                 return state.delivered(Delivered(last.position, update=update), self.now)
             case 2:
                 parked = [last.parked("boom")]

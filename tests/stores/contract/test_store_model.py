@@ -25,9 +25,13 @@ from eventree.stores.contract import (
     LogPage,
     NewCommand,
     NewEvent,
+    QueryRequest,
     QuerySummary,
+    RequestAnswer,
     StoredCheckpoint,
+    StoredFailure,
     StoredSnapshot,
+    StoredStop,
     StreamPage,
     StreamRead,
 )
@@ -59,6 +63,8 @@ ENDS: list[Call] = [
     *(("load_snapshots", (type, GOOD_IDS, version)) for type in TYPES for version in STATE_VERSIONS),
     *(("load_checkpoint", (name, version)) for name in "qQ" for version in (1, 2)),
     *(("load_parked", (name, version)) for name in "qQ" for version in (1, 2)),
+    *(("load_requests", ("q", version)) for version in (1, 2)),
+    *(("take_answer", (UUID(int=number),)) for number in range(6)),
 ]
 """What shows all that a store holds."""
 
@@ -103,6 +109,7 @@ claims = st.builds(
     LeaseRequest, st.sampled_from(["one", "two"]), st.sampled_from([0.0, 3600.0]), st.sampled_from([0, 2, None])
 )
 parkings = st.lists(st.builds(parked, ids, st.integers(1, 4), reason=st.sampled_from(["", "no", "é"])), max_size=2)
+request_ids = st.integers(0, 5).map(lambda number: UUID(int=number))
 moves = st.builds(
     CheckpointUpdate,
     checkpoints,
@@ -110,6 +117,13 @@ moves = st.builds(
     parkings,
     st.sets(st.integers(1, 4), max_size=1),
     small,
+    failure=st.none() | st.builds(StoredFailure, st.integers(1, 4), st.integers(1, 3), st.just("é"), st.just(NOON)),
+    paused=st.sampled_from([None, None, True, False]),
+    answers=st.lists(st.builds(RequestAnswer, request_ids, small), max_size=2),
+)
+stops = st.builds(StoredStop, st.sampled_from(["stopped", "outdated"]), st.sampled_from(["", "é"]))
+requests = st.builds(
+    QueryRequest, request_ids, st.just("q"), st.sampled_from([1, 2]), st.sampled_from(["pause", "skip"]), st.just("")
 )
 bounds = st.none() | small
 reads = st.builds(StreamRead, types, ids, small, small, bounds, bounds)
@@ -151,6 +165,10 @@ other_calls = [
     call("save_checkpoint", st.just("q"), st.just(1), moves),
     call("renew_checkpoint", names, versions, st.integers(0, 3), st.sampled_from([0, 3600])),
     call("make_live", names, versions, st.integers(0, 3)),
+    call("stop_checkpoint", names, versions, st.sampled_from(["one", "two", "worker"]), stops),
+    call("put_request", requests),
+    call("load_requests", st.just("q"), versions),
+    call("take_answer", request_ids),
     call("load_checkpoint", names, versions),
     call("load_parked", names, versions),
     call("save_snapshots", st.lists(snapshots, max_size=3)),

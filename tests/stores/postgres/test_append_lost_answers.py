@@ -1,8 +1,8 @@
 """Appends whose answer was lost: the store finds out what became of them, and claims nothing of others."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any, cast
 
 import pytest
@@ -133,6 +133,46 @@ async def outcome_after_a_loss(
             await holder.execute("COMMIT")
         assert await before_it == [Appended(len(theirs.events), len(theirs.events))]
         return await waiting
+
+
+class LosesCommits:
+    """A connection that breaks once at the commit of a transaction, before or after the server has carried it out."""
+
+    def __init__(self, connection: Connection, breaks: list[str]) -> None:
+        self._connection = connection
+        self._breaks = breaks
+
+    async def fetch(self, query: str, *values: object) -> list[Row]:
+        return await self._connection.fetch(query, *values)
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[None]:
+        outer = self._connection.transaction()
+        await outer.start()
+        yield
+        when = self._breaks.pop() if self._breaks else ""
+        await (outer.rollback() if when == "before" else outer.commit())
+        if when:
+            raise ConnectionResetError
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+async def test_what_was_decided_in_a_turn_is_stored_once_when_the_connection_is_lost_at_its_commit(
+    store: PostgresStore, when: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer = store._writer
+    assert writer is not None
+    run, breaks = writer.run, [when]
+
+    async def lossy(operation: Callable[[Connection], Awaitable[object]]) -> object:
+        return await run(lambda db: operation(cast("Connection", LosesCommits(db, breaks))))
+
+    monkeypatch.setattr(writer, "run", lossy)
+    decided = [request("a", events=2, commands=["c"]), request("b", after=7)]
+    outcomes = await store.read_and_append([StreamRead("thing", "a")], lambda _: decided)
+    assert breaks == []
+    assert outcomes == [Appended(2, 2), Conflict(0)]
+    assert positions(await log(store)) == [1, 2]
 
 
 async def test_a_store_that_is_closed_still_finds_out_what_became_of_an_append(postgres_dsn: str) -> None:

@@ -118,3 +118,18 @@ async def test_a_new_version_goes_live_when_a_lease_of_the_old_one_would_have_en
         async with asyncio.timeout(30):
             while not await store.make_live("q", 2, new.fencing_token):  # noqa: ASYNC110 - no event tells
                 await asyncio.sleep(0.02)
+
+
+async def test_a_lease_of_a_newer_version_that_is_longer_than_it_was_given_for_holds_nobody_up(
+    tmp_path: Path, clock: SystemClock
+) -> None:
+    async with SQLiteStore(tmp_path / "events.db") as store:
+        await store.claim_checkpoint("q", 1, LeaseRequest("one", 60))
+        clock.ahead = HOUR
+        await store.claim_checkpoint("q", 2, LeaseRequest("dead", 60))
+        newer = await store.load_checkpoint("q", 1)
+        clock.ahead = 0
+        now = await store.load_checkpoint("q", 1)
+        assert newer is not None
+        assert now is not None
+        assert (newer.next_version, now.next_version) == (2, 0)

@@ -14,6 +14,7 @@ from eventree.actors.actor.request import Request
 from eventree.actors.exits import ExitKind, ExitReason, sole_error
 from eventree.actors.status import Status
 from eventree.errors import ActorCrashed, ActorError, ActorStopped, HandlerTimeout, UnexpectedCancellation
+from eventree.errors.showing import loggable
 from eventree.instrumentation.context import CARRIED
 
 MessageT = TypeVar("MessageT")
@@ -150,7 +151,7 @@ async def _clean_up(
     if reason.error is None:
         return killed if failure.kind is ExitKind.KILLED else failure
     if failure.error is not None:
-        logger.error("actor %r failed to clean up after its crash", ctx.ref.id, exc_info=failure.error)
+        logger.error("actor %r failed to clean up after its crash", ctx.ref.id, exc_info=loggable(failure.error))
     return reason
 
 

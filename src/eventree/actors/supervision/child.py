@@ -25,6 +25,7 @@ from eventree.errors import (
     ChildStartError,
     InvalidArgument,
 )
+from eventree.errors.showing import loggable, traceback_of
 
 logger = logging.getLogger("eventree")
 
@@ -308,7 +309,7 @@ class Child(Generic[MessageT, ReplyT]):
         self.ref.task = None
         self._tell_ended()
         if reason.error is not None:
-            self.last_crash = TracebackException.from_exception(reason.error)
+            self.last_crash = traceback_of(reason.error)
         self.ref.status = Status.RESTARTING if self._owns_ref else Status.STOPPED
         self.ref.mailbox.go_down()
         self.ref.monitors.ended(reason)
@@ -402,7 +403,7 @@ class Child(Generic[MessageT, ReplyT]):
 
     def _log_unclean_stop(self, reason: ExitReason, *, is_late: bool) -> None:
         if reason.error is not None:
-            logger.error("actor %r crashed while stopping", self.spec.id, exc_info=reason.error)
+            logger.error("actor %r crashed while stopping", self.spec.id, exc_info=loggable(reason.error))
         elif is_late:
             logger.error("actor %r did not stop within %g s and was cancelled", self.spec.id, self._shutdown)
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from eventree.actors.actor.request import Request
 from eventree.actors.exits import ExitKind, ExitReason
+from eventree.errors.showing import loggable
 
 logger = logging.getLogger("eventree")
 
@@ -52,7 +53,7 @@ class CrashLog:
             f" while handling {_counted(messages)}" if messages else "",
             what_next,
             "" if count == 1 else f" ({count} times so far)",
-            exc_info=reason.error if self._needs_traceback(reason.error) else None,
+            exc_info=loggable(reason.error) if self._needs_traceback(reason.error) else None,
         )
 
     def dead_letters(self, actor: Hashable, letters: Iterable[Request[Any, Any]], why: Exception) -> None:

@@ -41,6 +41,7 @@ from eventree.errors import (
     SupervisorError,
 )
 from eventree.errors.failures import is_failure
+from eventree.errors.showing import loggable
 
 logger = logging.getLogger("eventree")
 
@@ -427,6 +428,9 @@ class Supervisor(Actor[SupervisorMessage, object]):
             except BaseException as error:
                 if not is_failure(error):
                     raise
-                logger.exception("supervisor %s: on_event raised", self.name)
+                self._log_listener_failure(error)
         if self._report_up is not None:
             self._report_up(event)
+
+    def _log_listener_failure(self, error: BaseException) -> None:
+        logger.error("supervisor %s: on_event raised", self.name, exc_info=loggable(error))

@@ -16,6 +16,7 @@ from eventree.errors import (
     QuerySuperseded,
 )
 from eventree.errors.root import check_positive
+from eventree.errors.showing import loggable
 from eventree.loops import running_loop
 from eventree.result import Err, Ok, Result
 from eventree.sourcing.commands.requests import CommandResult
@@ -116,7 +117,7 @@ async def _caught_up(name: str, find: Callable[[str], QueryHandle], position: in
 
 def log_crash(error: HandlerCrashed) -> None:
     """Log a bug in the domain, once for all commands that it fails, with its traceback."""
-    logger.error("%s", error, exc_info=error.__cause__)
+    logger.error("%s", error, exc_info=loggable(error.__cause__))
 
 
 def log_failure(name: str, aggregate_id: str, answer: "asyncio.Future[CommandResult[EventT, ErrorT]]") -> None:

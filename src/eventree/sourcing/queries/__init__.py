@@ -7,13 +7,18 @@
 - `calls`: calls users' functions, with a limit on their time.
 - `batches`: how many events a projection's transaction handles.
 - `actor`: the worker's mailbox: messages, waiting callers, timers.
-- `handle`: observes and controls a query from outside, through the actor.
+- `handle`: observes and controls a query from outside: through the actor, or `remote`: through the store.
+- `controls`: what it can be asked to do.
+- `failure_log`: what the log says of failures.
 - `commits`, `decoding`, `context`, `status`: values and helpers of the above.
 """
 
 from eventree.sourcing.queries.context import (
     QueryContext as QueryContext,
     query_context as query_context,
+)
+from eventree.sourcing.queries.controls import (
+    RetriedParked as RetriedParked,
 )
 from eventree.sourcing.queries.handle import (
     QueryHandle as QueryHandle,

@@ -5,7 +5,7 @@ from typing import Final, TypeAlias
 
 from msgspec import Struct
 
-from eventree.sourcing.queries.commits import HandlingFailed, StoredCommit
+from eventree.sourcing.queries.commits import HandlingFailed
 from eventree.stores.contract import CheckpointUpdate, CommitStamp, LeaseRequest, ParkedCommit
 
 PAGE_SIZE: Final = 1_000
@@ -19,6 +19,9 @@ SAVE_AFTER: Final = 500
 
 SAVE_PASSED_AFTER: Final = 10_000
 """The same for positions without events that the query follows, so that a crash reads little again."""
+
+SAVE_PASSED_LEASES: Final = 6
+"""Leases after which they are stored all the same, so that other processes see no lag where nothing is followed."""
 
 LEASE_RECHECK: Final = 0.1
 """Seconds after which a worker verifies that it still holds the lease, before side effects that cannot be undone."""
@@ -124,7 +127,7 @@ class Failure(Struct, frozen=True):
         error: The last exception.
         attempts: How often in a row it has failed.
         retry_at: When to try again, in seconds on the worker's clock.
-        commit: The commit it fails on; None for a `setup`, `swap` or `clear`.
+        position: The position of the first event of the commit it fails on; 0 for a `setup`, `swap` or `clear`.
         is_setup: Whether it failed while the checkpoint was claimed.
         is_outdated: Whether it failed because this code is older than the event; default False.
     """
@@ -132,6 +135,6 @@ class Failure(Struct, frozen=True):
     error: BaseException
     attempts: int
     retry_at: float
-    commit: StoredCommit | None
+    position: int
     is_setup: bool
     is_outdated: bool = False

@@ -1,17 +1,29 @@
 """The actor of a query: it handles messages, answers callers that wait for a position, and wakes itself up."""
 
 import asyncio
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import TypeAlias, assert_never
 
 from eventree.actors import Actor, ActorContext, ActorRef, ExitReason, Request
 from eventree.errors import ActorError, EventreeError, QueryStopped
+from eventree.errors.failures import is_failure
 from eventree.sourcing.queries.commits import HandlingFailed
+from eventree.sourcing.queries.controls import (
+    Control,
+    DropParked,
+    Pause,
+    Reset,
+    Resume,
+    RetriedParked,
+    RetryParked,
+    SkipCommit,
+    control_of,
+)
 from eventree.sourcing.queries.delivery import Delivery
 from eventree.sourcing.queries.worker import PublishedState, QueryWorker, Retry
-from eventree.stores.contract import EventStore
+from eventree.stores.contract import EventStore, QueryRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,59 +44,13 @@ class CaughtUp:
     is_head: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Pause:
-    """Deliver nothing until `Resume`."""
-
-
-@dataclass(frozen=True, slots=True)
-class Resume:
-    """Continue after a pause or a failure."""
-
-
-@dataclass(frozen=True, slots=True)
-class SkipCommit:
-    """Skip the failing commit.
-
-    Attributes:
-        position: The position of its first event, as a check that this is the commit to skip.
-    """
-
-    position: int
-
-
-@dataclass(frozen=True, slots=True)
-class Reset:
-    """Start over and deliver everything again."""
-
-
-@dataclass(frozen=True, slots=True)
-class RetryParked:
-    """Deliver parked commits again.
-
-    Attributes:
-        aggregate_id: Deliver only those of this aggregate; None for all.
-    """
-
-    aggregate_id: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class DropParked:
-    """Discard a parked commit for good.
-
-    Attributes:
-        position: The position of its first event.
-    """
-
-    position: int
-
-
-Control: TypeAlias = Pause | Resume | SkipCommit | Reset | RetryParked | DropParked
 QueryMessage: TypeAlias = ReadOn | CaughtUp | Control
 READ_ON = ReadOn()
 
 Ask: TypeAlias = Request[QueryMessage, int]
+
+Asker: TypeAlias = Ask | QueryRequest | None
+"""Who asked for something: a caller in this process, another process, or nobody: it was due."""
 
 
 class QueryActor(Actor[QueryMessage, int]):
@@ -102,7 +68,7 @@ class QueryActor(Actor[QueryMessage, int]):
         self._types = types
         self._worker = QueryWorker(store, types, delivery, published)
         self._waiting: list[tuple[int, Ask]] = []
-        self._retries: list[tuple[Retry, Ask]] = []
+        self._retries: list[tuple[Retry, Asker]] = []
         self._is_hinted = False
         self._timer: asyncio.TimerHandle | None = None
         self._unwatch: Callable[[], None] = lambda: None
@@ -126,6 +92,11 @@ class QueryActor(Actor[QueryMessage, int]):
                 await self._control(message, request)
         delay = await worker.turn(save=bool(self._waiting))
         worker.publish()
+        for waiting in worker.take_waiting():
+            await self._carry_out_request(waiting)
+        if (due := worker.take_retry()) is not None:
+            self._retries.append((due, None))
+        delay = worker.until_retry(delay)
         if self._retries:
             await self._retry(*self._retries[0])
             worker.publish()
@@ -137,9 +108,9 @@ class QueryActor(Actor[QueryMessage, int]):
             await asyncio.sleep(0)  # a store may answer, and a handler return, without yielding to other tasks
 
     async def on_stop(self, reason: ExitReason) -> None:
-        """Stop listening, store the checkpoint, and release the lease unless the query is paused and restarts."""
+        """Stop listening, store the checkpoint, and release the lease."""
         await self.on_kill()
-        await self._worker.release(keep=self._worker.state.is_paused and reason.abnormal)
+        await self._worker.release()
 
     async def on_kill(self) -> None:
         """Stop listening."""
@@ -149,21 +120,53 @@ class QueryActor(Actor[QueryMessage, int]):
 
     # --- control
 
-    async def _control(self, message: Control, request: Ask) -> None:
-        try:
-            await self._carry_out(message)
-        except EventreeError as error:
-            self._fail(request, error)
-        except HandlingFailed as failure:
-            request.fail(failure.error)
-        else:
-            self._worker.publish()
-            if isinstance(message, RetryParked):
-                self._retries.append((Retry(message.aggregate_id), request))
-            else:
-                request.reply(self._worker.state.settled_position)
+    async def _carry_out_request(self, request: QueryRequest) -> None:
+        """Carry out what another process has asked, unless that was done meanwhile."""
+        worker = self._worker
+        async with self._answering(request):
+            if await worker.still_waits(request):
+                await self._carry_out(control_of(request), request)
+        if all(asker is not request for _, asker in self._retries):
+            worker.taken.discard(request.id)
 
-    async def _carry_out(self, message: Control) -> None:
+    async def _control(self, message: Control, asker: Ask) -> None:
+        async with self._answering(asker):
+            await self._carry_out(message, asker)
+
+    @asynccontextmanager
+    async def _answering(self, asker: Asker) -> AsyncGenerator[None, None]:
+        """Answer with an error what fails inside; an unexpected one crashes the actor, but is not asked for again."""
+        worker = self._worker
+        worker.request = asker if isinstance(asker, QueryRequest) else None
+        try:
+            yield
+        except EventreeError as error:
+            await self._fail(asker, error)
+        except HandlingFailed as failure:
+            await self._fail(asker, failure.error)
+        except BaseException as bug:
+            if is_failure(bug) and isinstance(asker, QueryRequest):
+                await worker.refuse(asker, bug)
+            raise
+        finally:
+            worker.request = None
+
+    async def _reply(self, asker: Asker, result: int) -> None:
+        if isinstance(asker, QueryRequest):
+            detail = result.reason if isinstance(result, RetriedParked) else ""
+            await self._worker.answer(asker, int(result), detail)
+        elif asker is not None:
+            asker.reply(result)
+
+    async def _fail(self, asker: Asker, error: BaseException) -> None:
+        if isinstance(asker, QueryRequest):
+            await self._worker.refuse(asker, error)
+        elif asker is not None:
+            asker.fail(error)
+        if isinstance(error, EventreeError):
+            self._worker.forget_lease(error)
+
+    async def _carry_out(self, message: Control, asker: Asker) -> None:
         worker = self._worker
         match message:
             case Pause():
@@ -174,29 +177,28 @@ class QueryActor(Actor[QueryMessage, int]):
                 await worker.skip(position)
             case Reset():
                 await worker.reset()
-            case RetryParked():
+            case RetryParked(aggregate_id):
                 await worker.acquire_live()
+                self._retries.append((Retry(aggregate_id), asker))
+                return
             case DropParked(position):
                 await worker.drop_parked(position)
+            case _ as never:
+                assert_never(never)
+        worker.publish()
+        await self._reply(asker, worker.state.settled_position)
 
-    async def _retry(self, retry: Retry, request: Ask) -> None:
+    async def _retry(self, retry: Retry, asker: Asker) -> None:
         """Deliver parked commits again for one turn."""
-        try:
-            is_done = request.abandoned or await self._worker.retry(retry)
+        is_done = True
+        async with self._answering(asker):
+            is_done = (isinstance(asker, Request) and asker.abandoned) or await self._worker.retry(retry)
             if is_done:
-                request.reply(retry.handled)
-        except EventreeError as error:
-            self._fail(request, error)
-            is_done = True
-        except HandlingFailed as failure:  # of `setup`, while the checkpoint was claimed again
-            request.fail(failure.error)
-            is_done = True
+                await self._reply(asker, RetriedParked(retry.handled, retry.reason))
         if is_done:
             self._retries.pop(0)
-
-    def _fail(self, request: Ask, error: EventreeError) -> None:
-        request.fail(error)
-        self._worker.forget_lease(error)
+            if isinstance(asker, QueryRequest):
+                self._worker.taken.discard(asker.id)
 
     # --- answering and waking up
 

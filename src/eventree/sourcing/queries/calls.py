@@ -8,6 +8,8 @@ from math import inf
 from time import monotonic
 from typing import Final, ParamSpec, TypeVar
 
+from eventree.actors import Status
+from eventree.actors.actor.ref import CURRENT
 from eventree.errors import QueryHandlerTimeout
 from eventree.errors.failures import is_failure
 from eventree.isolation import awaited_in
@@ -91,13 +93,21 @@ class HandlerCalls:
                 self._held(monotonic() - began)
 
         limit = asyncio.timeout(None if self._timeout == inf else self._timeout)
+        task = asyncio.current_task()
+        before = 0 if task is None else task.cancelling()
         try:
             async with limit:
                 await awaited_in(measured, awaitable)
-        except TimeoutError as error:
-            if not limit.expired():  # it is the function's own
+        except (TimeoutError, asyncio.CancelledError) as error:
+            is_ours = limit.expired() and (isinstance(error, TimeoutError) or is_running())
+            if not is_ours:  # it is the function's own, or the actor is being stopped
                 raise
+            _forget_cancellations(task, before)
             raise QueryHandlerTimeout(self._name, self.function, self._timeout) from error
+        except BaseException:
+            _forget_cancellations(task, before)
+            raise
+        _forget_cancellations(task, before)
 
     def _held(self, seconds: float) -> None:
         if seconds < min(MAX_HOLD, self._timeout):
@@ -113,6 +123,22 @@ class HandlerCalls:
                 "await, or call what blocks with asyncio.to_thread",
                 *(self._name, self.function, seconds),
             )
+
+
+def is_running() -> bool:
+    """Return whether the current actor runs and nobody has asked it to stop; False outside of actors."""
+    ref = CURRENT.get()
+    return ref is not None and ref.status is Status.RUNNING
+
+
+def _forget_cancellations(task: "asyncio.Task[object] | None", before: int) -> None:
+    """Undo the cancellations that a function has caused in its own task and left behind.
+
+    A task group cancels the task that it is in when one of its own fails. Before Python 3.13 it does not undo that if
+    its body has already ended, and the task would count as one that is being cancelled for good.
+    """
+    while task is not None and task.cancelling() > before and is_running():
+        task.uncancel()
 
 
 def function_name(function: object) -> str:

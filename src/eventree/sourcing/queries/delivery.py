@@ -8,7 +8,7 @@ from eventree.domain.metadata import decode_metadata
 from eventree.errors.failures import is_failure
 from eventree.instrumentation import DeliveredCommit, QueryDelivery
 from eventree.sourcing.queries.actions import Delivered
-from eventree.sourcing.queries.calls import HandlerCalls
+from eventree.sourcing.queries.calls import HandlerCalls, is_running
 from eventree.sourcing.queries.commits import StoredCommit
 from eventree.sourcing.queries.context import query_context
 from eventree.sourcing.queries.state import QueryState
@@ -59,15 +59,16 @@ class Delivery(Protocol):
         ...
 
 
-def is_being_cancelled() -> bool:
-    """Return whether this task is being cancelled: a `CancelledError` may also come from what a handler awaits."""
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
-
-
 def is_failure_of_handler(error: BaseException) -> bool:
-    """Return whether an error, out of a function or its coroutine, is its failure rather than a wish to leave."""
-    return not is_being_cancelled() and is_failure(error, cancelled=False, closed=True)
+    """Return whether an error, out of a function or its coroutine, is its failure rather than a wish to leave.
+
+    A `CancelledError` is a wish if this task is being cancelled, else it comes from what the function awaits. Any other
+    error is one if the actor is being stopped, as the function may have made it of its cancellation.
+    """
+    task = asyncio.current_task()
+    if task is None or not task.cancelling():
+        return is_failure(error, cancelled=False, closed=True)
+    return is_running() and is_failure(error, closed=True)
 
 
 def delivery_of(commits: Sequence[StoredCommit]) -> QueryDelivery:

@@ -14,16 +14,17 @@ nothing to repeat. Three cases need more than that:
 """
 
 from bisect import bisect_right
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from contextvars import copy_context
 from dataclasses import dataclass
+from functools import wraps
 from math import inf
 from operator import attrgetter
-from typing import Any, Final, Generic, TypeAlias, TypeVar
+from typing import Any, Final, Generic, TypeAlias, TypeVar, cast
 
 from eventree.domain.events import EventEnvelope
-from eventree.errors import CheckpointFenced, CheckpointHeld, InvalidArgument, LogRolledBack
+from eventree.errors import CheckpointFenced, CheckpointHeld, InvalidArgument, LogRolledBack, StatementOutdated
 from eventree.errors.failures import is_failure
 from eventree.errors.stores import LASTING_ERRORS, TRANSIENT_ERRORS
 from eventree.instrumentation.guard import GuardedInstrumentation
@@ -55,6 +56,22 @@ AnyTransaction: TypeAlias = StoreTransaction[Any]
 
 _STORE_FAULTS: Final = (*TRANSIENT_ERRORS, *LASTING_ERRORS, CheckpointFenced, CheckpointHeld, LogRolledBack)
 """Errors of the store for which no event is to blame."""
+
+
+MethodT = TypeVar("MethodT", bound=Callable[..., Coroutine[Any, Any, object]])
+
+
+def _again_where_outdated(method: MethodT) -> MethodT:
+    """Call a method once more, on a new connection, if the first one knew a table as it was before it was altered."""
+
+    @wraps(method)
+    async def called(*args: object, **kwargs: object) -> object:
+        try:
+            return await method(*args, **kwargs)
+        except StatementOutdated:
+            return await method(*args, **kwargs)
+
+    return cast("MethodT", called)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +114,7 @@ class ExactlyOnce(Generic[EventT]):
         self._instrumentation = instrumentation
         self._sizer = BatchSizer(options.lease)
 
+    @_again_where_outdated
     async def claim(self, lease: LeaseRequest) -> Checkpoint:
         """See `Delivery.claim`; `setup` runs in the transaction that creates the checkpoint."""
         async with self._transaction(lease.seconds) as transaction:
@@ -108,6 +126,7 @@ class ExactlyOnce(Generic[EventT]):
                 await transaction.save_checkpoint(*self._key, CheckpointUpdate(checkpoint, lease.seconds))
         return checkpoint
 
+    @_again_where_outdated
     async def deliver(self, state: QueryState) -> Delivered:
         """See `Delivery.deliver`."""
         taken: list[StoredCommit] = []
@@ -123,6 +142,7 @@ class ExactlyOnce(Generic[EventT]):
                 await transaction.save_checkpoint(*self._key, update)
         return Delivered(position, update=update)
 
+    @_again_where_outdated
     async def deliver_parked(
         self, state: QueryState, commit: StoredCommit, parked: ParkedCommit
     ) -> CheckpointUpdate | None:
@@ -133,6 +153,7 @@ class ExactlyOnce(Generic[EventT]):
             await transaction.save_checkpoint(*self._key, update)
         return update
 
+    @_again_where_outdated
     async def go_live(self, state: QueryState) -> None:
         """See `Delivery.go_live`; `swap` runs in the same transaction."""
         async with self._transaction(state.lease) as transaction:
@@ -141,6 +162,7 @@ class ExactlyOnce(Generic[EventT]):
                 await self._call(self._functions.swap, transaction)
                 await transaction.make_live(*self._key, state.fencing_token)  # as in `claim`
 
+    @_again_where_outdated
     async def reset(self, state: QueryState, update: CheckpointUpdate) -> None:
         """See `Delivery.reset`; `clear` runs in the same transaction."""
         if self._functions.clear is None:

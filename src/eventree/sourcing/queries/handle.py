@@ -1,33 +1,45 @@
 """The handle of a query: observe it, wait for it, control it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Never
 
 from eventree.actors import ActorRef, ChildSpec, Status, Supervisor
 from eventree.actors.actor.ref import current_actor
-from eventree.errors import ActorCrashed, ActorTimeout, AskCycle, InvalidArgument, QueryStopped
+from eventree.domain.limits import check_id
+from eventree.errors import (
+    ActorCrashed,
+    ActorStopped,
+    ActorTimeout,
+    AskCycle,
+    InvalidArgument,
+    QueryLeasedElsewhere,
+    QueryStopped,
+    ReportedFailure,
+)
 from eventree.errors.root import check_positive
-from eventree.sourcing.queries.actor import (
-    CaughtUp,
+from eventree.sourcing.queries.actor import CaughtUp, QueryMessage
+from eventree.sourcing.queries.context import refuse_in_transaction
+from eventree.sourcing.queries.controls import (
     Control,
     DropParked,
     Pause,
-    QueryMessage,
     Reset,
     Resume,
+    RetriedParked,
     RetryParked,
     SkipCommit,
 )
-from eventree.sourcing.queries.context import refuse_in_transaction
 from eventree.sourcing.queries.decoding import Decoding
+from eventree.sourcing.queries.remote import ask_elsewhere
 from eventree.sourcing.queries.state import QueryState
-from eventree.sourcing.queries.status import QueryProgress, QueryStats, QueryStatus, seconds_since
+from eventree.sourcing.queries.status import QueryProgress, QueryStats, QueryStatus, seconds_since, stored_status
 from eventree.sourcing.queries.worker import PublishedState
 from eventree.stores.checked import MAX_NUMBER
-from eventree.stores.contract import EventStore, ParkedCommit
+from eventree.stores.contract import EventStore, ParkedCommit, StoredCheckpoint
 
 _FINAL = {QueryStatus.STOPPED, QueryStatus.SUPERSEDED}
 _MOST_URGENT_FIRST = [
@@ -35,6 +47,8 @@ _MOST_URGENT_FIRST = [
     QueryStatus.OUTDATED,
     QueryStatus.RETRYING,
     QueryStatus.PAUSED,
+    QueryStatus.NOT_RUNNING,
+    QueryStatus.STARTING,
     QueryStatus.BUILDING,
     QueryStatus.RUNNING,
     QueryStatus.WAITING,
@@ -65,10 +79,29 @@ class QueryPart:
 
     @property
     def status(self) -> QueryStatus:
-        """What it is doing; it has stopped if its actor has ended and is not being restarted."""
+        """What it is doing here; it has stopped if its actor has ended and is not being restarted."""
         status = self.state.status
-        has_ended = self.ref.incarnation > 0 and self.ref.status is Status.STOPPED
+        if not self.ref.incarnation:
+            return QueryStatus.NOT_RUNNING
+        has_ended = self.ref.status is Status.STOPPED
         return QueryStatus.STOPPED if has_ended and status is not QueryStatus.SUPERSEDED else status
+
+    def true_status(self, stored: StoredCheckpoint | None) -> QueryStatus:
+        """Return what it is doing, in whatever process, given its checkpoint."""
+        status = self.status
+        if status is QueryStatus.NOT_RUNNING:
+            return stored_status(stored, self.key[1])
+        if status in _FINAL or stored is None or stored.owner == self.state.owner or not stored.lease_seconds:
+            return status
+        return QueryStatus.WAITING
+
+    def true_position(self, stored: StoredCheckpoint | None, head: int) -> int:
+        """Return its position, given its checkpoint and the head of the log; without one, where it will start."""
+        if stored is None:
+            start = self.state.options.start
+            return head if start is None else min(start, head)
+        is_mine = self.state.has_lease and self.state.fencing_token == stored.checkpoint.fencing_token
+        return max(stored.checkpoint.position, self.state.settled_position if is_mine else 0)
 
     @property
     def ref(self) -> ActorRef[QueryMessage, int]:
@@ -113,13 +146,16 @@ class QueryHandle:
 
     @property
     def position(self) -> int:
-        """The checkpoint: everything up to this position was handled and will not be delivered again."""
+        """The checkpoint, as far as this process knows.
+
+        Everything up to this position was handled and will not be delivered again.
+        """
         return min(part.state.settled_position for part in self.parts)
 
     @property
     def status(self) -> QueryStatus:
-        """What the query is doing; with several partitions, the most urgent status."""
-        return min((part.status for part in self.parts), key=_MOST_URGENT_FIRST.index)
+        """What the query is doing in this process; with several partitions, the most urgent. `stats` asks the store."""
+        return _most_urgent(part.status for part in self.parts)
 
     @property
     def is_live(self) -> bool:
@@ -153,26 +189,39 @@ class QueryHandle:
         Raises:
             EventStoreError: The store could not be read.
         """
-        position = self.position
+        parts = [(part, await self._store.load_checkpoint(*part.key)) for part in self.parts]
+        stored = [each for _, each in parts if each is not None]
+        position = min(part.true_position(each, head) for part, each in parts)
         head = max(head, position)
         seconds = 0.0
         if head > position:
             page = await self._store.read(position, 1, live=True)
             seconds = seconds_since(page.events[0].recorded_at, datetime.now(UTC)) if page.events else 0.0
+        held = [each for each in stored if each.lease_seconds]
+        failures = [each.failure for each in stored if each.failure is not None]
         return QueryStats(
             self.name,
             self.version,
-            self.status,
-            self.is_live,
+            _most_urgent(part.true_status(each) for part, each in parts),
+            len(stored) == len(parts) and all(each.live_version == self.version for each in stored),
             position,
             head,
             seconds,
-            max(part.state.attempts for part in self.parts),
-            sum(part.state.parked_count for part in self.parts),
-            sum(part.state.skipped for part in self.parts),
+            max([failure.attempts for failure in failures] + [part.state.attempts for part in self.parts]),
+            sum(each.parked for each in stored),
+            sum(each.skipped for each in stored),
             sum(part.decoding.ignored for part in self.parts),
-            self.last_error,
+            self.last_error or self._reported(stored),
+            ", ".join(dict.fromkeys(each.owner for each in held)) or None,
+            min((each.lease_seconds for each in held), default=0.0),
+            min(failures, key=lambda failure: failure.position, default=None),
         )
+
+    def _reported(self, stored: Sequence[StoredCheckpoint]) -> ReportedFailure | None:
+        """Return what the workers of other processes have reported."""
+        stops = [each.stop.reason for each in stored if each.stop is not None]
+        reasons = [*stops, *(each.failure.reason for each in stored if each.failure is not None)]
+        return ReportedFailure(self.name, reasons[0]) if reasons else None
 
     async def progress(self, *, interval: float = 0.1) -> AsyncIterator[QueryProgress]:
         """Yield the progress of the query until it is live and has reached the head of the log at the time of the call.
@@ -233,10 +282,11 @@ class QueryHandle:
             return False
         return True
 
-    # --- control: each method raises the errors of `_control`
+    # --- control: each method raises the errors of `_control`. Where another process has the lease, or none, it puts a
+    # request into the store: see `QueryRequestPending`
 
     async def pause(self, *, timeout: float = 5.0) -> int:
-        """Deliver nothing until `resume`, even if the actor restarts; no other process takes over meanwhile.
+        """Deliver nothing until `resume`, from whichever process; restarts and takeovers do not end a pause.
 
         A running handler is not cancelled: this waits until it has returned, or was cancelled by its `handler_timeout`.
         If that takes longer than the timeout here, the query is paused afterwards all the same.
@@ -271,8 +321,12 @@ class QueryHandle:
             InvalidArgument: Another commit is failing, or none.
         """
         _check_position("expected_position", expected_position)
-        failing = [part for part in self.parts if part.state.failing_at == expected_position]
-        return min(await self._control(SkipCommit(expected_position), timeout, (failing or self.parts)[:1]))
+        for part in self.parts[1:]:
+            stored = await self._store.load_checkpoint(*part.key)
+            stored_at = stored.failure.position if stored is not None and stored.failure is not None else 0
+            if expected_position in {part.state.failing_at, stored_at}:
+                return min(await self._control(SkipCommit(expected_position), timeout, [part]))
+        return min(await self._control(SkipCommit(expected_position), timeout, self.parts[:1]))
 
     async def reset(self, *, timeout: float = 5.0) -> int:
         """Start over: deliver everything again, drop parked commits, and end a pause.
@@ -303,7 +357,7 @@ class QueryHandle:
         pages = [await self._store.load_parked(*part.key, after=after, limit=limit) for part in self.parts]
         return sorted((commit for page in pages for commit in page), key=lambda commit: commit.position)[:limit]
 
-    async def retry_parked(self, aggregate_id: str | None = None, *, timeout: float = 5.0) -> int:
+    async def retry_parked(self, aggregate_id: str | None = None, *, timeout: float = 5.0) -> RetriedParked:
         """Deliver parked commits again, in order; one that fails stays parked, with all later ones of its aggregate.
 
         This works while the query is paused or stopped, too.
@@ -313,9 +367,13 @@ class QueryHandle:
             timeout: How long to wait, in seconds; default 5.
 
         Returns:
-            How many were handled.
+            How many were handled, an int; its `reason` says why the first one that failed again did.
         """
-        return sum(await self._control(RetryParked(aggregate_id), timeout))
+        if aggregate_id is not None:
+            check_id("aggregate_id", aggregate_id)
+        answers = await self._control(RetryParked(aggregate_id), timeout)
+        reasons = [answer.reason for answer in answers if isinstance(answer, RetriedParked) and answer.reason]
+        return RetriedParked(sum(answers), reasons[0] if reasons else "")
 
     async def drop_parked(self, position: int, *, timeout: float = 5.0) -> int:
         """Discard a parked commit for good; later ones of its aggregate stay parked until they are retried.
@@ -339,32 +397,43 @@ class QueryHandle:
         return min(await self._control(DropParked(position), timeout, self.parts[:1]))
 
     async def _control(self, message: Control, timeout: float, parts: Sequence[QueryPart] | None = None) -> list[int]:
-        """Send a message to the actors and return their answers.
+        """Send a message to whoever works on the query, and return the answers.
 
         Raises:
-            ActorTimeout: The actor did not answer in time.
-            ActorStopped: The system is not running.
+            QueryRequestPending: Another process, or none yet, is to do it and has not done so in time; it is queued.
+            QueryRequestFailed: The process that works on it could not do it.
+            TooManyRequests: So many wait that no more are queued.
+            ActorTimeout: The actor of this process did not answer in time.
             ActorCrashed: An actor crashed meanwhile; check the status before you try again.
-            QueryLeasedElsewhere: Another process holds the lease.
             QuerySuperseded: A newer version is live.
             AskCycle: The caller is this query's own handler, for which its actor would have to wait.
             WouldDeadlock: The caller is inside a projection's transaction.
             WrongEventLoop: The query runs in another event loop; nothing was sent.
             EventStoreError: The store failed.
         """
+        check_positive("timeout", timeout)
         self._check_loop()
         refuse_in_transaction(f"query {self.name}")
         caller = current_actor()
         if caller is not None and any(part.ref is caller for part in self.parts):
             raise AskCycle([caller.id, caller.id])
-        asks = [
-            part.ref.ask(message, timeout=timeout, operation=type(message).__name__) for part in parts or self.parts
-        ]
+        asks = [self._ask(part, message, timeout) for part in parts or self.parts]
         return [await asks[0]] if len(asks) == 1 else await asyncio.gather(*asks)
+
+    async def _ask(self, part: QueryPart, message: Control, timeout: float) -> int:
+        began = asyncio.get_running_loop().time()
+        if part.ref.incarnation and part.ref.status is not Status.STOPPED:
+            with suppress(QueryLeasedElsewhere, ActorStopped):
+                return await part.ref.ask(message, timeout=timeout, operation=type(message).__name__)
+        return await ask_elsewhere(self._store, part.key, message, began, timeout)
 
     def _check_loop(self) -> None:
         for part in self.parts:
             part.ref.check_loop()
+
+
+def _most_urgent(statuses: Iterable[QueryStatus]) -> QueryStatus:
+    return min(statuses, key=_MOST_URGENT_FIRST.index)
 
 
 def _check_position(name: str, value: int) -> int:

@@ -59,6 +59,8 @@ class QueryOptions(TypedDict, total=False):
         max_attempts: How often to try a commit before `on_failure` applies, from 1; default 8, which takes about 13 s
             with the default backoff.
         max_parked: How many commits may be parked before the query stops after all; default 1,000.
+        retry_parked_every: How often to deliver all parked commits again, in seconds; default None: only when
+            `retry_parked` is called. The process that holds the lease does so, unless the query is paused or stopped.
         backoff: How long to wait between two attempts; default 0.1 s, doubled each time up to 30 s.
         poll_interval: How often to check for commits of other processes, in seconds; default 0.2. Commits of the same
             process are noticed at once, as are others if the store sends notifications.
@@ -82,6 +84,7 @@ class QueryOptions(TypedDict, total=False):
     on_failure: OnFailure
     max_attempts: int
     max_parked: int
+    retry_parked_every: float | None
     backoff: Backoff
     poll_interval: float
     lease: float
@@ -116,6 +119,7 @@ class Options:
     on_failure: FailurePolicy = FailurePolicy.STOP
     max_attempts: int = 8
     max_parked: int = 1_000
+    retry_parked_every: float | None = None
     backoff: Backoff = field(default_factory=Backoff)
     poll_interval: float = 0.2
     lease: float = 5.0
@@ -147,6 +151,8 @@ class Options:
         made = cls(check_id("name", name), **given)
         for number in ("version", "max_attempts", "max_parked"):
             check_version(number, getattr(made, number))
+        if made.retry_parked_every is not None:
+            check_positive("retry_parked_every", made.retry_parked_every)
         check_positive("poll_interval", made.poll_interval)
         check_positive("lease", made.lease)
         check_positive("handler_timeout", made.handler_timeout)

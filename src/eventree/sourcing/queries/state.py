@@ -27,6 +27,7 @@ was handled; `read_until`, up to which the log was read; `head`, up to which the
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace as replace_fields
+from datetime import UTC, datetime
 from math import inf
 from typing import Final, Self, assert_never
 
@@ -41,16 +42,19 @@ from eventree.errors import (
     LogRolledBack,
     QueryHandlerTimeout,
     QuerySuperseded,
+    ReportedFailure,
     TooManyParked,
     TransactionEnded,
     UnknownEventType,
 )
+from eventree.errors.stores import LASTING_ERRORS
 from eventree.sourcing.queries.actions import (
     HAND_OVER_AGAIN,
     PAGE_SIZE,
     RECLAIM_DELAY,
     SAVE_AFTER,
     SAVE_PASSED_AFTER,
+    SAVE_PASSED_LEASES,
     SAVE_WITHIN,
     Action,
     Claim,
@@ -87,6 +91,7 @@ from eventree.stores.contract import (
     LeaseRequest,
     ParkedCommit,
     StoredCheckpoint,
+    StoredFailure,
 )
 
 STORE_BACKOFF: Final = Backoff(initial=0.1, maximum=5.0)
@@ -97,6 +102,9 @@ MAX_FENCES: Final = 10
 
 _FATAL: Final = (TransactionEnded, TooManyParked)
 """Failures that neither another attempt nor skipping the commit would fix."""
+
+_UNSTORABLE: Final = LASTING_ERRORS
+"""What a worker stops for that could not be told to the store either."""
 
 _NEWER: Final = (UnknownEventType, EventTooNew)
 """Failures that show that this code is older than an event: newer code can handle it, so no event is to blame."""
@@ -116,6 +124,7 @@ class QueryState(Struct, frozen=True):
         recheck_after: See `LEASE_RECHECK`; default infinite, for deliveries whose transaction checks the fencing token.
         fencing_token: Allows this worker to move the checkpoint; 0 while it does not hold the lease.
         renewed_at: When the lease was last renewed.
+        stored_at: When the checkpoint was last stored or claimed.
         confirmed_at: When the store last confirmed that no other worker has taken the checkpoint over.
         claim_at: The earliest time to claim the checkpoint.
         checkpoint: The checkpoint as this worker last stored or claimed it.
@@ -144,6 +153,9 @@ class QueryState(Struct, frozen=True):
         read_at: When to look whether the log has grown, even without a notification; 0 to read it at once.
         go_live_at: When to try again to go live.
         failure: The failure to be retried; None if nothing fails.
+        counted: The failures of the commit at hand, to store with the checkpoint until it is moved past that commit, so
+            that whoever takes over goes on counting; None if it has not failed.
+        is_count_unsaved: Whether the store does not have these yet.
         rejected: Commits not to be delivered any more, by the position of their first event.
         isolate_until: Up to this position, commits are delivered one by one, because one of them made a batch fail.
         store_error: The last failure of the store; None after a success.
@@ -151,7 +163,9 @@ class QueryState(Struct, frozen=True):
         is_stalled: Whether the store has failed during deliveries, and none has succeeded since.
         store_retry_at: When to try the store again.
         is_paused: Whether an operator has paused the query.
+        is_pause_unsaved: Whether the store does not know yet that it was paused or resumed.
         stopped: Why the query gave up; None if it did not.
+        is_stop_reported: Whether the store knows that it gave up.
         superseded: Names the newer version that is live; None if there is none.
         skipped: The number of commits skipped in this process.
         unrenewed: The longest time lately for which a delivery kept the lease from being renewed, in seconds; 0 if that
@@ -167,6 +181,7 @@ class QueryState(Struct, frozen=True):
     recheck_after: float = inf
     fencing_token: int = 0
     renewed_at: float = 0.0
+    stored_at: float = 0.0
     confirmed_at: float = 0.0
     claim_at: float = 0.0
     checkpoint: Checkpoint = Checkpoint(0, 0)
@@ -194,6 +209,8 @@ class QueryState(Struct, frozen=True):
     read_at: float = 0.0
     go_live_at: float = 0.0
     failure: Failure | None = None
+    counted: StoredFailure | None = None
+    is_count_unsaved: bool = False
     rejected: Mapping[int, Rejection] = _NONE_REJECTED
     isolate_until: int = 0
     store_error: EventreeError | None = None
@@ -201,7 +218,9 @@ class QueryState(Struct, frozen=True):
     store_retry_at: float = 0.0
     is_stalled: bool = False
     is_paused: bool = False
+    is_pause_unsaved: bool = False
     stopped: BaseException | None = None
+    is_stop_reported: bool = False
     superseded: QuerySuperseded | None = None
     skipped: int = 0
     unrenewed: float = 0.0
@@ -257,7 +276,7 @@ class QueryState(Struct, frozen=True):
         if self.failure is not None or self.store_failures:
             return QueryStatus.RETRYING
         if not self.is_loaded:
-            return QueryStatus.RUNNING
+            return QueryStatus.STARTING
         if not self.has_lease:
             return QueryStatus.WAITING
         return QueryStatus.RUNNING if self.is_live else QueryStatus.BUILDING
@@ -274,7 +293,7 @@ class QueryState(Struct, frozen=True):
         if self.has_lease and (self.is_over or self.hands_over or self._waits_for_newer_code(now)):
             return Release()
         if self.is_over:
-            return Wait(None)
+            return self._next_when_over(now)
         setup_at = self.failure.retry_at if self.failure is not None and self.failure.is_setup else 0.0
         if now < (again := max(self.store_retry_at, setup_at)):
             return Wait(again - now)
@@ -283,11 +302,26 @@ class QueryState(Struct, frozen=True):
             return action
         if not self.fencing_token:
             return Wait(max(self.load_at - now, 0.001))
-        if now >= self.save_at or (save and self.is_unsaved):
+        if now >= self.save_at or (save and self.is_unsaved) or self.is_count_unsaved or self.is_pause_unsaved:
             return Save(self.update())
-        if now - self.renewed_at >= self.lease / 3:
-            return Renew(self.fencing_token)
+        if now >= self._renew_at:
+            is_due = (
+                self.position != self.checkpoint.position and now >= self.stored_at + SAVE_PASSED_LEASES * self.lease
+            )
+            return Save(self.update()) if is_due else Renew(self.fencing_token)
         return LoadCheckpoint() if now >= self.look_at else self._work(now)
+
+    def _next_when_over(self, now: float) -> Action:
+        """Return the next action of a query that gave up: tell the store, then look now and then what it is asked."""
+        if self.superseded is not None or isinstance(self.stopped, _UNSTORABLE):
+            return Wait(None)
+        if now < self.store_retry_at:
+            return Wait(self.store_retry_at - now)
+        if self.is_count_unsaved:
+            return Claim(LeaseRequest(self.owner, self.lease, self.options.start))
+        if not self.is_stop_reported:
+            return Release()
+        return LoadCheckpoint() if now >= self.load_at else Wait(self.load_at - now)
 
     def _waits_for_newer_code(self, now: float) -> bool:
         failure = self.failure
@@ -332,8 +366,16 @@ class QueryState(Struct, frozen=True):
         return GoLive() if self.position == self.checkpoint.position else Save(self.update())
 
     def _wait(self, now: float, until: float) -> Wait:
-        renew_at = self.renewed_at + self.lease / 3
-        return Wait(max(min(until, self.save_at, self.look_at, renew_at) - now, 0.001))
+        return Wait(max(min(until, self.save_at, self.look_at, self._renew_at) - now, 0.001))
+
+    @property
+    def _renew_at(self) -> float:
+        """When to renew the lease, after a third of it at the latest.
+
+        All queries with the same lease do so at the same moments, so that the store can renew their leases together.
+        """
+        interval = self.lease / 3
+        return (self.renewed_at // interval + 1) * interval
 
     # --- reports: the lease
 
@@ -347,18 +389,22 @@ class QueryState(Struct, frozen=True):
         # Each claim raises the token by one, so the next number shows that this worker's claims are consecutive.
         is_alone = checkpoint.fencing_token == self.checkpoint.fencing_token + 1
         continues = is_alone and checkpoint.position == self.checkpoint.position
-        was_setup = self.failure is not None and self.failure.is_setup
+        failure = self.failure
+        is_over = failure is not None and (failure.is_setup or 0 < failure.position <= checkpoint.position)
         state = replace(
             self,
-            failure=None if was_setup else self.failure,
+            failure=None if is_over else failure,
             hands_over=False,
             fencing_token=checkpoint.fencing_token,
             renewed_at=now,
+            stored_at=now,
             confirmed_at=now,
             checkpoint=checkpoint,
             load_at=0.0,
             settled_position=checkpoint.position,
         )
+        if self.counted is not None and (not is_alone or self.counted.position <= checkpoint.position):
+            state = replace(state, counted=None, is_count_unsaved=False)
         if continues:
             return replace(state, save_at=now if self.position > checkpoint.position else inf)
         return replace(
@@ -401,6 +447,8 @@ class QueryState(Struct, frozen=True):
             parked: Its parked commits.
             now: When the checkpoint was requested.
         """
+        if self.is_over and not self.has_lease:
+            return self._loaded_when_over(stored, now)
         if stored is None:
             return self.fenced(now)
         if self.has_lease and stored.checkpoint.fencing_token != self.fencing_token:
@@ -414,7 +462,11 @@ class QueryState(Struct, frozen=True):
             blocked=keys_of(parked),
             is_loaded=True,
         )
-        if not self.has_lease or self.is_paused:
+        if self.has_lease:
+            state = state._counting_on(stored.failure, now)
+        if self.has_lease and not self.is_pause_unsaved:
+            state = replace(state, is_paused=stored.is_paused)
+        if not self.has_lease or state.is_paused:
             state = state._store_recovered(delivers=True)
         if not self.has_lease:
             again = now + self.options.poll_interval
@@ -422,10 +474,33 @@ class QueryState(Struct, frozen=True):
             if claim_at > now:  # the lease may be free by then
                 again = min(again, claim_at)
             return replace(state, settled_position=stored.checkpoint.position, load_at=again, claim_at=claim_at)
-        state = replace(state, confirmed_at=now, load_at=inf, look_at=now + self.options.lease / 2)
+        state = replace(state, confirmed_at=now, load_at=inf, look_at=now + self.options.lease / 3)
         if stored.live_version <= self.options.version:
             return state._handing_over(now) if is_live and stored.next_version else state
         return replace(state, superseded=QuerySuperseded(*self.options.key, stored.live_version))
+
+    def _loaded_when_over(self, stored: StoredCheckpoint | None, now: float) -> Self:
+        """Note the checkpoint of a query that gave up here; it stands by again once another worker has got further."""
+        again = replace(self._store_recovered(delivers=True), load_at=now + self.options.lease / 3)
+        if stored is None:
+            return again
+        if stored.live_version > self.options.version:
+            return replace(again, superseded=QuerySuperseded(*self.options.key, stored.live_version))
+        is_mine = stored.owner == self.owner
+        is_passed = stored.checkpoint.position > self.position and not isinstance(self.stopped, LogRolledBack)
+        if not is_mine and is_passed:
+            return replace(again._forgetting_failure(), stopped=None, is_stop_reported=False, load_at=now)
+        return replace(again, stored=stored, is_stop_reported=not is_mine or stored.stop is not None)
+
+    def _counting_on(self, stored: StoredFailure | None, now: float) -> Self:
+        """Go on counting the failures of a commit where the store says so."""
+        if self.is_count_unsaved or stored == self.counted:
+            return self
+        if stored is None or stored.position <= self.position:
+            return replace(self, counted=None)
+        error = ReportedFailure(self.options.name, stored.reason)
+        failure = Failure(error, stored.attempts, now, stored.position, is_setup=False)
+        return replace(self, counted=stored, failure=failure)
 
     def _handing_over(self, now: float) -> Self:
         """Let a newer version go live, and claim the checkpoint again if it does not do so within a lease."""
@@ -446,8 +521,11 @@ class QueryState(Struct, frozen=True):
         """
         again = now + max(RECLAIM_DELAY, self.unrenewed_unsaved)
         fences = min(self.fences + 1, MAX_FENCES) if self.unrenewed_unsaved else self.fences
-        state = replace(self.lost(), failure=None, claim_at=again, load_at=now + RECLAIM_DELAY)
+        state = replace(self.lost()._forgetting_failure(), claim_at=again, load_at=now + RECLAIM_DELAY)
         return replace(state, fences=fences, unrenewed_unsaved=0.0)
+
+    def _forgetting_failure(self) -> Self:
+        return replace(self, failure=None, counted=None, is_count_unsaved=False)
 
     def kept_from_renewing(self, seconds: float) -> Self:
         """Note for how long a delivery kept the lease from being renewed."""
@@ -498,9 +576,8 @@ class QueryState(Struct, frozen=True):
             more: Whether the log continues after it.
             stamp: The stamp of the event at `end`; None if it is unknown.
         """
-        partition = self.options.partition
-        if partition.count > 1:
-            commits = [commit for commit in commits if partition.takes(*commit.key)]
+        if self.options.partition.count > 1:
+            commits = [commit for commit in commits if self.is_mine(commit)]
         is_end = end <= self.position
         state = replace(
             self._store_recovered(delivers=not commits),
@@ -513,6 +590,10 @@ class QueryState(Struct, frozen=True):
             load_at=self.load_at if self.is_live else 0.0,
         )
         return state if commits or is_end else state._moved_to(end, None)
+
+    def is_mine(self, commit: StoredCommit) -> bool:
+        """Return whether a commit belongs to this partition."""
+        return self.options.partition.takes(*commit.key)
 
     def rolled_back(self, error: LogRolledBack, now: float) -> Self:
         """Stop for good, as the query has handled events that the log no longer contains; or start from the checkpoint.
@@ -553,7 +634,9 @@ class QueryState(Struct, frozen=True):
             commits=left,
             load_at=self.load_at if self.is_live else 0.0,
         )
-        if self.failure is None or (self.failure.commit is not None and position < self.failure.commit.position):
+        if self.counted is not None and position >= self.counted.position:
+            state = replace(state, counted=None, is_count_unsaved=False)
+        if self.failure is None or position < self.failure.position:
             return state
         return replace(state, failure=None)
 
@@ -587,6 +670,7 @@ class QueryState(Struct, frozen=True):
             self,
             fencing_token=update.checkpoint.fencing_token,
             renewed_at=now,
+            stored_at=now,
             confirmed_at=now,
             checkpoint=update.checkpoint,
             position=position,
@@ -599,6 +683,8 @@ class QueryState(Struct, frozen=True):
             unrenewed=self.unrenewed_unsaved,
             unrenewed_unsaved=0.0,
             fences=0,
+            is_count_unsaved=self.is_count_unsaved and update.failure != self.counted,
+            is_pause_unsaved=self.is_pause_unsaved and update.paused is None,
         )
         if position < self.position:
             state = replace(state, commits=(), read_at=0.0)
@@ -626,28 +712,31 @@ class QueryState(Struct, frozen=True):
         if len(commits) > 1 and not is_fatal:
             return replace(state, isolate_until=commits[-1].last_position)
         commit = commits[0] if commits else None
-        attempts = self._attempts_of(commit) + 1
+        attempts = self.attempts_at(commit) + 1
         if isinstance(error, _NEWER) and commit is not None:
-            return self._store_recovered(delivers=True)._outdated(error, attempts, commit, now)
+            return self._store_recovered(delivers=True)._outdated(error, attempts, commit.position, now)
         again = now + self.options.backoff.delay(attempts)
-        state = replace(state, failure=Failure(error, attempts, again, commit, is_setup))
+        position = commit.position if commit is not None else 0
+        state = replace(state, failure=Failure(error, attempts, again, position, is_setup))
         if is_fatal:
             return replace(state, stopped=error)
+        if commit is not None:
+            counted = StoredFailure(position, attempts, reason_of(error), datetime.now(UTC))
+            state = replace(state, counted=counted, is_count_unsaved=True)
         return state if attempts < self.options.max_attempts else state._apply_policy(commit, error)
 
-    def _outdated(self, error: BaseException, attempts: int, commit: StoredCommit, now: float) -> Self:
+    def _outdated(self, error: BaseException, attempts: int, position: int, now: float) -> Self:
         """Let go of the lease for a worker with newer code; claim the checkpoint again later and later."""
         lease = self.options.lease
         again = now + min(lease * 2.0 ** min(attempts - 1, 60), max(lease, MAX_OUTDATED))
-        failure = Failure(error, attempts, again, commit, is_setup=False, is_outdated=True)
+        failure = Failure(error, attempts, again, position, is_setup=False, is_outdated=True)
         return replace(self, claim_at=again, failure=failure)
 
-    def _attempts_of(self, commit: StoredCommit | None) -> int:
-        if self.failure is None:
+    def attempts_at(self, commit: StoredCommit | None) -> int:
+        """Return how often in a row a commit has failed; without one, a `setup`, `swap` or `clear`."""
+        if self.failure is None or (commit is not None and self.failure.position != commit.position):
             return 0
-        known = self.failure.commit
-        is_other = commit is not None and (known is None or known.position != commit.position)
-        return 0 if is_other else self.failure.attempts
+        return self.failure.attempts
 
     def _apply_policy(self, commit: StoredCommit | None, error: BaseException) -> Self:
         """Apply the failure policy after the last attempt."""
@@ -703,6 +792,7 @@ class QueryState(Struct, frozen=True):
             unverified=self._to_verify(),
             settled_position=self.settled_position,
             is_paused=self.is_paused,
+            is_pause_unsaved=self.is_pause_unsaved,
             skipped=self.skipped,
         )
 
@@ -711,13 +801,24 @@ class QueryState(Struct, frozen=True):
         is_outdated = self.failure is not None and self.failure.is_outdated
         return replace(self, load_at=0.0, claim_at=0.0 if is_outdated else self.claim_at)
 
-    def paused(self, *, is_paused: bool = True) -> Self:
+    def paused(self) -> Self:
         """Deliver nothing until the query is resumed."""
-        return replace(self, is_paused=is_paused)
+        return replace(self, is_paused=True, is_pause_unsaved=True)
 
     def resumed(self) -> Self:
-        """Continue after a pause or a failure; claim the checkpoint again, as it may have moved meanwhile."""
-        return replace(self.stale().lost(), failure=None, stopped=None, is_paused=False)
+        """Continue after a pause or a failure, and count failures anew."""
+        return replace(
+            self._forgetting_failure(),
+            is_count_unsaved=True,
+            stopped=None,
+            is_stop_reported=False,
+            is_paused=False,
+            is_pause_unsaved=True,
+        )
+
+    def stop_reported(self, now: float) -> Self:
+        """Note that the store knows that this query gave up; look later what it is asked."""
+        return replace(self, is_stop_reported=True, load_at=now + self.options.lease / 3)
 
     def with_skipped(self, position: int) -> Self:
         """Skip the failing commit.
@@ -725,9 +826,9 @@ class QueryState(Struct, frozen=True):
         Raises:
             InvalidArgument: Another commit is failing, or none.
         """
-        commit = self.failure.commit if self.failure is not None else None
-        if commit is None or commit.position != position:
-            fails = "no commit is failing" if commit is None else f"the failing commit is at position {commit.position}"
+        failing_at = self.failing_at
+        if not failing_at or failing_at != position:
+            fails = f"the failing commit is at position {failing_at}" if failing_at else "no commit is failing"
             raise InvalidArgument("expected_position", f"is {position}, but {fails}; check again before you skip")
         return replace(self, rejected={**self.rejected, position: Rejection("skipped by hand", park=False)})
 
@@ -757,7 +858,14 @@ class QueryState(Struct, frozen=True):
             park=[*self.pending_parked, *park],
             unpark=unpark,
             skipped=self.pending_skipped + skipped,
+            failure=self.counted if self.counted is not None and position < self.counted.position else None,
+            paused=self.is_paused if self.is_pause_unsaved else None,
         )
+
+    def skip_update(self, position: int, stamp: CommitStamp | None) -> CheckpointUpdate:
+        """Return the checkpoint update to skip the next commit, given the position and the stamp of its last event."""
+        update = self.update(skipped=1)
+        return replace_fields(update, checkpoint=Checkpoint(position, self.fencing_token, stamp), failure=None)
 
     def reset_update(self, parked: Sequence[ParkedCommit], head: int) -> CheckpointUpdate:
         """Return the checkpoint update to start over, with nothing parked.
@@ -798,4 +906,4 @@ class QueryState(Struct, frozen=True):
     @property
     def failing_at(self) -> int:
         """The position of the failing commit; 0 if none is failing."""
-        return self.failure.commit.position if self.failure is not None and self.failure.commit is not None else 0
+        return self.failure.position if self.failure is not None else 0

@@ -5,7 +5,11 @@ import logging
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from math import inf
 from typing import Final, assert_never
+from uuid import UUID
+
+from msgspec.structs import replace as replace_state
 
 from eventree.errors import (
     CheckpointFenced,
@@ -38,14 +42,22 @@ from eventree.sourcing.queries.actions import (
 from eventree.sourcing.queries.at_least_once import MAX_TURN_SECONDS
 from eventree.sourcing.queries.commits import HandlingFailed, Key, StoredCommit, commits_of, key_of, reason_of
 from eventree.sourcing.queries.delivery import Delivery
+from eventree.sourcing.queries.failure_log import log_change, one_line
 from eventree.sourcing.queries.looks import shared_look
 from eventree.sourcing.queries.state import QueryState
-from eventree.stores.contract import CheckpointUpdate, EventStore, LeaseRequest, ParkedCommit
+from eventree.stores.contract import (
+    CheckpointUpdate,
+    EventStore,
+    LeaseRequest,
+    ParkedCommit,
+    QueryRequest,
+    RequestAnswer,
+    StoredCheckpoint,
+    StoredStop,
+)
 
 logger = logging.getLogger("eventree")
 
-_LOG_EVERY = 20
-"""Every which failure of the store in a row is logged, from the first."""
 _LASTING_ERRORS: Final = (*LASTING_ERRORS, InvalidArgument)
 """Errors that no retry changes: of the store, or in the options of the query."""
 
@@ -65,12 +77,14 @@ class Retry:
         aggregate_id: Deliver only those of this aggregate; None for all.
         after: The position of the last parked commit that this pass has covered.
         handled: The number of commits handled.
+        reason: Why the first one that failed again did; empty if none has.
         failed: Aggregates of which a commit failed again, so that their later ones stay parked.
     """
 
     aggregate_id: str | None
     after: int = 0
     handled: int = 0
+    reason: str = ""
     failed: set[Key] = field(default_factory=set[Key])
 
 
@@ -81,6 +95,9 @@ class QueryWorker:
         state: The current state of the query.
         notified_head: The highest position that the store has announced and the state has not been given yet; 0 for
             none. It is kept apart from the state because the store may announce it while an action is carried out.
+        waiting: Requests of other processes, to be carried out before anything else.
+        taken: The requests that are being carried out.
+        request: The request for which the next update of the checkpoint is, and has the answer; None if there is none.
     """
 
     def __init__(self, store: EventStore, types: Sequence[str], delivery: Delivery, published: PublishedState) -> None:
@@ -94,6 +111,10 @@ class QueryWorker:
         """
         self.state: QueryState = published.state.restarted()
         self.notified_head = 0
+        self.waiting: list[QueryRequest] = []
+        self.taken: set[UUID] = set()
+        self.request: QueryRequest | None = None
+        self._retry_at = inf
         self._store = store
         self._types = types
         self._delivery = delivery
@@ -121,6 +142,8 @@ class QueryWorker:
         while True:
             if self.notified_head:
                 self.state, self.notified_head = self.state.notified(self.notified_head), 0
+            if self.waiting:
+                return 0.0
             action = self.state.next(self._now(), save=save)
             if isinstance(action, Wait):
                 return action.seconds
@@ -150,7 +173,7 @@ class QueryWorker:
                 self.state = before.gave_up(error)
             case _:
                 self.state = before.store_failed(error, now, in_delivery=in_delivery)
-        _log_change(before, self.state, error)
+        log_change(before, self.state, error)
 
     async def _carry_out(self, action: Action) -> None:  # noqa: C901, PLR0912 - a case for each action
         """Carry out an action and report its outcome to the state."""
@@ -228,12 +251,20 @@ class QueryWorker:
             parked = await self._store.load_parked(*self._key, limit=stored.parked)
         was_superseded = self.state.superseded
         self.state = self.state.checkpoint_loaded(stored, parked, now)
+        if stored is not None and stored.requests:
+            await self._load_requests(stored)
         if self._fenced is not None:  # only now it is known whether that was another worker or a newer version
             if stored is None or stored.live_version <= self.state.options.version:
                 self._log_fenced(*self._fenced)
             self._fenced = None
         if self.state.superseded is not was_superseded:
             logger.info("%s", self.state.superseded)
+
+    async def _load_requests(self, stored: StoredCheckpoint) -> None:
+        """Load what other processes have asked, if this worker has the lease or may have it."""
+        if self.state.superseded is None and (self.state.has_lease or not stored.lease_seconds):
+            requests = await self._store.load_requests(*self._key)
+            self.waiting = [request for request in requests if request.id not in self.taken]
 
     async def save(self, update: CheckpointUpdate | None = None) -> None:
         """Store the checkpoint.
@@ -252,19 +283,28 @@ class QueryWorker:
             raise
         self.state = self.state.saved(update, self._now())
 
-    async def release(self, *, keep: bool = False) -> None:
-        """Store the checkpoint and release the lease, so that another worker can take over at once.
-
-        Args:
-            keep: Whether to keep the lease in the store until it expires; default False.
-        """
-        if self.state.has_lease:
-            with suppress(EventStoreError):
-                if self.state.position != self.state.checkpoint.position:
-                    await self.save(self.state.update())
-                if not keep:
-                    await self._store.renew_checkpoint(*self._key, self.state.fencing_token, 0)
+    async def release(self) -> None:
+        """Store the checkpoint, say why if the query gave up, and release the lease for another worker."""
+        state = self.state
+        with suppress(EventStoreError):
+            if state.has_lease and (state.position != state.checkpoint.position or state.is_count_unsaved):
+                await self.save(state.update())
+            if self.state.has_lease or (state.stopped is not None and not isinstance(state.stopped, LASTING_ERRORS)):
+                await self._let_go()
         self.state = self.state.released()
+        if state.stopped is not None:  # if the store does not know yet, that shows when the checkpoint is loaded
+            self.state = self.state.stop_reported(self._now())
+
+    async def _let_go(self) -> None:
+        failure, stopped = self.state.failure, self.state.stopped
+        if stopped is not None:
+            stop = StoredStop("stopped", reason_of(stopped))
+        elif failure is not None and failure.is_outdated:
+            stop = StoredStop("outdated", reason_of(failure.error))
+        else:
+            await self._store.renew_checkpoint(*self._key, self.state.fencing_token, 0)
+            return
+        await self._store.stop_checkpoint(*self._key, self.state.owner, stop)
 
     @contextmanager
     def _renewing(self) -> Generator[None, None, None]:
@@ -341,23 +381,41 @@ class QueryWorker:
             raise self.state.superseded
 
     async def pause(self) -> None:
-        """Deliver nothing until `resume`, and keep the lease meanwhile."""
-        was_paused = self.state.is_paused
-        self.state = self.state.paused()
+        """Deliver nothing until `resume`, whichever worker takes over meanwhile."""
+        before = self.state
+        self.state = before.paused()
         try:
-            with suppress(*TRANSIENT_ERRORS):  # it stays paused, and claims the lease once the store is available again
-                await self.acquire()
-                await self.save()
+            await self.acquire()
+            await self._save_and_answer(self.state.update())
+        except TRANSIENT_ERRORS:
+            if self.request is not None:
+                raise
+            # It stays paused, and that is stored once the store is available again.
         except (EventreeError, HandlingFailed):
-            self.state = self.state.paused(is_paused=was_paused)
+            self.state = replace_state(self.state, is_paused=before.is_paused, is_pause_unsaved=before.is_pause_unsaved)
             raise
 
     async def resume(self) -> None:
-        """Continue after a pause or a failure."""
+        """Continue after a pause or a failure.
+
+        Raises:
+            QuerySuperseded: A newer version is live, as this worker knew.
+            QueryLeasedElsewhere: Another worker holds the lease; only this one has stopped no longer.
+        """
         self.refuse_superseded()
-        with suppress(EventStoreError):  # commits that are not stored as handled are delivered again
-            await self.save()
         self.state = self.state.resumed()
+        try:
+            await self.acquire()
+            await self._save_and_answer(self.state.update())
+        except QueryLeasedElsewhere:
+            self.state = replace_state(self.state, is_count_unsaved=False, is_pause_unsaved=False)
+            stored = self.state.stored
+            if stored is None or stored.live_version <= self.state.options.version:
+                raise
+        except (EventStoreError, HandlingFailed):  # it is stored later, or tried again
+            if self.request is not None:
+                raise
+        self.state = self.state.stale().lost()  # what was read may be delivered already
 
     async def skip(self, position: int) -> None:
         """Skip the failing commit, if it is at this position, and continue.
@@ -366,7 +424,15 @@ class QueryWorker:
             InvalidArgument: Another commit is failing, or none.
         """
         await self.acquire_live()
-        self.state = self.state.with_skipped(position)
+        skipping = self.state.with_skipped(position)
+        after = self.state.position
+        page = await self._store.read(after, max(position - after, 1), self._types, live=True)
+        following = [commit for commit in commits_of(page.events) if self.state.is_mine(commit)]
+        if following and following[0].position == position:
+            end = await self._store.read(position - 1, 1, live=True)
+            await self._save_and_answer(self.state.skip_update(end.position, end.stamp))
+        else:  # what is before it is handled first
+            self.state = skipping
         await self.resume()
 
     async def reset(self) -> None:
@@ -379,7 +445,7 @@ class QueryWorker:
         parked: list[ParkedCommit] = []
         while page := await self._store.load_parked(*self._key, after=parked[-1].position if parked else 0):
             parked += page
-        update = self.state.reset_update(parked, await self._store.head())
+        update = self._with_answer(self.state.reset_update(parked, await self._store.head()))
         try:
             with self._renewing():
                 await self._delivery.reset(self.state, update)
@@ -387,6 +453,7 @@ class QueryWorker:
             self.state = self.state.released()  # the transaction may have been committed all the same
             raise
         self.state = self.state.saved(update, self._now())
+        self._answered(update)
         await self.resume()
 
     async def drop_parked(self, position: int) -> None:
@@ -398,7 +465,7 @@ class QueryWorker:
         await self.acquire_live()
         if not await self._is_parked(position):
             raise InvalidArgument("position", f"no commit is parked at {position}; parked() lists them")
-        await self._update(unpark=[position])
+        await self._save_and_answer(self.state.update(unpark=[position]))
         await self._load_checkpoint()
 
     async def retry(self, retry: Retry) -> bool:
@@ -409,18 +476,20 @@ class QueryWorker:
             for parked in page:
                 key = key_of(parked)
                 if retry.aggregate_id in {None, parked.aggregate_id} and key not in retry.failed:
-                    if await self._deliver_parked(parked):
+                    reason = await self._deliver_parked(parked)
+                    if reason is None:
                         retry.handled += 1
                     else:
                         retry.failed.add(key)
+                        retry.reason = retry.reason or f"position {parked.position}: {reason}"
                 retry.after = parked.position
                 if self._now() >= deadline:
                     return False
         await self._load_checkpoint()
         return True
 
-    async def _deliver_parked(self, parked: ParkedCommit) -> bool:
-        """Deliver a parked commit; return whether it was handled, or else store the new reason with it."""
+    async def _deliver_parked(self, parked: ParkedCommit) -> str | None:
+        """Deliver a parked commit; return None if it was handled, else the reason, which is stored with it."""
         if self._now() - self.state.confirmed_at > self.state.recheck_after:
             await self.acquire()
         commit = await self._read_parked(parked)
@@ -434,14 +503,18 @@ class QueryWorker:
                 raise failure.error from None
             await self.acquire()
             if not await self._is_parked(parked.position):  # the transaction was committed after all
-                return True
-            await self._update(park=[replace(parked, reason=reason_of(failure.error))])
-            return False
+                return None
+            reason = reason_of(failure.error)
+            text = "query %s: the commit parked at position %d (%s %r) failed again: %s; drop_parked(%d) discards it"
+            place = (parked.position, parked.aggregate_type, parked.aggregate_id)
+            logger.warning(text, self.state.options.name, *place, one_line(failure.error), parked.position)
+            await self._update(park=[replace(parked, reason=reason)])
+            return reason
         if update is None:
             await self._update(unpark=[parked.position])
         else:
             self.state = self.state.saved(update, self._now())
-        return True
+        return None
 
     async def _read_parked(self, parked: ParkedCommit) -> StoredCommit:
         page = await self._store.read(parked.position - 1, parked.last_position - parked.position + 1, live=True)
@@ -457,37 +530,78 @@ class QueryWorker:
         """Add or remove parked commits, and store the checkpoint with that."""
         await self.save(self.state.update(park=park, unpark=unpark))
 
+    # --- requests of other processes
+
+    def take_waiting(self) -> list[QueryRequest]:
+        """Return the requests that wait, to be carried out now."""
+        waiting, self.waiting = self.waiting, []
+        self.taken.update(request.id for request in waiting)
+        return waiting
+
+    async def still_waits(self, request: QueryRequest) -> bool:
+        """Make sure that this worker holds the lease, and return whether no other has answered a request before.
+
+        Raises:
+            QueryLeasedElsewhere, EventStoreError, HandlingFailed: See `acquire`.
+        """
+        await self.acquire()
+        return any(waiting.id == request.id for waiting in await self._store.load_requests(*self._key))
+
+    async def answer(self, request: QueryRequest, result: int, detail: str = "") -> None:
+        """Answer a request, unless an update of the checkpoint had the answer."""
+        if self.request is not None:
+            await self._answer(RequestAnswer(request.id, result, detail=detail))
+
+    async def refuse(self, request: QueryRequest, error: BaseException) -> None:
+        """Answer a request with an error, unless it has to be tried again."""
+        if isinstance(error, TRANSIENT_ERRORS):
+            self.state = self.state.store_failed(error, self._now())
+        elif not isinstance(error, (CheckpointFenced, QueryLeasedElsewhere)) and self.state.has_lease:
+            with suppress(EventStoreError):  # it waits, and is tried again
+                text = str(error) if isinstance(error, EventreeError) else reason_of(error).partition(": ")[2]
+                await self._answer(RequestAnswer(request.id, 0, type(error).__name__[:255], text[:1_000]))
+
+    async def _answer(self, answer: RequestAnswer) -> None:
+        update = self.state.update()
+        checkpoint = replace(update.checkpoint, stamp=None)  # an answer comes even if the log was rolled back
+        await self.save(replace(update, checkpoint=checkpoint, answers=[answer]))
+        self.request = None
+
+    async def _save_and_answer(self, update: CheckpointUpdate) -> None:
+        """Store an update that does what is asked, and the answer with it."""
+        update = self._with_answer(update)
+        await self.save(update)
+        self._answered(update)
+
+    def _with_answer(self, update: CheckpointUpdate) -> CheckpointUpdate:
+        if self.request is None:
+            return update
+        return replace(update, answers=[RequestAnswer(self.request.id, update.checkpoint.position)])
+
+    def _answered(self, update: CheckpointUpdate) -> None:
+        if update.answers:
+            self.request = None
+
+    # --- parked commits that are retried now and then
+
+    def until_retry(self, delay: float | None) -> float | None:
+        """Return how long to wait, given how long the query itself would: parked commits may be due to be retried."""
+        every, state = self.state.options.retry_parked_every, self.state
+        if every is None or not state.parked_count or not state.has_lease or state.is_over or state.is_paused:
+            self._retry_at = inf
+            return delay
+        self._retry_at = min(self._retry_at, self._now() + every)
+        left = max(self._retry_at - self._now(), 0.0)
+        return left if delay is None else min(delay, left)
+
+    def take_retry(self) -> Retry | None:
+        """Return a pass that is due, and none again before it has ended."""
+        if self._now() < self._retry_at:
+            return None
+        self._retry_at = inf
+        return Retry(None)
+
     def forget_lease(self, error: EventreeError) -> None:
         """Claim the checkpoint again after an error that leaves open whether this worker still holds the lease."""
         if isinstance(error, (CheckpointFenced, *TRANSIENT_ERRORS)):
             self.state = self.state.lost()
-
-
-def _log_change(before: QueryState, after: QueryState, error: BaseException) -> None:
-    """Log the consequences of an error: a retry, a commit skipped or parked, or the end of the query."""
-    name, failure = after.options.name, after.failure
-    raised = error.error if isinstance(error, HandlingFailed) else error
-    if after.stopped is not None and before.stopped is None:
-        logger.error("query %s stopped after position %d", name, after.position, exc_info=after.stopped)
-    elif isinstance(error, LogRolledBack) and after.stopped is None:
-        logger.warning("query %s starts again from its stored checkpoint: %s", name, error)
-    elif after.store_failures > before.store_failures and after.store_failures % _LOG_EVERY == 1:
-        logger.warning("query %s waits for its store: %s", name, raised)
-    elif len(after.rejected) > len(before.rejected):
-        position = max(after.rejected.keys() - before.rejected.keys())
-        policy = after.options.on_failure.value
-        logger.error("query %s: commit at position %d failed, policy: %s", name, position, policy, exc_info=raised)
-    elif failure is not None and failure.is_outdated and failure.commit is not None:
-        logger.warning(
-            "query %s waits for newer code, and lets go of its lease so that a process that has it takes over: %s. "
-            "Where there is none, deploy it, or leave the commit out with skip(%d)",
-            *(name, raised, failure.commit.position),
-        )
-    elif failure is not None and failure is not before.failure:
-        where = "before the first event" if failure.commit is None else f"at position {failure.commit.position}"
-        logger.warning(
-            "query %s failed %s, attempt %d of %d, next in %.2f s",
-            *(name, where, failure.attempts, after.options.max_attempts),
-            failure.retry_at - asyncio.get_running_loop().time(),
-            exc_info=raised,
-        )

@@ -3,6 +3,7 @@
 - `log`: append events and read them, as one log or per aggregate.
 - `commands`: look up recorded commands.
 - `checkpoints`: the progress, the leases and the parked commits of queries.
+- `requests`: ask the worker of a query, in whatever process it is, to do something.
 - `snapshots`: save and load the states of aggregates.
 - `store`: `EventStore`, all of these together.
 - `transactions`: the transactions that projections need in addition.
@@ -18,6 +19,8 @@ from eventree.stores.contract.checkpoints import (
     ParkedCommit as ParkedCommit,
     QuerySummary as QuerySummary,
     StoredCheckpoint as StoredCheckpoint,
+    StoredFailure as StoredFailure,
+    StoredStop as StoredStop,
 )
 from eventree.stores.contract.commands import (
     CommandLog as CommandLog,
@@ -39,6 +42,12 @@ from eventree.stores.contract.log import (
     RecordedEvent as RecordedEvent,
     StreamPage as StreamPage,
     StreamRead as StreamRead,
+)
+from eventree.stores.contract.requests import (
+    MAX_REQUESTS as MAX_REQUESTS,
+    QueryRequest as QueryRequest,
+    QueryRequests as QueryRequests,
+    RequestAnswer as RequestAnswer,
 )
 from eventree.stores.contract.snapshots import (
     Snapshots as Snapshots,

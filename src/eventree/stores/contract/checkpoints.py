@@ -4,9 +4,10 @@ from abc import abstractmethod
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Final, Protocol
+from typing import Final, Literal, Protocol, TypeAlias
 
 from eventree.stores.contract.log import CommitStamp
+from eventree.stores.contract.requests import RequestAnswer
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +64,40 @@ class ParkedCommit:
 
 
 @dataclass(frozen=True, slots=True)
+class StoredFailure:
+    """The failure of a commit that a query is trying to handle.
+
+    Attributes:
+        position: The position of its first event.
+        attempts: How often in a row it has failed, at least 1.
+        reason: The last failure, at most 4,000 bytes.
+        failed_at: When that was, as aware UTC; for information only.
+    """
+
+    position: int
+    attempts: int
+    reason: str
+    failed_at: datetime
+
+
+StopKind: TypeAlias = Literal["stopped", "outdated"]
+"""Why a worker handles nothing any more: it gave up, or its code is older than the next event."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredStop:
+    """What a worker has reported when it let go of a query.
+
+    Attributes:
+        kind: Whether it gave up, or is older than the next event.
+        reason: Why, at most 4,000 bytes.
+    """
+
+    kind: StopKind
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class CheckpointUpdate:
     """Changes to a checkpoint, made in one transaction.
 
@@ -75,6 +110,9 @@ class CheckpointUpdate:
         unpark: The positions of parked commits to delete; none of those in `park`.
         skipped: How many commits were skipped; default 0.
         replay_until: The position up to which events are now handled again; default 0, which leaves it unchanged.
+        failure: The failure of the commit to be handled next; default None: there is none, which deletes a stored one.
+        paused: Whether the query is paused from now on; default None, which leaves it unchanged.
+        answers: Answers to requests of this version of the query, each given if the request waits; default none.
     """
 
     checkpoint: Checkpoint
@@ -84,6 +122,9 @@ class CheckpointUpdate:
     skipped: int = 0
     replay_until: int = 0
     moved_from: int | None = None
+    failure: StoredFailure | None = None
+    paused: bool | None = None
+    answers: Sequence[RequestAnswer] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +141,12 @@ class StoredCheckpoint:
         live_position: The position of the live version.
         next_version: A newer version than this one that a worker holds the lease of, and that has read nearly as far,
             within 1,000 positions; 0 if there is none.
+        is_paused: Whether the query is paused.
+        failure: The failure of the commit to be handled next; None if there is none.
+        stop: What the worker that claimed it last has reported when it let go of it; None if it has not.
+        requests: How many requests wait.
+        lease_seconds: How long the lease lasts unless it is renewed; 0 if it has expired or was released. It is no part
+            of a comparison.
     """
 
     checkpoint: Checkpoint
@@ -110,6 +157,11 @@ class StoredCheckpoint:
     live_version: int
     live_position: int
     next_version: int = 0
+    is_paused: bool = False
+    failure: StoredFailure | None = None
+    stop: StoredStop | None = None
+    requests: int = 0
+    lease_seconds: float = field(default=0.0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,8 +207,9 @@ class CheckpointWriter(Protocol):
         """Claim a query's checkpoint, creating it if it does not exist; its fencing token increases by one.
 
         The claim succeeds if the previous lease has expired by the store's clock or was released, or if it has the same
-        owner. The first version of a query is live from the beginning; a later one starts where the request says, but
-        not after the live version, so that no event is missed between them.
+        owner; it deletes what the last worker has reported as its stop. The first version of a query is live from the
+        beginning; a later one starts where the request says, but not after the live version, so that no event is missed
+        between them.
 
         Args:
             name: The query, 1 to 255 bytes.
@@ -213,6 +266,23 @@ class Checkpoints(CheckpointWriter, Protocol):
 
         Returns:
             Whether the token is still the newest; if not, nothing was changed.
+        """
+        ...
+
+    @abstractmethod
+    async def stop_checkpoint(self, name: str, version: int, owner: str, stop: StoredStop) -> bool:
+        """Report that a worker lets go of a query and why, and release its lease.
+
+        The owner is enough: one that gives up may have forgotten its fencing token.
+
+        Args:
+            name: The query.
+            version: Its version.
+            owner: The worker.
+            stop: What it reports, kept until the checkpoint is claimed again.
+
+        Returns:
+            Whether it was the last to claim the checkpoint; if not, nothing was changed.
         """
         ...
 

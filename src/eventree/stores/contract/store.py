@@ -7,11 +7,12 @@ from typing import Protocol, Self
 from eventree.stores.contract.checkpoints import Checkpoints
 from eventree.stores.contract.commands import CommandLog
 from eventree.stores.contract.log import EventLog
+from eventree.stores.contract.requests import QueryRequests
 from eventree.stores.contract.snapshots import Snapshots
 
 
-class EventStore(EventLog, CommandLog, Checkpoints, Snapshots, Protocol):
-    """Store events, recorded commands, checkpoints and snapshots.
+class EventStore(EventLog, CommandLog, Checkpoints, QueryRequests, Snapshots, Protocol):
+    """Store events, recorded commands, checkpoints, requests to queries and snapshots.
 
     A store knows nothing of the classes behind the JSON text. It is an async context manager: before entry and after
     exit its methods raise `StoreUnavailable`. Any number of tasks of one event loop may use it concurrently. Cancelling

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Final, TypeAlias
 from uuid import UUID
 
-from eventree.errors import TransactionFailed
+from eventree.errors import CommitOutcomeUnknown, TransactionFailed
 from eventree.stores.checked import Decide
 from eventree.stores.contract import (
     Appended,
@@ -22,6 +22,7 @@ from eventree.stores.postgres.driver import DRIVER_ERRORS, SessionChanged, viola
 from eventree.stores.postgres.reads import read_streams
 from eventree.stores.postgres.replication import IS_AWAITED, wait_for_standby
 from eventree.stores.postgres.schema import SchemaConnection
+from eventree.stores.shared_appends import Shipment
 
 # The lock on the head comes first, because everything else is joined to it. READ COMMITTED re-evaluates an UPDATE on
 # the newest row, so a request that lost a race drops out of `kept`. A request that only checks has no n; it is checked
@@ -246,6 +247,22 @@ class AppendAttempt:
             self._outcomes[number] = stored or Conflict(sequence)
 
 
+class SharedAttempt(AppendAttempt):
+    """Carry out the append of one or several calls, whose requests are taken when the statement is sent."""
+
+    def __init__(self, shipment: Shipment, session: str) -> None:
+        """Start without requests."""
+        super().__init__((), session)
+        self._shipment = shipment
+
+    async def run(self, connection: SchemaConnection) -> list[Outcome]:
+        """Take the requests, unless that was done, and run until each has an outcome."""
+        if not self.was_sent:
+            self._requests = self._shipment.take()
+            self._outcomes = [None] * len(self._requests)
+        return await super().run(connection)
+
+
 class WishToLeave(Exception):
     """A function of the caller wants to leave the program.
 
@@ -294,6 +311,14 @@ class ExclusiveAttempt(AppendAttempt):
         self._outcomes = [None] * len(self._requests)
         self._is_in_transaction = True
         return await super().run(connection)
+
+
+def stored_in_part(where: str) -> CommitOutcomeUnknown:
+    """Return the error for appends that share an attempt which failed after its first statement."""
+    return CommitOutcomeUnknown(
+        f"appends that were sent to {where} together were stored only in part; send the command again with the same "
+        "command_id"
+    )
 
 
 async def _why_nothing_was_locked(connection: SchemaConnection) -> Exception:

@@ -1,6 +1,7 @@
 """Checkpoints: statements in their own transaction, or within that of a projection."""
 
-from typing import Final
+from collections.abc import Sequence
+from typing import Any, Final
 
 from eventree.errors import CheckpointFenced, CheckpointHeld, LogRolledBack
 from eventree.stores.contract import (
@@ -10,10 +11,14 @@ from eventree.stores.contract import (
     LeaseRequest,
     ParkedCommit,
     QuerySummary,
+    RequestAnswer,
     StoredCheckpoint,
+    StoredFailure,
+    StoredStop,
 )
 from eventree.stores.contract.checkpoints import NEARLY
 from eventree.stores.postgres.driver import DRIVER_ERRORS, Connection, violates
+from eventree.stores.renewals import Renewal
 from eventree.stores.versions import VersionRow, decide_make_live
 
 # Names are qualified, because the search path of a projection's connection is the user's. Leases expire by the server's
@@ -28,7 +33,8 @@ VALUES ($1, $2, least(coalesce($3, (SELECT position FROM {schema}.head WHERE id)
         NOT EXISTS (SELECT FROM {schema}.checkpoints WHERE name = $1))
 ON CONFLICT (name, version) DO UPDATE
 SET fencing_token = c.fencing_token + 1, owner = excluded.owner,
-  lease_until = clock_timestamp() + excluded.lease_length, lease_length = excluded.lease_length
+  lease_until = clock_timestamp() + excluded.lease_length, lease_length = excluded.lease_length,
+  stop_kind = NULL, stop_reason = NULL
 WHERE c.lease_until <= clock_timestamp() OR c.owner = excluded.owner
 RETURNING position, fencing_token, commit_id, recorded_at
 """
@@ -45,7 +51,9 @@ _SAVE: Final = """
 UPDATE {schema}.checkpoints SET position = $3, commit_id = $8, recorded_at = $9, skipped = skipped + $5,
   replay_until = CASE WHEN $7::bigint > 0 THEN $7 ELSE replay_until END,
   lease_until = CASE WHEN $6::float8 > 0 THEN clock_timestamp() + $6 * interval '1 second' ELSE lease_until END,
-  lease_length = CASE WHEN $6 > 0 THEN $6 * interval '1 second' ELSE lease_length END
+  lease_length = CASE WHEN $6 > 0 THEN $6 * interval '1 second' ELSE lease_length END,
+  failed_position = $11, failed_attempts = $12, failed_reason = $13, failed_at = $14,
+  paused = coalesce($15::boolean, paused)
 WHERE name = $1 AND version = $2 AND fencing_token = $4 AND position = coalesce($10::bigint, position)
   AND ($8::uuid IS NULL OR EXISTS (
     SELECT FROM {schema}.events e WHERE e.position = $3 AND e.commit_id = $8 AND e.recorded_at = $9::timestamptz))
@@ -55,14 +63,19 @@ _REFUSED: Final = """
 SELECT c.position, h.position FROM {schema}.checkpoints c, {schema}.head h
 WHERE c.name = $1 AND c.version = $2 AND c.fencing_token = $3 AND h.id
 """
-_SAVE_AND_PARK: Final = (
+_SAVE_ALL: Final = (
     f"WITH moved AS ({_SAVE}),"  # noqa: S608 - our own text
     """
 unparked AS (
-  DELETE FROM {schema}.parked USING moved WHERE name = $1 AND version = $2 AND position = ANY($11::bigint[])),
+  DELETE FROM {schema}.parked USING moved WHERE name = $1 AND version = $2 AND position = ANY($16::bigint[])),
+answered AS (
+  UPDATE {schema}.query_requests r
+  SET answered_at = clock_timestamp(), result = a.result, error = a.error, detail = a.detail
+  FROM moved, unnest($17::uuid[], $18::bigint[], $19::text[], $20::text[]) a (id, result, error, detail)
+  WHERE r.id = a.id AND r.name = $1 AND r.version = $2 AND r.answered_at IS NULL),
 parked AS (
   INSERT INTO {schema}.parked SELECT $1, $2, p.* FROM moved,
-    unnest($12::bigint[], $13::bigint[], $14::text[], $15::text[], $16::text[], $17::timestamptz[]) p
+    unnest($21::bigint[], $22::bigint[], $23::text[], $24::text[], $25::text[], $26::timestamptz[]) p
   ON CONFLICT (name, version, position) DO UPDATE
   SET last_position = excluded.last_position, aggregate_type = excluded.aggregate_type,
     aggregate_id = excluded.aggregate_id, reason = excluded.reason, parked_at = excluded.parked_at)
@@ -82,16 +95,27 @@ _MAKE_LIVE: Final = """
 UPDATE {schema}.checkpoints SET live = true, replay_until = $3 WHERE name = $1 AND version = $2
 """
 _RENEW: Final = """
-UPDATE {schema}.checkpoints
-SET lease_until = clock_timestamp() + $4 * interval '1 second', lease_length = $4 * interval '1 second'
-WHERE name = $1 AND version = $2 AND fencing_token = $3 RETURNING fencing_token
+UPDATE {schema}.checkpoints c
+SET lease_until = clock_timestamp() + r.seconds * interval '1 second', lease_length = r.seconds * interval '1 second'
+FROM unnest($1::text[], $2::int[], $3::bigint[], $4::float8[]) r (name, version, fencing_token, seconds)
+WHERE c.name = r.name AND c.version = r.version AND c.fencing_token = r.fencing_token
+RETURNING c.name, c.version, c.fencing_token
+"""
+_STOP: Final = """
+UPDATE {schema}.checkpoints SET stop_kind = $4, stop_reason = $5, lease_until = clock_timestamp()
+WHERE name = $1 AND version = $2 AND owner = $3 RETURNING fencing_token
 """
 _LOAD: Final = """
 SELECT c.position, c.fencing_token, c.owner,
        (SELECT count(*) FROM {schema}.parked p WHERE p.name = c.name AND p.version = c.version),
        c.skipped, c.replay_until, coalesce(live.version, 0), coalesce(live.position, 0),
        (SELECT coalesce(max(n.version), 0) FROM {schema}.checkpoints n WHERE n.name = c.name AND n.version > c.version
-        AND n.lease_until > clock_timestamp() AND n.position + $3 >= c.position)
+         AND n.lease_until > clock_timestamp() AND n.lease_until - n.lease_length <= clock_timestamp()
+         AND n.position + $3 >= c.position),
+       c.paused, c.failed_position, c.failed_attempts, c.failed_reason, c.failed_at, c.stop_kind, c.stop_reason,
+       (SELECT count(*) FROM {schema}.query_requests r
+        WHERE r.name = c.name AND r.version = c.version AND r.answered_at IS NULL),
+       greatest(extract(epoch FROM least(c.lease_until - clock_timestamp(), c.lease_length))::float8, 0)
 FROM {schema}.checkpoints c LEFT JOIN {schema}.checkpoints live ON live.name = c.name AND live.live
 WHERE c.name = $1 AND c.version = $2
 """
@@ -117,11 +141,12 @@ class CheckpointTable:
         self._shorten = _SHORTEN.format(schema=schema)
         self._save = _SAVE.format(schema=schema)
         self._refused = _REFUSED.format(schema=schema)
-        self._save_and_park = _SAVE_AND_PARK.format(schema=schema)
+        self._save_all = _SAVE_ALL.format(schema=schema)
         self._versions = _VERSIONS.format(schema=schema)
         self._retire = _RETIRE.format(schema=schema)
         self._make_live = _MAKE_LIVE.format(schema=schema)
         self._renew = _RENEW.format(schema=schema)
+        self._stop = _STOP.format(schema=schema)
         self._load = _LOAD.format(schema=schema)
         self._parked = _PARKED.format(schema=schema)
         self._queries = _QUERIES.format(schema=schema)
@@ -164,8 +189,10 @@ class CheckpointTable:
         moved, stamp = update.checkpoint, update.checkpoint.stamp or (None, None)
         place = (name, version, moved.position, moved.fencing_token)
         values = (*place, update.skipped, float(update.seconds), update.replay_until, *stamp, update.moved_from)
-        if update.park or update.unpark:
-            rows = await db.fetch(self._save_and_park, *values, list(update.unpark), *_columns(update))
+        values = (*values, *_failure_columns(update.failure), update.paused)
+        if update.park or update.unpark or update.answers:
+            lists = (list(update.unpark), *_answer_columns(update.answers), *_columns(update))
+            rows = await db.fetch(self._save_all, *values, *lists)
         else:
             rows = await db.fetch(self._save, *values)
         if not rows:
@@ -194,14 +221,25 @@ class CheckpointTable:
             await db.execute(self._make_live, name, version, replay_until)
             return True
 
-    async def renew(self, db: Connection, name: str, version: int, fencing_token: int, seconds: float) -> bool:
-        """Renew a lease; return whether the fencing token is still the newest."""
-        return bool(await db.fetch(self._renew, name, version, fencing_token, float(seconds)))
+    async def renew_all(self, db: Connection, renewals: Sequence[Renewal]) -> list[bool]:
+        """Renew leases; return for each whether the fencing token is still the newest."""
+        last = {renewal[:3]: float(renewal.seconds) for renewal in renewals}  # of two for one lease, the later one
+        columns = [[key[at] for key in last] for at in range(3)]
+        kept = {tuple(row) for row in await db.fetch(self._renew, *columns, list(last.values()))}
+        return [renewal[:3] in kept for renewal in renewals]
+
+    async def stop(self, db: Connection, name: str, version: int, owner: str, reported: StoredStop) -> bool:
+        """Report that a worker lets go of a query; return whether it was the last to claim it."""
+        return bool(await db.fetch(self._stop, name, version, owner, reported.kind, reported.reason))
 
     async def load(self, db: Connection, name: str, version: int) -> StoredCheckpoint | None:
         """Return everything stored about a checkpoint; None if it does not exist."""
         for position, fencing_token, *rest in await db.fetch(self._load, name, version, NEARLY):
-            return StoredCheckpoint(Checkpoint(position, fencing_token), *rest)
+            paused, failed_position, attempts, reason, failed_at, stop_kind, stop_reason, waiting, seconds = rest[7:]
+            failure = None if attempts is None else StoredFailure(failed_position, attempts, reason, failed_at)
+            stop = None if stop_kind is None else StoredStop(stop_kind, stop_reason)
+            fields: list[Any] = [*rest[:7], paused, failure, stop, waiting, seconds]
+            return StoredCheckpoint(Checkpoint(position, fencing_token), *fields)
         return None
 
     async def load_parked(self, db: Connection, name: str, version: int, after: int, limit: int) -> list[ParkedCommit]:
@@ -214,6 +252,21 @@ class CheckpointTable:
             QuerySummary(name, version, Checkpoint(position, fencing_token), *rest)
             for name, version, position, fencing_token, *rest in await db.fetch(self._queries)
         ]
+
+
+def _failure_columns(failure: StoredFailure | None) -> tuple[object, ...]:
+    if failure is None:
+        return (None, None, None, None)
+    return (failure.position, failure.attempts, failure.reason, failure.failed_at)
+
+
+def _answer_columns(answers: Sequence[RequestAnswer]) -> tuple[list[object], ...]:
+    return (
+        [answer.id for answer in answers],
+        [answer.result for answer in answers],
+        [answer.error for answer in answers],
+        [answer.detail for answer in answers],
+    )
 
 
 def _columns(update: CheckpointUpdate) -> tuple[list[object], ...]:

@@ -17,6 +17,7 @@ from eventree.stores.postgres.driver import (
     connect,
     error_text,
     is_transient,
+    outdated,
     pooled,
     translate,
     translate_refusal,
@@ -150,6 +151,7 @@ class Connections:
         Raises:
             StoreUnavailable: No connection could be opened, or it was lost.
             TransactionRolledBack: A statement failed with a transient error.
+            StatementOutdated: A statement was prepared before a table was altered; the next connection is a new one.
         """
         await self._wait_for_slot()
         try:
@@ -162,6 +164,9 @@ class Connections:
             except BaseException as error:
                 if not is_failure(error, closed=True):
                     connection.terminate()  # its state is unknown
+                elif (stale := outdated(error, self._address.where)) is not None:
+                    self._forget_statements(connection)
+                    raise stale from error
                 elif is_transient(error, connection):
                     connection.terminate()
                     raise translate(error, self._address.where) from error
@@ -217,6 +222,12 @@ class Connections:
             milliseconds = str(max(1, int(lease * 1000)))
             await connection.execute(_LIMIT_IDLING, milliseconds)
             self._leases[connection] = lease
+
+    def _forget_statements(self, connection: Connection) -> None:
+        """End this connection and those that are idle, as their statements may be outdated too."""
+        for each in (connection, *self._idle):
+            each.terminate()
+        self._idle.clear()
 
     def _give_back(self, connection: Connection) -> None:
         if connection.is_closed():

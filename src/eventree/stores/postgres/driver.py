@@ -11,6 +11,7 @@ import asyncpg  # pyright: ignore[reportMissingTypeStubs]
 from eventree.errors import (
     EventreeError,
     EventStoreError,
+    StatementOutdated,
     StoreBusy,
     StoreFull,
     StoreUnavailable,
@@ -94,6 +95,17 @@ _MEANING: Final[tuple[tuple[tuple[str, ...], type[EventStoreError], str], ...]] 
     (_BUSY, StoreBusy, "was busy for too long; nothing was stored, try again"),
     (_FULL, StoreFull, "has a full disk; nothing was stored, free space and try again"),
 )
+
+
+_OUTDATED: Final = (asyncpg.InvalidCachedStatementError, asyncpg.exceptions.OutdatedSchemaCacheError)
+"""The driver's errors about statements and types that it knows from before a table or type was altered."""
+
+
+def outdated(error: BaseException, where: str) -> StatementOutdated | None:
+    """Return the error for a statement that was prepared before a table was altered, if that is the cause."""
+    if isinstance(error, EventreeError) or not any(isinstance(cause, _OUTDATED) for cause in causes(error)):
+        return None
+    return StatementOutdated(f"{where} has altered a table since a statement was prepared; nothing was stored")
 
 
 def translate(error: BaseException, where: str) -> EventStoreError:

@@ -70,6 +70,13 @@ CREATE TABLE {schema}.checkpoints (
   skipped bigint NOT NULL DEFAULT 0,
   replay_until bigint NOT NULL DEFAULT 0,
   live boolean NOT NULL DEFAULT false,
+  paused boolean NOT NULL DEFAULT false,
+  failed_position bigint,
+  failed_attempts int,
+  failed_reason text,
+  failed_at timestamptz,
+  stop_kind text,
+  stop_reason text,
   PRIMARY KEY (name, version)
 ) WITH (fillfactor = 50);
 CREATE UNIQUE INDEX one_version_is_live ON {schema}.checkpoints (name) WHERE live;
@@ -85,6 +92,20 @@ CREATE TABLE {schema}.parked (
   parked_at timestamptz NOT NULL,
   PRIMARY KEY (name, version, position)
 );
+
+CREATE TABLE {schema}.query_requests (
+  number bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  id uuid NOT NULL UNIQUE,
+  name text COLLATE "C" NOT NULL,
+  version int NOT NULL,
+  action text NOT NULL,
+  argument text NOT NULL,
+  answered_at timestamptz,
+  result bigint,
+  error text,
+  detail text
+);
+CREATE INDEX waiting_requests ON {schema}.query_requests (name, version) WHERE answered_at IS NULL;
 
 CREATE TABLE {schema}.snapshots (
   stream bigint NOT NULL,
@@ -105,7 +126,9 @@ CREATE VIEW {schema}.event_log AS
   FROM {schema}.events e JOIN {schema}.streams USING (stream)
   ORDER BY position;
 """
-_OURS: Final = ["head", "streams", "events", "commands", "checkpoints", "parked", "snapshots", "event_log"]
+_OURS: Final = [
+    *("head", "streams", "events", "commands", "checkpoints", "parked", "query_requests", "snapshots", "event_log"),
+]
 _TAKEN = "SELECT c.relname FROM pg_class c WHERE c.relnamespace = to_regnamespace($1) AND c.relname = ANY($2::text[])"
 _IS_HEAD_OURS = """
 SELECT count(*) = 2 FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, suppress
 from types import TracebackType
 from typing import Final, Self, TypeVar
+from uuid import UUID
 
 from eventree.backoff import Backoff
 from eventree.errors import (
@@ -26,19 +27,23 @@ from eventree.stores.contract import (
     LogPage,
     Outcome,
     ParkedCommit,
+    QueryRequest,
     QuerySummary,
     RecordedCommand,
+    RequestAnswer,
     StoredCheckpoint,
     StoredSnapshot,
+    StoredStop,
     StoreTransaction,
     StreamPage,
     StreamRead,
 )
 from eventree.stores.lifecycle import Lifecycle
+from eventree.stores.line import Line
 from eventree.stores.live import CommitListeners, Tail
-from eventree.stores.postgres import reads
+from eventree.stores.postgres import query_requests, reads
 from eventree.stores.postgres.address import parse
-from eventree.stores.postgres.append import AppendAttempt, ExclusiveAttempt, WishToLeave
+from eventree.stores.postgres.append import AppendAttempt, ExclusiveAttempt, SharedAttempt, WishToLeave, stored_in_part
 from eventree.stores.postgres.checkpoints import CheckpointTable
 from eventree.stores.postgres.connections import CircuitBreaker, Connections
 from eventree.stores.postgres.driver import Connection, ConnectionLost
@@ -47,6 +52,8 @@ from eventree.stores.postgres.notify import CommitNotifier
 from eventree.stores.postgres.schema import SchemaConnection, check, create_or_check, quoted
 from eventree.stores.postgres.sessions import Timeouts
 from eventree.stores.postgres.transactions import transaction
+from eventree.stores.renewals import Renewal, SharedRenewals
+from eventree.stores.shared_appends import SharedAppends, Shipment, waited_too_long
 
 R = TypeVar("R")
 
@@ -79,10 +86,10 @@ WHERE excluded.sequence >= kept.sequence
 class PostgresStore(CheckedStore):
     """An event store in a schema of a Postgres database; `EventStore` documents its methods.
 
-    Appends use one connection, with one statement and one commit each, and queue with those of other processes for the
-    lock on one row, which makes positions gapless and visible in order. Everything else uses other connections. Lost
-    connections are replaced, and if the answer to an append was lost, the store determines its outcome. Any number of
-    processes may share a schema. Events are timestamped by the server's clock, in tests too.
+    Appends use one connection, with one statement and one commit for all that wait for each other, and queue with those
+    of other processes for the lock on one row, which makes positions gapless and visible in order. Everything else uses
+    other connections. Lost connections are replaced, and if the answer to an append was lost, the store determines its
+    outcome. Any number of processes may share a schema. Events are timestamped by the server's clock, in tests too.
     """
 
     def __init__(
@@ -135,6 +142,9 @@ class PostgresStore(CheckedStore):
         self._server = KnownServer()
         self._checkpoints = CheckpointTable(self._schema)
         self._appends: set[asyncio.Future[None]] = set()
+        self._renewals = SharedRenewals(self._renew_all)
+        self._line = Line()
+        self._shared_appends: SharedAppends | None = None
         self._tail = Tail()  # empty without listeners
         self._listeners = CommitListeners(on_empty=self._tail.clear)
         self._lifecycle = Lifecycle(self, self._open, self._close)
@@ -161,31 +171,47 @@ class PostgresStore(CheckedStore):
         if not requests:
             self._writable(self._writer)
             return []
-        return await self._run(lambda session: AppendAttempt(requests, session))
+        return await self._writable(self._shared_appends).append(requests)
 
     async def _read_and_append(self, wanted: Sequence[StreamRead], decide: Decide) -> Sequence[Outcome]:
+        writer = self._writable(self._writer)
+        place = self._line.enter()
         try:
-            return await self._run(lambda session: ExclusiveAttempt(wanted, decide, session))
+            if not await self._line.reach(place, self._timeout):
+                raise waited_too_long(str(self._address), self._timeout)
+            attempt = ExclusiveAttempt(wanted, decide, writer.session)
+            return await self._run(writer, attempt, lambda: self._line.leave(place))
         except WishToLeave as leaving:
             raise leaving.wish from None
+        finally:
+            self._line.leave(place)
 
-    async def _run(self, attempt: Callable[[str], AppendAttempt]) -> list[Outcome]:
-        writer = self._writable(self._writer)
+    async def _run(self, writer: Connections, attempt: AppendAttempt, lost: Callable[[], None]) -> list[Outcome]:
+        """Carry out an attempt.
+
+        Args:
+            writer: The connection.
+            attempt: The attempt.
+            lost: Called if its answer was lost, before its outcome is determined.
+        """
         over = asyncio.get_running_loop().create_future()
         self._appends.add(over)
         try:
-            return await self._append_and_notify(writer, attempt(writer.session))
+            return await self._append_and_notify(writer, attempt, lost)
         finally:
             self._appends.discard(over)
             over.set_result(None)
 
-    async def _append_and_notify(self, writer: Connections, attempt: AppendAttempt) -> list[Outcome]:
+    async def _append_and_notify(
+        self, writer: Connections, attempt: AppendAttempt, lost: Callable[[], None]
+    ) -> list[Outcome]:
         try:
             outcomes = await writer.run(lambda db: self._attempt(db, attempt))
         except (StoreUnavailable, TransactionRolledBack) as error:
             is_lost = isinstance(error, ConnectionLost) and attempt.was_sent
             if not is_lost and not attempt.has_stored:
                 raise
+            lost()
             outcomes = await self._determine_outcome(writer, attempt, error)
         if attempt.head:
             self._listeners.notify(attempt.head, attempt.types)
@@ -255,8 +281,7 @@ class PostgresStore(CheckedStore):
         after_stamp: CommitStamp | None,
     ) -> LogPage:
         self._opened(self._reader)
-        page = self._tail.read(after, limit, types, event_types, after_stamp)
-        return page if page is not None else await self._read(after, limit, types, event_types, after_stamp)
+        return await self._tail.read_live(self._read, after, limit, types, event_types, after_stamp)
 
     async def _read_backwards(
         self, before: int, limit: int, types: Collection[str] | None, event_types: Collection[str] | None
@@ -291,8 +316,15 @@ class PostgresStore(CheckedStore):
         return await self._writable(self._reader).run(lambda db: table.make_live(db, name, version, fencing_token))
 
     async def _renew_checkpoint(self, name: str, version: int, fencing_token: int, seconds: float) -> bool:
+        self._writable(self._reader)
+        return await self._renewals.renew(Renewal(name, version, fencing_token, seconds))
+
+    async def _renew_all(self, renewals: Sequence[Renewal]) -> Sequence[bool]:
+        return await self._writable(self._reader).run(lambda db: self._checkpoints.renew_all(db, renewals))
+
+    async def _stop_checkpoint(self, name: str, version: int, owner: str, stop: StoredStop) -> bool:
         table = self._checkpoints
-        return await self._writable(self._reader).run(lambda db: table.renew(db, name, version, fencing_token, seconds))
+        return await self._writable(self._reader).run(lambda db: table.stop(db, name, version, owner, stop))
 
     async def _load_checkpoint(self, name: str, version: int) -> StoredCheckpoint | None:
         return await self._opened(self._reader).run(lambda db: self._checkpoints.load(db, name, version))
@@ -304,6 +336,17 @@ class PostgresStore(CheckedStore):
     async def list_queries(self) -> Sequence[QuerySummary]:
         """Return every version of every query, in order."""
         return await self._opened(self._reader).run(self._checkpoints.list_queries)
+
+    async def _put_request(self, request: QueryRequest) -> bool:
+        self._writable(self._reader)
+        return await self._fetch(lambda db: query_requests.put(db, request))
+
+    async def _load_requests(self, name: str, version: int) -> Sequence[QueryRequest]:
+        return await self._fetch(lambda db: query_requests.load(db, name, version))
+
+    async def _take_answer(self, id: UUID) -> RequestAnswer | None:
+        self._writable(self._reader)
+        return await self._fetch(lambda db: query_requests.take(db, id))
 
     def transaction(self, lease: float = 5.0) -> AbstractAsyncContextManager[StoreTransaction[Connection]]:
         """Begin a transaction for a projection, see `TransactionalStore.transaction`.
@@ -342,8 +385,22 @@ class PostgresStore(CheckedStore):
         self._writer = Connections(where, schema, 1, timeouts, circuit, self._tail.clear, server=server)
         self._reader = Connections(where, schema, _READ_CONNECTIONS, timeouts, circuit, server=server)
         self._projections = Connections(where, None, _PROJECTION_CONNECTIONS, of_projections, circuit, server=server)
+        self._line = Line()
+        self._shared_appends = self._share_appends(self._writer)
         await self._writer.run(lambda db: create_or_check(db, self._schema, self._address.where))
         await self._refuse_pooler(self._writer)
+
+    def _share_appends(self, writer: Connections) -> SharedAppends:
+        async def send(shipment: Shipment) -> Sequence[Outcome]:
+            attempt = SharedAttempt(shipment, writer.session)
+            try:
+                return await self._run(writer, attempt, shipment.end)
+            except EventStoreError as error:
+                if len(shipment.calls) > 1 and attempt.stored:  # not by all, but who of them was is not sure
+                    raise stored_in_part(str(self._address)) from error
+                raise
+
+        return SharedAppends(self._line, send, str(self._address), longest_wait=self._timeout)
 
     async def _refuse_pooler(self, opened: Connections) -> None:
         """Raise `StoreUnusable` if a second connection shares the first one's server process, so takes its settings.
@@ -364,6 +421,9 @@ class PostgresStore(CheckedStore):
         reader, self._reader = self._reader, None
         projections, self._projections = self._projections, None
         writer, self._writer = self._writer, None
+        shared_appends, self._shared_appends = self._shared_appends, None
+        if shared_appends is not None:
+            await shared_appends.drain()
         if self._appends:
             await asyncio.wait(self._appends)  # they may still be determining an outcome whose answer was lost
         for part in (notifier, projections, writer, reader):
@@ -376,16 +436,16 @@ class PostgresStore(CheckedStore):
         reader = self._opened(self._reader)
         return await reader.run(lambda db: operation(SchemaConnection(db, self._schema)))
 
-    def _writable(self, connections: Connections | None) -> Connections:
+    def _writable(self, part: R | None) -> R:
         if self._read_only:
             raise StoreReadOnly(self._address.where)
-        return self._opened(connections)
+        return self._opened(part)
 
-    def _opened(self, connections: Connections | None) -> Connections:
+    def _opened(self, part: R | None) -> R:
         self._lifecycle.check_loop()
-        if connections is None:
+        if part is None:
             raise StoreUnavailable(f"{self._address} is not open; use the store inside `async with store:`")
-        return connections
+        return part
 
 
 def _columns(snapshots: Sequence[StoredSnapshot]) -> tuple[list[object], ...]:

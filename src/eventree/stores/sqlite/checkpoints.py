@@ -2,7 +2,9 @@
 
 import sqlite3
 import time
+from collections.abc import Sequence
 from datetime import timedelta
+from typing import Any
 
 from eventree.errors import CheckpointFenced, CheckpointHeld, LogRolledBack
 from eventree.stores.contract import (
@@ -12,8 +14,12 @@ from eventree.stores.contract import (
     ParkedCommit,
     QuerySummary,
     StoredCheckpoint,
+    StoredFailure,
+    StoredStop,
 )
 from eventree.stores.contract.checkpoints import NEARLY
+from eventree.stores.renewals import Renewal
+from eventree.stores.sqlite import query_requests
 from eventree.stores.sqlite.connection import writing
 from eventree.stores.sqlite.reads import as_json, columns_of, from_micros, head, stamp_of, to_micros
 from eventree.stores.versions import VersionRow, decide_make_live
@@ -27,7 +33,7 @@ VALUES (?, ?, min(coalesce(?, (SELECT max(position) FROM events), 0),
         ?, NOT EXISTS (SELECT 1 FROM checkpoints WHERE name = ?))
 ON CONFLICT (name, version) DO UPDATE
 SET fencing_token = fencing_token + 1, owner = excluded.owner, lease_until = excluded.lease_until,
-  lease_length = excluded.lease_length
+  lease_length = excluded.lease_length, stop_kind = NULL, stop_reason = NULL
 WHERE lease_until <= ? OR owner = excluded.owner
 RETURNING position, fencing_token, commit_id, recorded_at
 """
@@ -38,7 +44,8 @@ _SHORTEN = "UPDATE checkpoints SET lease_until = ?1 + lease_length WHERE lease_u
 _SAVE = """
 UPDATE checkpoints SET position = ?1, commit_id = ?2, recorded_at = ?3, skipped = skipped + ?4,
   replay_until = coalesce(?5, replay_until), lease_until = coalesce(?6, lease_until),
-  lease_length = coalesce(?7, lease_length)
+  lease_length = coalesce(?7, lease_length),
+  failed_position = ?12, failed_attempts = ?13, failed_reason = ?14, failed_at = ?15, paused = coalesce(?16, paused)
 WHERE name = ?8 AND version = ?9 AND fencing_token = ?10 AND position = coalesce(?11, position)
   AND (?2 IS NULL OR EXISTS (SELECT 1 FROM events e
                              WHERE e.position = ?1 AND e.commit_id = ?2 AND e.recorded_at = ?3))
@@ -51,6 +58,9 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?)
 """
 _UNPARK = "DELETE FROM parked WHERE name = ? AND version = ? AND position IN (SELECT value FROM json_each(?))"
 _RENEW = "UPDATE checkpoints SET lease_until = ?, lease_length = ? WHERE name = ? AND version = ? AND fencing_token = ?"
+_STOP = """
+UPDATE checkpoints SET stop_kind = ?, stop_reason = ?, lease_until = 0 WHERE name = ? AND version = ? AND owner = ?
+"""
 _VERSIONS = """
 SELECT version, position, fencing_token, replay_until, live, lease_until > ? FROM checkpoints WHERE name = ?
 """
@@ -64,8 +74,12 @@ SELECT c.position, c.fencing_token, c.owner,
        (SELECT count(*) FROM parked p WHERE p.name = c.name AND p.version = c.version),
        c.skipped, c.replay_until, coalesce(live.version, 0), coalesce(live.position, 0),
        (SELECT coalesce(max(n.version), 0) FROM checkpoints n WHERE n.name = c.name AND n.version > c.version
-        AND n.lease_until > ? AND n.position + ? >= c.position)
-FROM checkpoints c LEFT JOIN checkpoints live ON live.name = c.name AND live.live WHERE c.name = ? AND c.version = ?
+         AND n.lease_until > ?1 AND n.lease_until - n.lease_length <= ?1 AND n.position + ?2 >= c.position),
+       c.paused, c.failed_position, c.failed_attempts, c.failed_reason, c.failed_at, c.stop_kind, c.stop_reason,
+       (SELECT count(*) FROM query_requests r
+        WHERE r.name = c.name AND r.version = c.version AND r.answered_at IS NULL),
+       max(min(c.lease_until - ?1, c.lease_length), 0)
+FROM checkpoints c LEFT JOIN checkpoints live ON live.name = c.name AND live.live WHERE c.name = ?3 AND c.version = ?4
 """
 _PARKED = """
 SELECT position, last_position, aggregate_type, aggregate_id, reason, parked_at
@@ -137,12 +151,16 @@ def save_inside(db: sqlite3.Connection, name: str, version: int, update: Checkpo
         version,
         update.checkpoint.fencing_token,
         update.moved_from,
+        *_failure_columns(update.failure),
+        update.paused,
     )
     if db.execute(_SAVE, values).rowcount != 1:
         raise _refusal(db, name, version, update)
     if update.unpark:
         db.execute(_UNPARK, (name, version, as_json(list(update.unpark))))
     db.executemany(_PARK, [(name, version, *_columns(parked)) for parked in update.park])
+    if update.answers:
+        query_requests.answer(db, name, version, update.answers, _now())
 
 
 def _refusal(
@@ -175,20 +193,35 @@ def make_live_inside(db: sqlite3.Connection, name: str, version: int, fencing_to
     return True
 
 
-def renew(db: sqlite3.Connection, name: str, version: int, fencing_token: int, seconds: float, deadline: float) -> bool:
-    """Renew a lease; return whether the fencing token is still the newest."""
-    length = _micros(seconds)
+def renew_all(db: sqlite3.Connection, renewals: Sequence[Renewal], deadline: float) -> list[bool]:
+    """Renew leases; return for each whether the fencing token is still the newest."""
     with writing(db, deadline):
-        return db.execute(_RENEW, (_now() + length, length, name, version, fencing_token)).rowcount == 1
+        return [_renew(db, renewal) for renewal in renewals]
+
+
+def _renew(db: sqlite3.Connection, renewal: Renewal) -> bool:
+    length = _micros(renewal.seconds)
+    return db.execute(_RENEW, (_now() + length, length, *renewal[:3])).rowcount == 1
+
+
+def stop(db: sqlite3.Connection, name: str, version: int, owner: str, reported: StoredStop, deadline: float) -> bool:
+    """Report that a worker lets go of a query; return whether it was the last to claim it."""
+    with writing(db, deadline):
+        return db.execute(_STOP, (reported.kind, reported.reason, name, version, owner)).rowcount == 1
 
 
 def load(db: sqlite3.Connection, name: str, version: int) -> StoredCheckpoint | None:
     """Return everything stored about a checkpoint; None if it does not exist."""
-    row = db.execute(_LOAD, (_now(), NEARLY, name, version)).fetchone()
+    now = _now()
+    row = db.execute(_LOAD, (now, NEARLY, name, version)).fetchone()
     if row is None:
         return None
-    position, fencing_token, *rest = row
-    return StoredCheckpoint(Checkpoint(position, fencing_token), *rest)
+    position, fencing_token, *rest = row[:9]
+    paused, failed_position, attempts, reason, failed_at, stop_kind, stop_reason, waiting, left = row[9:]
+    failure = None if attempts is None else StoredFailure(failed_position, attempts, reason, from_micros(failed_at))
+    stopped = None if stop_kind is None else StoredStop(stop_kind, stop_reason)
+    fields: list[Any] = [*rest, bool(paused), failure, stopped, waiting, left / 1e6]
+    return StoredCheckpoint(Checkpoint(position, fencing_token), *fields)
 
 
 def load_parked(db: sqlite3.Connection, name: str, version: int, after: int, limit: int) -> list[ParkedCommit]:
@@ -206,6 +239,12 @@ def list_queries(db: sqlite3.Connection) -> list[QuerySummary]:
         QuerySummary(name, version, Checkpoint(position, fence), owner, left / 1e6, bool(live), *counts)
         for name, version, position, fence, owner, left, live, *counts in db.execute(_QUERIES, (_now(),))
     ]
+
+
+def _failure_columns(failure: StoredFailure | None) -> tuple[object, ...]:
+    if failure is None:
+        return (None, None, None, None)
+    return (failure.position, failure.attempts, failure.reason, to_micros(failure.failed_at))
 
 
 def _columns(parked: ParkedCommit) -> tuple[object, ...]:

@@ -11,12 +11,15 @@ from eventree.stores.sqlite.wal import MAX_BYTES, mention_reset_bug
 SCHEMA_VERSION: Final = 1
 
 _FULL = 2
-_OURS = {"eventree", "streams", "events", "commands", "checkpoints", "parked", "snapshots", "event_log"}
+_OURS = {
+    *("eventree", "streams", "events", "commands", "checkpoints", "parked", "query_requests", "snapshots", "event_log"),
+}
 
 # Integer stream keys make inserts 1.5 times faster than text keys. `length` of a text stops at NUL, so the limits are
 # checked on blobs. `commit_id` and `recorded_at` outside of `events` are the stamp of the event at `position` or
 # `sequence`: they show whether it is still the same after the database has gone back in time. `owner`, `lease_until`
-# and `lease_length` are the lease on a checkpoint; `live` marks the version in use.
+# and `lease_length` are the lease on a checkpoint; `live` marks the version in use. `failed_*` is the failure of the
+# commit to be handled next, `stop_*` what the last worker has reported when it let go.
 _TABLES = """
 CREATE TABLE eventree (
   id INTEGER PRIMARY KEY CHECK (id = 1),
@@ -74,6 +77,13 @@ CREATE TABLE checkpoints (
   skipped INTEGER NOT NULL DEFAULT 0,
   replay_until INTEGER NOT NULL DEFAULT 0,
   live INTEGER NOT NULL DEFAULT 0,
+  paused INTEGER NOT NULL DEFAULT 0,
+  failed_position INTEGER,
+  failed_attempts INTEGER,
+  failed_reason TEXT,
+  failed_at INTEGER,
+  stop_kind TEXT,
+  stop_reason TEXT,
   PRIMARY KEY (name, version)
 ) STRICT, WITHOUT ROWID;
 CREATE UNIQUE INDEX one_version_is_live ON checkpoints (name) WHERE live;
@@ -89,6 +99,20 @@ CREATE TABLE parked (
   parked_at INTEGER NOT NULL,
   PRIMARY KEY (name, version, position)
 ) STRICT, WITHOUT ROWID;
+
+CREATE TABLE query_requests (
+  number INTEGER PRIMARY KEY,
+  id BLOB NOT NULL UNIQUE,
+  name TEXT NOT NULL,
+  version INTEGER NOT NULL,
+  action TEXT NOT NULL,
+  argument TEXT NOT NULL,
+  answered_at INTEGER,
+  result INTEGER,
+  error TEXT,
+  detail TEXT
+) STRICT;
+CREATE INDEX waiting_requests ON query_requests (name, version) WHERE answered_at IS NULL;
 
 CREATE TABLE snapshots (
   stream INTEGER NOT NULL,

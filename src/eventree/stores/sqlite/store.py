@@ -10,6 +10,7 @@ from os import PathLike
 from pathlib import Path
 from types import TracebackType
 from typing import Concatenate, ParamSpec, Self, TypeVar
+from uuid import UUID
 from weakref import finalize
 
 import aiosqlite
@@ -28,17 +29,23 @@ from eventree.stores.contract import (
     LogPage,
     Outcome,
     ParkedCommit,
+    QueryRequest,
     QuerySummary,
     RecordedCommand,
+    RequestAnswer,
     StoredCheckpoint,
     StoredSnapshot,
+    StoredStop,
     StoreTransaction,
     StreamPage,
     StreamRead,
 )
 from eventree.stores.lifecycle import Lifecycle
+from eventree.stores.line import Line
 from eventree.stores.live import CommitListeners, Tail, types_of
-from eventree.stores.sqlite import checkpoints, reads
+from eventree.stores.renewals import Renewal, SharedRenewals
+from eventree.stores.shared_appends import SharedAppends, Shipment
+from eventree.stores.sqlite import checkpoints, query_requests, reads
 from eventree.stores.sqlite.append import AppendResult, append, append_and_commit, begin_and_read, roll_back
 from eventree.stores.sqlite.connection import Connection, writing
 from eventree.stores.sqlite.files import OpenedFiles
@@ -69,9 +76,10 @@ class SQLiteStore(CheckedStore):
     """An event store in one SQLite file; `EventStore` documents its methods.
 
     It uses WAL mode with `synchronous=FULL`, and verifies both, so acknowledged commits survive a power failure. All
-    writes go through one connection, each transaction as one function on its thread; reads use another one. Several
-    processes on one machine may share the file, with SQLite 3.51.3 or newer (or the fixed 3.50.7 and 3.44.6), as older
-    versions can corrupt it then. Network file systems do not work.
+    writes go through one connection, each transaction as one function on its thread, and appends that wait for each
+    other share one; reads use another connection. Several processes on one machine may share the file, with SQLite
+    3.51.3 or newer (or the fixed 3.50.7 and 3.44.6), as older versions can corrupt it then. Network file systems do not
+    work.
     """
 
     def __init__(
@@ -107,12 +115,14 @@ class SQLiteStore(CheckedStore):
         self._read_only = read_only
         self._writer: Connection | None = None
         self._reader: Connection | None = None
-        self._write_lock = asyncio.Lock()
+        self._write_lock = Line()
         self._unclosed: finalize[[str, list[Connection], int], SQLiteStore] | None = None
         self._lifecycle = Lifecycle(self, self._open, self._close)
         self._files = OpenedFiles(self._path)
         self._connections: list[Connection] = []
         self._transactions = self._new_transactions()
+        self._renewals = SharedRenewals(self._renew_all)
+        self._shared_appends = self._new_shared_appends()
         self._tail = Tail()  # empty without listeners
         self._listeners = CommitListeners(on_empty=self._tail.clear)
 
@@ -135,8 +145,17 @@ class SQLiteStore(CheckedStore):
         await self._lifecycle.leave(error)
 
     async def _append(self, requests: Sequence[AppendRequest]) -> Sequence[Outcome]:
+        self._check_writable()
+        self._opened(self._writer)
+        return await self._shared_appends.append(requests)
+
+    async def _send(self, shipment: Shipment) -> Sequence[Outcome]:
+        """Store the requests of one or several appends in one transaction."""
+        deadline = shipment.asked + self._busy_timeout
+        writer = self._opened(self._writer)
+        requests = shipment.take()
         try:
-            result = await self._on_writer(append, requests, self._deadline(), self._clock)
+            result = await writer.run(append, requests, deadline, self._clock)
         except BaseException:
             self._tail.clear()  # the append may have been committed all the same
             raise
@@ -192,8 +211,7 @@ class SQLiteStore(CheckedStore):
         after_stamp: CommitStamp | None,
     ) -> LogPage:
         self._opened(self._reader)
-        page = self._tail.read(after, limit, types, event_types, after_stamp)
-        return page if page is not None else await self._read(after, limit, types, event_types, after_stamp)
+        return await self._tail.read_live(self._read, after, limit, types, event_types, after_stamp)
 
     async def _read_backwards(
         self, before: int, limit: int, types: Collection[str] | None, event_types: Collection[str] | None
@@ -228,7 +246,14 @@ class SQLiteStore(CheckedStore):
         return await self._on_writer(checkpoints.make_live, name, version, fencing_token, self._deadline())
 
     async def _renew_checkpoint(self, name: str, version: int, fencing_token: int, seconds: float) -> bool:
-        return await self._on_writer(checkpoints.renew, name, version, fencing_token, seconds, self._deadline())
+        self._check_writable()
+        return await self._renewals.renew(Renewal(name, version, fencing_token, seconds))
+
+    async def _renew_all(self, renewals: Sequence[Renewal]) -> Sequence[bool]:
+        return await self._on_writer(checkpoints.renew_all, renewals, self._deadline())
+
+    async def _stop_checkpoint(self, name: str, version: int, owner: str, stop: StoredStop) -> bool:
+        return await self._on_writer(checkpoints.stop, name, version, owner, stop, self._deadline())
 
     async def _load_checkpoint(self, name: str, version: int) -> StoredCheckpoint | None:
         return await self._on_reader(checkpoints.load, name, version)
@@ -239,6 +264,18 @@ class SQLiteStore(CheckedStore):
     async def list_queries(self) -> Sequence[QuerySummary]:
         """Return every version of every query, in order."""
         return await self._on_reader(checkpoints.list_queries)
+
+    async def _put_request(self, request: QueryRequest) -> bool:
+        return await self._on_writer(query_requests.put, request, self._deadline())
+
+    async def _load_requests(self, name: str, version: int) -> Sequence[QueryRequest]:
+        return await self._on_reader(query_requests.load, name, version)
+
+    async def _take_answer(self, id: UUID) -> RequestAnswer | None:
+        self._refuse_if_read_only()
+        if not await self._on_reader(query_requests.is_answered, id):
+            return None
+        return await self._on_writer(query_requests.take, id, self._deadline())
 
     def transaction(self, lease: float = 5.0) -> AbstractAsyncContextManager[StoreTransaction[aiosqlite.Connection]]:
         """Begin a transaction for a projection, see `TransactionalStore.transaction`; SQLite ignores the lease."""
@@ -256,10 +293,11 @@ class SQLiteStore(CheckedStore):
         return await self._on_reader(reads.load_snapshots, aggregate_type, aggregate_ids, state_version)
 
     async def _open(self) -> None:
-        self._write_lock = asyncio.Lock()  # a lock belongs to one loop, while a store may be used by several in turn
+        self._write_lock = Line()
         self._files = OpenedFiles(self._path)
         self._connections = []
         self._transactions = self._new_transactions()
+        self._shared_appends = self._new_shared_appends()
         if self._read_only:
             await self._open_read_only()
         else:
@@ -284,6 +322,9 @@ class SQLiteStore(CheckedStore):
             self._lifecycle.check_loop,
         )
 
+    def _new_shared_appends(self) -> SharedAppends:
+        return SharedAppends(self._write_lock, self._send, self._path, busy_timeout=self._busy_timeout)
+
     async def _open_read_only(self) -> None:
         if not await asyncio.to_thread(Path(self._path).exists):
             raise StoreUnusable(self._path, "there is no such file; open it once without read_only, which creates it")
@@ -296,6 +337,7 @@ class SQLiteStore(CheckedStore):
             self._unclosed.detach()
         reader, self._reader = self._reader, None
         writer, self._writer = self._writer, None
+        self._shared_appends.close()
         try:
             try:
                 await self._transactions.close()

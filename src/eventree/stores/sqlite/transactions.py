@@ -21,6 +21,7 @@ from eventree.errors import (
 from eventree.errors.root import causes
 from eventree.stores.checked import CheckedCheckpointWriter
 from eventree.stores.contract import Checkpoint, CheckpointUpdate, LeaseRequest
+from eventree.stores.line import Line
 from eventree.stores.sqlite import checkpoints
 from eventree.stores.sqlite.connection import Connection, commit, execute_when_unlocked, primary_code, translate
 from eventree.stores.sqlite.files import OpenedFiles
@@ -172,7 +173,7 @@ class Transactions:
         files: OpenedFiles,
         connections: list[Connection],
         busy_timeout: float,
-        write_lock: asyncio.Lock,
+        line: Line,
         check_loop: Callable[[], None],
     ) -> None:
         """Start without a connection.
@@ -182,7 +183,7 @@ class Transactions:
             files: Its files.
             connections: The open connections of the store, to which the one for projections is added, in front.
             busy_timeout: How long to wait for other processes, in seconds.
-            write_lock: The lock of all writers in this process.
+            line: The line of all writers in this process.
             check_loop: Raises if the caller is not in the store's event loop.
         """
         self._check_loop = check_loop
@@ -190,7 +191,7 @@ class Transactions:
         self._files = files
         self._connections = connections
         self._busy_timeout = busy_timeout
-        self._write_lock = write_lock
+        self._line = line
         self._connection: ProjectionConnection | None = None
         self._head: int | None = None
         self._free_until = 0.0
@@ -211,7 +212,7 @@ class Transactions:
         if gap > 0:
             await asyncio.sleep(gap)
         deadline = time.monotonic() + self._busy_timeout
-        async with self._write_lock:
+        async with self._line:
             began = loop.time()
             connection = await self._opened()
             transaction = object()

@@ -10,6 +10,7 @@ from eventree.testing.suite.lifecycle import LifecyclePromises
 from eventree.testing.suite.limits import LimitPromises
 from eventree.testing.suite.listing import ListingPromises
 from eventree.testing.suite.log import LogPromises
+from eventree.testing.suite.requests import RequestPromises
 from eventree.testing.suite.shared import SharedStoreSuite
 from eventree.testing.suite.snapshots import SnapshotPromises
 from eventree.testing.suite.streams import StreamPromises
@@ -30,6 +31,7 @@ class EventStoreSuite(
     ListingPromises,
     WatchPromises,
     CheckpointPromises,
+    RequestPromises,
     SnapshotPromises,
     HistoryPromises,
     LimitPromises,

@@ -5,8 +5,16 @@ import asyncio
 import pytest
 
 from eventree.errors import CheckpointFenced, CheckpointHeld
-from eventree.stores.contract import Checkpoint, CheckpointUpdate, EventStore, LeaseRequest, StoredCheckpoint
-from eventree.testing.store_values import append, parked, request
+from eventree.stores.contract import (
+    Checkpoint,
+    CheckpointUpdate,
+    EventStore,
+    LeaseRequest,
+    StoredCheckpoint,
+    StoredFailure,
+    StoredStop,
+)
+from eventree.testing.store_values import append, failure, parked, request
 
 
 class CheckpointPromises:
@@ -243,6 +251,61 @@ class CheckpointPromises:
         await asyncio.gather(*(store.claim_checkpoint("query", version) for version in range(1, 6)))
         found = [await store.load_checkpoint("query", version) for version in range(1, 6)]
         assert len({stored.live_version for stored in found if stored is not None}) == 1
+
+    async def test_a_failure_is_kept_until_an_update_without_it(self, store: EventStore) -> None:
+        held = await store.claim_checkpoint("query", 1)
+        other = await store.claim_checkpoint("other", 1)
+        await store.save_checkpoint("other", 1, CheckpointUpdate(other, failure=failure(2)))
+        await store.save_checkpoint("query", 1, CheckpointUpdate(held, failure=failure(1)))
+        again = failure(1, 2**31 - 1, reason="ä" * 2_000)
+        await store.save_checkpoint("query", 1, CheckpointUpdate(held, failure=again))
+        held = await store.claim_checkpoint("query", 1, LeaseRequest("another"))
+        assert await _failure(store) == again
+        await store.save_checkpoint("query", 1, CheckpointUpdate(Checkpoint(1, held.fencing_token)))
+        assert await _failure(store) is None
+        assert await _failure(store, "other") == failure(2)
+
+    async def test_a_fenced_worker_cannot_store_a_failure_or_a_pause(self, store: EventStore) -> None:
+        old = await store.claim_checkpoint("query", 1)
+        new = await store.claim_checkpoint("query", 1)
+        with pytest.raises(CheckpointFenced):
+            await store.save_checkpoint("query", 1, CheckpointUpdate(old, failure=failure(1), paused=True))
+        assert await store.load_checkpoint("query", 1) == StoredCheckpoint(new, "worker", 0, 0, 0, 1, 0)
+
+    async def test_a_pause_lasts_until_an_update_ends_it(self, store: EventStore) -> None:
+        held = await store.claim_checkpoint("query", 1)
+        await store.claim_checkpoint("query", 2)
+        for paused, expected in ((None, False), (True, True), (None, True), (False, False), (None, False)):
+            await store.save_checkpoint("query", 1, CheckpointUpdate(held, paused=paused))
+            held = await store.claim_checkpoint("query", 1)
+            stored = [await store.load_checkpoint("query", version) for version in (1, 2)]
+            assert [one.is_paused for one in stored if one is not None] == [expected, False]
+
+    async def test_whoever_claimed_last_reports_a_stop_and_releases_the_lease(self, store: EventStore) -> None:
+        stop, newer = StoredStop("stopped", "because"), StoredStop("outdated", "é" * 2_000)
+        assert not await store.stop_checkpoint("query", 1, "one", stop)
+        await store.claim_checkpoint("query", 1, LeaseRequest("one", 60))
+        assert not await store.stop_checkpoint("query", 1, "two", stop)
+        stored = await store.load_checkpoint("query", 1)
+        assert stored is not None
+        assert (stored.stop, 50 < stored.lease_seconds <= 60) == (None, True)
+        for reported in (stop, newer):
+            assert await store.stop_checkpoint("query", 1, "one", reported)
+            stored = await store.load_checkpoint("query", 1)
+            assert stored is not None
+            assert (stored.stop, stored.lease_seconds) == (reported, 0)
+
+    async def test_a_claim_deletes_the_report_of_a_stop(self, store: EventStore) -> None:
+        await store.claim_checkpoint("query", 1, LeaseRequest("one", 60))
+        assert await store.stop_checkpoint("query", 1, "one", StoredStop("stopped", ""))
+        claimed = await store.claim_checkpoint("query", 1, LeaseRequest("two", 60))
+        assert await store.load_checkpoint("query", 1) == StoredCheckpoint(claimed, "two", 0, 0, 0, 1, 0)
+        assert not await store.stop_checkpoint("query", 1, "one", StoredStop("stopped", ""))
+
+
+async def _failure(store: EventStore, name: str = "query") -> StoredFailure | None:
+    stored = await store.load_checkpoint(name, 1)
+    return stored.failure if stored is not None else None
 
 
 async def _claimed(store: EventStore, lease: LeaseRequest) -> Checkpoint:

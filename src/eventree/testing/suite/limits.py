@@ -19,10 +19,24 @@ from eventree.stores.contract import (
     NewCommand,
     ParkedCommit,
     RecordedCommand,
+    RequestAnswer,
     StoredSnapshot,
+    StoredStop,
     StreamRead,
 )
-from eventree.testing.store_values import NOON, TYPE, append, event, log, parked, request, snapshot, stream
+from eventree.testing.store_values import (
+    NOON,
+    TYPE,
+    append,
+    event,
+    failure,
+    log,
+    parked,
+    query_request,
+    request,
+    snapshot,
+    stream,
+)
 
 LONGEST = "é" * 127 + "x"
 """The longest valid id, of 255 bytes."""
@@ -106,6 +120,17 @@ ID_ARGUMENTS: dict[str, tuple[str, Callable[[EventStore, str], Awaitable[object]
     "renew_checkpoint": ("name", lambda store, text: store.renew_checkpoint(text, 1, 1, 0)),
     "load_checkpoint": ("name", lambda store, text: store.load_checkpoint(text, 1)),
     "load_parked": ("name", lambda store, text: store.load_parked(text, 1)),
+    "stop_checkpoint": (
+        "name",
+        lambda store, text: store.stop_checkpoint(text, 1, "worker", StoredStop("stopped", "")),
+    ),
+    "stop_checkpoint of an owner": (
+        "owner",
+        lambda store, text: store.stop_checkpoint("query", 1, text, StoredStop("stopped", "")),
+    ),
+    "put_request": ("name", lambda store, text: store.put_request(query_request(name=text))),
+    "put_request of an action": ("action", lambda store, text: store.put_request(query_request(text))),
+    "load_requests": ("name", lambda store, text: store.load_requests(text, 1)),
     "parking of a type": ("aggregate_type", lambda store, text: _park(store, parked("a", 1, type=text))),
     "parking": ("aggregate_id", lambda store, text: _park(store, parked(text, 1))),
     "save_snapshots of a type": (
@@ -199,6 +224,36 @@ NUMBER_ARGUMENTS: dict[str, tuple[str, int, int, Callable[[EventStore, int], Awa
         0,
         2**63 - 1,
         lambda store, number: store.renew_checkpoint("query", 1, number, 0),
+    ),
+    "a number of attempts": (
+        "attempts",
+        1,
+        2**31 - 1,
+        lambda store, number: store.save_checkpoint(
+            "query", 1, CheckpointUpdate(Checkpoint(0, 1), failure=failure(1, number))
+        ),
+    ),
+    "a position of a failure": (
+        "position",
+        1,
+        2**63 - 1,
+        lambda store, number: store.save_checkpoint(
+            "query", 1, CheckpointUpdate(Checkpoint(0, 1), failure=failure(number))
+        ),
+    ),
+    "a result of a request": (
+        "result",
+        0,
+        2**63 - 1,
+        lambda store, number: store.save_checkpoint(
+            "query", 1, CheckpointUpdate(Checkpoint(0, 1), answers=[RequestAnswer(UUID(int=1), number)])
+        ),
+    ),
+    "a version to ask": (
+        "version",
+        1,
+        2**31 - 1,
+        lambda store, number: store.put_request(query_request(version=number)),
     ),
     "a version to load": ("version", 1, 2**31 - 1, lambda store, number: store.load_checkpoint("query", number)),
     "a position of parked commits": (
