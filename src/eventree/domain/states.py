@@ -8,8 +8,8 @@ from typing import Final, TypeAlias
 from eventree.domain.annotations import accepted_by, hints_of, names_of_parameters
 from eventree.errors import InvalidArgument
 from eventree.errors.failures import is_failure
-from eventree.result import Err, Ok
 from eventree.isolation import isolated
+from eventree.result import Err, Ok
 
 Classes: TypeAlias = tuple[type, ...]
 
