@@ -300,7 +300,7 @@ async def test_a_caller_who_gives_up_while_waiting_is_skipped(system: LedgerSyst
     assert (await system.execute("a", add_length)).unwrap().events == (Added(1),)
 
 
-async def test_what_waits_while_a_batch_commits_is_the_next_batch(
+async def test_what_waits_while_a_batch_commits_shares_the_next_batches(
     system: LedgerSystem, store: FailingStore, recording: RecordingStore
 ) -> None:
     gate = store.hold("append")
@@ -310,7 +310,9 @@ async def test_what_waits_while_a_batch_commits_is_the_next_batch(
     await asyncio.sleep(0)
     gate.open()
     assert all(isinstance(answer, Ok) for answer in await asyncio.gather(first, *waiting))
-    assert [len(requests) for requests in recording.appended] == [1, 7]
+    first_size, *sizes = [len(requests) for requests in recording.appended]
+    assert (first_size, set(sizes)) == (1, {7})
+    assert len(sizes) < 100  # the first batches grow until it is known how long they take
     assert [len(reads) for reads in recording.loaded] == [1, 7]
 
 

@@ -232,7 +232,7 @@ async def test_waiting_for_a_query_has_an_end(store: EventStore) -> None:
         with pytest.raises(ActorTimeout) as late:
             await system.query("q").caught_up(1, timeout=0.01)
         assert (late.value.operation, late.value.seconds) == ("caught_up", 0.01)
-        assert "(query 'q' is running at position 0)" in str(late.value)
+        assert "(query 'q' is running after position 0)" in str(late.value)
         with pytest.raises(InvalidArgument):
             await system.query("q").caught_up(timeout=0)
         waiting = asyncio.ensure_future(system.query("q").caught_up(1))
