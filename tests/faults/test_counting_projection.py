@@ -14,6 +14,7 @@ from uuid import uuid4
 import pytest
 
 from eventree import EventStore
+from eventree.errors import StoreBusy
 from eventree.stores.contract import AppendRequest, NewEvent
 from faults import projector
 from faults.caller import store_at
@@ -44,7 +45,16 @@ async def fill(store: EventStore, events: int, *, after: int = 0) -> None:
             )
             for number in numbers
         ]
-        await store.append(requests)
+        await stored(store, requests)
+
+
+async def stored(store: EventStore, requests: list[AppendRequest]) -> None:
+    """Append, however long the projections, which write too, keep the lock."""
+    async with asyncio.timeout(60):
+        while True:
+            with suppress(StoreBusy):
+                await store.append(requests)
+                return
 
 
 def expected(events: int) -> dict[str, tuple[int, int]]:

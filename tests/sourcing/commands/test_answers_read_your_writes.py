@@ -46,7 +46,8 @@ async def test_one_that_is_not_there_in_time_is_named_and_the_commit_stands(stor
     gate = asyncio.Event()
     queries = [query("swift", Seen()), query("late", before(Seen(), slow(gate)))]
     async with EventSourcing(ledger, store, queries=queries) as system:
-        match await system.execute("a", add(1), wait_for=["swift", "late"], timeout=0.3):
+        await asyncio.gather(system.query("swift").caught_up(0), system.query("late").caught_up(0))
+        match await system.execute("a", add(1), wait_for=["swift", "late"], timeout=1.0):
             case Err(NotCaughtUp(commit=Commit(sequence=sequence, position=position), query=name) as error):
                 assert (sequence, position, name) == (1, 1, "late")
                 assert isinstance(error.__cause__, ActorTimeout)
