@@ -4,6 +4,7 @@ import asyncio
 import socket
 from collections.abc import Awaitable, Callable
 from time import monotonic
+from typing import Any
 
 import pytest
 
@@ -31,6 +32,22 @@ async def until_it_works(operation: Callable[[], Awaitable[object]], *, seconds:
                 await asyncio.sleep(0.02)
             else:
                 return monotonic() - started
+
+
+@pytest.mark.parametrize("statement", ["SELECT 1 / 0", "SELECT pg_cancel_backend(pg_backend_pid()), pg_sleep(30)"])
+async def test_a_connection_that_is_left_in_a_transaction_is_not_used_again(
+    store: PostgresStore, statement: str
+) -> None:
+    """As after a ROLLBACK that a DBA cancelled: what is sent next would fail, or never be committed."""
+
+    async def left_open(db: Any) -> None:
+        await db.execute("BEGIN")
+        await db.execute(statement)
+
+    assert store._writer is not None
+    with pytest.raises(EventStoreError):
+        await store._writer.run(left_open)
+    assert await append(store, request("a")) == [Appended(1, 1)]
 
 
 async def test_connections_that_were_lost_between_calls_are_replaced(store: PostgresStore, postgres_dsn: str) -> None:

@@ -232,7 +232,14 @@ class Connections:
     def _give_back(self, connection: Connection) -> None:
         if connection.is_closed():
             return
-        if connection.is_in_transaction() or self._closed:
+        if self._closed:
+            connection.terminate()
+        else:
+            self._put_back(connection)
+
+    def _put_back(self, connection: Connection) -> None:
+        """Keep a connection for later, unless it is still in a transaction, as after a ROLLBACK that was cancelled."""
+        if connection.is_in_transaction():
             connection.terminate()
         else:
             self._idle.append(connection)
@@ -266,7 +273,7 @@ class Connections:
         finally:
             self._unconfirmed.discard(connection)
             if not connection.is_closed():
-                self._idle.append(connection)
+                self._put_back(connection)
 
     async def _complete(self, operation: Callable[[Connection], Awaitable[R]], connection: Connection) -> R:
         result = await operation(connection)
