@@ -17,7 +17,7 @@ from eventree.testing.store_values import append, request
 from servers.processes import python
 from stores.postgres.backends import backends, psql, terminate, within
 
-SOON = 5.0
+SOON = 20.0
 """Far more than a hint takes, and far less than a poll that never comes."""
 
 APPEND = """
