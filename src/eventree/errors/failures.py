@@ -14,7 +14,7 @@ def is_failure(error: BaseException, *, cancelled: bool = True, closed: bool = F
 
     Args:
         error: The error.
-        cancelled: Whether a CancelledError is a wish to leave; default True. It is none in a task that nobody cancels.
+        cancelled: Whether a CancelledError is a wish to leave; default True. It is none where no task is cancelled.
         closed: Whether a GeneratorExit is a wish to leave; default False. It is one out of a coroutine, where it may
             come from the loop that closes the coroutine.
     """

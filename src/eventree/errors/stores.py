@@ -286,12 +286,12 @@ class QueryRequestPending(EventreeError, TimeoutError):
         action: What was asked, such as "pause".
         seconds: How long the answer was waited for.
         holder: The worker of another process that holds the lease and will answer when its handler has returned; None
-            if nobody works on the query, so that it is done when a process that runs the query claims it next.
+            if no process works on the query, so that it is done when a process that runs the query claims it next.
     """
 
     def __init__(self, name: str, action: str, seconds: float, holder: str | None) -> None:
         who = (
-            "nobody works on the query: it is done when a process claims it next"
+            "no process works on the query: it is done when a process claims it next"
             if holder is None
             else f"{holder} works on the query and has not answered yet"
         )

@@ -1,4 +1,4 @@
-"""The line of those who want to write: a lock that is given in the order in which they came."""
+"""The line of writers: a lock that is granted in the order in which it was asked for."""
 
 import asyncio
 from collections import deque
@@ -11,12 +11,12 @@ class Line:
     """
 
     def __init__(self) -> None:
-        """Start without anybody."""
+        """Start empty."""
         self._places: deque[asyncio.Future[None]] = deque()  # the first one has the lock
 
     @property
     def is_empty(self) -> bool:
-        """Whether nobody has the lock, and nobody waits for it."""
+        """Whether the lock is free, and no place waits for it."""
         return not self._places
 
     def enter(self) -> asyncio.Future[None]:
@@ -51,7 +51,7 @@ class Line:
             self._places[0].set_result(None)
 
     def is_last(self, place: asyncio.Future[None]) -> bool:
-        """Return whether nobody has come after a place."""
+        """Return whether no place comes after this one."""
         return bool(self._places) and self._places[-1] is place
 
     async def __aenter__(self) -> None:

@@ -126,7 +126,7 @@ class SharedAppends:
     """Let the appends of a store that wait next to each other share a transaction, which is called group commit.
 
     Each commit waits for the disk, or for a round trip and the disk, and the systems of one store would queue for it
-    one after the other. A call joins those at the end of the line, so nobody loses a place. A call that meets an empty
+    one after the other. A call joins those at the end of the line, so none loses its place. A call that meets an empty
     line goes straight through, in its caller's own task.
 
     A failure is that of all calls in the transaction, with two exceptions. If the database refuses a statement, a
@@ -153,7 +153,7 @@ class SharedAppends:
         self._where = where
         self._busy_timeout = busy_timeout
         self._longest_wait = longest_wait
-        self._last: Group | None = None  # whoever comes may join it
+        self._last: Group | None = None  # later calls may join it
         self._answered = 0  # calls of the last transaction, if they shared it
         self._tasks: dict[asyncio.Task[None], Group] = {}
 

@@ -301,7 +301,7 @@ async def test_an_option_that_the_server_does_not_know_is_named(postgres_dsn: st
 
 
 async def test_a_file_that_the_driver_may_not_read_is_named(postgres_dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    file = "/home/somebody/.postgresql/postgresql.key"
+    file = "~/.postgresql/postgresql.key"
 
     async def connect(*_: object, **__: object) -> None:
         raise PermissionError(13, "Permission denied", file)

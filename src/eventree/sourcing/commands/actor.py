@@ -258,7 +258,7 @@ class EventSourcingActor(
         *,
         attempt: int,
     ) -> tuple[list[PendingCommand[CommandT, EventT, ErrorT]], bool]:
-        """Decide the commands of contested aggregates before anybody else can append; see `_round`.
+        """Decide the commands of contested aggregates before any other writer can append; see `_round`.
 
         The commands of the other aggregates, which must not hold up other writers, are left to the next round.
         """
@@ -447,7 +447,7 @@ class EventSourcingActor(
         self, request: PendingCommand[CommandT, EventT, ErrorT], result: CommandResult[EventT, ErrorT]
     ) -> None:
         if isinstance(result, Err) and isinstance(result.error, HandlerCrashed):
-            log_crash(result.error)  # only now, as a decision that is not the answer is nobody's loss
+            log_crash(result.error)  # only now, as a decision that is not the answer does not matter
         self._answer(request, result)
 
     def _answer(self, request: PendingCommand[CommandT, EventT, ErrorT], result: CommandResult[EventT, ErrorT]) -> None:

@@ -2,8 +2,8 @@
 
 A writer that loses a round loads the aggregate again and decides again; meanwhile the winner, whose cache is current,
 has appended once more. So a writer that has lost twice asks for a turn: the store reads what is new, lets it decide and
-appends, before anybody else can append. Turns are served in the order in which they were asked for. An aggregate stays
-contested for as long as others write to it.
+appends, before any other writer can append. Turns are served in the order in which they were asked for. An aggregate
+stays contested for as long as others write to it.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -27,7 +27,7 @@ MAX_NEW_EVENTS: Final = 10_000
 """How many events of others a turn may read. One commit of theirs has to fit, else an aggregate is always behind."""
 
 QUIET_TURNS: Final = 8
-"""After how many turns in which nobody else has written an aggregate is contested no longer."""
+"""After how many turns in which no other writer has appended to an aggregate it is contested no longer."""
 
 
 class Contested:

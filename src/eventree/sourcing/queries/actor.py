@@ -50,7 +50,7 @@ READ_ON = ReadOn()
 Ask: TypeAlias = Request[QueryMessage, int]
 
 Asker: TypeAlias = Ask | QueryRequest | None
-"""Who asked for something: a caller in this process, another process, or nobody: it was due."""
+"""Who asked for something: a caller in this process, another process, or the schedule."""
 
 
 class QueryActor(Actor[QueryMessage, int]):

@@ -126,7 +126,7 @@ class HandlerCalls:
 
 
 def is_running() -> bool:
-    """Return whether the current actor runs and nobody has asked it to stop; False outside of actors."""
+    """Return whether the current actor runs and was not asked to stop; False outside of actors."""
     ref = CURRENT.get()
     return ref is not None and ref.status is Status.RUNNING
 

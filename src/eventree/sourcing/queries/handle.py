@@ -402,7 +402,7 @@ class QueryHandle:
         return min(await self._control(DropParked(position), timeout, self.parts[:1]))
 
     async def _control(self, message: Control, timeout: float, parts: Sequence[QueryPart] | None = None) -> list[int]:
-        """Send a message to whoever works on the query, and return the answers.
+        """Send a message to the worker of the query, and return the answers.
 
         Raises:
             QueryRequestPending: Another process, or none yet, is to do it and has not done so in time; it is queued.

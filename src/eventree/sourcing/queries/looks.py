@@ -10,7 +10,7 @@ from eventree.stores.contract import CommitStamp, EventStore
 
 
 class SharedLook:
-    """Look for whoever needs it first; others who look at about the same time share the answer."""
+    """Look once for all queries that ask at about the same time, and share the answer."""
 
     def __init__(self) -> None:
         """Start without having looked."""

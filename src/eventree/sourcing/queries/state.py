@@ -154,7 +154,7 @@ class QueryState(Struct, frozen=True):
         go_live_at: When to try again to go live.
         failure: The failure to be retried; None if nothing fails.
         counted: The failures of the commit at hand, to store with the checkpoint until it is moved past that commit, so
-            that whoever takes over goes on counting; None if it has not failed.
+            that the next holder goes on counting; None if it has not failed.
         is_count_unsaved: Whether the store does not have these yet.
         rejected: Commits not to be delivered any more, by the position of their first event.
         isolate_until: Up to this position, commits are delivered one by one, because one of them made a batch fail.

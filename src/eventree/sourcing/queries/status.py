@@ -51,9 +51,9 @@ class QueryStats:
         ignored: How many events of unknown types were skipped in this process; if skipped again, an event counts again.
         last_error: The last failure; None after a success. One of another process is a `ReportedFailure`.
         holder: The worker that holds the lease, its host and process; with several partitions, all of them. None if
-            nobody does.
+            there is none.
         lease_seconds: How long the lease lasts unless it is renewed, in seconds; with several partitions, the shortest.
-            0 if nobody holds it.
+            0 if there is no holder.
         failure: The failure of the commit that it is trying to handle; None if there is none.
     """
 

@@ -96,7 +96,7 @@ class AppendRequest:
         commands: The commands to record with them, with different ids.
         expected_stamp: The stamp of the aggregate's last event, which must be the same too; default None, which
             compares only the sequence.
-        confirms: Whether somebody will be answered that what the aggregate has is stored. A store whose commits wait
+        confirms: Whether a caller will be answered that what the aggregate has is stored. A store whose commits wait
             for a standby then waits for it even if the request has no events. Default False.
     """
 
@@ -268,7 +268,7 @@ class EventLog(Protocol):
         reads: Sequence[StreamRead],
         decide: Callable[[Sequence[StreamPage]], Sequence[AppendRequest]],
     ) -> Sequence[Outcome]:
-        """Read streams and append what a function decides on them, before anybody else can append.
+        """Read streams and append what a function decides on them, before any other writer can append.
 
         Writers that compete for the same aggregates take turns here in the order in which they ask, while with `append`
         they would overtake each other. All other appends wait meanwhile, so read little and decide quickly. Everything

@@ -1,4 +1,4 @@
-"""Requests to whoever works on a query: put by any process, carried out and answered by the one that has the lease."""
+"""Requests to the worker of a query: put by any process, carried out and answered by the one that has the lease."""
 
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ MAX_REQUESTS: Final = 100
 """How many requests of one version of a query may wait."""
 
 KEEP_ANSWERS: Final = 3_600.0
-"""Seconds after which an answer that nobody has taken may be deleted."""
+"""Seconds after which an answer that was not taken may be deleted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ class QueryRequests(Protocol):
     async def put_request(self, request: QueryRequest) -> bool:
         """Put a request; it waits until it is answered, however often its query's worker changes.
 
-        The same request again changes nothing. Answers that nobody has taken within an hour may be deleted.
+        The same request again changes nothing. Answers that were not taken within an hour may be deleted.
 
         Returns:
             Whether there was room: at most 100 requests of one version of a query wait, else nothing was put.

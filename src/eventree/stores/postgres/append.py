@@ -309,7 +309,7 @@ class ExclusiveAttempt(AppendAttempt):
             async with connection.transaction():
                 return await self._decide_and_append(connection)
         except BaseException:
-            self._outcomes = [None] * len(self._requests)  # whatever the statements said, nobody knows of a commit
+            self._outcomes = [None] * len(self._requests)  # whatever the statements said, the commit is not known
             raise
         finally:
             self._is_in_transaction = False

@@ -58,7 +58,7 @@ class Connection(aiosqlite.Connection):
             read_only: Whether it only reads; default False.
         """
         super().__init__(self._open_file, iter_chunk_size=64)
-        self._thread.daemon = True  # a connection that nobody closes must not keep the process from ending
+        self._thread.daemon = True  # a connection that is never closed must not keep the process from ending
         self._path = path
         self._files = files
         self._read_only = read_only
@@ -134,7 +134,7 @@ class Connection(aiosqlite.Connection):
                 answer = partial(_settle, future, fn(*args, **kwargs))
             except BaseException as error:  # noqa: BLE001 - it belongs to the caller
                 answer = partial(_settle, future, error=error)
-            with suppress(RuntimeError):  # the loop is closed, so nobody waits
+            with suppress(RuntimeError):  # the loop is closed, so no caller waits
                 loop.call_soon_threadsafe(answer)
             del answer  # else an error's traceback would keep itself alive
 

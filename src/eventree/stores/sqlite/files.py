@@ -7,7 +7,7 @@ from typing import Final
 from eventree.errors import StoreUnusable
 
 _REMEDY: Final = (
-    "while the store was open, so it reads and writes what nobody will find again; nothing is stored any more. "
+    "while the store was open, so it reads and writes files that no path leads to; nothing is stored any more. "
     "Close all stores on this path, put the right database there, then open them again"
 )
 

@@ -1,4 +1,4 @@
-"""What happens to a store that nobody closed: it is closed when it is collected, or when the process ends."""
+"""What happens to a store that was never closed: it is closed when it is collected, or when the process ends."""
 
 import asyncio
 import os
@@ -14,7 +14,7 @@ _PATIENCE: Final = 1.0
 
 
 def abandon(path: str, connections: Sequence[Connection], process: int) -> None:
-    """Close the connections of a store that nobody closed, and warn.
+    """Close the connections of a store that was never closed, and warn.
 
     Args:
         path: The database.

@@ -1,4 +1,4 @@
-"""Promises about appends that are decided while nobody else can append."""
+"""Promises about appends that are decided while no other writer can append."""
 
 import asyncio
 from collections.abc import Sequence
