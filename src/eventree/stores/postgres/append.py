@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Final, TypeAlias
-from uuid import UUID
 
 from eventree.errors import CommitOutcomeUnknown, TransactionFailed
 from eventree.stores.checked import Decide
@@ -19,7 +18,7 @@ from eventree.stores.contract import (
 )
 from eventree.stores.live import types_of
 from eventree.stores.postgres.driver import DRIVER_ERRORS, Row, SessionChanged, violates
-from eventree.stores.postgres.reads import read_streams
+from eventree.stores.postgres.reads import read_streams, stamp_columns, stamp_of
 from eventree.stores.postgres.replication import IS_AWAITED, wait_for_standby
 from eventree.stores.postgres.schema import SchemaConnection
 from eventree.stores.shared_appends import Shipment
@@ -189,7 +188,11 @@ class AppendAttempt:
         else:
             try:
                 rows = await connection.fetch(
-                    _APPEND, *_columns(requests), self._session, *_stamps(requests), _fingerprints(requests)
+                    _APPEND,
+                    *_columns(requests),
+                    self._session,
+                    *stamp_columns(request.expected_stamp for request in requests),
+                    _fingerprints(requests),
                 )
             except DRIVER_ERRORS as error:
                 if not violates(error, "commands_key"):
@@ -203,17 +206,17 @@ class AppendAttempt:
         for number, request, row in zip(numbers, requests, rows, strict=True):
             kept, sequence, position = row[0], row[1], row[2]
             if kept:
-                stamp = CommitStamp(request.events[-1].commit_id, row[5]) if request.events else _stamp(*row[3:5])
+                stamp = CommitStamp(request.events[-1].commit_id, row[5]) if request.events else stamp_of(*row[3:5])
                 outcome = self._outcomes[number] = Appended(sequence, position, stamp)
                 stored.append((request, outcome))
             elif request.events or request.commands:
                 refused.append(number)
             else:
-                stamp = _stamp(*row[3:5])
+                stamp = stamp_of(*row[3:5])
                 fits = _fits(request, sequence, stamp)
                 self._outcomes[number] = Appended(sequence, position, stamp) if fits else Conflict(sequence)
         if stored and not lost:
-            self._stored.append((stored, rows[0][5], _stamp(*rows[0][6:8])))
+            self._stored.append((stored, rows[0][5], stamp_of(*rows[0][6:8])))
         await self._refuse(connection, refused, {}, lost=lost)
 
     def _must_wait(self, requests: Sequence[AppendRequest], rows: Sequence[Row]) -> bool:
@@ -224,7 +227,7 @@ class AppendAttempt:
         if self._is_in_transaction:
             return False
         return any(
-            request.confirms and sequence and is_awaited and _fits(request, sequence, _stamp(*stamp))
+            request.confirms and sequence and is_awaited and _fits(request, sequence, stamp_of(*stamp))
             for request, (_, sequence, _, *stamp, is_awaited) in zip(requests, rows, strict=True)
         )
 
@@ -253,7 +256,7 @@ class AppendAttempt:
         rows = await connection.fetch(_SEQUENCES, *_aggregates([self._requests[number] for number in numbers]))
         for number, (_, sequence, _, *stamp, _) in zip(numbers, rows, strict=True):
             request = self._requests[number]
-            if _fits(request, sequence, _stamp(*stamp)):
+            if _fits(request, sequence, stamp_of(*stamp)):
                 if number in known:
                     self._outcomes[number] = DuplicateCommand(frozenset(known[number]))
                 continue
@@ -356,11 +359,7 @@ async def _find_stored(connection: SchemaConnection, request: AppendRequest) -> 
     *_, commit_id, position, recorded_at, is_awaited = rows[-1]
     if is_awaited:
         await wait_for_standby(connection)
-    return Appended(last, position, _stamp(commit_id, recorded_at))
-
-
-def _stamp(commit_id: UUID | None, recorded_at: datetime | None) -> CommitStamp | None:
-    return None if commit_id is None or recorded_at is None else CommitStamp(commit_id, recorded_at)
+    return Appended(last, position, stamp_of(commit_id, recorded_at))
 
 
 def _fits(request: AppendRequest, sequence: int, stamp: CommitStamp | None) -> bool:
@@ -394,15 +393,6 @@ def _columns(requests: Sequence[AppendRequest]) -> tuple[list[object], ...]:
         [command.command_id for _, command in commands],
         [command.first_sequence for _, command in commands],
         [command.last_sequence for _, command in commands],
-    )
-
-
-def _stamps(requests: Sequence[AppendRequest]) -> tuple[list[object], ...]:
-    """Return the two columns of the expected stamps; NULL for none."""
-    stamps = [request.expected_stamp for request in requests]
-    return (
-        [None if stamp is None else stamp.commit_id for stamp in stamps],
-        [None if stamp is None else stamp.recorded_at for stamp in stamps],
     )
 
 

@@ -7,7 +7,6 @@ from eventree.errors import CheckpointFenced, CheckpointHeld, LogRolledBack
 from eventree.stores.contract import (
     Checkpoint,
     CheckpointUpdate,
-    CommitStamp,
     LeaseRequest,
     ParkedCommit,
     QuerySummary,
@@ -18,6 +17,7 @@ from eventree.stores.contract import (
 )
 from eventree.stores.contract.checkpoints import NEARLY
 from eventree.stores.postgres.driver import DRIVER_ERRORS, Connection, violates
+from eventree.stores.postgres.reads import stamp_of
 from eventree.stores.renewals import Renewal
 from eventree.stores.versions import VersionRow, decide_make_live
 
@@ -164,7 +164,7 @@ class CheckpointTable:
                 continue
             if rows:
                 position, fencing_token, commit_id, recorded_at = rows[0]
-                stamp = None if commit_id is None else CommitStamp(commit_id, recorded_at)
+                stamp = stamp_of(commit_id, recorded_at)
                 return Checkpoint(position, fencing_token, stamp)
             [(owner, seconds)] = await db.fetch(self._holder, name, version)
             if seconds > 0:  # otherwise the lease has just expired, so claim again

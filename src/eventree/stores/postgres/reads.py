@@ -1,8 +1,10 @@
 """Reads of the Postgres store; each is one statement, so that it reads one snapshot of the database."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from datetime import datetime
 from itertools import groupby
 from typing import Final
+from uuid import UUID
 
 from eventree.errors import LogRolledBack
 from eventree.stores.checked import MAX_NUMBER
@@ -169,6 +171,17 @@ async def head(db: SchemaConnection) -> int:
     return int(await db.fetchval(_HEAD))
 
 
+def stamp_of(commit_id: UUID | None, recorded_at: datetime | None) -> CommitStamp | None:
+    """Return a stamp from two columns; None if they are NULL."""
+    return None if commit_id is None or recorded_at is None else CommitStamp(commit_id, recorded_at)
+
+
+def stamp_columns(stamps: Iterable[CommitStamp | None]) -> tuple[list[object], list[object]]:
+    """Return the two columns of stamps; NULL for none."""
+    pairs = [stamp or (None, None) for stamp in stamps]
+    return [commit_id for commit_id, _ in pairs], [recorded_at for _, recorded_at in pairs]
+
+
 async def read_streams(db: SchemaConnection, reads: Sequence[StreamRead]) -> list[StreamPage]:
     """Return one page per read."""
     rows = await db.fetch(
@@ -179,8 +192,7 @@ async def read_streams(db: SchemaConnection, reads: Sequence[StreamRead]) -> lis
         [read.limit for read in reads],
         [MAX_NUMBER if read.up_to is None else read.up_to for read in reads],
         [MAX_NUMBER if read.up_to_position is None else read.up_to_position for read in reads],
-        [None if read.after_stamp is None else read.after_stamp.commit_id for read in reads],
-        [None if read.after_stamp is None else read.after_stamp.recorded_at for read in reads],
+        *stamp_columns(read.after_stamp for read in reads),
     )
     pages: list[StreamPage] = []
     for _, group in groupby(rows, key=lambda row: row[0]):
@@ -283,7 +295,7 @@ async def load_snapshots(
             payload,
             checksum,
             taken_at,
-            None if commit_id is None else CommitStamp(commit_id, recorded_at),
+            stamp_of(commit_id, recorded_at),
         )
         for id, sequence, state_type, payload, checksum, taken_at, commit_id, recorded_at in rows
     }

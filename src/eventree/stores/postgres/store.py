@@ -458,6 +458,5 @@ def _columns(snapshots: Sequence[StoredSnapshot]) -> tuple[list[object], ...]:
         [snapshot.payload for snapshot in snapshots],
         [snapshot.checksum for snapshot in snapshots],
         [snapshot.taken_at for snapshot in snapshots],
-        [None if snapshot.stamp is None else snapshot.stamp.commit_id for snapshot in snapshots],
-        [None if snapshot.stamp is None else snapshot.stamp.recorded_at for snapshot in snapshots],
+        *reads.stamp_columns(snapshot.stamp for snapshot in snapshots),
     )
